@@ -1,0 +1,77 @@
+# The few functions every CMakeLists.txt of Falaj uses. Targets only, explicit file lists, no globbing: a stale
+# file must not build.
+
+add_library(falaj_flags INTERFACE)
+target_compile_options(falaj_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+                                             -Woverloaded-virtual)
+if(FALAJ_WERROR)
+  target_compile_options(falaj_flags INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(falaj_flags INTERFACE -Wthread-safety)
+endif()
+target_include_directories(falaj_flags INTERFACE ${CMAKE_SOURCE_DIR})
+
+add_library(falaj_sanitize INTERFACE)
+if(FALAJ_SANITIZE)
+  target_compile_options(falaj_sanitize INTERFACE -fsanitize=${FALAJ_SANITIZE} -fno-sanitize-recover=all
+                                                  -fno-omit-frame-pointer)
+  target_link_options(falaj_sanitize INTERFACE -fsanitize=${FALAJ_SANITIZE})
+endif()
+target_link_options(falaj_sanitize INTERFACE -fuse-ld=lld)
+
+# The two precompiled headers: std + Abseil for everybody, and gRPC on top for what talks gRPC.
+file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
+add_library(falaj_pch_pure OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
+target_link_libraries(falaj_pch_pure PRIVATE falaj_flags falaj_sanitize absl::status absl::statusor absl::strings
+                                             absl::time absl::flat_hash_map absl::btree absl::span)
+target_precompile_headers(falaj_pch_pure PRIVATE ${CMAKE_SOURCE_DIR}/scripts/cmake/pch_pure.h)
+add_library(falaj_pch_grpc OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
+target_link_libraries(falaj_pch_grpc PRIVATE falaj_flags falaj_sanitize gRPC::grpc++ protobuf::libprotobuf absl::status
+                                             absl::statusor absl::strings absl::time absl::flat_hash_map absl::btree)
+target_precompile_headers(falaj_pch_grpc PRIVATE ${CMAKE_SOURCE_DIR}/scripts/cmake/pch_grpc.h)
+
+# falaj_configure(TARGET [GRPC]): flags, sanitizers and the precompiled header.
+function(falaj_configure target use_grpc)
+  target_link_libraries(${target} PRIVATE falaj_flags falaj_sanitize)
+  if(use_grpc)
+    target_precompile_headers(${target} REUSE_FROM falaj_pch_grpc)
+  else()
+    target_precompile_headers(${target} REUSE_FROM falaj_pch_pure)
+  endif()
+endfunction()
+
+# falaj_library(NAME [GRPC] SRCS ... [DEPS public ...] [PRIVATE_DEPS ...]) makes falaj_NAME, alias falaj::NAME.
+function(falaj_library name)
+  cmake_parse_arguments(ARG "GRPC" "" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(falaj_${name} STATIC ${ARG_SRCS})
+  add_library(falaj::${name} ALIAS falaj_${name})
+  target_include_directories(falaj_${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(falaj_${name} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+  falaj_configure(falaj_${name} "${ARG_GRPC}")
+endfunction()
+
+# falaj_binary(NAME [GRPC] SRCS ... DEPS ...) makes an executable called NAME under bin/.
+function(falaj_binary name)
+  cmake_parse_arguments(ARG "GRPC" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  falaj_configure(${name} "${ARG_GRPC}")
+endfunction()
+
+# falaj_test(NAME [GRPC] [SLOW] SRCS ... DEPS ...) makes NAME and one CTest entry of the same name. LABEL is one of
+# unit (default), sim, integration, e2e.
+function(falaj_test name)
+  cmake_parse_arguments(ARG "GRPC" "LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock_main)
+  falaj_configure(${name} "${ARG_GRPC}")
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL})
+  if(ARG_TIMEOUT)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  endif()
+endfunction()
