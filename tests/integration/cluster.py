@@ -1,0 +1,182 @@
+"""A cluster of real processes on loopback, for tests that kill, starve and restart them.
+
+    with Cluster(binaries, directory, storage_nodes=1) as cluster:
+        cluster.start()
+        stub = cluster.producer()
+        cluster.kill("storage-1")
+        cluster.start_process("storage-1")
+
+Every process keeps its ports and its data directory over restarts, as a machine would. Processes are ended by their pid.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import grpc
+
+from falaj.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+from falaj.v1 import consumer_service_pb2_grpc, producer_service_pb2_grpc
+from falaj.v1 import topic_service_pb2, topic_service_pb2_grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+def free_port():
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, what, timeout_s=30):
+    """Polls `condition` until it is true; fails the test with `what` after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"timed out after {timeout_s} s waiting until {what}")
+
+
+def error_reason(error):
+    """The reason and metadata a Falaj error carries: (reason, {key: value})."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status = status_pb2.Status.FromString(value)
+            for detail in status.details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return info.reason, dict(info.metadata)
+    return None, {}
+
+
+class Process:
+    """One service process: its command line, ports and log file."""
+
+    def __init__(self, name, binary, arguments, grpc_port, http_port, log_path):
+        self.name = name
+        self.command = [binary] + arguments
+        self.grpc_address = f"127.0.0.1:{grpc_port}"
+        self.http_address = f"127.0.0.1:{http_port}"
+        self.log_path = log_path
+        self.child = None
+
+    def start(self):
+        assert self.child is None, f"{self.name} runs already"
+        with open(self.log_path, "ab") as log:
+            self.child = subprocess.Popen(self.command, stdout=log, stderr=log)
+
+    def end(self, signal_number):
+        """Sends the signal and waits for the end; returns the exit code."""
+        self.child.send_signal(signal_number)
+        code = self.child.wait(timeout=60)
+        self.child = None
+        return code
+
+    def ready(self):
+        if self.child.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.child.returncode}; see {self.log_path}")
+        # A new connection each time: what a Kubernetes probe does.
+        with grpc.insecure_channel(self.grpc_address) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(service="readiness"), timeout=2)
+                return answer.status == health_pb2.HealthCheckResponse.SERVING
+            except grpc.RpcError:
+                return False
+
+
+class Cluster:
+    """One metadata node, some storage nodes, some gateways."""
+
+    def __init__(self, binaries, directory, storage_nodes=1, gateways=1, data_directories=None, storage_flags=()):
+        self.directory = directory
+        self.processes = {}
+        self.channels = []
+        metadata_port = free_port()
+        self._add("metadata-1", os.path.join(binaries, "falaj-metadata"), metadata_port,
+                  [f"--data_dir={directory}/metadata-1", "--node_id=1"])
+        for number in range(1, storage_nodes + 1):
+            name = f"storage-{number}"
+            data_directory = (data_directories or {}).get(name, f"{directory}/{name}")
+            self._add(name, os.path.join(binaries, "falaj-storage"), free_port(),
+                      [f"--data_dir={data_directory}", f"--node_id={number}",
+                       f"--metadata=127.0.0.1:{metadata_port}", *storage_flags])
+        for number in range(1, gateways + 1):
+            self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), free_port(),
+                      [f"--metadata=127.0.0.1:{metadata_port}"])
+
+    def _add(self, name, binary, port, arguments):
+        http_port = free_port()
+        arguments = arguments + [f"--listen=127.0.0.1:{port}", f"--http_listen=127.0.0.1:{http_port}"]
+        self.processes[name] = Process(name, binary, arguments, port, http_port,
+                                       os.path.join(self.directory, f"{name}.log"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for channel in self.channels:
+            channel.close()
+        for process in self.processes.values():
+            if process.child is not None:
+                process.end(signal.SIGKILL)
+
+    def start(self):
+        for process in self.processes.values():
+            process.start()
+        self.wait_ready()
+
+    def wait_ready(self):
+        for process in self.processes.values():
+            if process.child is not None:
+                wait_until(process.ready, f"{process.name} is ready")
+
+    def start_process(self, name):
+        self.processes[name].start()
+        wait_until(self.processes[name].ready, f"{name} is ready")
+
+    def kill(self, name):
+        """Kill -9."""
+        self.processes[name].end(signal.SIGKILL)
+
+    def stop(self, name):
+        """Ends a process as Kubernetes would, and checks that it ends well."""
+        code = self.processes[name].end(signal.SIGTERM)
+        assert code == 0, f"{name} ended with {code} after SIGTERM"
+
+    def channel(self, gateway="gateway-1"):
+        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+        self.channels.append(grpc.insecure_channel(self.processes[gateway].grpc_address, options=options))
+        return self.channels[-1]
+
+    def producer(self, gateway="gateway-1"):
+        return producer_service_pb2_grpc.ProducerServiceStub(self.channel(gateway))
+
+    def consumer(self, gateway="gateway-1"):
+        return consumer_service_pb2_grpc.ConsumerServiceStub(self.channel(gateway))
+
+    def topics(self, gateway="gateway-1"):
+        return topic_service_pb2_grpc.TopicServiceStub(self.channel(gateway))
+
+    def wait_online(self, nodes):
+        """Waits until the metadata service sees so many storage nodes online."""
+        stub = cluster_service_pb2_grpc.ClusterServiceStub(self.channel())
+
+        def online():
+            try:
+                answer = stub.GetCluster(cluster_service_pb2.GetClusterRequest(), timeout=5)
+            except grpc.RpcError:
+                return False
+            return sum(n.state == cluster_service_pb2.NODE_STATE_ONLINE for n in answer.nodes) >= nodes
+
+        wait_until(online, f"{nodes} storage nodes are online")
+
+    def create_topic(self, name, partitions, **config):
+        self.topics().CreateTopic(
+            topic_service_pb2.CreateTopicRequest(
+                name=name, partition_count=partitions, config=topic_service_pb2.TopicConfig(**config)),
+            timeout=20, wait_for_ready=True)

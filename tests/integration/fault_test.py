@@ -1,0 +1,173 @@
+"""What a cluster promises when its processes die or its disk fills up, shown on real processes.
+
+Run by ctest; by hand: tests/integration/run.sh build/release [unittest arguments].
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+import grpc
+
+from cluster import Cluster, error_reason, wait_until
+from falaj.v1 import producer_service_pb2, record_pb2, topic_service_pb2
+from workload import Producer, check, read_all
+
+BINARIES = os.environ["FALAJ_BINARIES"]
+TOPIC = "orders"
+PARTITIONS = 3
+
+
+class FaultTest(unittest.TestCase):
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="falaj-fault-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def cluster(self, **options):
+        cluster = Cluster(BINARIES, self.directory, **options)
+        self.addCleanup(cluster.__exit__)
+        cluster.start()
+        cluster.wait_online(options.get("storage_nodes", 1))
+        return cluster
+
+    def produce_in_background(self, cluster, gateway="gateway-1"):
+        producers = [Producer(cluster.producer(gateway), TOPIC, p, f"p{p}") for p in range(PARTITIONS)]
+        for producer in producers:
+            producer.start()
+        return producers
+
+    def wait_for_progress(self, producers, records=200):
+        """Until every producer has so many more acknowledged records: the system works now."""
+        goals = {p: len(p.acknowledged) + records for p in producers}
+        wait_until(lambda: all(len(p.acknowledged) >= goal for p, goal in goals.items()),
+                   f"{records} more records are acknowledged on every partition", 60)
+
+    def verify(self, cluster, producers, gateway="gateway-1"):
+        for producer in producers:
+            producer.stop()
+        consumer = cluster.consumer(gateway)
+        for producer in producers:
+            records = read_all(consumer, TOPIC, producer.partition)
+            check(self, records, [producer])
+            self.assertGreater(len(producer.acknowledged), 0)
+
+    def test_storage_node_killed_under_load_loses_nothing(self):
+        cluster = self.cluster()
+        cluster.create_topic(TOPIC, PARTITIONS)
+        producers = self.produce_in_background(cluster)
+        chance = random.Random(7)
+        for _ in range(4):
+            self.wait_for_progress(producers, chance.randint(20, 400))
+            cluster.kill("storage-1")
+            cluster.start_process("storage-1")
+        self.wait_for_progress(producers)
+        self.verify(cluster, producers)
+
+    def test_everything_killed_and_restarted_loses_nothing(self):
+        cluster = self.cluster(storage_nodes=2)
+        cluster.create_topic(TOPIC, PARTITIONS)
+        producers = self.produce_in_background(cluster)
+        self.wait_for_progress(producers)
+        for name in cluster.processes:
+            cluster.kill(name)
+        for process in cluster.processes.values():
+            process.start()
+        cluster.wait_ready()
+        self.wait_for_progress(producers)
+        self.verify(cluster, producers)
+
+    def test_gateway_killed_and_replaced(self):
+        cluster = self.cluster(gateways=2)
+        cluster.create_topic(TOPIC, PARTITIONS)
+        producers = self.produce_in_background(cluster)
+        self.wait_for_progress(producers)
+        cluster.kill("gateway-1")
+        for producer in producers:
+            producer.stub = cluster.producer("gateway-2")
+        self.wait_for_progress(producers)
+        self.verify(cluster, producers, "gateway-2")
+
+    def test_produce_and_fetch_go_on_without_the_metadata_service(self):
+        cluster = self.cluster()
+        cluster.create_topic(TOPIC, PARTITIONS)
+        producers = self.produce_in_background(cluster)
+        self.wait_for_progress(producers)
+        cluster.kill("metadata-1")
+        failures = [p.failures for p in producers]
+        self.wait_for_progress(producers, 2000)
+        self.assertEqual([p.failures for p in producers], failures, "a produce failed while metadata was down")
+        read_all(cluster.consumer(), TOPIC, 0)
+        with self.assertRaises(grpc.RpcError) as caught:
+            cluster.topics().CreateTopic(topic_service_pb2.CreateTopicRequest(name="new"), timeout=10)
+        self.assertIn(error_reason(caught.exception)[0], ("METADATA_UNAVAILABLE", "TIMED_OUT"))
+        cluster.start_process("metadata-1")
+        cluster.create_topic("new", 1)
+        self.verify(cluster, producers)
+
+    def test_graceful_stop_and_restart_keeps_everything(self):
+        cluster = self.cluster()
+        cluster.create_topic(TOPIC, PARTITIONS)
+        producers = self.produce_in_background(cluster)
+        self.wait_for_progress(producers)
+        for name in ("gateway-1", "storage-1", "metadata-1"):
+            cluster.stop(name)
+        for process in cluster.processes.values():
+            process.start()
+        cluster.wait_ready()
+        self.wait_for_progress(producers)
+        self.verify(cluster, producers)
+
+    def test_full_disk_refuses_produce_and_recovers_by_itself(self):
+        mount = os.path.join(self.directory, "small")
+        os.mkdir(mount)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", mount], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
+        # The watermarks in percent; the bytes of the defaults would not fit on so small a disk.
+        cluster = self.cluster(data_directories={"storage-1": os.path.join(mount, "data")},
+                               storage_flags=("--disk_soft_bytes=0", "--disk_hard_bytes=0"))
+        cluster.create_topic(TOPIC, 1)
+        producer = cluster.producer()
+        request = producer_service_pb2.ProduceRequest(
+            topic=TOPIC, partition=0, acks=record_pb2.ACKS_ALL,
+            records=[record_pb2.Record(value=os.urandom(64 * 1024)) for _ in range(8)])
+        ballast = os.path.join(mount, "ballast")
+        subprocess.run(["fallocate", "-l", "150M", ballast], check=True)
+        acknowledged = 0
+
+        def attempt():
+            nonlocal acknowledged
+            answer = producer.Produce(request, timeout=20)
+            acknowledged += len(answer.positions)
+
+        with self.assertRaises(grpc.RpcError) as caught:
+            for _ in range(400):
+                attempt()
+        reason, metadata = error_reason(caught.exception)
+        self.assertEqual(reason, "DISK_FULL")
+        self.assertEqual(metadata.get("node"), "1")
+        self.assertEqual(len(read_all(cluster.consumer(), TOPIC, 0)), acknowledged, "reads must go on")
+
+        os.remove(ballast)
+        recovered = threading.Event()
+
+        def try_again():
+            try:
+                attempt()
+                recovered.set()
+            except grpc.RpcError:
+                pass
+            return recovered.is_set()
+
+        wait_until(try_again, "the storage node takes records again")
+        records = read_all(cluster.consumer(), TOPIC, 0)
+        self.assertEqual([offset for offset, _ in records], list(range(acknowledged)))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
