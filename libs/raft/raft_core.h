@@ -1,0 +1,134 @@
+#ifndef LIBS_RAFT_RAFT_CORE_H_
+#define LIBS_RAFT_RAFT_CORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "falaj/internal/v1/raft.pb.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/ids.h"
+#include "libs/raft/membership.h"
+#include "libs/raft/ready.h"
+
+namespace falaj::raft {
+
+struct CoreState;
+class Leader;
+class RoleBehaviour;
+enum class Next;
+
+// RaftCore is one node's part in the Raft consensus algorithm (Ongaro and Ousterhout 2014, "the
+// paper"; Ongaro's thesis of the same year), without any I/O: messages and ticks in, effects out.
+//
+// The metadata service owns one RaftCore per node, feeds it from its network and timer, and carries
+// out what TakeReady() returns (see Ready for the order). RaftCore owns the in-memory log;
+// libs/log's RaftLog keeps it on disk.
+//
+// Role transitions (each role is a class in a file of its own):
+//
+//   from          on                                                    to
+//   follower      no leader heard for a random timeout                  pre-candidate  (thesis 9.6)
+//   follower      TIMEOUT_NOW from the leader                           candidate (thesis 3.10)
+//   follower      timeout or start, as the only voter                   candidate
+//   pre-candidate a majority would vote                                 candidate      (thesis 9.6)
+//   candidate     a majority voted, own vote on disk included           leader         (paper 5.2)
+//   (pre-)cand.   timeout                                               pre-candidate
+//   (pre-)cand.   a majority refused, or a leader of the term speaks    follower       (paper 5.2)
+//   leader        no majority heard for an election timeout             follower       (thesis 6.2)
+//   leader        its own removal is committed                          follower (thesis 4.2.2) any
+//   a higher term                                         follower       (paper 5.1) any
+//   StorageFailed()                                       follower, mute for ever
+//
+// Invariants:
+//   a vote, an acknowledgement or a candidacy leaves only after the state it promises is on disk
+//   the commit index never moves back, never passes the log, and rises by counting only over
+//     entries of the leader's own term (paper 5.4.2, figure 8), which its first entry, a no-op,
+//     makes possible at once
+//   an entry is handed out to be applied once, in order, committed and on this node's disk
+//   committed entries are never overwritten
+//
+// Threads: none; one thread at a time. Failures: Step() refuses malformed messages without effect;
+// after StorageFailed() the node takes no part any more and everything returns STORAGE_FAILED.
+//
+// Not here: timers in seconds, sockets, files, the state machine, sessions, retries of proposals.
+class RaftCore {
+ public:
+  // Returns INVALID_CONFIG for options out of range, CORRUPT_RECORD if the restored state
+  // contradicts itself. A node that is the only voter starts its own election at once.
+  static absl::StatusOr<std::unique_ptr<RaftCore>> Create(const Options& options,
+                                                          Restored restored);
+  ~RaftCore();
+
+  // Takes a message in. Stale, duplicated and reordered messages are not errors.
+  // Returns INVALID_REQUEST if it is malformed or not for this node, INTERNAL if it proves that
+  // another node broke the protocol, STORAGE_FAILED after StorageFailed(); no effect in each case.
+  absl::Status Step(const pb::RaftMessage& message);
+  // One unit of time has passed.
+  void Tick();
+
+  // Appends a command of the state machine to the log.
+  // Returns METADATA_UNAVAILABLE if this node does not lead (metadata "leader_id" if known) or is
+  // handing over; QUOTA_EXCEEDED if too much is uncommitted; INVALID_REQUEST if it is too large.
+  absl::StatusOr<EntryId> Propose(std::string command);
+  // Changes the membership by one node. Returns METADATA_UNAVAILABLE also while another change is
+  // uncommitted or nothing of this term is committed yet: try again. INVALID_REQUEST if the change
+  // makes no sense or a learner lags too far behind to vote.
+  absl::StatusOr<EntryId> ProposeMembership(const MembershipChange& change);
+  // Asks for a point from which a linearizable read may be served; it comes as Ready::reads, or as
+  // Ready::dropped_reads. Returns METADATA_UNAVAILABLE if this node does not lead; QUOTA_EXCEEDED.
+  absl::Status ReadIndex(uint64_t request_id);
+  // Hands the lead to `target` as soon as its log equals this one; proposals are refused meanwhile.
+  // Given up after an election timeout. INVALID_REQUEST if target is not another voter.
+  absl::Status TransferLeadership(NodeId target);
+
+  bool HasReady();
+  Ready TakeReady();
+  // Everything that Ready `number` (and those before) asked to store is stored.
+  void Persisted(uint64_t number);
+  // The state machine has applied all entries up to `index`.
+  void Applied(LogIndex index);
+  // The disk refused a write. Steps down and takes no part in anything any more.
+  void StorageFailed();
+
+  // True if enough was applied since the last snapshot to make one.
+  bool SnapshotDue() const;
+  // Describes the state `data` reached by applying all entries up to `index`: fills in term,
+  // membership, size and checksum. Returns INVALID_REQUEST unless snapshot index < index <=
+  // applied.
+  absl::StatusOr<Snapshot> DescribeSnapshot(LogIndex index, Bytes data) const;
+  // The oldest entry the log should keep once `snapshot` is stored.
+  LogIndex FirstIndexToKeep(const Snapshot& snapshot) const;
+  // `snapshot` (from DescribeSnapshot) is stored: forgets the entries before FirstIndexToKeep().
+  absl::Status Compact(Snapshot snapshot);
+
+  Role role() const;
+  bool is_leader() const { return role() == Role::kLeader; }
+  NodeId leader() const;  // 0: unknown.
+  Term term() const;
+  CoreStatus status() const;
+
+ private:
+  RaftCore(const Options& options, Restored restored, Membership membership);
+
+  absl::Status CheckMessage(const pb::RaftMessage& message) const;
+  absl::Status StepHigherTerm(const pb::RaftMessage& message, bool* done);
+  void StepLowerTerm(const pb::RaftMessage& message);
+  void StepVoteRequest(const pb::RaftMessage& message);
+  absl::Status StepRole(const pb::RaftMessage& message);
+  void Become(Next next);
+  void BecomeFollower(Term term, NodeId leader);
+  absl::Status CheckLeads() const;
+
+  std::unique_ptr<CoreState> state_;
+  std::unique_ptr<RoleBehaviour> role_;
+  Leader* leader_ = nullptr;  // role_ if it is a Leader.
+};
+
+}  // namespace falaj::raft
+
+#endif  // LIBS_RAFT_RAFT_CORE_H_
