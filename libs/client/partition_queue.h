@@ -1,0 +1,117 @@
+// PartitionQueue decides, for one partition of a producer, which batch may be sent next and what an
+// answer means: batching by linger and size, the order of retries, and when to give up.
+//
+//           Append()            Take()                    OnAck(ok)
+//   record ---------> waiting ---------> in flight -------------------> delivered
+//                        ^                   | OnAck(retryable, definite)
+//                        |  all in flight    v
+//                        +-------------- failed ---- something later was appended ----> error
+//                           have failed
+//
+// Order: while a failed batch waits, nothing of the partition is sent. It goes back to the head of the
+// queue, with all that failed after it, once nothing is in flight any more; then one batch at a time
+// is sent until one succeeds. If a batch behind it was appended meanwhile, or may have been, sending
+// it again would break the order, so its error goes to the caller.
+//
+// Pure: no threads, no clock, no gRPC. The owner (TopicStream) locks and passes the time.
+#ifndef LIBS_CLIENT_PARTITION_QUEUE_H_
+#define LIBS_CLIENT_PARTITION_QUEUE_H_
+
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/clock.h"
+#include "libs/base/ids.h"
+#include "libs/client/producer.h"
+#include "libs/record/batch_builder.h"
+#include "libs/record/record.h"
+
+namespace falaj::client {
+
+// PendingBatch is the records of one batch, from the first Append() to its delivery.
+struct PendingBatch {
+  uint64_t id = 0;  // Set when it is first sent.
+  PartitionIndex partition;
+  MonotonicTime created;
+  record::BatchBuilder builder;
+  std::vector<DeliveryCallback> callbacks;  // One per record.
+  int64_t charged_bytes = 0;                // What it counts against the buffer.
+  bool sealed = false;                      // Takes no more records.
+  Bytes encoded;                            // Filled by the sender, kept for a retry.
+};
+using BatchPtr = std::shared_ptr<PendingBatch>;
+
+// Finished is a batch with its outcome, for the owner to report outside its lock.
+struct Finished {
+  BatchPtr batch;
+  absl::Status status;
+  Offset base_offset{-1};
+};
+
+class PartitionQueue {
+ public:
+  struct Options {
+    absl::Duration linger;
+    int32_t batch_bytes = 64 << 10;
+    absl::Duration retry_base = absl::Milliseconds(20);
+    absl::Duration retry_max = absl::Seconds(1);
+    bool retry_uncertain = false;
+  };
+  static constexpr MonotonicTime kNever{std::numeric_limits<int64_t>::max()};
+
+  PartitionQueue(const Options* options, PartitionIndex partition)
+      : options_(options), partition_(partition) {}
+
+  // Adds a record to the open batch, or to a new one. Returns true if that sealed a batch or began
+  // one: the moment for a sticky partitioner to move on, and for the owner to look at ReadyAt().
+  bool Append(const record::Record& record, DeliveryCallback done, int64_t charge,
+              MonotonicTime now);
+
+  // When the head batch may be sent: now or earlier = send it; kNever = not before an answer arrives.
+  MonotonicTime ReadyAt(bool flushing) const;
+  // The head batch, sealed; null if there is none. It stays at the head while it is being encoded.
+  BatchPtr Head();
+  // Moves the head batch to the batches in flight.
+  void MarkSent(uint64_t id);
+
+  // The answer to a batch in flight. Appends to `finished` what is decided by it.
+  void OnAck(uint64_t id, const absl::Status& status, Offset base_offset, MonotonicTime now,
+             std::vector<Finished>* finished);
+  // The stream broke with batches in flight: nobody knows what became of them.
+  void OnBroken(const absl::Status& uncertain, MonotonicTime now, std::vector<Finished>* finished);
+  // Gives up what was created at or before `created_max` and is not in flight. `busy` is spared.
+  void Expire(MonotonicTime created_max, const PendingBatch* busy, const absl::Status& status,
+              std::vector<Finished>* finished);
+
+  // Creation time of the oldest batch; kNever if there is none.
+  MonotonicTime Oldest() const;
+  MonotonicTime OldestInFlight() const;
+  bool idle() const { return waiting_.empty() && in_flight_.empty() && failed_.empty(); }
+  bool retrying() const { return attempts_ > 0; }
+  PartitionIndex partition() const { return partition_; }
+  size_t in_flight() const { return in_flight_.size(); }
+
+ private:
+  BatchPtr RemoveInFlight(uint64_t id);
+  void GiveUpFailed(std::vector<Finished>* finished);
+  void RequeueFailed(MonotonicTime now);
+
+  const Options* const options_;
+  const PartitionIndex partition_;
+  std::deque<BatchPtr> waiting_;
+  std::deque<BatchPtr> in_flight_;
+  std::deque<Finished> failed_;  // Each with the error to report if it cannot be sent again.
+  MonotonicTime retry_at_;
+  int attempts_ = 0;  // Failed rounds in a row; while positive, one batch at a time is sent.
+};
+
+}  // namespace falaj::client
+
+#endif  // LIBS_CLIENT_PARTITION_QUEUE_H_
