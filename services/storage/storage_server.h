@@ -1,0 +1,103 @@
+// StorageServer is one storage node: partition replicas on RocksDB behind the internal
+// StorageService.
+//
+// falaj-storage runs one; `falaj dev` and the tests run several in one process, each with its own
+// data directory. It registers with the metadata service, follows the cluster's watch, opens the
+// partitions it is assigned and leads those it is told to lead. Gateways append to and read from
+// them.
+//
+// The node's identity is its data directory: the first start draws a directory id and records the
+// node id; the first registration records the cluster id. Another node id, or a cluster that is
+// not the one on record, is refused with kFailedPrecondition (CLUSTER_MISMATCH).
+//
+// Threads: Start and Stop from any one thread. Inside: one appender per store shard, a pool of
+// disk readers, one thread each for the session, the metadata watch and housekeeping. gRPC's
+// threads only move bytes.
+//
+// Failures: the metadata service may go away at any time; what the node leads it goes on serving.
+// A full disk refuses produce with DISK_FULL until space returns. A failed disk refuses produce
+// with STORAGE_FAILED and takes liveness down, so that whoever supervises the process restarts it.
+#ifndef SERVICES_STORAGE_STORAGE_SERVER_H_
+#define SERVICES_STORAGE_STORAGE_SERVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "libs/base/clock.h"
+
+namespace falaj::storage {
+
+// What a file system has and has left.
+struct DiskSpace {
+  int64_t total_bytes = 0;
+  int64_t free_bytes = 0;
+};
+
+class StorageServer {
+ public:
+  struct Options {
+    int32_t node_id = 0;   // Must be at least 1.
+    std::string data_dir;  // Made if it does not exist.
+
+    std::string listen_address = "127.0.0.1:0";
+    std::string advertised_address;               // Empty: the address it listens on.
+    std::string http_address = "127.0.0.1:0";     // Empty: no HTTP.
+    std::vector<std::string> metadata_addresses;  // At least one.
+    std::string zone;                             // May be empty.
+    absl::Duration session_timeout = absl::Seconds(10);
+
+    // Produce is refused below soft, leadership is not taken below hard; see ARCHITECTURE.md
+    // section 4. The soft level is the smaller of the bytes and the share of the disk.
+    int64_t disk_soft_free_bytes = int64_t{5} << 30;
+    double disk_soft_free_ratio = 0.05;
+    int64_t disk_hard_free_bytes = int64_t{1} << 30;
+    // Replaces statvfs in tests.
+    std::function<absl::StatusOr<DiskSpace>(const std::string& path)> disk_space;
+    absl::Duration disk_check_interval = absl::Seconds(1);
+
+    int64_t tail_cache_bytes = int64_t{64} << 20;
+    int64_t append_bytes_max = int64_t{128} << 20;  // Batches received and not yet answered.
+    int64_t stream_bytes_max = int64_t{16} << 20;   // The same, of one Append stream.
+    int64_t read_bytes_max = int64_t{256} << 20;    // Answers to reads not yet sent.
+    int reader_threads = 2;
+
+    absl::Duration maintain_interval = absl::Seconds(1);
+    absl::Duration checkpoint_interval = absl::Seconds(5);  // Of high watermarks.
+    absl::Duration retention_interval = absl::Seconds(10);
+    int64_t slab_bytes_max = 0;  // 0: the store's own default.
+
+    bool metrics_partition_level = true;  // Up to 2,000 partitions.
+    Clock* clock = nullptr;               // Not owned. Null: the machine's clock.
+  };
+
+  // Returns when the node listens; Ready() becomes true once it is registered. Returns
+  // kInvalidArgument (INVALID_CONFIG) for options that make no sense, kFailedPrecondition
+  // (CLUSTER_MISMATCH) if the data directory belongs to another node, and the store's Status if it
+  // cannot be opened. Blocks on disk.
+  static absl::StatusOr<std::unique_ptr<StorageServer>> Start(const Options& options);
+
+  virtual ~StorageServer() = default;  // Without Stop() it leaves as a crash would.
+
+  virtual std::string grpc_address() const = 0;
+  virtual std::string http_address() const = 0;  // Empty if there is no HTTP.
+  // True while the node is registered, its session lives, its partitions are open and its disk
+  // takes writes.
+  virtual bool Ready() const = 0;
+  // Readiness off, drains, ends the session, closes the store, leaves the clean mark. Idempotent.
+  virtual void Stop() = 0;
+
+ protected:
+  StorageServer() = default;
+  StorageServer(const StorageServer&) = delete;
+  StorageServer& operator=(const StorageServer&) = delete;
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_STORAGE_SERVER_H_
