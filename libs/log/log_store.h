@@ -80,7 +80,8 @@ struct BatchWrite {
 struct Round {
   std::vector<BatchWrite> batches;  // In offset order within a partition.
   std::vector<std::pair<LocalPartitionId, EpochStart>> epochs;
-  std::vector<std::pair<LocalPartitionId, Offset>> log_starts;       // Never moves back.
+  // Never moves back. Beyond the log end: all records go and the log continues from there.
+  std::vector<std::pair<LocalPartitionId, Offset>> log_starts;
   std::vector<std::pair<LocalPartitionId, Offset>> high_watermarks;  // Checkpoints.
 
   bool empty() const {
@@ -126,7 +127,8 @@ class LogStore {
   virtual absl::Status Commit(const Round& round, bool sync) = 0;
 
   // Removes all records from `end` on, and the epochs that began there, atomically. For followers
-  // that diverged.
+  // that diverged. A batch that holds `end` goes whole, so the new log end may be below `end`; an
+  // `end` below the log start empties the log and moves its start there.
   virtual absl::Status TruncateSuffix(LocalPartitionId id, Offset end) = 0;
 
   // Reads whole batches from the one that holds `from` while they end at or below `limit` and fit

@@ -1,0 +1,149 @@
+#include "libs/log/tail_cache.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+namespace falaj::log {
+namespace {
+
+// What an entry costs beside its bytes: the ring's and the order's places and the owner's block.
+constexpr int64_t kEntryOverhead = 160;
+
+// One Bytes that refers to all of `run`.
+Bytes Gather(std::vector<Bytes> run) {
+  if (run.size() == 1) return std::move(run[0]);
+  Bytes::Pieces pieces;
+  for (const Bytes& batch : run) {
+    pieces.insert(pieces.end(), batch.pieces().begin(), batch.pieces().end());
+  }
+  return Bytes(std::make_shared<const std::vector<Bytes>>(std::move(run)), std::move(pieces));
+}
+
+}  // namespace
+
+void TailCache::Insert(const TailKey& key, Offset base, Offset last, const Bytes& batch) {
+  // Copied before the lock is taken.
+  Bytes kept = batch.size() < options_.copy_below ? batch.Compact() : batch;
+  const int64_t charge = static_cast<int64_t>(kept.size()) + kEntryOverhead;
+  MutexLock lock(&mu_);
+  const auto found = rings_.find(key);
+  if (found != rings_.end() && found->second.back().last + 1 != base) EraseRing(key);
+  if (charge > options_.bytes_max) {
+    EraseRing(key);  // What is kept would no longer be the tail.
+    return;
+  }
+  const uint64_t serial = next_serial_++;
+  rings_[key].push_back(Entry{base, last, serial, charge, std::move(kept)});
+  order_.push_back(Token{key, serial});
+  stats_.bytes += charge;
+  ++stats_.batches;
+  EvictToBudget();
+}
+
+std::optional<ReadResult> TailCache::Lookup(const TailKey& key, Offset from, Offset limit,
+                                            size_t bytes_max) {
+  std::vector<Bytes> run;
+  ReadResult result{.batches = Bytes(), .next_offset = from};
+  {
+    MutexLock lock(&mu_);
+    const auto found = rings_.find(key);
+    if (found == rings_.end() || from < found->second.front().base ||
+        from > found->second.back().last + 1) {
+      ++stats_.misses;
+      return std::nullopt;
+    }
+    ++stats_.hits;
+    const Ring& ring = found->second;
+    auto entry = std::lower_bound(ring.begin(), ring.end(), from,
+                                  [](const Entry& e, Offset offset) { return e.last < offset; });
+    size_t bytes = 0;
+    for (; entry != ring.end() && entry->last < limit; ++entry) {
+      bytes += entry->batch.size();
+      if (!run.empty() && bytes > bytes_max) break;
+      run.push_back(entry->batch);
+      result.next_offset = entry->last + 1;
+    }
+  }
+  if (!run.empty()) result.batches = Gather(std::move(run));
+  return result;
+}
+
+void TailCache::TruncateSuffix(const TailKey& key, Offset end) {
+  MutexLock lock(&mu_);
+  const auto found = rings_.find(key);
+  if (found == rings_.end()) return;
+  Ring& ring = found->second;
+  while (!ring.empty() && ring.back().last >= end) {
+    Forget(ring.back());
+    ring.pop_back();
+  }
+  if (ring.empty()) rings_.erase(found);
+  SweepTokens();
+}
+
+void TailCache::TruncatePrefix(const TailKey& key, Offset start) {
+  MutexLock lock(&mu_);
+  const auto found = rings_.find(key);
+  if (found == rings_.end()) return;
+  Ring& ring = found->second;
+  while (!ring.empty() && ring.front().last < start) {
+    Forget(ring.front());
+    ring.pop_front();
+  }
+  if (ring.empty()) rings_.erase(found);
+  SweepTokens();
+}
+
+void TailCache::Drop(const TailKey& key) {
+  MutexLock lock(&mu_);
+  EraseRing(key);
+  SweepTokens();
+}
+
+TailCache::Stats TailCache::stats() const {
+  MutexLock lock(&mu_);
+  return stats_;
+}
+
+void TailCache::Forget(const Entry& entry) {
+  stats_.bytes -= entry.charge;
+  --stats_.batches;
+}
+
+void TailCache::EraseRing(const TailKey& key) {
+  const auto found = rings_.find(key);
+  if (found == rings_.end()) return;
+  for (const Entry& entry : found->second) Forget(entry);
+  rings_.erase(found);
+}
+
+void TailCache::EvictToBudget() {
+  while (stats_.bytes > options_.bytes_max) {
+    const Token token = order_.front();
+    order_.pop_front();
+    const auto found = rings_.find(token.key);
+    // Within a ring serials rise, so the oldest live token always names the front of its ring.
+    if (found == rings_.end() || found->second.front().serial != token.serial) continue;
+    Forget(found->second.front());
+    found->second.pop_front();
+    if (found->second.empty()) rings_.erase(found);
+  }
+}
+
+void TailCache::SweepTokens() {
+  if (static_cast<int64_t>(order_.size()) <= 2 * stats_.batches + 1024) return;
+  std::deque<Token> live;
+  for (const Token& token : order_) {
+    const auto found = rings_.find(token.key);
+    if (found == rings_.end()) continue;
+    const Ring& ring = found->second;
+    const auto entry =
+        std::lower_bound(ring.begin(), ring.end(), token.serial,
+                         [](const Entry& e, uint64_t serial) { return e.serial < serial; });
+    if (entry != ring.end() && entry->serial == token.serial) live.push_back(token);
+  }
+  order_ = std::move(live);
+}
+
+}  // namespace falaj::log
