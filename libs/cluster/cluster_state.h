@@ -1,0 +1,108 @@
+#ifndef LIBS_CLUSTER_CLUSTER_STATE_H_
+#define LIBS_CLUSTER_CLUSTER_STATE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "falaj/internal/v1/cluster.pb.h"
+#include "falaj/internal/v1/metadata_service.pb.h"
+
+#include "libs/base/ids.h"
+
+namespace falaj::cluster {
+
+// ClusterState is the replicated state machine of the metadata service: storage nodes and their
+// sessions, topics, partitions, who leads them, and producer ids.
+//
+// Every metadata node owns one and applies the committed entries of the Raft log to it, in order.
+// Equal logs give equal states, down to the bytes of Snapshot(): time and random numbers come in
+// with the commands, drawn by whoever proposed them.
+//
+// Invariants:
+//   a leader is alive (its session has not ended), is assigned the partition, and is in the ISR
+//   ISR and ELR are disjoint subsets of the replicas; replicas are distinct
+//   leader epoch, partition epoch and node epoch only rise
+//   a command that is refused changes nothing but the index
+//
+// Who may lead (README.md has the reasons): the leader of today if it is valid; else the first
+// assigned replica that is alive and in the ISR, or in the ELR while the ISR is empty; else, if
+// both are empty, the last leader, once it is back with the directory it led with; else nobody.
+//
+// Threads: none; one thread at a time. Not here: the log, who is told of changes, when a session
+// has timed out.
+class ClusterState {
+ public:
+  // What one entry did. `delta` is empty but for its index if nothing changed.
+  struct Applied {
+    absl::StatusOr<internal::v1::ExecuteResponse> response;
+    internal::v1::ClusterDelta delta;
+  };
+
+  ClusterState() = default;
+  // Returns CORRUPT_RECORD if the snapshot breaks an invariant.
+  static absl::StatusOr<ClusterState> FromSnapshot(const internal::v1::ClusterState& snapshot);
+
+  // Applies the entry at `index`. Requires: index > this->index().
+  Applied Apply(LogIndex index, const internal::v1::ClusterCommand& command);
+  // Entries that change nothing (no-ops, membership) only move the index.
+  void Skip(LogIndex index) { index_ = index; }
+
+  internal::v1::ClusterState Snapshot() const;
+
+  LogIndex index() const { return index_; }
+  const Uuid& cluster_id() const { return cluster_id_; }  // Nil before init_cluster.
+  // By node id, by topic name.
+  const std::map<int32_t, internal::v1::NodeState>& nodes() const { return nodes_; }
+  const std::map<std::string, internal::v1::TopicState>& topics() const { return topics_; }
+
+ private:
+  using ExecuteResponse = internal::v1::ExecuteResponse;
+  using ClusterDelta = internal::v1::ClusterDelta;
+  using NodeState = internal::v1::NodeState;
+  using TopicState = internal::v1::TopicState;
+
+  absl::Status Execute(const internal::v1::ClusterCommand& command, ExecuteResponse* response,
+                       ClusterDelta* delta);
+  absl::Status Init(const internal::v1::InitClusterCommand& command);
+  absl::Status RegisterNode(const internal::v1::RegisterNodeCommand& command,
+                            ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status EndSession(const internal::v1::EndSessionCommand& command, ClusterDelta* delta);
+  absl::Status CreateTopic(const internal::v1::CreateTopicCommand& command, int64_t time_ms,
+                           ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status UpdateTopic(const internal::v1::UpdateTopicCommand& command,
+                           ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status DeleteTopic(const internal::v1::DeleteTopicCommand& command, ClusterDelta* delta);
+  absl::Status AddPartitions(const internal::v1::AddPartitionsCommand& command,
+                             ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status AllocateProducerIds(const internal::v1::AllocateProducerIdsCommand& command,
+                                   ExecuteResponse* response);
+
+  absl::Status CheckRegistration(const internal::v1::RegisterNodeCommand& command) const;
+  absl::StatusOr<TopicState*> FindTopic(const std::string& name);
+  // Places and appends partitions up to `count`. Returns INVALID_REQUEST or NOT_ENOUGH_REPLICAS if
+  // there are too few storage nodes, without effect.
+  absl::Status ExtendTopic(TopicState* topic, int32_t count) const;
+  // Takes a dead node out of the ISRs, keeping it eligible, and elects anew.
+  void FenceNode(int32_t node_id);
+  // Reconsiders the partitions of a node that has come back. Without `kept_data` it also leaves
+  // the ISRs and ELRs it is in.
+  void ReviveNode(int32_t node_id, bool kept_data);
+  // Lists topics and partitions whose partition epoch rose since `before` in the delta.
+  void ListChanges(const std::map<std::string, std::vector<int64_t>>& before,
+                   ClusterDelta* delta) const;
+
+  LogIndex index_;
+  Uuid cluster_id_;
+  std::map<int32_t, NodeState> nodes_;
+  std::map<std::string, TopicState> topics_;
+  int64_t next_producer_id_ = 1;
+  int64_t next_session_id_ = 1;
+};
+
+}  // namespace falaj::cluster
+
+#endif  // LIBS_CLUSTER_CLUSTER_STATE_H_

@@ -1,0 +1,81 @@
+// MetadataServer is one metadata node: the Raft log, the cluster state it drives, and the gRPC
+// MetadataService through which storage nodes and gateways change and follow that state.
+//
+// falaj-metadata runs one; `falaj dev` and the tests run them in their own process, each with its
+// own data directory. <data_dir>/raft holds the Raft log and its snapshots; the first start draws
+// the cluster id.
+//
+// Threads: Start and Stop from any one thread. Inside, one thread owns the Raft core, the state
+// machine and the disk; gRPC's threads only pass messages to and from it.
+//
+// Failures: a disk that refuses a write ends this node's part for good: readiness and liveness go
+// down and every call is refused, so that whoever supervises the process restarts it. kill -9 loses
+// nothing that was answered.
+#ifndef SERVICES_METADATA_METADATA_SERVER_H_
+#define SERVICES_METADATA_METADATA_SERVER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "libs/base/clock.h"
+
+namespace falaj::metadata {
+
+class MetadataServer {
+ public:
+  struct Peer {
+    int32_t node_id = 0;
+    std::string address;  // host:port.
+  };
+
+  struct Options {
+    int32_t node_id = 1;   // At least 1.
+    std::string data_dir;  // Made if it does not exist.
+
+    std::string listen_address = "127.0.0.1:0";
+    std::string http_address = "127.0.0.1:0";  // Empty: no HTTP.
+    std::vector<Peer> peers;                   // The other voters. Must be empty today.
+    std::string cluster_name;                  // For people; may be empty.
+
+    absl::Duration tick = absl::Milliseconds(10);  // Of the Raft core.
+    size_t snapshot_entries = 100'000;             // A snapshot is due after so many entries...
+    size_t snapshot_log_bytes = 64 << 20;          // ...or bytes.
+    uint64_t entries_kept = 10'000;                // Behind a snapshot.
+
+    size_t delta_history_entries = 10'000;  // Kept in memory to resume watches from.
+    size_t delta_history_bytes = 32 << 20;  //
+    size_t watcher_queue_bytes = 64 << 20;  // A watcher further behind is cancelled.
+    size_t watchers_max = 10'000;           // Further ones are refused.
+    size_t proposals_queued_max = 10'000;   // Further ones are refused.
+    absl::Duration watch_keepalive = absl::Seconds(1);
+  };
+
+  // Returns when the node listens; Ready() becomes true once it knows the leader and has caught up.
+  // Returns kInvalidArgument (INVALID_CONFIG), kFailedPrecondition (CLUSTER_MISMATCH) if the
+  // directory belongs to another node, kDataLoss (CORRUPT_RECORD) if it is damaged. Blocks on disk.
+  static absl::StatusOr<std::unique_ptr<MetadataServer>> Start(const Options& options);
+
+  virtual ~MetadataServer() = default;  // Without Stop() it leaves as a crash would.
+
+  virtual std::string grpc_address() const = 0;
+  virtual std::string http_address() const = 0;  // Empty if there is no HTTP.
+  virtual bool Ready() const = 0;
+  // Readiness off, watches end with SHUTTING_DOWN, queued commands are finished or refused, the
+  // log is closed. Idempotent.
+  virtual void Stop() = 0;
+
+ protected:
+  MetadataServer() = default;
+  MetadataServer(const MetadataServer&) = delete;
+  MetadataServer& operator=(const MetadataServer&) = delete;
+};
+
+}  // namespace falaj::metadata
+
+#endif  // SERVICES_METADATA_METADATA_SERVER_H_
