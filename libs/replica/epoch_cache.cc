@@ -1,0 +1,37 @@
+#include "libs/replica/epoch_cache.h"
+
+#include <algorithm>
+
+namespace falaj::replica {
+
+void EpochCache::Assign(EpochEntry entry) {
+  while (!entries_.empty() &&
+         (entries_.back().epoch >= entry.epoch || entries_.back().start >= entry.start)) {
+    entries_.pop_back();
+  }
+  entries_.push_back(entry);
+}
+
+void EpochCache::TruncateSuffix(Offset end) {
+  while (!entries_.empty() && entries_.back().start >= end) entries_.pop_back();
+}
+
+void EpochCache::TruncatePrefix(Offset start) {
+  // The last entry that begins at or below `start` holds it; everything before that goes.
+  auto next = std::find_if(entries_.begin(), entries_.end(),
+                           [start](const EpochEntry& entry) { return entry.start > start; });
+  if (next == entries_.begin()) return;
+  entries_.erase(entries_.begin(), next - 1);
+  entries_.front().start = start;
+}
+
+std::optional<EpochEnd> EpochCache::EndOf(LeaderEpoch epoch, Offset log_end) const {
+  if (entries_.empty() || epoch > entries_.back().epoch) return std::nullopt;
+  if (epoch == entries_.back().epoch) return EpochEnd{epoch, log_end};
+  if (epoch < entries_.front().epoch) return EpochEnd{epoch, entries_.front().start};
+  const auto next = std::find_if(entries_.begin(), entries_.end(),
+                                 [epoch](const EpochEntry& entry) { return entry.epoch > epoch; });
+  return EpochEnd{(next - 1)->epoch, next->start};
+}
+
+}  // namespace falaj::replica
