@@ -21,7 +21,6 @@
 #define SERVICES_STORAGE_STORAGE_SERVER_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,14 +29,9 @@
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/log/disk_watch.h"
 
 namespace falaj::storage {
-
-// What a file system has and has left.
-struct DiskSpace {
-  int64_t total_bytes = 0;
-  int64_t free_bytes = 0;
-};
 
 class StorageServer {
  public:
@@ -52,13 +46,8 @@ class StorageServer {
     std::string zone;                             // May be empty.
     absl::Duration session_timeout = absl::Seconds(10);
 
-    // Produce is refused below soft, leadership is not taken below hard; see ARCHITECTURE.md
-    // section 4. The soft level is the smaller of the bytes and the share of the disk.
-    int64_t disk_soft_free_bytes = int64_t{5} << 30;
-    double disk_soft_free_ratio = 0.05;
-    int64_t disk_hard_free_bytes = int64_t{1} << 30;
-    // Replaces statvfs in tests.
-    std::function<absl::StatusOr<DiskSpace>(const std::string& path)> disk_space;
+    log::DiskWatch::Options disk_watermarks;
+    log::DiskWatch::Probe disk_probe;  // Replaces statvfs in tests.
     absl::Duration disk_check_interval = absl::Seconds(1);
 
     int64_t tail_cache_bytes = int64_t{64} << 20;
