@@ -34,6 +34,7 @@
 
 #include "falaj/v1/record.pb.h"
 
+#include "libs/base/bytes.h"
 #include "libs/base/ids.h"
 #include "libs/client/options.h"
 #include "libs/record/record.h"
@@ -79,7 +80,7 @@ class RecordRun {
   Offset high_watermark_;
   Offset log_start_offset_;
   int64_t size_bytes_ = 0;
-  std::vector<std::shared_ptr<const void>> owners_;
+  std::vector<Bytes> owners_;
   std::vector<record::RecordView> records_;
 };
 

@@ -37,6 +37,8 @@ namespace falaj::client {
 
 // PendingBatch is the records of one batch, from the first Append() to its delivery.
 struct PendingBatch {
+  explicit PendingBatch(size_t expected_bytes) : builder(expected_bytes) {}
+
   uint64_t id = 0;  // Set when it is first sent.
   PartitionIndex partition;
   MonotonicTime created;
@@ -55,6 +57,9 @@ struct Finished {
   Offset base_offset{-1};
 };
 
+// True for errors that may pass by themselves: the same batch may be accepted later.
+bool IsRetryable(const absl::Status& status);
+
 class PartitionQueue {
  public:
   struct Options {
@@ -69,15 +74,19 @@ class PartitionQueue {
   PartitionQueue(const Options* options, PartitionIndex partition)
       : options_(options), partition_(partition) {}
 
-  // Adds a record to the open batch, or to a new one. Returns true if that sealed a batch or began
-  // one: the moment for a sticky partitioner to move on, and for the owner to look at ReadyAt().
-  bool Append(const record::Record& record, DeliveryCallback done, int64_t charge,
+  // Adds a record of about `size_bytes` to the open batch, or to a new one if it has no room. Returns
+  // true if that sealed a batch or began one: the moment to look at ReadyAt() again.
+  bool Append(const record::Record& record, int64_t size_bytes, DeliveryCallback done,
               MonotonicTime now);
+  // False: the next record begins a batch, the moment for a sticky partitioner to move on.
+  bool HasOpenBatch() const { return !waiting_.empty() && !waiting_.back()->sealed; }
 
   // When the head batch may be sent: now or earlier = send it; kNever = not before an answer arrives.
   MonotonicTime ReadyAt(bool flushing) const;
   // The head batch, sealed; null if there is none. It stays at the head while it is being encoded.
   BatchPtr Head();
+  // The head batch cannot be sent at all.
+  void DropHead(const absl::Status& status, std::vector<Finished>* finished);
   // Moves the head batch to the batches in flight.
   void MarkSent(uint64_t id);
 
@@ -86,7 +95,8 @@ class PartitionQueue {
              std::vector<Finished>* finished);
   // The stream broke with batches in flight: nobody knows what became of them.
   void OnBroken(const absl::Status& uncertain, MonotonicTime now, std::vector<Finished>* finished);
-  // Gives up what was created at or before `created_max` and is not in flight. `busy` is spared.
+  // Gives up what was created at or before `created_max` and is not in flight, with the error of the
+  // last attempt or else `status`. `busy` is spared.
   void Expire(MonotonicTime created_max, const PendingBatch* busy, const absl::Status& status,
               std::vector<Finished>* finished);
 
@@ -94,7 +104,6 @@ class PartitionQueue {
   MonotonicTime Oldest() const;
   MonotonicTime OldestInFlight() const;
   bool idle() const { return waiting_.empty() && in_flight_.empty() && failed_.empty(); }
-  bool retrying() const { return attempts_ > 0; }
   PartitionIndex partition() const { return partition_; }
   size_t in_flight() const { return in_flight_.size(); }
 
@@ -109,6 +118,8 @@ class PartitionQueue {
   std::deque<BatchPtr> in_flight_;
   std::deque<Finished> failed_;  // Each with the error to report if it cannot be sent again.
   MonotonicTime retry_at_;
+  size_t last_size_bytes_ = 512;  // Of the last full batch: what the next one reserves.
+  absl::Status last_error_;  // Of the last failed round.
   int attempts_ = 0;  // Failed rounds in a row; while positive, one batch at a time is sent.
 };
 
