@@ -1,0 +1,24 @@
+// What the main() of every service does around its server.
+#ifndef LIBS_RPC_PROCESS_H_
+#define LIBS_RPC_PROCESS_H_
+
+#include <cstdint>
+
+namespace falaj::rpc {
+
+// Raises the soft limit of open files to the hard one and returns it. gRPC 1.51 stops accepting
+// connections for good when it meets the limit once (CVE-2023-4785), so the limit must be far away.
+int64_t RaiseFileDescriptorLimit();
+
+// Blocks until SIGTERM or SIGINT and returns the signal. A second signal while the process is
+// stopping kills it. One thread at a time.
+int WaitForTermination();
+
+// Reads every flag of the program (ABSL_FLAG) from its environment variable: --data_dir from
+// FALAJ_DATA_DIR. Call before absl::ParseCommandLine(), which then overrides the environment. Ends
+// the process with a message if a value does not parse.
+void ApplyEnvironmentToFlags();
+
+}  // namespace falaj::rpc
+
+#endif  // LIBS_RPC_PROCESS_H_
