@@ -77,13 +77,12 @@ class BatchBuilder {
   static constexpr size_t kRecordOverheadMax = 5 + 10 + 5 + 5 + 5 + 5 + 1;
   static constexpr size_t kHeaderOverheadMax = 5 + 5;
 
-  // Makes room for `size` bytes and returns where they go.
-  char* Extend(size_t size);
   // Writes the record up to its headers; `headers_bytes` of encoded headers must follow.
-  char* BeginRecord(int64_t timestamp_ms, std::optional<absl::string_view> key,
-                    std::optional<absl::string_view> value, size_t headers_bytes,
-                    size_t header_count);
+  void BeginRecord(int64_t timestamp_ms, std::optional<absl::string_view> key,
+                   std::optional<absl::string_view> value, size_t headers_bytes,
+                   size_t header_count);
 
+  const size_t expected_bytes_;
   std::string buffer_;  // Room for the header, then the records.
   int32_t record_count_ = 0;
   int64_t base_timestamp_ms_ = -1;

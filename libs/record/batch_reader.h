@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -61,7 +62,8 @@ class BatchReader {
   Bytes records_;  // In one piece.
   const char* at_ = nullptr;
   const char* end_ = nullptr;
-  int32_t read_ = 0;  // Records yielded so far.
+  int32_t read_ = 0;         // Records yielded so far.
+  int64_t least_delta_ = 0;  // Of the next record: deltas rise, with gaps after compaction.
   absl::Status status_;
 };
 
