@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -113,20 +114,19 @@ class RaftCore {
   CoreStatus status() const;
 
  private:
-  RaftCore(const Options& options, Restored restored, Membership membership);
+  RaftCore(const Options& options, Restored restored, Membership base);
 
-  absl::Status CheckMessage(const pb::RaftMessage& message) const;
-  absl::Status StepHigherTerm(const pb::RaftMessage& message, bool* done);
   void StepLowerTerm(const pb::RaftMessage& message);
   void StepVoteRequest(const pb::RaftMessage& message);
-  absl::Status StepRole(const pb::RaftMessage& message);
   void Become(Next next);
-  void BecomeFollower(Term term, NodeId leader);
+  void BecomeFollower(Term term);
   absl::Status CheckLeads() const;
+  SoftState Soft() const;
 
   std::unique_ptr<CoreState> state_;
-  std::unique_ptr<RoleBehaviour> role_;
-  Leader* leader_ = nullptr;  // role_ if it is a Leader.
+  std::unique_ptr<RoleBehaviour> role_;  // Never null.
+  Leader* leader_ = nullptr;             // role_ if it is a Leader.
+  std::optional<SoftState> told_soft_;   // As of the last Ready.
 };
 
 }  // namespace falaj::raft

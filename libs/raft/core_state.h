@@ -1,0 +1,105 @@
+#ifndef LIBS_RAFT_CORE_STATE_H_
+#define LIBS_RAFT_CORE_STATE_H_
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "falaj/internal/v1/raft.pb.h"
+
+#include "libs/base/ids.h"
+#include "libs/raft/election_timer.h"
+#include "libs/raft/membership.h"
+#include "libs/raft/raft_entries.h"
+#include "libs/raft/ready.h"
+
+namespace falaj::raft {
+
+// CoreState is what outlives a role: term and vote, the log, the membership, the election timer,
+// the newest snapshot, and the effects collected for the next Ready. RaftCore owns it; the role in
+// office works on it through a pointer.
+//
+// It is a struct with a few operations that keep its parts in step; who may do what is decided by
+// the roles.
+struct CoreState {
+  CoreState(const Options& options, Restored restored, Membership base);
+
+  NodeId self() const { return options.self; }
+  bool IsVoter() const { return members.current().IsVoter(options.self); }
+  bool IsOnlyVoter() const { return IsVoter() && members.current().voters.size() == 1; }
+  // True while a leader was heard so recently that nobody should stand against it (thesis 4.2.3).
+  bool HearsLeader() const { return leader != NodeId() && timer.IsWithinMinimum(); }
+  bool OwnVoteIsDurable() const { return durable_term == term && durable_vote == options.self; }
+
+  // A message of the current term from this node.
+  pb::RaftMessage NewMessage(pb::RaftMessageType type, NodeId to) const;
+  // Only for what a leader tells followers: it promises nothing about this node's disk.
+  void SendNow(pb::RaftMessage message) { messages.push_back(std::move(message)); }
+  void SendAfterPersist(pb::RaftMessage message) {
+    messages_after_persist.push_back(std::move(message));
+  }
+  // Acknowledges the log up to `index` once what this Ready carries is on disk.
+  void SendAck(NodeId to, LogIndex index);
+
+  void SetTerm(Term new_term);
+  // Appends an entry of the current term; a leader's right.
+  EntryId AppendOwn(pb::RaftEntryType type, std::string data);
+  // Takes over entries from the leader, replacing conflicting ones, and follows the membership in
+  // them. No effect on error: INTERNAL if they would overwrite committed ones, INVALID_REQUEST if a
+  // membership is malformed.
+  absl::Status AppendFromLeader(const EntryList& entries);
+  // Replaces the log by a complete snapshot from the leader.
+  void Install(Snapshot received, Membership membership);
+
+  bool HasEffects() const;
+  // Moves the collected effects into a Ready.
+  Ready TakeReady();
+  void Persisted(uint64_t number);
+
+  const Options options;
+  Term term;
+  NodeId vote;    // 0: none in this term.
+  NodeId leader;  // 0: unknown.
+  RaftEntries log;
+  MembershipHistory members;
+  ElectionTimer timer;
+  Snapshot snapshot;                 // The newest one: made here, or received.
+  bool snapshot_to_install = false;  // `snapshot` came from the leader and awaits a Ready.
+  // A snapshot under way from the leader; kept over leader changes, so that a new leader with the
+  // same snapshot goes on where the old one stopped.
+  struct Incoming {
+    pb::RaftSnapshot meta;
+    std::string data;
+  };
+  std::optional<Incoming> incoming;
+  bool storage_failed = false;
+
+  std::vector<pb::RaftMessage> messages;
+  std::vector<pb::RaftMessage> messages_after_persist;
+  std::vector<ReadState> reads;
+  std::vector<uint64_t> dropped_reads;
+
+ private:
+  // A Ready under way and the term and vote it carries.
+  struct Writing {
+    uint64_t number = 0;
+    Term term;
+    NodeId vote;
+  };
+
+  pb::RaftHardState HardState() const;
+
+  Term durable_term;
+  NodeId durable_vote;
+  std::deque<Writing> writing_;
+  uint64_t last_number_ = 0;
+  pb::RaftHardState told_hard_;  // As of the last Ready.
+};
+
+}  // namespace falaj::raft
+
+#endif  // LIBS_RAFT_CORE_STATE_H_

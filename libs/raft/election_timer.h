@@ -1,0 +1,38 @@
+#ifndef LIBS_RAFT_ELECTION_TIMER_H_
+#define LIBS_RAFT_ELECTION_TIMER_H_
+
+#include <cstdint>
+
+#include "libs/base/random.h"
+
+namespace falaj::raft {
+
+// ElectionTimer counts the ticks since a node last had reason to be patient, against a timeout
+// drawn anew each time, so that two nodes seldom stand for election at once (paper 5.2).
+class ElectionTimer {
+ public:
+  ElectionTimer(int ticks_min, int ticks_max, uint64_t seed)
+      : ticks_min_(ticks_min), ticks_max_(ticks_max), random_(seed) {
+    Reset();
+  }
+
+  void Reset() {
+    elapsed_ = 0;
+    timeout_ = static_cast<int>(random_.Between(ticks_min_, ticks_max_));
+  }
+  // Returns true once the timeout has passed, and at every tick from then on.
+  bool Tick() { return ++elapsed_ >= timeout_; }
+  // True while a leader that spoke at the last Reset() must be presumed alive.
+  bool IsWithinMinimum() const { return elapsed_ < ticks_min_; }
+
+ private:
+  const int ticks_min_;
+  const int ticks_max_;
+  Random random_;
+  int elapsed_ = 0;
+  int timeout_ = 0;
+};
+
+}  // namespace falaj::raft
+
+#endif  // LIBS_RAFT_ELECTION_TIMER_H_

@@ -1,0 +1,287 @@
+#include "libs/raft/leader.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/raft/quorum.h"
+
+namespace falaj::raft {
+
+Leader::Leader(CoreState* state) : state_(state) {
+  state_->leader = state_->self();
+  state_->timer.Reset();
+  FollowMembership();
+  no_op_ = state_->AppendOwn(pb::RAFT_ENTRY_TYPE_NO_OP, "").index;
+}
+
+void Leader::FollowMembership() {
+  const Membership& members = state_->members.current();
+  std::erase_if(progress_, [&](const auto& item) { return !members.Contains(item.first); });
+  for (NodeId node : members.All()) {
+    if (node != state_->self()) progress_.try_emplace(node, state_->log.last_index() + 1);
+  }
+}
+
+absl::StatusOr<Next> Leader::Step(const pb::RaftMessage& message) {
+  if (message.type() == pb::RAFT_MESSAGE_TYPE_APPEND ||
+      message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT ||
+      message.type() == pb::RAFT_MESSAGE_TYPE_SNAPSHOT) {
+    return MakeError(Reason::kInternal,
+                     absl::StrCat("node ", message.from(), " claims to lead term ", state_->term,
+                                  ", which this node leads"));
+  }
+  const auto found = progress_.find(NodeId(message.from()));
+  if (found == progress_.end()) return Next::kStay;  // Not a member any more.
+  Progress* progress = &found->second;
+  progress->active = true;
+  switch (message.type()) {
+    case pb::RAFT_MESSAGE_TYPE_APPEND_REPLY:
+      return StepAppendReply(message, progress);
+    case pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY:
+      return StepHeartbeatReply(message, progress);
+    case pb::RAFT_MESSAGE_TYPE_SNAPSHOT_REPLY:
+      if (progress->state() == Progress::State::kSnapshot &&
+          progress->snapshot().meta.index() == message.snapshot().index()) {
+        progress->ChunkAnswered(message.chunk_offset(), message.reject());
+      }
+      return Next::kStay;
+    default:
+      return Next::kStay;
+  }
+}
+
+Next Leader::StepAppendReply(const pb::RaftMessage& message, Progress* progress) {
+  const LogIndex index(message.log_index());
+  if (message.reject()) {
+    // Skip whole terms: behind the last entry of a term not above the hint's, the logs cannot
+    // agree.
+    const EntryId hint =
+        state_->log.LastNotAbove(LogIndex(message.hint_index()), Term(message.hint_term()));
+    progress->Refused(index, std::min(hint.index, LogIndex(message.hint_index())));
+    return Next::kStay;
+  }
+  if (index > state_->log.last_index() || !progress->Acked(index)) return Next::kStay;
+  TransferIfCaughtUp();
+  return AdvanceCommit();
+}
+
+Next Leader::StepHeartbeatReply(const pb::RaftMessage& message, Progress* progress) {
+  progress->read_round =
+      std::max(progress->read_round, std::min(message.read_round(), read_round_));
+  progress->BeatAnswered(state_->log.last_index());
+  ConfirmReads();
+  return Next::kStay;
+}
+
+Next Leader::AdvanceCommit() {
+  const Membership& members = state_->members.current();
+  const auto reached = ReachedByMajority<LogIndex>(members.voters, [this](NodeId voter) {
+    return voter == state_->self() ? state_->log.persisted() : progress_.at(voter).match();
+  });
+  if (reached >= no_op_) state_->log.CommitTo(reached);
+  const bool removed =
+      !state_->IsVoter() && state_->members.current_index() <= state_->log.committed();
+  if (!removed) return Next::kStay;
+  Flush();  // So that the others learn of the commit before they miss the leader.
+  return Next::kFollow;
+}
+
+Next Leader::Tick() {
+  if (transfer_target_ != NodeId() && ++transfer_elapsed_ >= state_->options.election_ticks_min) {
+    transfer_target_ = NodeId();
+  }
+  if (++quorum_elapsed_ >= state_->options.election_ticks_min) {
+    quorum_elapsed_ = 0;
+    if (!HearsMajority()) return Next::kFollow;
+  }
+  if (++heartbeat_elapsed_ >= state_->options.heartbeat_ticks) SendHeartbeats();
+  return Next::kStay;
+}
+
+bool Leader::HearsMajority() {
+  const bool hears = HoldsForMajority(state_->members.current().voters, [this](NodeId voter) {
+    return voter == state_->self() || progress_.at(voter).active;
+  });
+  for (auto& [node, progress] : progress_) progress.active = false;
+  return hears;
+}
+
+void Leader::Retire() {
+  for (const ReadState& read : round_reads_) state_->dropped_reads.push_back(read.request_id);
+  state_->dropped_reads.insert(state_->dropped_reads.end(), new_reads_.begin(), new_reads_.end());
+  round_reads_.clear();
+  new_reads_.clear();
+}
+
+absl::Status Leader::CheckMayPropose(size_t bytes) const {
+  if (transfer_target_ != NodeId()) {
+    return MakeError(Reason::kMetadataUnavailable, "the leader is handing over",
+                     {{"leader_id", absl::StrCat(transfer_target_)}});
+  }
+  if (bytes > state_->options.entry_bytes_max) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("a command of ", bytes, " bytes is larger than the allowed ",
+                                  state_->options.entry_bytes_max));
+  }
+  if (state_->log.uncommitted_bytes() + bytes > state_->options.uncommitted_bytes_max) {
+    return MakeError(Reason::kQuotaExceeded, "too many commands wait to be committed");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EntryId> Leader::Propose(std::string command) {
+  FALAJ_RETURN_IF_ERROR(CheckMayPropose(command.size()));
+  return state_->AppendOwn(pb::RAFT_ENTRY_TYPE_COMMAND, std::move(command));
+}
+
+absl::Status Leader::CheckCaughtUp(NodeId learner) const {
+  const auto found = progress_.find(learner);
+  if (found == progress_.end()) return absl::OkStatus();  // Membership::With says what is wrong.
+  const uint64_t lag = state_->log.last_index() - found->second.match();
+  if (lag <= state_->options.promote_lag_max_entries) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("node ", learner, " lags by ", lag, " entries: too far to vote"),
+                   {{"node_id", absl::StrCat(learner)}, {"lag", absl::StrCat(lag)}});
+}
+
+absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change) {
+  FALAJ_RETURN_IF_ERROR(CheckMayPropose(0));
+  // The first condition closes the hole found in the thesis' single-step changes in 2015.
+  if (!HasCommittedOwnTerm() || state_->members.current_index() > state_->log.committed()) {
+    return MakeError(Reason::kMetadataUnavailable,
+                     "the membership cannot change before earlier entries are committed",
+                     {{"leader_id", absl::StrCat(state_->self())}});
+  }
+  FALAJ_ASSIGN_OR_RETURN(Membership next, state_->members.current().With(change));
+  if (change.kind == MembershipChange::Kind::kPromote) {
+    FALAJ_RETURN_IF_ERROR(CheckCaughtUp(change.node));
+  }
+  const LogIndex before = state_->log.last_index();
+  const EntryId id =
+      state_->AppendOwn(pb::RAFT_ENTRY_TYPE_MEMBERSHIP, next.ToProto().SerializeAsString());
+  state_->members.Add(id.index, std::move(next));
+  FollowMembership();
+  // A newcomer needs the entry that names it, too.
+  if (change.kind == MembershipChange::Kind::kAddLearner) {
+    progress_.insert_or_assign(change.node, Progress(before + 1));
+  }
+  return id;
+}
+
+absl::Status Leader::ReadIndex(uint64_t request_id) {
+  if (new_reads_.size() + round_reads_.size() >= state_->options.reads_waiting_max) {
+    return MakeError(Reason::kQuotaExceeded, "too many reads wait for the quorum");
+  }
+  new_reads_.push_back(request_id);
+  return absl::OkStatus();
+}
+
+absl::Status Leader::Transfer(NodeId target) {
+  if (target == state_->self() || !state_->members.current().IsVoter(target)) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("node ", target, " is not another voter"),
+                     {{"node_id", absl::StrCat(target)}});
+  }
+  transfer_target_ = target;
+  transfer_told_ = false;
+  transfer_elapsed_ = 0;
+  TransferIfCaughtUp();
+  return absl::OkStatus();
+}
+
+void Leader::TransferIfCaughtUp() {
+  if (transfer_target_ == NodeId() || transfer_told_) return;
+  if (progress_.at(transfer_target_).match() != state_->log.last_index()) return;
+  state_->SendNow(state_->NewMessage(pb::RAFT_MESSAGE_TYPE_TIMEOUT_NOW, transfer_target_));
+  transfer_told_ = true;
+}
+
+void Leader::Flush() {
+  StartReadRound();
+  for (auto& [node, progress] : progress_) Replicate(node, &progress);
+}
+
+void Leader::Replicate(NodeId node, Progress* progress) {
+  const RaftEntries& log = state_->log;
+  while (!progress->IsPaused(state_->options.inflight_max)) {
+    if (progress->state() == Progress::State::kSnapshot) return SendChunk(node, progress);
+    const bool commit_is_news =
+        progress->state() == Progress::State::kReplicate && progress->commit_told < log.committed();
+    if (progress->next() > log.last_index() && !commit_is_news) return;
+    const LogIndex previous = progress->next() - 1;
+    const std::optional<Term> previous_term = log.TermAt(previous);
+    if (!previous_term) {
+      progress->StartSnapshot(state_->snapshot);
+      continue;
+    }
+    pb::RaftMessage append = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_APPEND, node);
+    append.set_log_index(previous.value());
+    append.set_log_term(previous_term->value());
+    append.set_commit(log.committed().value());
+    log.CopyFrom(progress->next(), state_->options.message_bytes_max, append.mutable_entries());
+    progress->Sent(previous + static_cast<uint64_t>(append.entries_size()));
+    progress->commit_told = log.committed();
+    state_->SendNow(std::move(append));
+  }
+}
+
+void Leader::SendChunk(NodeId node, Progress* progress) {
+  const Snapshot& snapshot = progress->snapshot();
+  const uint64_t offset = progress->chunk_offset();
+  const uint64_t size =
+      std::min<uint64_t>(state_->options.snapshot_chunk_bytes, snapshot.data.size() - offset);
+  pb::RaftMessage chunk = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_SNAPSHOT, node);
+  *chunk.mutable_snapshot() = snapshot.meta;
+  chunk.set_chunk_offset(offset);
+  chunk.set_chunk(snapshot.data.Subrange(offset, size).ToString());
+  progress->ChunkSent();
+  state_->SendNow(std::move(chunk));
+}
+
+void Leader::SendHeartbeats() {
+  heartbeat_elapsed_ = 0;
+  for (const auto& [node, progress] : progress_) {
+    pb::RaftMessage heartbeat = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_HEARTBEAT, node);
+    heartbeat.set_commit(std::min(progress.match(), state_->log.committed()).value());
+    heartbeat.set_read_round(read_round_);
+    state_->SendNow(std::move(heartbeat));
+  }
+}
+
+void Leader::StartReadRound() {
+  if (new_reads_.empty() || !round_reads_.empty() || !HasCommittedOwnTerm()) return;
+  ++read_round_;
+  for (uint64_t request_id : std::exchange(new_reads_, {})) {
+    round_reads_.push_back({request_id, state_->log.committed()});
+  }
+  SendHeartbeats();
+  ConfirmReads();
+}
+
+void Leader::ConfirmReads() {
+  if (round_reads_.empty()) return;
+  const auto confirmed = HoldsForMajority(state_->members.current().voters, [this](NodeId voter) {
+    return voter == state_->self() || progress_.at(voter).read_round == read_round_;
+  });
+  if (!confirmed) return;
+  state_->reads.insert(state_->reads.end(), round_reads_.begin(), round_reads_.end());
+  round_reads_.clear();
+}
+
+std::vector<FollowerStatus> Leader::followers() const {
+  std::vector<FollowerStatus> result;
+  for (const auto& [node, progress] : progress_) {
+    result.push_back({.node = node,
+                      .learner = state_->members.current().IsLearner(node),
+                      .active = progress.active,
+                      .receiving_snapshot = progress.state() == Progress::State::kSnapshot,
+                      .match = progress.match()});
+  }
+  return result;
+}
+
+}  // namespace falaj::raft

@@ -1,0 +1,85 @@
+#ifndef LIBS_RAFT_LEADER_H_
+#define LIBS_RAFT_LEADER_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "falaj/internal/v1/raft.pb.h"
+
+#include "libs/base/ids.h"
+#include "libs/raft/core_state.h"
+#include "libs/raft/progress.h"
+#include "libs/raft/role.h"
+
+namespace falaj::raft {
+
+// Leader appends to the log, brings the followers' logs to the same state, and decides what is
+// committed, for one term.
+//
+// Its first act is a no-op entry: entries of earlier terms are never committed by counting (paper
+// 5.4.2), so without it they would wait for the next command. It counts its own disk like any
+// follower's: only what is persisted. Entries go to followers without waiting for that.
+//
+// Appends are made by Flush(), once per Ready, so that proposals made together travel together.
+//
+// Reads (thesis 6.4): requests are gathered into rounds; a round is confirmed when a majority has
+// answered a heartbeat sent after it began. Before the no-op is committed they wait.
+class Leader final : public RoleBehaviour {
+ public:
+  explicit Leader(CoreState* state);
+
+  Role role() const override { return Role::kLeader; }
+  absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
+  Next Tick() override;
+  Next OnPersisted() override { return AdvanceCommit(); }
+  // Gives up the reads that wait.
+  void Retire() override;
+
+  absl::StatusOr<EntryId> Propose(std::string command);
+  absl::StatusOr<EntryId> ProposeMembership(const MembershipChange& change);
+  absl::Status ReadIndex(uint64_t request_id);
+  absl::Status Transfer(NodeId target);
+
+  // Makes the messages and reads that are due. Does nothing if called again at once.
+  void Flush();
+
+  NodeId transferring_to() const { return transfer_target_; }
+  std::vector<FollowerStatus> followers() const;
+
+ private:
+  Next StepAppendReply(const pb::RaftMessage& message, Progress* progress);
+  Next StepHeartbeatReply(const pb::RaftMessage& message, Progress* progress);
+  Next AdvanceCommit();
+  bool HasCommittedOwnTerm() const { return state_->log.committed() >= no_op_; }
+  bool HearsMajority();
+  absl::Status CheckMayPropose(size_t bytes) const;
+  absl::Status CheckCaughtUp(NodeId learner) const;
+  void FollowMembership();
+  void Replicate(NodeId node, Progress* progress);
+  void SendChunk(NodeId node, Progress* progress);
+  void SendHeartbeats();
+  void StartReadRound();
+  void ConfirmReads();
+  void TransferIfCaughtUp();
+
+  CoreState* const state_;               // Not owned; outlives this.
+  LogIndex no_op_;                       // The first entry of this term.
+  std::map<NodeId, Progress> progress_;  // Of every other member.
+  int heartbeat_elapsed_ = 0;
+  int quorum_elapsed_ = 0;
+  uint64_t read_round_ = 0;
+  std::vector<uint64_t> new_reads_;     // Wait for a round.
+  std::vector<ReadState> round_reads_;  // Wait for round read_round_ to be confirmed.
+  NodeId transfer_target_;              // 0: none.
+  bool transfer_told_ = false;
+  int transfer_elapsed_ = 0;
+};
+
+}  // namespace falaj::raft
+
+#endif  // LIBS_RAFT_LEADER_H_

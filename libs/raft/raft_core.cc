@@ -1,0 +1,286 @@
+#include "libs/raft/raft_core.h"
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/crc32c.h"
+#include "libs/base/status.h"
+#include "libs/raft/candidate.h"
+#include "libs/raft/core_state.h"
+#include "libs/raft/follower.h"
+#include "libs/raft/leader.h"
+#include "libs/raft/role.h"
+#include "libs/raft/validation.h"
+
+namespace falaj::raft {
+namespace {
+
+bool IsFromLeader(const pb::RaftMessage& message) {
+  return message.type() == pb::RAFT_MESSAGE_TYPE_APPEND ||
+         message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT ||
+         message.type() == pb::RAFT_MESSAGE_TYPE_SNAPSHOT;
+}
+
+bool IsVoteRequest(const pb::RaftMessage& message) {
+  return message.type() == pb::RAFT_MESSAGE_TYPE_VOTE ||
+         message.type() == pb::RAFT_MESSAGE_TYPE_PRE_VOTE;
+}
+
+// A pre-vote speaks of a term that nobody has entered yet.
+bool IsOfFutureTerm(const pb::RaftMessage& message) {
+  return message.type() == pb::RAFT_MESSAGE_TYPE_PRE_VOTE ||
+         (message.type() == pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY && !message.reject());
+}
+
+pb::RaftMessageType ReplyTypeOf(const pb::RaftMessage& message) {
+  switch (message.type()) {
+    case pb::RAFT_MESSAGE_TYPE_VOTE:
+      return pb::RAFT_MESSAGE_TYPE_VOTE_REPLY;
+    case pb::RAFT_MESSAGE_TYPE_PRE_VOTE:
+      return pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY;
+    default:
+      return pb::RAFT_MESSAGE_TYPE_APPEND_REPLY;
+  }
+}
+
+absl::Status StorageFailedError() {
+  return MakeError(Reason::kStorageFailed, "this node's disk refused a write of the Raft log");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RaftCore>> RaftCore::Create(const Options& options,
+                                                           Restored restored) {
+  FALAJ_RETURN_IF_ERROR(options.Validate());
+  FALAJ_RETURN_IF_ERROR(CheckRestored(restored));
+  FALAJ_ASSIGN_OR_RETURN(Membership base,
+                         Membership::FromProto(restored.snapshot.meta.membership()));
+  FALAJ_ASSIGN_OR_RETURN(auto changes, MembershipChangesIn(restored));
+  std::unique_ptr<RaftCore> core(new RaftCore(options, std::move(restored), std::move(base)));
+  for (auto& [index, membership] : changes) {
+    core->state_->members.Add(index, std::move(membership));
+  }
+  if (core->state_->IsOnlyVoter()) core->Become(Next::kCampaign);
+  return core;
+}
+
+RaftCore::RaftCore(const Options& options, Restored restored, Membership base)
+    : state_(std::make_unique<CoreState>(options, std::move(restored), std::move(base))),
+      role_(std::make_unique<Follower>(state_.get())) {}
+
+RaftCore::~RaftCore() = default;
+
+absl::Status RaftCore::Step(const pb::RaftMessage& message) {
+  if (state_->storage_failed) return StorageFailedError();
+  FALAJ_RETURN_IF_ERROR(CheckMessage(message, state_->self()));
+  const Term term(message.term());
+  if (term < state_->term) {
+    StepLowerTerm(message);
+    return absl::OkStatus();
+  }
+  if (term > state_->term) {
+    if (IsVoteRequest(message) && !message.transfer() && state_->HearsLeader()) {
+      return absl::OkStatus();
+    }
+    if (!IsOfFutureTerm(message)) BecomeFollower(term);
+  }
+  if (IsVoteRequest(message)) {
+    StepVoteRequest(message);
+    return absl::OkStatus();
+  }
+  // Somebody else has won the election this node stands in.
+  if (IsFromLeader(message) && (role() == Role::kCandidate || role() == Role::kPreCandidate)) {
+    BecomeFollower(term);
+  }
+  FALAJ_ASSIGN_OR_RETURN(const Next next, role_->Step(message));
+  Become(next);
+  return absl::OkStatus();
+}
+
+void RaftCore::StepLowerTerm(const pb::RaftMessage& message) {
+  // The answer's term tells an outdated leader or candidate. Without it a node that came back with
+  // a higher term could neither follow the leader nor, since others hear the leader, replace it.
+  if (!IsFromLeader(message) && !IsVoteRequest(message)) return;
+  pb::RaftMessage reply = state_->NewMessage(ReplyTypeOf(message), NodeId(message.from()));
+  reply.set_reject(true);
+  state_->SendAfterPersist(std::move(reply));
+}
+
+void RaftCore::StepVoteRequest(const pb::RaftMessage& message) {
+  const NodeId candidate(message.from());
+  const bool pre = message.type() == pb::RAFT_MESSAGE_TYPE_PRE_VOTE;
+  const bool free =
+      pre ? Term(message.term()) > state_->term
+          : state_->vote == candidate || (state_->vote == NodeId() && state_->leader == NodeId());
+  const bool grant =
+      free && state_->log.IsUpToDate(LogIndex(message.log_index()), Term(message.log_term()));
+  pb::RaftMessage reply = state_->NewMessage(ReplyTypeOf(message), candidate);
+  reply.set_reject(!grant);
+  if (grant && pre) reply.set_term(message.term());
+  if (grant && !pre) {
+    state_->vote = candidate;
+    state_->timer.Reset();
+  }
+  state_->SendAfterPersist(std::move(reply));
+}
+
+void RaftCore::Become(Next next) {
+  while (next != Next::kStay) {
+    if (next == Next::kFollow) return BecomeFollower(state_->term);
+    role_->Retire();
+    leader_ = nullptr;
+    if (next == Next::kLead) {
+      auto leader = std::make_unique<Leader>(state_.get());
+      leader_ = leader.get();
+      role_ = std::move(leader);
+      return;
+    }
+    const auto kind = next == Next::kPreCampaign ? Candidate::Kind::kPreVote
+                      : next == Next::kCampaign  ? Candidate::Kind::kVote
+                                                 : Candidate::Kind::kTransferVote;
+    if (kind != Candidate::Kind::kPreVote) state_->SetTerm(state_->term + 1);
+    auto candidate = std::make_unique<Candidate>(state_.get(), kind);
+    next = candidate->Start();
+    role_ = std::move(candidate);
+  }
+}
+
+void RaftCore::BecomeFollower(Term term) {
+  role_->Retire();
+  // A leader's timer stands still; it must not be the first to stand again.
+  if (leader_ != nullptr) state_->timer.Reset();
+  leader_ = nullptr;
+  state_->SetTerm(term);
+  state_->leader = NodeId();
+  role_ = std::make_unique<Follower>(state_.get());
+}
+
+void RaftCore::Tick() {
+  if (!state_->storage_failed) Become(role_->Tick());
+}
+
+void RaftCore::Persisted(uint64_t number) {
+  if (state_->storage_failed) return;
+  state_->Persisted(number);
+  Become(role_->OnPersisted());
+}
+
+void RaftCore::Applied(LogIndex index) { state_->log.Applied(index); }
+
+void RaftCore::StorageFailed() {
+  BecomeFollower(state_->term);
+  state_->storage_failed = true;
+}
+
+absl::Status RaftCore::CheckLeads() const {
+  if (state_->storage_failed) return StorageFailedError();
+  if (leader_ != nullptr) return absl::OkStatus();
+  ErrorMetadata metadata;
+  if (state_->leader != NodeId()) metadata["leader_id"] = absl::StrCat(state_->leader);
+  return MakeError(Reason::kMetadataUnavailable, "this metadata node does not lead", metadata);
+}
+
+absl::StatusOr<EntryId> RaftCore::Propose(std::string command) {
+  FALAJ_RETURN_IF_ERROR(CheckLeads());
+  return leader_->Propose(std::move(command));
+}
+
+absl::StatusOr<EntryId> RaftCore::ProposeMembership(const MembershipChange& change) {
+  FALAJ_RETURN_IF_ERROR(CheckLeads());
+  return leader_->ProposeMembership(change);
+}
+
+absl::Status RaftCore::ReadIndex(uint64_t request_id) {
+  FALAJ_RETURN_IF_ERROR(CheckLeads());
+  return leader_->ReadIndex(request_id);
+}
+
+absl::Status RaftCore::TransferLeadership(NodeId target) {
+  FALAJ_RETURN_IF_ERROR(CheckLeads());
+  return leader_->Transfer(target);
+}
+
+bool RaftCore::HasReady() {
+  if (leader_ != nullptr) leader_->Flush();
+  return state_->HasEffects() || told_soft_ != Soft();
+}
+
+Ready RaftCore::TakeReady() {
+  if (leader_ != nullptr) leader_->Flush();
+  Ready ready = state_->TakeReady();
+  if (told_soft_ != Soft()) ready.soft_state = told_soft_ = Soft();
+  return ready;
+}
+
+bool RaftCore::SnapshotDue() const {
+  const uint64_t entries = state_->log.applied().value() -
+                           std::min(state_->snapshot.meta.index(), state_->log.applied().value());
+  return entries > 0 && (entries >= state_->options.snapshot_entries ||
+                         state_->log.applied_bytes() >= state_->options.snapshot_log_bytes);
+}
+
+absl::StatusOr<Snapshot> RaftCore::DescribeSnapshot(LogIndex index, Bytes data) const {
+  if (index <= LogIndex(state_->snapshot.meta.index()) || index > state_->log.applied()) {
+    return MakeError(Reason::kInvalidRequest,
+                     "a snapshot must end after the last one and with an "
+                     "applied entry");
+  }
+  Snapshot snapshot;
+  snapshot.meta.set_index(index.value());
+  snapshot.meta.set_term(state_->log.TermAt(index)->value());
+  *snapshot.meta.mutable_membership() = state_->members.At(index).ToProto();
+  snapshot.meta.set_size_bytes(static_cast<int64_t>(data.size()));
+  snapshot.meta.set_checksum(crc32c::Of(data));
+  snapshot.data = std::move(data);
+  return snapshot;
+}
+
+LogIndex RaftCore::FirstIndexToKeep(const Snapshot& snapshot) const {
+  const uint64_t index = snapshot.meta.index();
+  const uint64_t kept = std::min(index, state_->options.entries_kept);
+  return std::max(LogIndex(index - kept + 1), state_->log.first_index());
+}
+
+absl::Status RaftCore::Compact(Snapshot snapshot) {
+  const LogIndex index(snapshot.meta.index());
+  if (index <= LogIndex(state_->snapshot.meta.index())) return absl::OkStatus();  // Overtaken.
+  if (index > state_->log.applied()) {
+    return MakeError(Reason::kInvalidRequest, "the snapshot covers entries not applied yet");
+  }
+  const LogIndex anchor = FirstIndexToKeep(snapshot) - 1;
+  state_->snapshot = std::move(snapshot);
+  state_->log.Compact(anchor, index);
+  state_->members.CompactTo(anchor);
+  return absl::OkStatus();
+}
+
+Role RaftCore::role() const { return role_->role(); }
+
+NodeId RaftCore::leader() const { return state_->leader; }
+
+Term RaftCore::term() const { return state_->term; }
+
+SoftState RaftCore::Soft() const { return {role(), state_->leader, state_->term}; }
+
+CoreStatus RaftCore::status() const {
+  CoreStatus status;
+  status.soft = Soft();
+  status.vote = state_->vote;
+  status.first_index = state_->log.first_index();
+  status.last_index = state_->log.last_index();
+  status.persisted = state_->log.persisted();
+  status.committed = state_->log.committed();
+  status.applied = state_->log.applied();
+  status.snapshot_index = LogIndex(state_->snapshot.meta.index());
+  status.membership = state_->members.current();
+  status.storage_failed = state_->storage_failed;
+  if (leader_ != nullptr) {
+    status.transferring_to = leader_->transferring_to();
+    status.followers = leader_->followers();
+  }
+  return status;
+}
+
+}  // namespace falaj::raft

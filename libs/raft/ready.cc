@@ -1,0 +1,48 @@
+#include "libs/raft/ready.h"
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::raft {
+
+absl::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kFollower:
+      return "follower";
+    case Role::kLearner:
+      return "learner";
+    case Role::kPreCandidate:
+      return "pre-candidate";
+    case Role::kCandidate:
+      return "candidate";
+    case Role::kLeader:
+      return "leader";
+  }
+  return "unknown";
+}
+
+absl::Status Options::Validate() const {
+  const auto refuse = [](absl::string_view setting, absl::string_view why) {
+    return MakeError(Reason::kInvalidConfig, absl::StrCat("raft ", setting, " ", why),
+                     {{"setting", std::string(setting)}});
+  };
+  if (self < NodeId(1)) return refuse("self", "must be at least 1");
+  if (heartbeat_ticks < 1) return refuse("heartbeat_ticks", "must be at least 1");
+  if (election_ticks_min <= heartbeat_ticks) {
+    return refuse("election_ticks_min", "must be more than heartbeat_ticks");
+  }
+  if (election_ticks_max < election_ticks_min) {
+    return refuse("election_ticks_max", "must be at least election_ticks_min");
+  }
+  if (message_bytes_max == 0) return refuse("message_bytes_max", "must be positive");
+  if (inflight_max == 0) return refuse("inflight_max", "must be positive");
+  if (apply_bytes_max == 0) return refuse("apply_bytes_max", "must be positive");
+  if (uncommitted_bytes_max < entry_bytes_max) {
+    return refuse("uncommitted_bytes_max", "must allow an entry of entry_bytes_max");
+  }
+  if (snapshot_chunk_bytes == 0) return refuse("snapshot_chunk_bytes", "must be positive");
+  return absl::OkStatus();
+}
+
+}  // namespace falaj::raft

@@ -1,0 +1,40 @@
+#ifndef LIBS_RAFT_ROLE_H_
+#define LIBS_RAFT_ROLE_H_
+
+#include "absl/status/statusor.h"
+
+#include "falaj/internal/v1/raft.pb.h"
+
+#include "libs/raft/ready.h"
+
+namespace falaj::raft {
+
+// What a role asks RaftCore to make of the node next; the table in RaftCore's comment.
+enum class Next {
+  kStay,
+  kFollow,            // A follower of this term that knows no leader.
+  kPreCampaign,       // Ask whether an election could be won.
+  kCampaign,          // Stand for election in a new term.
+  kTransferCampaign,  // The same, at the wish of the leader.
+  kLead,
+};
+
+// RoleBehaviour is how a node behaves while it holds one role. RaftCore owns the one in office, and
+// replaces it whenever a method asks for another; it never outlives its term.
+class RoleBehaviour {
+ public:
+  virtual ~RoleBehaviour() = default;
+
+  virtual Role role() const = 0;
+  // Takes a message of the node's term that is not a request for a vote.
+  virtual absl::StatusOr<Next> Step(const pb::RaftMessage& message) = 0;
+  virtual Next Tick() = 0;
+  // Something more of what was asked to be stored is stored.
+  virtual Next OnPersisted() { return Next::kStay; }
+  // Another role takes over.
+  virtual void Retire() {}
+};
+
+}  // namespace falaj::raft
+
+#endif  // LIBS_RAFT_ROLE_H_
