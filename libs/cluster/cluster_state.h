@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -64,6 +65,8 @@ class ClusterState {
   using ClusterDelta = internal::v1::ClusterDelta;
   using NodeState = internal::v1::NodeState;
   using TopicState = internal::v1::TopicState;
+  // Partitions that changed, by topic name; an empty set: only the topic's header did.
+  using Touched = std::map<std::string, std::set<int32_t>>;
 
   absl::Status Execute(const internal::v1::ClusterCommand& command, ExecuteResponse* response,
                        ClusterDelta* delta);
@@ -86,14 +89,12 @@ class ClusterState {
   // Places and appends partitions up to `count`. Returns INVALID_REQUEST or NOT_ENOUGH_REPLICAS if
   // there are too few storage nodes, without effect.
   absl::Status ExtendTopic(TopicState* topic, int32_t count) const;
-  // Takes a dead node out of the ISRs, keeping it eligible, and elects anew.
-  void FenceNode(int32_t node_id);
-  // Reconsiders the partitions of a node that has come back. Without `kept_data` it also leaves
+  // Takes a node whose session has ended out of the ISRs, keeping it eligible, and elects anew.
+  void FenceNode(int32_t node_id, Touched* touched);
+  // Reconsiders the partitions of a node that has come back. Unless it kept its data it also leaves
   // the ISRs and ELRs it is in.
-  void ReviveNode(int32_t node_id, bool kept_data);
-  // Lists topics and partitions whose partition epoch rose since `before` in the delta.
-  void ListChanges(const std::map<std::string, std::vector<int64_t>>& before,
-                   ClusterDelta* delta) const;
+  void ReviveNode(int32_t node_id, bool kept_data, Touched* touched);
+  void ListChanges(const Touched& touched, ClusterDelta* delta) const;
 
   LogIndex index_;
   Uuid cluster_id_;

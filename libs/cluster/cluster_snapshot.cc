@@ -1,0 +1,90 @@
+// ClusterState to and from its snapshot.
+
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/cluster/cluster_state.h"
+#include "libs/cluster/election.h"
+#include "libs/cluster/topic_rules.h"
+
+namespace falaj::cluster {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+absl::Status Damaged(absl::string_view what) {
+  return MakeError(Reason::kCorruptRecord, absl::StrCat("the cluster snapshot is damaged: ", what));
+}
+
+absl::Status CheckPartition(const NodeTable& nodes, const pb::PartitionState& partition) {
+  const std::set<int32_t> replicas(partition.replicas().begin(), partition.replicas().end());
+  if (replicas.empty() || replicas.size() != static_cast<size_t>(partition.replicas_size())) {
+    return Damaged("replicas are not distinct");
+  }
+  for (int32_t node : partition.isr()) {
+    if (replicas.count(node) == 0) return Damaged("the ISR holds a stranger");
+    if (Contains(partition.elr(), node)) return Damaged("ISR and ELR overlap");
+  }
+  for (int32_t node : partition.elr()) {
+    if (replicas.count(node) == 0) return Damaged("the ELR holds a stranger");
+  }
+  if (partition.leader() == 0) return absl::OkStatus();
+  if (!Contains(partition.isr(), partition.leader())) return Damaged("the leader is not in sync");
+  if (!IsAlive(nodes, partition.leader())) return Damaged("the leader has no session");
+  return absl::OkStatus();
+}
+
+absl::Status CheckTopic(const NodeTable& nodes, const pb::TopicState& topic) {
+  if (!ValidateTopicName(topic.name()).ok()) return Damaged("a topic has an impossible name");
+  if (topic.topic_id().size() != Uuid::kSize) return Damaged("a topic has no id");
+  for (int i = 0; i < topic.partitions_size(); ++i) {
+    if (topic.partitions(i).partition() != i) return Damaged("partitions leave a gap");
+    FALAJ_RETURN_IF_ERROR(CheckPartition(nodes, topic.partitions(i)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ClusterState> ClusterState::FromSnapshot(const pb::ClusterState& snapshot) {
+  ClusterState state;
+  state.index_ = LogIndex(snapshot.index());
+  if (!snapshot.cluster_id().empty()) {
+    const absl::StatusOr<Uuid> id = Uuid::FromBytes(snapshot.cluster_id());
+    if (!id.ok()) return Damaged("the cluster id is malformed");
+    state.cluster_id_ = *id;
+  }
+  for (const pb::NodeState& node : snapshot.nodes()) {
+    if (node.node_id() < 1 || !state.nodes_.emplace(node.node_id(), node).second) {
+      return Damaged("a storage node is there twice");
+    }
+    if (node.session_id() >= snapshot.next_session_id()) return Damaged("a session is not counted");
+  }
+  for (const pb::TopicState& topic : snapshot.topics()) {
+    FALAJ_RETURN_IF_ERROR(CheckTopic(state.nodes_, topic));
+    if (!state.topics_.emplace(topic.name(), topic).second)
+      return Damaged("a topic is there twice");
+  }
+  if (snapshot.next_producer_id() < 1 || snapshot.next_session_id() < 1) {
+    return Damaged("a counter is missing");
+  }
+  state.next_producer_id_ = snapshot.next_producer_id();
+  state.next_session_id_ = snapshot.next_session_id();
+  return state;
+}
+
+pb::ClusterState ClusterState::Snapshot() const {
+  pb::ClusterState snapshot;
+  if (!cluster_id_.is_nil()) snapshot.set_cluster_id(std::string(cluster_id_.bytes()));
+  snapshot.set_index(index_.value());
+  for (const auto& [id, node] : nodes_) *snapshot.add_nodes() = node;
+  for (const auto& [name, topic] : topics_) *snapshot.add_topics() = topic;
+  snapshot.set_next_producer_id(next_producer_id_);
+  snapshot.set_next_session_id(next_session_id_);
+  return snapshot;
+}
+
+}  // namespace falaj::cluster

@@ -1,0 +1,370 @@
+#include "libs/cluster/cluster_state.h"
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/cluster/election.h"
+#include "libs/cluster/placement.h"
+#include "libs/cluster/topic_rules.h"
+
+namespace falaj::cluster {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+constexpr size_t kAddressSizeMax = 261;  // A DNS name of 255, a colon, five digits.
+constexpr size_t kZoneSizeMax = 255;
+
+absl::Status InvalidField(absl::string_view field, absl::string_view rule) {
+  return MakeError(Reason::kInvalidRequest, absl::StrCat(field, " ", rule),
+                   {{"field", std::string(field)}});
+}
+
+absl::Status CheckUuid(absl::string_view field, absl::string_view bytes, bool may_be_empty) {
+  if (bytes.size() == Uuid::kSize || (may_be_empty && bytes.empty())) return absl::OkStatus();
+  return InvalidField(field, "must be 16 bytes");
+}
+
+bool IsPrintable(absl::string_view text) {
+  for (char c : text) {
+    if (c < 0x20 || c == 0x7f) return false;
+  }
+  return true;
+}
+
+// The header of a topic, without its partitions.
+pb::TopicState HeaderOf(const pb::TopicState& topic) {
+  pb::TopicState header;
+  header.set_topic_id(topic.topic_id());
+  header.set_name(topic.name());
+  header.set_create_time_ms(topic.create_time_ms());
+  header.set_replication_factor(topic.replication_factor());
+  *header.mutable_settings() = topic.settings();
+  return header;
+}
+
+bool SameRequest(const pb::TopicState& topic, const pb::CreateTopicCommand& command) {
+  return topic.partitions_size() == command.partition_count() &&
+         topic.replication_factor() == command.replication_factor() &&
+         SameTopicSettings(topic.settings(), command.settings());
+}
+
+pb::PartitionState MakePartition(int32_t index, const std::vector<int32_t>& replicas) {
+  pb::PartitionState partition;
+  partition.set_partition(index);
+  partition.mutable_replicas()->Add(replicas.begin(), replicas.end());
+  partition.mutable_isr()->Add(replicas.begin(), replicas.end());
+  partition.set_leader(replicas.front());
+  partition.set_leader_epoch(1);
+  partition.set_partition_epoch(1);
+  return partition;
+}
+
+}  // namespace
+
+ClusterState::Applied ClusterState::Apply(LogIndex index, const pb::ClusterCommand& command) {
+  index_ = index;
+  ExecuteResponse response;
+  Applied applied{ExecuteResponse(), {}};
+  absl::Status status = Execute(command, &response, &applied.delta);
+  applied.delta.set_index(index.value());
+  if (!status.ok()) {
+    applied.response = std::move(status);
+    return applied;
+  }
+  response.set_index(index.value());
+  response.set_cluster_id(std::string(cluster_id_.bytes()));
+  applied.response = std::move(response);
+  return applied;
+}
+
+absl::Status ClusterState::Execute(const pb::ClusterCommand& command, ExecuteResponse* response,
+                                   ClusterDelta* delta) {
+  using Kind = pb::ClusterCommand;
+  if (cluster_id_.is_nil() && command.command_case() != Kind::kInitCluster) {
+    return MakeError(Reason::kMetadataUnavailable, "the cluster has no id yet");
+  }
+  switch (command.command_case()) {
+    case Kind::kInitCluster:
+      return Init(command.init_cluster());
+    case Kind::kRegisterNode:
+      return RegisterNode(command.register_node(), response, delta);
+    case Kind::kEndSession:
+      return EndSession(command.end_session(), delta);
+    case Kind::kCreateTopic:
+      return CreateTopic(command.create_topic(), command.time_ms(), response, delta);
+    case Kind::kUpdateTopic:
+      return UpdateTopic(command.update_topic(), response, delta);
+    case Kind::kDeleteTopic:
+      return DeleteTopic(command.delete_topic(), delta);
+    case Kind::kAddPartitions:
+      return AddPartitions(command.add_partitions(), response, delta);
+    case Kind::kAllocateProducerIds:
+      return AllocateProducerIds(command.allocate_producer_ids(), response);
+    case Kind::COMMAND_NOT_SET:
+      break;
+  }
+  return InvalidField("command", "must be set to a command this version knows");
+}
+
+absl::Status ClusterState::Init(const pb::InitClusterCommand& command) {
+  if (!cluster_id_.is_nil()) return absl::OkStatus();
+  FALAJ_ASSIGN_OR_RETURN(const Uuid id, Uuid::FromBytes(command.cluster_id()));
+  if (id.is_nil()) return InvalidField("cluster_id", "must not be nil");
+  cluster_id_ = id;
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::CheckRegistration(const pb::RegisterNodeCommand& command) const {
+  if (command.node_id() < 1) return InvalidField("node_id", "must be at least 1");
+  FALAJ_RETURN_IF_ERROR(CheckUuid("directory_id", command.directory_id(), false));
+  FALAJ_RETURN_IF_ERROR(CheckUuid("cluster_id", command.cluster_id(), true));
+  FALAJ_RETURN_IF_ERROR(CheckUuid("incarnation_id", command.incarnation_id(), true));
+  if (command.address().empty() || command.address().size() > kAddressSizeMax ||
+      !IsPrintable(command.address())) {
+    return InvalidField("address", "must be host:port");
+  }
+  if (command.zone().size() > kZoneSizeMax || !IsPrintable(command.zone())) {
+    return InvalidField("zone", "must be at most 255 printable bytes");
+  }
+  if (command.session_timeout_ms() < kSessionTimeoutMsMin ||
+      command.session_timeout_ms() > kSessionTimeoutMsMax) {
+    return InvalidField("session_timeout_ms", absl::StrCat("must be ", kSessionTimeoutMsMin, " to ",
+                                                           kSessionTimeoutMsMax));
+  }
+  if (!command.cluster_id().empty() && command.cluster_id() != cluster_id_.bytes()) {
+    return MakeError(Reason::kClusterMismatch, "the data directory belongs to another cluster",
+                     {{"cluster_id", cluster_id_.ToString()}});
+  }
+  for (const auto& [id, node] : nodes_) {
+    if (id != command.node_id() && node.directory_id() == command.directory_id()) {
+      return MakeError(Reason::kClusterMismatch,
+                       absl::StrCat("the data directory belongs to storage node ", id),
+                       {{"node", absl::StrCat(id)}});
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::RegisterNode(const pb::RegisterNodeCommand& command,
+                                        ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_RETURN_IF_ERROR(CheckRegistration(command));
+  Touched touched;
+  NodeState& node = nodes_[command.node_id()];
+  if (node.session_id() != 0) {
+    // The newer process wins; the older learns of it by SESSION_EXPIRED.
+    node.set_session_id(0);
+    FenceNode(command.node_id(), &touched);
+  }
+  const bool same_process =
+      !command.incarnation_id().empty() && node.incarnation_id() == command.incarnation_id();
+  const bool stopped_cleanly =
+      node.node_epoch() != 0 && command.clean_node_epoch() == node.node_epoch();
+  const bool kept_data =
+      node.directory_id() == command.directory_id() && (same_process || stopped_cleanly);
+  node.set_node_id(command.node_id());
+  node.set_directory_id(command.directory_id());
+  node.set_address(command.address());
+  node.set_zone(command.zone());
+  node.set_node_epoch(static_cast<int64_t>(index_.value()));
+  node.set_session_id(next_session_id_++);
+  node.set_session_timeout_ms(command.session_timeout_ms());
+  node.set_incarnation_id(command.incarnation_id());
+  ReviveNode(command.node_id(), kept_data, &touched);
+  *response->mutable_node() = node;
+  *delta->add_nodes() = node;
+  ListChanges(touched, delta);
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::EndSession(const pb::EndSessionCommand& command, ClusterDelta* delta) {
+  if (command.session_id() < 1) return InvalidField("session_id", "must be at least 1");
+  for (auto& [id, node] : nodes_) {
+    if (node.session_id() != command.session_id()) continue;
+    node.set_session_id(0);
+    Touched touched;
+    FenceNode(id, &touched);
+    *delta->add_nodes() = node;
+    ListChanges(touched, delta);
+    break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::CreateTopic(const pb::CreateTopicCommand& command, int64_t time_ms,
+                                       ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_RETURN_IF_ERROR(ValidateTopicName(command.name()));
+  FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", command.topic_id(), false));
+  FALAJ_RETURN_IF_ERROR(ValidatePartitionCount(command.partition_count()));
+  FALAJ_RETURN_IF_ERROR(ValidateReplicationFactor(command.replication_factor()));
+  FALAJ_RETURN_IF_ERROR(ValidateTopicSettings(command.settings(), command.replication_factor()));
+  if (const auto existing = topics_.find(command.name()); existing != topics_.end()) {
+    if (!SameRequest(existing->second, command)) {
+      return MakeError(
+          Reason::kTopicAlreadyExists,
+          absl::StrCat("a topic '", command.name(), "' with other settings exists already"),
+          {{"topic", command.name()}});
+    }
+    *response->mutable_topic() = existing->second;
+    return absl::OkStatus();
+  }
+  for (const auto& [name, other] : topics_) {
+    if (other.topic_id() == command.topic_id()) return InvalidField("topic_id", "must be new");
+  }
+  TopicState topic;
+  topic.set_topic_id(command.topic_id());
+  topic.set_name(command.name());
+  topic.set_create_time_ms(time_ms);
+  topic.set_replication_factor(command.replication_factor());
+  *topic.mutable_settings() = command.settings();
+  FALAJ_RETURN_IF_ERROR(ExtendTopic(&topic, command.partition_count()));
+  *response->mutable_topic() = topic;
+  if (command.validate_only()) return absl::OkStatus();
+  *delta->add_topics()->mutable_topic() = topic;
+  topics_[command.name()] = std::move(topic);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<pb::TopicState*> ClusterState::FindTopic(const std::string& name) {
+  FALAJ_RETURN_IF_ERROR(ValidateTopicName(name));
+  const auto topic = topics_.find(name);
+  if (topic != topics_.end()) return &topic->second;
+  return MakeError(Reason::kTopicNotFound, absl::StrCat("no topic '", name, "'"),
+                   {{"topic", name}});
+}
+
+absl::Status ClusterState::UpdateTopic(const pb::UpdateTopicCommand& command,
+                                       ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.name()));
+  if (command.fields().empty()) return InvalidField("update_mask", "must not be empty");
+  pb::TopicSettings settings = topic->settings();
+  for (const std::string& field : command.fields()) {
+    FALAJ_RETURN_IF_ERROR(CopyTopicSetting(command.settings(), field, &settings));
+  }
+  FALAJ_RETURN_IF_ERROR(ValidateTopicSettings(settings, topic->replication_factor()));
+  if (!SameTopicSettings(settings, topic->settings())) {
+    *topic->mutable_settings() = settings;
+    Touched touched;
+    std::set<int32_t>& partitions = touched[topic->name()];
+    for (pb::PartitionState& partition : *topic->mutable_partitions()) {
+      // Another minimum may make the ELR superfluous.
+      const auto isr = partition.isr();
+      if (SetIsr(isr, settings.min_in_sync_replicas(), &partition)) {
+        partitions.insert(partition.partition());
+      }
+    }
+    ListChanges(touched, delta);
+  }
+  *response->mutable_topic() = *topic;
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::DeleteTopic(const pb::DeleteTopicCommand& command, ClusterDelta* delta) {
+  FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.name()));
+  delta->add_deleted_topics(topic->topic_id());
+  topics_.erase(command.name());
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::AddPartitions(const pb::AddPartitionsCommand& command,
+                                         ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.name()));
+  FALAJ_RETURN_IF_ERROR(ValidatePartitionCount(command.partition_count()));
+  const int32_t before = topic->partitions_size();
+  if (command.partition_count() <= before) {
+    return InvalidField("partition_count", absl::StrCat("must be more than ", before));
+  }
+  FALAJ_RETURN_IF_ERROR(ExtendTopic(topic, command.partition_count()));
+  Touched touched;
+  for (int32_t i = before; i < command.partition_count(); ++i) touched[topic->name()].insert(i);
+  ListChanges(touched, delta);
+  *response->mutable_topic() = *topic;
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::AllocateProducerIds(const pb::AllocateProducerIdsCommand& command,
+                                               ExecuteResponse* response) {
+  if (command.count() < 1 || command.count() > kProducerIdsPerCommandMax) {
+    return InvalidField("count", absl::StrCat("must be 1 to ", kProducerIdsPerCommandMax));
+  }
+  if (next_producer_id_ > std::numeric_limits<int64_t>::max() - command.count()) {
+    return MakeError(Reason::kQuotaExceeded, "no producer ids are left");
+  }
+  response->set_first_producer_id(next_producer_id_);
+  next_producer_id_ += command.count();
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::ExtendTopic(TopicState* topic, int32_t count) const {
+  std::map<int32_t, NodeLoad> loads;
+  for (const auto& [id, node] : nodes_) {
+    if (node.session_id() != 0) loads[id] = {id, node.zone(), 0, 0};
+  }
+  const auto needed = static_cast<size_t>(topic->replication_factor());
+  if (needed > 1 && needed > nodes_.size()) {
+    return InvalidField("replication_factor", absl::StrCat("is ", needed, ", but there are only ",
+                                                           nodes_.size(), " storage nodes"));
+  }
+  if (needed > loads.size()) {
+    return MakeError(
+        Reason::kNotEnoughReplicas,
+        absl::StrCat("only ", loads.size(), " of ", needed, " storage nodes are there"),
+        {{"in_sync", absl::StrCat(loads.size())}, {"required", absl::StrCat(needed)}});
+  }
+  const auto count_load = [&loads](const TopicState& counted) {
+    for (const pb::PartitionState& partition : counted.partitions()) {
+      for (int32_t id : partition.replicas()) {
+        const auto load = loads.find(id);
+        if (load == loads.end()) continue;
+        ++load->second.replicas;
+        if (id == partition.replicas(0)) ++load->second.leaders;
+      }
+    }
+  };
+  for (const auto& [name, other] : topics_) count_load(other);
+  std::vector<NodeLoad> nodes;
+  for (auto& [id, load] : loads) nodes.push_back(std::move(load));
+  const int32_t before = topic->partitions_size();
+  const auto placed = PlaceReplicas(std::move(nodes), count - before, topic->replication_factor());
+  for (const std::vector<int32_t>& replicas : placed) {
+    *topic->add_partitions() = MakePartition(topic->partitions_size(), replicas);
+  }
+  return absl::OkStatus();
+}
+
+void ClusterState::FenceNode(int32_t node_id, Touched* touched) {
+  for (auto& [name, topic] : topics_) {
+    const int32_t min_in_sync = topic.settings().min_in_sync_replicas();
+    for (pb::PartitionState& partition : *topic.mutable_partitions()) {
+      if (!LeaveIsr(node_id, min_in_sync, &partition)) continue;
+      Elect(nodes_, min_in_sync, &partition);
+      (*touched)[name].insert(partition.partition());
+    }
+  }
+}
+
+void ClusterState::ReviveNode(int32_t node_id, bool kept_data, Touched* touched) {
+  for (auto& [name, topic] : topics_) {
+    for (pb::PartitionState& partition : *topic.mutable_partitions()) {
+      if (!Contains(partition.replicas(), node_id)) continue;
+      const bool left = !kept_data && Disqualify(node_id, &partition);
+      const bool elected = Elect(nodes_, topic.settings().min_in_sync_replicas(), &partition);
+      if (left || elected) (*touched)[name].insert(partition.partition());
+    }
+  }
+}
+
+void ClusterState::ListChanges(const Touched& touched, ClusterDelta* delta) const {
+  for (const auto& [name, partitions] : touched) {
+    const TopicState& topic = topics_.at(name);
+    TopicState* const change = delta->add_topics()->mutable_topic();
+    *change = HeaderOf(topic);
+    for (int32_t index : partitions) *change->add_partitions() = topic.partitions(index);
+  }
+}
+
+}  // namespace falaj::cluster

@@ -1,0 +1,105 @@
+#include "libs/cluster/election.h"
+
+#include <algorithm>
+
+namespace falaj::cluster {
+namespace {
+
+using internal::v1::PartitionState;
+using NodeList = google::protobuf::RepeatedField<int32_t>;
+
+NodeList Without(const NodeList& list, int32_t value) {
+  NodeList result;
+  for (int32_t node : list) {
+    if (node != value) result.Add(node);
+  }
+  return result;
+}
+
+bool SameNodes(const NodeList& a, const NodeList& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
+// 0: nobody may lead.
+int32_t ChooseLeader(const NodeTable& nodes, const PartitionState& partition) {
+  if (IsAlive(nodes, partition.leader()) && Contains(partition.isr(), partition.leader())) {
+    return partition.leader();
+  }
+  const NodeList& electorate = partition.isr().empty() ? partition.elr() : partition.isr();
+  for (int32_t node : partition.replicas()) {
+    if (IsAlive(nodes, node) && Contains(electorate, node)) return node;
+  }
+  if (!electorate.empty()) return 0;
+  // Nobody is left who surely holds everything but the one who led last, on the disk it led with.
+  const auto last = nodes.find(partition.last_leader());
+  if (last == nodes.end() || last->second.session_id() == 0) return 0;
+  return last->second.directory_id() == partition.last_leader_directory() ? last->first : 0;
+}
+
+void RememberLastLeader(const NodeTable& nodes, PartitionState* partition) {
+  const auto node = nodes.find(partition->leader());
+  if (node == nodes.end()) return;
+  partition->set_last_leader(node->first);
+  partition->set_last_leader_directory(node->second.directory_id());
+}
+
+}  // namespace
+
+bool IsAlive(const NodeTable& nodes, int32_t node_id) {
+  const auto node = nodes.find(node_id);
+  return node != nodes.end() && node->second.session_id() != 0;
+}
+
+bool Contains(const NodeList& list, int32_t value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+bool SetIsr(const NodeList& isr, int32_t min_in_sync, PartitionState* partition) {
+  NodeList elr;
+  if (isr.size() < min_in_sync) {
+    for (int32_t node : partition->replicas()) {
+      const bool held_all = Contains(partition->elr(), node) || Contains(partition->isr(), node);
+      if (held_all && !Contains(isr, node)) elr.Add(node);
+    }
+  }
+  if (SameNodes(isr, partition->isr()) && SameNodes(elr, partition->elr())) return false;
+  *partition->mutable_elr() = elr;
+  *partition->mutable_isr() = isr;
+  partition->set_partition_epoch(partition->partition_epoch() + 1);
+  return true;
+}
+
+bool LeaveIsr(int32_t node_id, int32_t min_in_sync, PartitionState* partition) {
+  if (!Contains(partition->isr(), node_id)) return false;
+  return SetIsr(Without(partition->isr(), node_id), min_in_sync, partition);
+}
+
+bool Disqualify(int32_t node_id, PartitionState* partition) {
+  if (!Contains(partition->isr(), node_id) && !Contains(partition->elr(), node_id)) return false;
+  *partition->mutable_isr() = Without(partition->isr(), node_id);
+  *partition->mutable_elr() = Without(partition->elr(), node_id);
+  partition->set_partition_epoch(partition->partition_epoch() + 1);
+  return true;
+}
+
+bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partition) {
+  const int32_t leader = ChooseLeader(nodes, *partition);
+  if (leader == partition->leader()) return false;
+  if (leader == 0) {
+    RememberLastLeader(nodes, partition);
+  } else {
+    partition->clear_last_leader();
+    partition->clear_last_leader_directory();
+    if (partition->isr().empty()) {
+      NodeList isr;
+      isr.Add(leader);
+      SetIsr(isr, min_in_sync, partition);
+    }
+  }
+  partition->set_leader(leader);
+  partition->set_leader_epoch(partition->leader_epoch() + 1);
+  partition->set_partition_epoch(partition->partition_epoch() + 1);
+  return true;
+}
+
+}  // namespace falaj::cluster

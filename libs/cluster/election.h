@@ -1,0 +1,33 @@
+// Who is in sync and who leads: the rules of KIP-966 for one partition, as pure functions over its
+// state. Each returns true and raises the partition epoch if it changed something.
+#ifndef LIBS_CLUSTER_ELECTION_H_
+#define LIBS_CLUSTER_ELECTION_H_
+
+#include <cstdint>
+#include <map>
+
+#include "google/protobuf/repeated_field.h"
+
+#include "falaj/internal/v1/cluster.pb.h"
+
+namespace falaj::cluster {
+
+using NodeTable = std::map<int32_t, internal::v1::NodeState>;
+
+bool IsAlive(const NodeTable& nodes, int32_t node_id);
+bool Contains(const google::protobuf::RepeatedField<int32_t>& list, int32_t value);
+
+// Replaces the ISR. Those who leave it stay eligible while fewer than `min_in_sync` are in it: the
+// high watermark cannot move then, so they hold every committed record.
+bool SetIsr(const google::protobuf::RepeatedField<int32_t>& isr, int32_t min_in_sync,
+            internal::v1::PartitionState* partition);
+// Takes a node whose session has ended out of the ISR.
+bool LeaveIsr(int32_t node_id, int32_t min_in_sync, internal::v1::PartitionState* partition);
+// Takes a node that may have lost records out of the ISR and the ELR.
+bool Disqualify(int32_t node_id, internal::v1::PartitionState* partition);
+// Puts the leader in place whom ClusterState's rule names. Raises the leader epoch if it changes.
+bool Elect(const NodeTable& nodes, int32_t min_in_sync, internal::v1::PartitionState* partition);
+
+}  // namespace falaj::cluster
+
+#endif  // LIBS_CLUSTER_ELECTION_H_
