@@ -21,7 +21,10 @@ endif()
 target_link_options(falaj_sanitize INTERFACE -fuse-ld=lld)
 
 # The two precompiled headers: std + Abseil for everybody, and gRPC on top for what talks gRPC.
-file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
+# Written once: a newer anchor would rebuild both precompiled headers, and with them everything.
+if(NOT EXISTS ${CMAKE_BINARY_DIR}/pch_anchor.cc)
+  file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
+endif()
 add_library(falaj_pch_pure OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
 target_link_libraries(falaj_pch_pure PRIVATE falaj_flags falaj_sanitize absl::status absl::statusor absl::strings
                                              absl::time absl::flat_hash_map absl::btree absl::span)
