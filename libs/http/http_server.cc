@@ -1,13 +1,20 @@
 #include "libs/http/http_server.h"
 
+#include <arpa/inet.h>
 #include <civetweb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 #include "libs/base/log.h"
+#include "libs/base/mutex.h"
 #include "libs/base/status.h"
 
 namespace falaj::http {
@@ -38,8 +45,24 @@ void Write(mg_connection* connection, const Response& response, bool with_body) 
   if (with_body) mg_write(connection, response.body.data(), response.body.size());
 }
 
+// Opens a connection and closes it.
+void Touch(const std::string& address, int port) {
+  const std::string host = address.substr(0, address.rfind(':'));
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(port));
+  if (inet_pton(AF_INET, host.c_str(), &to.sin_addr) != 1) {
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  }
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  // Whether it succeeds does not matter: the loop of the caller tries again.
+  static_cast<void>(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to));
+  close(fd);
+}
+
 int LogMessage(const mg_connection* /*connection*/, const char* message) {
-  log::Warning("http server", {{"message", message}});
+  log::Warning("http server", {{"detail", message}});
   return 1;  // Handled: CivetWeb writes no log of its own.
 }
 
@@ -72,8 +95,27 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const Options& opt
 HttpServer::HttpServer(const Options& options, Handlers handlers)
     : options_(options), handlers_(std::move(handlers)) {}
 
+// CivetWeb looks at its stop flag every two seconds only, unless a connection wakes it: make some
+// until it has stopped.
 HttpServer::~HttpServer() {
-  if (context_ != nullptr) mg_stop(context_);
+  if (context_ == nullptr) return;
+  Mutex mu;
+  CondVar done;
+  bool stopped = false;
+  std::thread stopper([&] {
+    mg_stop(context_);
+    MutexLock lock(&mu);
+    stopped = true;
+    done.NotifyAll();
+  });
+  {
+    MutexLock lock(&mu);
+    while (!stopped) {
+      Touch(options_.address, port_);
+      done.WaitFor(&mu, absl::Milliseconds(10));
+    }
+  }
+  stopper.join();
 }
 
 std::string HttpServer::address() const {
