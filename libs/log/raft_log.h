@@ -12,6 +12,7 @@
 #include "falaj/internal/v1/raft.pb.h"
 
 #include "libs/base/ids.h"
+#include "libs/raft/membership.h"
 #include "libs/raft/ready.h"
 
 namespace falaj::log {
@@ -68,14 +69,14 @@ class RaftLog {
   // Requires: entries are dense and begin at or before one past the last stored one.
   absl::Status Persist(const std::optional<internal::v1::RaftHardState>& hard_state,
                        const std::vector<internal::v1::RaftEntry>& entries, bool sync);
-  // Carries out steps 2 and 3 of a Ready: InstallSnapshot() if it holds a snapshot, then Persist().
+  // Carries out steps 2 and 3 of a Ready. A snapshot in it is from the leader: it replaces the
+  // whole log, in one write with the hard state and the entries behind it.
   absl::Status Persist(const raft::Ready& ready);
 
-  // Stores a snapshot this node made, durably; entries before `first_kept` are given up with their
-  // generations, sooner or later. Blocks on disk.
+  // Stores a snapshot this node made, durably; does nothing if a newer one is stored already;
+  // entries before `first_kept` are given up with their generations, sooner or later. Blocks on
+  // disk.
   absl::Status SaveSnapshot(const raft::Snapshot& snapshot, LogIndex first_kept);
-  // Stores a snapshot from the leader, durably, in place of the whole log. Blocks on disk.
-  absl::Status InstallSnapshot(const raft::Snapshot& snapshot);
 
  private:
   class Database;  // Everything RocksDB.
