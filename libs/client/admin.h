@@ -2,7 +2,8 @@
 // each call, follows page tokens, and turns gRPC errors into statuses with a reason.
 //
 // Threads: all methods from any thread; each blocks until its answer or the timeout.
-// Failures: nothing is retried; a caller that wants to try again sees from IsDefinite whether it may.
+// Failures: nothing is retried; a caller that wants to try again sees from IsDefinite whether it
+// may.
 #ifndef LIBS_CLIENT_ADMIN_H_
 #define LIBS_CLIENT_ADMIN_H_
 

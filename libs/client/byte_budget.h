@@ -1,5 +1,6 @@
 // ByteBudget bounds the bytes a producer holds: Acquire() blocks, or refuses, while the limit is
-// reached. A request larger than the whole budget is let through alone, so that nothing waits for ever.
+// reached. A request larger than the whole budget is let through alone, so that nothing waits for
+// ever.
 //
 // Threads: any.
 #ifndef LIBS_CLIENT_BYTE_BUDGET_H_

@@ -1,7 +1,7 @@
 // Consumer reads partitions it is told to, in offset order, through one Consume stream.
 //
-//   auto consumer = Consumer::Create({.address = "localhost:7400"}, {{"orders", PartitionIndex(0)}});
-//   while (true) {
+//   auto consumer = Consumer::Create({.address = "localhost:7400"}, {{"orders",
+//   PartitionIndex(0)}}); while (true) {
 //     auto run = (*consumer)->Poll(absl::Seconds(1));
 //     for (const record::RecordView& record : run->records()) ...
 //   }
@@ -10,16 +10,16 @@
 // them on the caller's thread, and grants the credit back as it hands records out. So a consumer
 // that does not poll stops the flow and costs nothing but its credit.
 //
-// A position is the offset of the next record Poll() will return. Poll() returns each offset once and
-// in order: after a reconnect it resumes at the positions, records below them are skipped.
+// A position is the offset of the next record Poll() will return. Poll() returns each offset once
+// and in order: after a reconnect it resumes at the positions, records below them are skipped.
 //
-// Threads: one thread polls; Seek, Pause, Resume and Position may be called from any thread, Close()
-// too (it makes a blocked Poll() return CANCELLED).
+// Threads: one thread polls; Seek, Pause, Resume and Position may be called from any thread,
+// Close() too (it makes a blocked Poll() return CANCELLED).
 //
-// Failures: a lost connection is made again inside Poll(), with backoff. What concerns one partition
-// (OFFSET_OUT_OF_RANGE without a reset policy, CORRUPT_RECORD, TOPIC_NOT_FOUND) fails one Poll(), with
-// "topic" and "partition" in the error's metadata; that partition then rests until Seek(), the others
-// go on.
+// Failures: a lost connection is made again inside Poll(), with backoff. What concerns one
+// partition (OFFSET_OUT_OF_RANGE without a reset policy, CORRUPT_RECORD, TOPIC_NOT_FOUND) fails one
+// Poll(), with "topic" and "partition" in the error's metadata; that partition then rests until
+// Seek(), the others go on.
 #ifndef LIBS_CLIENT_CONSUMER_H_
 #define LIBS_CLIENT_CONSUMER_H_
 
@@ -54,8 +54,8 @@ v1::OffsetTarget AtTime(absl::Time time);
 v1::OffsetTarget AtStart();
 v1::OffsetTarget AtEnd();
 
-// RecordRun is a run of records of one partition, and the memory they live in. The views are valid as
-// long as the run, or what it was moved to.
+// RecordRun is a run of records of one partition, and the memory they live in. The views are valid
+// as long as the run, or what it was moved to.
 class RecordRun {
  public:
   RecordRun() = default;
@@ -101,7 +101,8 @@ class Consumer {
                     const v1::OffsetTarget& target);
   absl::Status Pause(absl::string_view topic, PartitionIndex partition);
   absl::Status Resume(absl::string_view topic, PartitionIndex partition);
-  // -1 while it is not known: before the first Poll() of a partition that begins at a time or a name.
+  // -1 while it is not known: before the first Poll() of a partition that begins at a time or a
+  // name.
   absl::StatusOr<Offset> Position(absl::string_view topic, PartitionIndex partition) const;
 
   void Close();

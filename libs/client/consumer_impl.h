@@ -46,13 +46,13 @@ class Consumer::Impl {
   struct Place {
     std::string topic;
     PartitionIndex partition;
-    v1::OffsetTarget start;     // Where to begin while position is unknown.
-    Offset position{-1};        // Of the next record to hand out.
-    bool subscribed = false;    // Named in the open frame of the present call.
+    v1::OffsetTarget start;   // Where to begin while position is unknown.
+    Offset position{-1};      // Of the next record to hand out.
+    bool subscribed = false;  // Named in the open frame of the present call.
     bool paused = false;
-    bool resting = false;       // Failed; waits for Seek().
-    bool seeking = false;       // Frames sent before the last seek may still come.
-    std::optional<MonotonicTime> retry_at;  // Ask again after a passing error.
+    bool resting = false;  // Failed; waits for Seek().
+    bool seeking = false;  // Frames sent before the last seek may still come.
+    std::optional<MonotonicTime> retry_at = std::nullopt;  // Ask again after a passing error.
   };
   using Key = std::pair<std::string, int32_t>;
 
@@ -60,8 +60,9 @@ class Consumer::Impl {
   using Outcome = std::optional<absl::StatusOr<RecordRun>>;
   Outcome TakeFrame(const Bytes& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Outcome TakeRecords(RecordsFrame frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Outcome TakeError(const RecordsFrame& frame, Place* place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Outcome TakeError(const absl::Status& error, Place* place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Outcome TakeEnd() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Place* FindCulprit(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void TakeOpened(const v1::ConsumeStreamOpened& opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void Connect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -91,7 +92,7 @@ class Consumer::Impl {
   int calls_running_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<Bytes> inbox_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mu_);  // How the present call ended.
-  int64_t ungranted_ ABSL_GUARDED_BY(mu_) = 0;  // Handed out and not yet granted back.
+  int64_t ungranted_ ABSL_GUARDED_BY(mu_) = 0;              // Handed out and not yet granted back.
   int failures_ ABSL_GUARDED_BY(mu_) = 0;
   MonotonicTime reconnect_at_ ABSL_GUARDED_BY(mu_);
   std::optional<MonotonicTime> lost_at_ ABSL_GUARDED_BY(mu_);  // Without a working call since.

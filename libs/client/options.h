@@ -36,7 +36,8 @@ struct ProducerOptions {
 struct ConsumerOptions {
   std::string address;  // host:port of a gateway.
   std::string client_id = "falaj-cpp";
-  // The gateway may send this many encoded bytes ahead of Poll(): bounds the memory of the consumer.
+  // The gateway may send this many encoded bytes ahead of Poll(): bounds the memory of the
+  // consumer.
   int64_t credit_bytes = 16 << 20;
   // Where to go on if the position has been deleted. Unspecified: Poll() fails with
   // OFFSET_OUT_OF_RANGE.
@@ -46,7 +47,7 @@ struct ConsumerOptions {
 };
 
 struct AdminOptions {
-  std::string address;  // host:port of a gateway.
+  std::string address;                         // host:port of a gateway.
   absl::Duration timeout = absl::Seconds(10);  // Of each call.
 };
 

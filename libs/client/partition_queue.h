@@ -8,10 +8,10 @@
 //                        +-------------- failed ---- something later was appended ----> error
 //                           have failed
 //
-// Order: while a failed batch waits, nothing of the partition is sent. It goes back to the head of the
-// queue, with all that failed after it, once nothing is in flight any more; then one batch at a time
-// is sent until one succeeds. If a batch behind it was appended meanwhile, or may have been, sending
-// it again would break the order, so its error goes to the caller.
+// Order: while a failed batch waits, nothing of the partition is sent. It goes back to the head of
+// the queue, with all that failed after it, once nothing is in flight any more; then one batch at a
+// time is sent until one succeeds. If a batch behind it was appended meanwhile, or may have been,
+// sending it again would break the order, so its error goes to the caller.
 //
 // Pure: no threads, no clock, no gRPC. The owner (TopicStream) locks and passes the time.
 #ifndef LIBS_CLIENT_PARTITION_QUEUE_H_
@@ -74,14 +74,15 @@ class PartitionQueue {
   PartitionQueue(const Options* options, PartitionIndex partition)
       : options_(options), partition_(partition) {}
 
-  // Adds a record of about `size_bytes` to the open batch, or to a new one if it has no room. Returns
-  // true if that sealed a batch or began one: the moment to look at ReadyAt() again.
+  // Adds a record of about `size_bytes` to the open batch, or to a new one if it has no room.
+  // Returns true if that sealed a batch or began one: the moment to look at ReadyAt() again.
   bool Append(const record::Record& record, int64_t size_bytes, DeliveryCallback done,
               MonotonicTime now);
   // False: the next record begins a batch, the moment for a sticky partitioner to move on.
   bool HasOpenBatch() const { return !waiting_.empty() && !waiting_.back()->sealed; }
 
-  // When the head batch may be sent: now or earlier = send it; kNever = not before an answer arrives.
+  // When the head batch may be sent: now or earlier = send it; kNever = not before an answer
+  // arrives.
   MonotonicTime ReadyAt(bool flushing) const;
   // The head batch, sealed; null if there is none. It stays at the head while it is being encoded.
   BatchPtr Head();
@@ -95,8 +96,8 @@ class PartitionQueue {
              std::vector<Finished>* finished);
   // The stream broke with batches in flight: nobody knows what became of them.
   void OnBroken(const absl::Status& uncertain, MonotonicTime now, std::vector<Finished>* finished);
-  // Gives up what was created at or before `created_max` and is not in flight, with the error of the
-  // last attempt or else `status`. `busy` is spared.
+  // Gives up what was created at or before `created_max` and is not in flight, with the error of
+  // the last attempt or else `status`. `busy` is spared.
   void Expire(MonotonicTime created_max, const PendingBatch* busy, const absl::Status& status,
               std::vector<Finished>* finished);
 
@@ -119,7 +120,7 @@ class PartitionQueue {
   std::deque<Finished> failed_;  // Each with the error to report if it cannot be sent again.
   MonotonicTime retry_at_;
   size_t last_size_bytes_ = 512;  // Of the last full batch: what the next one reserves.
-  absl::Status last_error_;  // Of the last failed round.
+  absl::Status last_error_;       // Of the last failed round.
   int attempts_ = 0;  // Failed rounds in a row; while positive, one batch at a time is sent.
 };
 

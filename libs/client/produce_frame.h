@@ -19,8 +19,8 @@ namespace falaj::client {
 // The encoded batch; the builder is empty afterwards. Unspecified means not compressed.
 absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression);
 
-// StreamProduceRequest{batch{batch_id, partition, batch}}, byte for byte what protobuf would write: a
-// header of some 20 bytes and then the batch itself, shared.
+// StreamProduceRequest{batch{batch_id, partition, batch}}, byte for byte what protobuf would write:
+// a header of some 20 bytes and then the batch itself, shared.
 grpc::ByteBuffer MakeBatchFrame(uint64_t batch_id, PartitionIndex partition, const Bytes& batch);
 
 }  // namespace falaj::client

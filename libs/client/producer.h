@@ -4,15 +4,15 @@
 //   producer->Send("orders", {.key = "k", .value = "v"}, [](const Delivery& d) { ... });
 //   producer->Flush(absl::Seconds(10));
 //
-// Records gather per partition into encoded batches (libs/record), which travel on one StreamProduce
-// stream per topic. A key picks the partition by murmur2; records without a key stick to one
-// partition until its batch leaves.
+// Records gather per partition into encoded batches (libs/record), which travel on one
+// StreamProduce stream per topic. A key picks the partition by murmur2; records without a key stick
+// to one partition until its batch leaves.
 //
 // Guarantees: every record accepted by Send() gets exactly one Delivery. Records of one partition
-// that were appended are in the order of Send(), whatever was retried: a batch is sent again only if
-// it certainly was not appended (IsDefinite) and nothing of its partition was appended after it;
-// otherwise the error goes to the caller. Idempotent producers are not part of this class yet, so an
-// indefinite error (APPEND_UNCERTAIN, TIMED_OUT) means what it says: look before sending again.
+// that were appended are in the order of Send(), whatever was retried: a batch is sent again only
+// if it certainly was not appended (IsDefinite) and nothing of its partition was appended after it;
+// otherwise the error goes to the caller. Idempotent producers are not part of this class yet, so
+// an indefinite error (APPEND_UNCERTAIN, TIMED_OUT) means what it says: look before sending again.
 //
 // Threads: all methods from any thread. Delivery callbacks run on gRPC's threads, on the producer's
 // worker thread, or inside Send() and the destructor; they must not block, and must not call the
@@ -51,9 +51,9 @@ using DeliveryCallback = std::function<void(const Delivery&)>;
 
 // Destination is a topic, and a partition if the caller insists on one.
 struct Destination {
-  Destination(absl::string_view topic_name) : topic(topic_name) {}        // NOLINT: by intent
-  Destination(const std::string& topic_name) : topic(topic_name) {}       // NOLINT: by intent
-  Destination(const char* topic_name) : topic(topic_name) {}              // NOLINT: by intent
+  Destination(absl::string_view topic_name) : topic(topic_name) {}   // NOLINT: by intent
+  Destination(const std::string& topic_name) : topic(topic_name) {}  // NOLINT: by intent
+  Destination(const char* topic_name) : topic(topic_name) {}         // NOLINT: by intent
   Destination(absl::string_view topic_name, PartitionIndex p) : topic(topic_name), partition(p) {}
 
   absl::string_view topic;

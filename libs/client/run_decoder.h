@@ -1,4 +1,5 @@
-// RunDecoder takes a records frame of a Consume stream apart and decodes its batches into a RecordRun.
+// RunDecoder takes a records frame of a Consume stream apart and decodes its batches into a
+// RecordRun.
 //
 // It checks each batch's CRC before it believes anything else in it, skips records below the offset
 // asked for (a batch comes whole) and batches that carry control records only.

@@ -78,7 +78,7 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
  private:
   struct Slot {
     PartitionQueue queue;
-    bool listed = false;   // In ready_.
+    bool listed = false;                           // In ready_.
     MonotonicTime timer = PartitionQueue::kNever;  // In timers_, unless kNever.
   };
 
@@ -102,8 +102,8 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   MonotonicTime Oldest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Expire(MonotonicTime created_max, const absl::Status& status,
               std::vector<Finished>* finished) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void BreakInFlight(const absl::Status& status, MonotonicTime now,
-                     std::vector<Finished>* finished) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void BreakInFlight(const absl::Status& status, MonotonicTime now, std::vector<Finished>* finished)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void PlanTimer(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Runs the callbacks. Requires: the caller has counted itself in delivering_ under the lock.
   void Deliver(std::vector<Finished> finished) ABSL_LOCKS_EXCLUDED(mu_);
