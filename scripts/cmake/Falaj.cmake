@@ -2,7 +2,8 @@
 # file must not build.
 
 add_library(falaj_flags INTERFACE)
-target_compile_options(falaj_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+# -pthread everywhere: some packages ask for it, and a precompiled header serves only equal flags.
+target_compile_options(falaj_flags INTERFACE -pthread -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
                                              -Woverloaded-virtual)
 if(FALAJ_WERROR)
   target_compile_options(falaj_flags INTERFACE -Werror)

@@ -1,0 +1,127 @@
+#include "services/gateway/batch_frames.h"
+
+#include <utility>
+
+#include "google/protobuf/util/time_util.h"
+
+#include "libs/base/status.h"
+#include "libs/record/batch_reader.h"
+#include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/status_grpc.h"
+#include "libs/rpc/wire.h"
+
+namespace falaj::gateway {
+namespace {
+
+// Field numbers of ReadResponse, PartitionBatches (storage_service.proto) and PartitionRecords
+// (record.proto).
+constexpr int kPartitions = 1;
+constexpr int kHighWatermark = 1;
+constexpr int kLogStart = 2;
+constexpr int kNextOffset = 3;
+constexpr int kError = 4;
+constexpr int kBatches = 15;
+
+absl::Status Malformed() {
+  return MakeError(Reason::kInternal, "a storage node gave a malformed answer");
+}
+
+absl::StatusOr<PartitionRead> ParsePartition(const Bytes& message) {
+  PartitionRead read;
+  rpc::WireReader reader(message);
+  while (reader.Next()) {
+    switch (reader.field()) {
+      case kHighWatermark:
+        read.high_watermark = Offset(static_cast<int64_t>(reader.varint()));
+        break;
+      case kLogStart:
+        read.log_start = Offset(static_cast<int64_t>(reader.varint()));
+        break;
+      case kNextOffset:
+        read.next_offset = Offset(static_cast<int64_t>(reader.varint()));
+        break;
+      case kError: {
+        v1::Error error;
+        if (!rpc::ParseProto(reader.bytes(), &error)) return Malformed();
+        read.error = rpc::FromProto(error);
+        break;
+      }
+      case kBatches:
+        read.batches = reader.bytes();
+        break;
+      default:
+        break;
+    }
+  }
+  if (!reader.ok()) return Malformed();
+  return read;
+}
+
+void AddRecord(const record::RecordView& view, v1::PartitionRecords* out) {
+  v1::Record* record = out->add_records();
+  record->set_offset(view.offset.value());
+  if (view.key.has_value()) record->set_key(view.key->data(), view.key->size());
+  if (view.value.has_value()) record->set_value(view.value->data(), view.value->size());
+  *record->mutable_timestamp() =
+      google::protobuf::util::TimeUtil::MillisecondsToTimestamp(view.timestamp_ms);
+  for (const record::HeaderView& item : view.headers()) {
+    v1::Header* added = record->add_headers();
+    added->set_key(item.key.data(), item.key.size());
+    if (item.value.has_value()) added->set_value(item.value->data(), item.value->size());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<PartitionRead>> ParseReadResponse(const Bytes& message) {
+  std::vector<PartitionRead> reads;
+  rpc::WireReader reader(message);
+  while (reader.Next()) {
+    if (reader.field() != kPartitions) continue;
+    FALAJ_ASSIGN_OR_RETURN(PartitionRead read, ParsePartition(reader.bytes()));
+    reads.push_back(std::move(read));
+  }
+  if (!reader.ok()) return Malformed();
+  return reads;
+}
+
+v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partition, Offset asked,
+                                  const PartitionRead& read) {
+  v1::PartitionRecords message;
+  message.set_topic(std::string(topic));
+  message.set_partition(partition.value());
+  message.set_high_watermark(read.high_watermark.value());
+  message.set_log_start_offset(read.log_start.value());
+  message.set_next_offset(std::max(asked, read.next_offset).value());
+  message.set_size_bytes(static_cast<int64_t>(read.batches.size()));
+  if (!read.error.ok()) {
+    message.set_next_offset(asked.value());
+    rpc::ToProto(read.error, message.mutable_error());
+  }
+  return message;
+}
+
+absl::Status DecodeRecords(const Bytes& batches, Offset asked, v1::PartitionRecords* out) {
+  record::BatchIterator iterator(batches);
+  while (true) {
+    FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, iterator.Next());
+    if (!batch.has_value()) return absl::OkStatus();
+    FALAJ_RETURN_IF_ERROR(record::VerifyStoredBatch(*batch).status());
+    if (iterator.header().control()) continue;
+    const auto add = [&](const record::RecordView& view) {
+      if (view.offset >= asked) AddRecord(view, out);
+    };
+    FALAJ_RETURN_IF_ERROR(record::ForEachRecord(*batch, record::Limits{}, add));
+  }
+}
+
+std::string FramePrefix(int field, const v1::PartitionRecords& message, size_t batches_size) {
+  std::string body = message.SerializeAsString();
+  rpc::WireWriter(&body).AppendBytesHeader(kBatches, batches_size);
+  if (field == 0) return body;
+  std::string prefix;
+  rpc::WireWriter(&prefix).AppendBytesHeader(field, body.size() + batches_size);
+  return prefix + body;
+}
+
+}  // namespace falaj::gateway

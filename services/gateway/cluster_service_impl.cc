@@ -1,0 +1,157 @@
+#include "services/gateway/cluster_service_impl.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/mutex.h"
+#include "libs/base/status.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/gateway/paging.h"
+#include "services/gateway/topic_messages.h"
+
+namespace falaj::gateway {
+namespace {
+
+constexpr char kNodeList[] = "nodes";
+
+// WatchStream is one client's WatchCluster call. It writes one response at a time and looks up the
+// next one when that is done, so it holds an index and no queue.
+class WatchStream : public grpc::ServerWriteReactor<v1::WatchClusterResponse> {
+ public:
+  WatchStream(ClusterHistory* history, uint64_t after_index)
+      : history_(history), index_(after_index) {
+    subscription_ = history_->Subscribe([this] { Pump(); });
+    if (after_index == 0) {
+      MutexLock lock(&mu_);
+      Write(history_->Snapshot());
+    } else {
+      Pump();
+    }
+  }
+
+ private:
+  void Pump() {
+    MutexLock lock(&mu_);
+    if (writing_ || finished_) return;
+    absl::StatusOr<std::optional<v1::WatchClusterResponse>> next = history_->After(index_);
+    if (!next.ok()) {
+      End(next.status());
+    } else if (next->has_value()) {
+      Write(**std::move(next));
+    }
+  }
+
+  void Write(v1::WatchClusterResponse response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    writing_ = true;
+    index_ = response.metadata_index();
+    outgoing_ = std::move(response);
+    StartWrite(&outgoing_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      MutexLock lock(&mu_);
+      writing_ = false;
+      if (!ok) End(MakeError(Reason::kCancelled, "the client is gone"));
+    }
+    Pump();
+  }
+
+  void OnCancel() override {
+    MutexLock lock(&mu_);
+    End(MakeError(Reason::kCancelled, "the watch was cancelled"));
+  }
+
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (!std::exchange(finished_, true)) Finish(rpc::ToGrpc(status));
+  }
+
+  void OnDone() override {
+    history_->Unsubscribe(subscription_);
+    delete this;
+  }
+
+  ClusterHistory* const history_;
+  uint64_t subscription_ = 0;
+  Mutex mu_;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t index_ ABSL_GUARDED_BY(mu_);
+  v1::WatchClusterResponse outgoing_;
+};
+
+void FillHealth(const cluster::ClusterView& view, v1::GetClusterResponse* response) {
+  int32_t partitions = 0;
+  int32_t leaderless = 0;
+  int32_t under_replicated = 0;
+  for (const auto& [name, topic] : view.topics()) {
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      ++partitions;
+      leaderless += view.FindLeader(partition) == nullptr ? 1 : 0;
+      under_replicated += partition.isr.size() < partition.replicas.size() ? 1 : 0;
+    }
+  }
+  response->set_topic_count(static_cast<int32_t>(view.topics().size()));
+  response->set_partition_count(partitions);
+  response->set_leaderless_partition_count(leaderless);
+  response->set_under_replicated_partition_count(under_replicated);
+}
+
+absl::Status ListPage(const cluster::ClusterView& view, const v1::ListNodesRequest& request,
+                      v1::ListNodesResponse* response) {
+  FALAJ_ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
+  FALAJ_ASSIGN_OR_RETURN(const std::string after, ParsePageToken(kNodeList, request.page_token()));
+  int32_t after_id = 0;
+  if (!after.empty() && !absl::SimpleAtoi(after, &after_id)) {
+    return MakeError(Reason::kInvalidRequest, "page_token is not one this list gave out",
+                     {{"field", "page_token"}});
+  }
+  for (v1::StorageNode& node : ToNodes(view)) {
+    if (node.node_id() <= after_id) continue;
+    if (response->nodes_size() == page_size) {
+      response->set_next_page_token(
+          MakePageToken(kNodeList, absl::StrCat(response->nodes(page_size - 1).node_id())));
+      break;
+    }
+    *response->add_nodes() = std::move(node);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ClusterServiceImpl::GetCluster(grpc::CallbackServerContext* context,
+                                                         const v1::GetClusterRequest* /*request*/,
+                                                         v1::GetClusterResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const cluster::ClusterView::Ptr view = parts_->routes->View();
+  if (view->cluster_id().is_nil()) {
+    reactor->Finish(rpc::ToGrpc(MakeError(
+        Reason::kMetadataUnavailable, "this gateway has not reached the metadata service yet")));
+    return reactor;
+  }
+  response->set_cluster_id(view->cluster_id().ToString());
+  response->set_metadata_index(view->index().value());
+  for (v1::StorageNode& node : ToNodes(*view)) *response->add_nodes() = std::move(node);
+  FillHealth(*view, response);
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ClusterServiceImpl::ListNodes(grpc::CallbackServerContext* context,
+                                                        const v1::ListNodesRequest* request,
+                                                        v1::ListNodesResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(rpc::ToGrpc(ListPage(*parts_->routes->View(), *request, response)));
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::WatchClusterResponse>* ClusterServiceImpl::WatchCluster(
+    grpc::CallbackServerContext* /*context*/, const v1::WatchClusterRequest* request) {
+  return new WatchStream(history_, request->after_metadata_index());
+}
+
+}  // namespace falaj::gateway

@@ -1,0 +1,78 @@
+#include "services/gateway/consume_positions.h"
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::gateway {
+
+absl::Status ConsumePositions::Add(const PartitionName& name, Offset start) {
+  if (!positions_.try_emplace(name, Position{start}).second) {
+    return MakeError(
+        Reason::kInvalidRequest,
+        absl::StrCat("partition ", name.partition, " of topic '", name.topic, "' is listed twice"),
+        {{"field", "positions"},
+         {"topic", name.topic},
+         {"partition", absl::StrCat(name.partition)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ConsumePositions::Grant(int64_t bytes) {
+  if (bytes < 0) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("a grant of ", bytes, " bytes is negative"),
+                     {{"field", "grant.bytes"}, {"value", absl::StrCat(bytes)}});
+  }
+  if (bytes > kCreditMax || credit_ > kCreditMax - bytes) {
+    return MakeError(Reason::kCreditOverflow,
+                     absl::StrCat("a grant of ", bytes, " bytes on top of ", credit_,
+                                  " exceeds the limit of ", kCreditMax),
+                     {{"field", "grant.bytes"},
+                      {"value", absl::StrCat(bytes)},
+                      {"limit_bytes", absl::StrCat(kCreditMax)}});
+  }
+  credit_ += bytes;
+  return absl::OkStatus();
+}
+
+absl::Status ConsumePositions::CheckSubscribed(const PartitionName& name) const {
+  if (positions_.contains(name)) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("the stream has not subscribed to partition ", name.partition,
+                                " of topic '", name.topic, "'"),
+                   {{"field", "partitions"},
+                    {"topic", name.topic},
+                    {"partition", absl::StrCat(name.partition)}});
+}
+
+absl::Status ConsumePositions::Seek(const PartitionName& name, Offset to) {
+  FALAJ_RETURN_IF_ERROR(CheckSubscribed(name));
+  positions_.at(name).next = to;
+  return absl::OkStatus();
+}
+
+absl::Status ConsumePositions::SetPaused(const PartitionName& name, bool paused) {
+  FALAJ_RETURN_IF_ERROR(CheckSubscribed(name));
+  positions_.at(name).paused = paused;
+  return absl::OkStatus();
+}
+
+std::vector<PartitionName> ConsumePositions::Readable() const {
+  std::vector<PartitionName> names;
+  if (credit_ <= 0) return names;
+  for (const auto& [name, position] : positions_) {
+    if (!position.paused && !position.asked) names.push_back(name);
+  }
+  return names;
+}
+
+bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next, int64_t bytes) {
+  Position& position = positions_.at(name);
+  if (position.paused || position.next != asked) return false;
+  position.next = next;
+  credit_ -= bytes;
+  return true;
+}
+
+}  // namespace falaj::gateway

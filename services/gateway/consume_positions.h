@@ -1,0 +1,73 @@
+// ConsumePositions is the pure heart of a consume stream: where it stands in each partition, which
+// are paused, and how much credit is left. It decides what to read next and what an answer means;
+// it knows no gRPC and no clock.
+//
+// Invariants:
+//   credit never goes up but by Grant(); Spend() may take it below zero once, for the frame that
+//   overshoots a position moves forward by what was sent, or anywhere by Seek() an answer to a
+//   question asked before a Seek() is recognised by its offset and dropped
+//
+// Not thread-safe: the stream's lock guards it.
+#ifndef SERVICES_GATEWAY_CONSUME_POSITIONS_H_
+#define SERVICES_GATEWAY_CONSUME_POSITIONS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "libs/base/ids.h"
+
+namespace falaj::gateway {
+
+// A partition as the client names it.
+struct PartitionName {
+  std::string topic;
+  PartitionIndex partition;
+
+  friend auto operator<=>(const PartitionName&, const PartitionName&) = default;
+};
+
+class ConsumePositions {
+ public:
+  static constexpr int64_t kCreditMax = int64_t{1} << 30;
+
+  struct Position {
+    Offset next;
+    bool paused = false;
+    bool asked = false;  // A read is under way.
+  };
+
+  // INVALID_REQUEST if the partition is there already.
+  absl::Status Add(const PartitionName& name, Offset start);
+
+  // INVALID_REQUEST if negative, CREDIT_OVERFLOW if more than kCreditMax would be open; nothing is
+  // granted then.
+  absl::Status Grant(int64_t bytes);
+  int64_t credit() const { return credit_; }
+
+  // INVALID_REQUEST if the stream has not subscribed to the partition.
+  absl::Status Seek(const PartitionName& name, Offset to);
+  absl::Status SetPaused(const PartitionName& name, bool paused);
+  absl::Status CheckSubscribed(const PartitionName& name) const;
+
+  // Partitions to read now: not paused, not asked; none without credit. Ascending.
+  std::vector<PartitionName> Readable() const;
+  const Position& At(const PartitionName& name) const { return positions_.at(name); }
+  void SetAsked(const PartitionName& name, bool asked) { positions_.at(name).asked = asked; }
+
+  // Takes an answer to a read at `asked` that goes up to `next` and costs `bytes`. False if it is
+  // out of date (the position has moved, or the partition is paused) and must be dropped. True:
+  // position and credit are updated.
+  bool Take(const PartitionName& name, Offset asked, Offset next, int64_t bytes);
+
+ private:
+  std::map<PartitionName, Position> positions_;
+  int64_t credit_ = 0;
+};
+
+}  // namespace falaj::gateway
+
+#endif  // SERVICES_GATEWAY_CONSUME_POSITIONS_H_

@@ -1,0 +1,82 @@
+#include "services/gateway/consume_positions.h"
+
+#include "gtest/gtest.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::gateway {
+namespace {
+
+const PartitionName kA{"t", PartitionIndex(0)};
+const PartitionName kB{"t", PartitionIndex(1)};
+
+TEST(ConsumePositions, ReadsNothingWithoutCredit) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(5)).ok());
+  EXPECT_TRUE(positions.Readable().empty());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  EXPECT_EQ(positions.Readable(), std::vector<PartitionName>{kA});
+}
+
+TEST(ConsumePositions, SpendsCreditAndMayOvershootOnce) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  EXPECT_TRUE(positions.Take(kA, Offset(0), Offset(10), 150));
+  EXPECT_EQ(positions.credit(), -50);
+  EXPECT_TRUE(positions.Readable().empty());
+  ASSERT_TRUE(positions.Grant(51).ok());
+  EXPECT_EQ(positions.Readable().size(), 1u);
+  EXPECT_EQ(positions.At(kA).next, Offset(10));
+}
+
+TEST(ConsumePositions, RefusesNegativeGrantsAndOverflow) {
+  ConsumePositions positions;
+  EXPECT_EQ(ReasonOf(positions.Grant(-1)), Reason::kInvalidRequest);
+  ASSERT_TRUE(positions.Grant(ConsumePositions::kCreditMax).ok());
+  EXPECT_EQ(ReasonOf(positions.Grant(1)), Reason::kCreditOverflow);
+  EXPECT_EQ(ReasonOf(positions.Grant(std::numeric_limits<int64_t>::max())),
+            Reason::kCreditOverflow);
+  EXPECT_EQ(positions.credit(), ConsumePositions::kCreditMax);  // Nothing was granted.
+}
+
+TEST(ConsumePositions, DropsAnswersFromBeforeASeek) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  ASSERT_TRUE(positions.Seek(kA, Offset(50)).ok());
+  EXPECT_FALSE(positions.Take(kA, Offset(0), Offset(10), 30));
+  EXPECT_EQ(positions.credit(), 100);
+  EXPECT_EQ(positions.At(kA).next, Offset(50));
+}
+
+TEST(ConsumePositions, PausedPartitionsAreNeitherReadNorTaken) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Add(kB, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  ASSERT_TRUE(positions.SetPaused(kA, true).ok());
+  EXPECT_EQ(positions.Readable(), std::vector<PartitionName>{kB});
+  EXPECT_FALSE(positions.Take(kA, Offset(0), Offset(1), 10));
+  ASSERT_TRUE(positions.SetPaused(kA, false).ok());
+  EXPECT_EQ(positions.Readable().size(), 2u);
+}
+
+TEST(ConsumePositions, PartitionsBeingAskedAreNotAskedAgain) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  positions.SetAsked(kA, true);
+  EXPECT_TRUE(positions.Readable().empty());
+}
+
+TEST(ConsumePositions, RefusesWhatIsNotSubscribedOrIsListedTwice) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  EXPECT_EQ(ReasonOf(positions.Add(kA, Offset(1))), Reason::kInvalidRequest);
+  EXPECT_EQ(ReasonOf(positions.Seek(kB, Offset(1))), Reason::kInvalidRequest);
+  EXPECT_EQ(ReasonOf(positions.SetPaused(kB, true)), Reason::kInvalidRequest);
+}
+
+}  // namespace
+}  // namespace falaj::gateway

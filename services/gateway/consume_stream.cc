@@ -1,0 +1,398 @@
+#include "services/gateway/consume_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/gateway/retry_timer.h"
+
+namespace falaj::gateway {
+namespace {
+
+constexpr int kRecordsFrame = 3;  // Of ConsumeResponse.
+constexpr int kPositionsMax = 10'000;
+constexpr size_t kClientIdBytesMax = 255;
+constexpr int32_t kReadBytes = 1 << 20;      // Asked of a node at a time.
+constexpr int64_t kQueueBytesMax = 4 << 20;  // Read ahead of the client so much and no more.
+constexpr absl::Duration kReadWait = absl::Seconds(10);
+constexpr absl::Duration kReadGrace = absl::Seconds(5);
+constexpr absl::Duration kRetryDelay = absl::Milliseconds(50);
+constexpr absl::Duration kLookupTimeout = absl::Seconds(10);
+constexpr absl::Duration kProgressInterval = absl::Seconds(1);
+
+absl::Status BadFrame(const std::string& field, const std::string& message) {
+  return MakeError(Reason::kInvalidRequest, message, {{"field", field}});
+}
+
+}  // namespace
+
+ConsumeStream* ConsumeStream::Start(const GatewayParts* parts) {
+  std::shared_ptr<ConsumeStream> stream(new ConsumeStream(parts));
+  stream->self_ = stream;
+  parts->metrics->consume_streams->Add(1);
+  stream->StartRead(&stream->incoming_);
+  return stream.get();
+}
+
+void ConsumeStream::OnReadDone(bool ok) {
+  if (!ok) {
+    MutexLock lock(&mu_);
+    End(absl::OkStatus());  // The client has had enough.
+    return;
+  }
+  absl::Status status = TakeFrame(incoming_);
+  MutexLock lock(&mu_);
+  if (!status.ok()) {
+    End(status);
+  } else if (!finished_) {
+    StartRead(&incoming_);
+  }
+}
+
+absl::Status ConsumeStream::TakeFrame(const grpc::ByteBuffer& message) {
+  v1::ConsumeRequest request;
+  if (!rpc::ParseProto(message, &request)) {
+    return BadFrame("frame", "a frame is not a well-formed ConsumeRequest");
+  }
+  bool opened = false;
+  {
+    MutexLock lock(&mu_);
+    opened = opened_;
+  }
+  if (opened == request.has_open()) {
+    return BadFrame("frame", opened ? "open is the first frame, and only that"
+                                    : "the first frame must be open");
+  }
+  switch (request.frame_case()) {
+    case v1::ConsumeRequest::kOpen:
+      return TakeOpen(request.open());
+    case v1::ConsumeRequest::kGrant: {
+      {
+        MutexLock lock(&mu_);
+        FALAJ_RETURN_IF_ERROR(positions_.Grant(request.grant().bytes()));
+      }
+      Pump();
+      return absl::OkStatus();
+    }
+    case v1::ConsumeRequest::kSeek:
+      return TakeSeek(request.seek());
+    case v1::ConsumeRequest::kPause:
+      return TakePause(request.pause().partitions(), true);
+    case v1::ConsumeRequest::kResume:
+      return TakePause(request.resume().partitions(), false);
+    case v1::ConsumeRequest::FRAME_NOT_SET:
+      break;
+  }
+  return BadFrame("frame", "the frame says nothing this server knows");
+}
+
+absl::Status ConsumeStream::TakeOpen(const v1::OpenConsumeStream& open) {
+  if (!open.has_partitions()) return BadFrame("open.subscription", "the subscription is missing");
+  if (open.client_id().size() > kClientIdBytesMax) {
+    return BadFrame("open.client_id", absl::StrCat("client_id has ", open.client_id().size(),
+                                                   " bytes, the limit is ", kClientIdBytesMax));
+  }
+  if (!v1::RecordFormat_IsValid(open.format())) {
+    return BadFrame("open.format",
+                    absl::StrCat("format ", static_cast<int>(open.format()), " is unknown"));
+  }
+  const auto& positions = open.partitions().positions();
+  if (positions.empty() || positions.size() > kPositionsMax) {
+    return BadFrame("open.partitions.positions",
+                    absl::StrCat("a subscription has 1 to ", kPositionsMax,
+                                 " partitions, this one has ", positions.size()));
+  }
+  std::vector<PartitionName> names;
+  std::vector<OffsetQuestion> questions;
+  {
+    MutexLock lock(&mu_);
+    opened_ = true;
+    if (open.format() == v1::RECORD_FORMAT_BATCHES) format_ = v1::RECORD_FORMAT_BATCHES;
+    FALAJ_RETURN_IF_ERROR(positions_.Grant(open.initial_credit().bytes()));
+    for (const v1::PartitionPosition& position : positions) {
+      FALAJ_RETURN_IF_ERROR(CheckTarget(position.position()));
+      names.push_back({position.topic(), PartitionIndex(position.partition())});
+      FALAJ_RETURN_IF_ERROR(positions_.Add(names.back(), Offset(0)));
+      questions.push_back(
+          {position.topic(), PartitionIndex(position.partition()), position.position()});
+    }
+  }
+  LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
+                [self = shared_from_this(), names](OffsetAnswers answers) {
+                  self->OnResolved(names, std::move(answers), true);
+                });
+  return absl::OkStatus();
+}
+
+absl::Status ConsumeStream::TakeSeek(const v1::SeekPartitions& seek) {
+  std::vector<PartitionName> names;
+  std::vector<OffsetQuestion> questions;
+  {
+    MutexLock lock(&mu_);
+    for (const v1::PartitionPosition& position : seek.positions()) {
+      FALAJ_RETURN_IF_ERROR(CheckTarget(position.position()));
+      names.push_back({position.topic(), PartitionIndex(position.partition())});
+      FALAJ_RETURN_IF_ERROR(positions_.CheckSubscribed(names.back()));
+      questions.push_back(
+          {position.topic(), PartitionIndex(position.partition()), position.position()});
+    }
+  }
+  if (names.empty()) return BadFrame("seek.positions", "there is nowhere to seek to");
+  LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
+                [self = shared_from_this(), names](OffsetAnswers answers) {
+                  self->OnResolved(names, std::move(answers), false);
+                });
+  return absl::OkStatus();
+}
+
+template <typename Partitions>
+absl::Status ConsumeStream::TakePause(const Partitions& partitions, bool paused) {
+  {
+    MutexLock lock(&mu_);
+    for (const v1::TopicPartition& partition : partitions) {
+      FALAJ_RETURN_IF_ERROR(
+          positions_.SetPaused({partition.topic(), PartitionIndex(partition.partition())}, paused));
+    }
+    CancelReads();
+  }
+  Pump();
+  return absl::OkStatus();
+}
+
+void ConsumeStream::OnResolved(const std::vector<PartitionName>& names, OffsetAnswers answers,
+                               bool first) {
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    v1::ConsumeResponse response;
+    for (size_t i = 0; i < names.size(); ++i) {
+      absl::Status status = answers[i].status();
+      if (status.ok()) status = positions_.Seek(names[i], Offset(answers[i]->offset()));
+      if (!status.ok()) {
+        End(status);
+        return;
+      }
+      v1::PartitionOffset* offset = response.mutable_opened()->add_offsets();
+      offset->set_topic(names[i].topic);
+      offset->set_partition(names[i].partition.value());
+      offset->set_offset(answers[i]->offset());
+    }
+    if (first) {
+      SendControl(response);
+      streaming_ = true;
+    } else {
+      CancelReads();
+    }
+  }
+  Pump();
+}
+
+std::map<std::string, std::pair<ConsumeStream::NodeRead, internal::v1::ReadRequest>>
+ConsumeStream::PlanReads() {
+  std::map<std::string, std::pair<NodeRead, internal::v1::ReadRequest>> plans;
+  if (finished_ || !streaming_ || queue_bytes_ >= kQueueBytesMax) return plans;
+  for (const PartitionName& name : positions_.Readable()) {
+    absl::StatusOr<Route> route = parts_->routes->Find(name.topic, name.partition);
+    if (!route.ok()) {
+      if (!IsLeaderMissing(route.status())) {
+        End(route.status());
+        return {};
+      }
+      if (!std::exchange(pump_due_, true)) {
+        RunAfter(kRetryDelay, [self = shared_from_this()] {
+          {
+            MutexLock lock(&self->mu_);
+            self->pump_due_ = false;
+          }
+          self->Pump();
+        });
+      }
+      continue;
+    }
+    if (reads_.contains(route->address)) continue;
+    auto& [read, request] = plans[route->address];
+    const Offset next = positions_.At(name).next;
+    read.names.push_back(name);
+    read.asked.push_back(next);
+    internal::v1::ReadPartition* partition = request.add_partitions();
+    partition->set_topic_id(std::string(route->topic.bytes()));
+    partition->set_partition(name.partition.value());
+    partition->set_leader_epoch(route->epoch.value());
+    partition->set_offset(next.value());
+  }
+  return plans;
+}
+
+void ConsumeStream::Pump() {
+  MutexLock lock(&mu_);
+  auto plans = PlanReads();
+  for (auto& [address, plan] : plans) {
+    auto& [read, request] = plan;
+    const int64_t bytes = std::clamp<int64_t>(positions_.credit(), 1, kReadBytes);
+    request.set_max_bytes(static_cast<int32_t>(bytes));
+    request.set_min_bytes(1);
+    request.set_max_wait_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(kReadWait)));
+    for (const PartitionName& name : read.names) positions_.SetAsked(name, true);
+    const uint64_t read_id = next_read_id_++;
+    const std::shared_ptr<StorageLink> link = parts_->links->Get(address);
+    auto [place, added] = reads_.emplace(address, std::make_pair(read_id, std::move(read)));
+    // Answers come on gRPC's threads and wait for mu_.
+    place->second.second.call = link->Call(
+        "Read", request, kReadWait + kReadGrace,
+        [self = shared_from_this(), address = address, read_id](absl::StatusOr<Bytes> response) {
+          self->OnRead(address, read_id, std::move(response));
+        });
+  }
+}
+
+void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
+                           absl::StatusOr<Bytes> response) {
+  absl::StatusOr<std::vector<PartitionRead>> parts = response.status();
+  if (response.ok()) parts = ParseReadResponse(*response);
+  bool retry = false;
+  {
+    MutexLock lock(&mu_);
+    const auto it = reads_.find(address);
+    if (it == reads_.end() || it->second.first != read_id) return;
+    const NodeRead read = std::move(it->second.second);
+    reads_.erase(it);
+    for (const PartitionName& name : read.names) positions_.SetAsked(name, false);
+    if (finished_) return;
+    if (parts.ok() && parts->size() == read.names.size()) {
+      for (size_t i = 0; i < read.names.size(); ++i) {
+        if (absl::Status status =
+                TakePartition(read.names[i], read.asked[i], std::move((*parts)[i]), &retry);
+            !status.ok()) {
+          End(status);
+          return;
+        }
+      }
+    } else {
+      // Cancelled because the question was out of date: ask again at once. Otherwise the node is in
+      // trouble.
+      retry = parts.status().code() != absl::StatusCode::kCancelled &&
+              parts.status().code() != absl::StatusCode::kDeadlineExceeded;
+    }
+  }
+  if (retry) {
+    RunAfter(kRetryDelay, [self = shared_from_this()] { self->Pump(); });
+  } else {
+    Pump();
+  }
+}
+
+absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset asked,
+                                          PartitionRead read, bool* retry) {
+  if (!read.error.ok()) {
+    if (!IsLeaderMissing(read.error) && ReasonOf(read.error) != Reason::kEpochFenced)
+      return read.error;
+    *retry = true;
+    return absl::OkStatus();
+  }
+  if (read.batches.empty()) {
+    MaybeSendProgress(name, read);
+    return absl::OkStatus();
+  }
+  const auto size_bytes = static_cast<int64_t>(read.batches.size());
+  if (!positions_.Take(name, asked, read.next_offset, size_bytes)) return absl::OkStatus();
+  v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
+  Bytes payload = std::move(read.batches);
+  if (format_ == v1::RECORD_FORMAT_RECORDS) {
+    FALAJ_RETURN_IF_ERROR(DecodeRecords(payload, asked, &message));
+    payload = Bytes();
+  }
+  const std::string prefix = FramePrefix(kRecordsFrame, message, payload.size());
+  Enqueue({rpc::ToByteBuffer(prefix, payload), size_bytes});
+  return absl::OkStatus();
+}
+
+void ConsumeStream::MaybeSendProgress(const PartitionName& name, const PartitionRead& read) {
+  const MonotonicTime now = parts_->clock->MonotonicNow();
+  const auto [place, added] = last_progress_.try_emplace(name, now);
+  if (!added && now - place->second < kProgressInterval) return;
+  place->second = now;
+  v1::ConsumeResponse response;
+  v1::PartitionProgress* progress = response.mutable_progress();
+  progress->set_topic(name.topic);
+  progress->set_partition(name.partition.value());
+  progress->set_next_offset(positions_.At(name).next.value());
+  progress->set_high_watermark(read.high_watermark.value());
+  SendControl(response);
+}
+
+void ConsumeStream::CancelReads() {
+  for (const auto& [address, read] : reads_) {
+    if (read.second.call != nullptr) read.second.call->Cancel();
+  }
+}
+
+void ConsumeStream::SendControl(const v1::ConsumeResponse& frame) {
+  Enqueue({rpc::SerializeProto(frame), 0});
+}
+
+void ConsumeStream::Enqueue(Frame frame) {
+  if (finished_) return;
+  parts_->budget->Add(frame.size_bytes);
+  queue_bytes_ += frame.size_bytes;
+  queue_.push_back(std::move(frame));
+  WriteNext();
+}
+
+void ConsumeStream::WriteNext() {
+  if (writing_ || finished_ || queue_.empty()) return;
+  writing_ = true;
+  outgoing_ = std::move(queue_.front());
+  queue_.pop_front();
+  StartWrite(&outgoing_.message);
+}
+
+void ConsumeStream::OnWriteDone(bool ok) {
+  bool pump = false;
+  {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    const bool was_full = queue_bytes_ >= kQueueBytesMax;
+    queue_bytes_ -= outgoing_.size_bytes;
+    parts_->budget->Remove(outgoing_.size_bytes);
+    outgoing_.size_bytes = 0;
+    outgoing_.message.Clear();
+    if (!ok) {
+      End(MakeError(Reason::kCancelled, "the client is gone"));
+      return;
+    }
+    WriteNext();
+    pump = was_full && queue_bytes_ < kQueueBytesMax;
+  }
+  if (pump) Pump();
+}
+
+void ConsumeStream::End(const absl::Status& status) {
+  if (std::exchange(finished_, true)) return;
+  CancelReads();
+  int64_t dropped = 0;
+  for (const Frame& frame : queue_) dropped += frame.size_bytes;
+  parts_->budget->Remove(dropped);
+  queue_.clear();
+  Finish(rpc::ToGrpc(status));
+}
+
+void ConsumeStream::OnCancel() {
+  MutexLock lock(&mu_);
+  End(MakeError(Reason::kCancelled, "the stream was cancelled"));
+}
+
+void ConsumeStream::OnDone() {
+  {
+    MutexLock lock(&mu_);
+    parts_->budget->Remove(outgoing_.size_bytes);
+    outgoing_.size_bytes = 0;
+  }
+  parts_->metrics->consume_streams->Add(-1);
+  const std::shared_ptr<ConsumeStream> last = std::move(self_);
+}
+
+}  // namespace falaj::gateway

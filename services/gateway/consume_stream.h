@@ -1,0 +1,113 @@
+// ConsumeStream is one client's Consume call: it reads ahead from the storage nodes within the
+// credit the client has granted and sends what comes.
+//
+//   waiting for open ── open ──▶ resolving ── offsets known ──▶ streaming ── half-close or error
+//   ──▶ finished
+//
+// What to read next, and whether an answer still counts, is decided by ConsumePositions. For each
+// storage node at most one Read is under way; it is asked again as soon as it has answered, while
+// the last frames are still being written, so that the network and the disks work at the same time.
+// A read that waits for new records is cancelled when the client seeks, pauses or resumes, because
+// its question is then out of date.
+//
+// Memory: frames in the queue are paid for with credit, so they never exceed what the client was
+// ready to take, nor queue_bytes_max. At most one write is outstanding.
+//
+// Threads: gRPC's and the links'; mu_ guards everything.
+#ifndef SERVICES_GATEWAY_CONSUME_STREAM_H_
+#define SERVICES_GATEWAY_CONSUME_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "falaj/v1/consumer_service.pb.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/mutex.h"
+#include "services/gateway/batch_frames.h"
+#include "services/gateway/consume_positions.h"
+#include "services/gateway/gateway_parts.h"
+#include "services/gateway/offset_lookup.h"
+#include "services/gateway/storage_link.h"
+
+namespace falaj::gateway {
+
+class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                      public std::enable_shared_from_this<ConsumeStream> {
+ public:
+  static ConsumeStream* Start(const GatewayParts* parts);
+
+ private:
+  // One Read under way at one node.
+  struct NodeRead {
+    std::vector<PartitionName> names;
+    std::vector<Offset> asked;
+    std::shared_ptr<UnaryCall> call;
+  };
+  struct Frame {
+    grpc::ByteBuffer message;
+    int64_t size_bytes = 0;
+  };
+
+  explicit ConsumeStream(const GatewayParts* parts) : parts_(parts) {}
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  // Each takes one frame; an error ends the stream.
+  absl::Status TakeFrame(const grpc::ByteBuffer& message);
+  absl::Status TakeOpen(const v1::OpenConsumeStream& open);
+  absl::Status TakeSeek(const v1::SeekPartitions& seek);
+  template <typename Partitions>
+  absl::Status TakePause(const Partitions& partitions, bool paused);
+
+  // Positions resolved: by the open frame (first) or by a seek.
+  void OnResolved(const std::vector<PartitionName>& names, OffsetAnswers answers, bool first);
+
+  // Asks every node that has something to read and is not being asked.
+  void Pump();
+  std::map<std::string, std::pair<NodeRead, internal::v1::ReadRequest>> PlanReads()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnRead(const std::string& address, uint64_t read_id, absl::StatusOr<Bytes> response);
+  // Turns one partition's answer into a frame. An error ends the stream.
+  absl::Status TakePartition(const PartitionName& name, Offset asked, PartitionRead read,
+                             bool* retry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MaybeSendProgress(const PartitionName& name, const PartitionRead& read)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CancelReads() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void SendControl(const v1::ConsumeResponse& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Enqueue(Frame frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const GatewayParts* const parts_;
+  std::shared_ptr<ConsumeStream> self_;  // Released by OnDone.
+  grpc::ByteBuffer incoming_;
+  Frame outgoing_;
+
+  Mutex mu_;
+  bool opened_ ABSL_GUARDED_BY(mu_) = false;
+  bool streaming_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool pump_due_ ABSL_GUARDED_BY(mu_) = false;
+  v1::RecordFormat format_ ABSL_GUARDED_BY(mu_) = v1::RECORD_FORMAT_RECORDS;
+  ConsumePositions positions_ ABSL_GUARDED_BY(mu_);
+  std::map<PartitionName, MonotonicTime> last_progress_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_read_id_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<std::string, std::pair<uint64_t, NodeRead>> reads_ ABSL_GUARDED_BY(mu_);  // By address.
+  std::deque<Frame> queue_ ABSL_GUARDED_BY(mu_);
+  int64_t queue_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace falaj::gateway
+
+#endif  // SERVICES_GATEWAY_CONSUME_STREAM_H_

@@ -1,0 +1,312 @@
+#include "services/gateway/fetch_call.h"
+
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/util/time_util.h"
+
+#include "falaj/v1/consumer_service.pb.h"
+
+#include "libs/base/status.h"
+#include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/gateway/batch_frames.h"
+#include "services/gateway/offset_lookup.h"
+#include "services/gateway/storage_link.h"
+
+namespace falaj::gateway {
+namespace {
+
+constexpr int kPartitionsMax = 1000;
+constexpr int32_t kMaxBytesDefault = 1 << 20;
+constexpr int32_t kMaxBytesMax = 3
+                                 << 20;  // Answers stay below the 4 MiB that clients take unasked.
+constexpr absl::Duration kMaxWaitMax = absl::Seconds(30);
+constexpr absl::Duration kLookupTimeout = absl::Seconds(5);
+constexpr absl::Duration kNodeGrace =
+    absl::Seconds(5);                // On top of the wait, for a node to answer.
+constexpr int kPartitionsField = 1;  // Of FetchResponse.
+
+absl::Status BadField(const std::string& field, const std::string& value, const std::string& rule) {
+  return MakeError(Reason::kInvalidRequest, absl::StrCat(field, " is ", value, "; it ", rule),
+                   {{"field", field}, {"value", value}});
+}
+
+absl::Status CheckFetch(const v1::FetchRequest& request) {
+  const int count = request.partitions_size();
+  if (count < 1 || count > kPartitionsMax) {
+    return BadField("partitions", absl::StrCat("a list of ", count),
+                    absl::StrCat("must have 1 to ", kPartitionsMax, " entries"));
+  }
+  if (request.max_bytes() < 0 || request.max_bytes() > kMaxBytesMax) {
+    return BadField("max_bytes", absl::StrCat(request.max_bytes()),
+                    absl::StrCat("must be 0 to ", kMaxBytesMax));
+  }
+  if (request.min_bytes() < 0 || request.min_bytes() > kMaxBytesMax) {
+    return BadField("min_bytes", absl::StrCat(request.min_bytes()),
+                    absl::StrCat("must be 0 to ", kMaxBytesMax));
+  }
+  const int64_t wait_ms =
+      google::protobuf::util::TimeUtil::DurationToMilliseconds(request.max_wait());
+  if (wait_ms < 0 || wait_ms > absl::ToInt64Milliseconds(kMaxWaitMax)) {
+    return BadField("max_wait", absl::StrCat(wait_ms, " ms"), "must be 0 to 30 s");
+  }
+  for (const v1::FetchPartition& partition : request.partitions()) {
+    FALAJ_RETURN_IF_ERROR(CheckTarget(partition.start()));
+    if (partition.max_bytes() < 0) {
+      return BadField("partitions.max_bytes", absl::StrCat(partition.max_bytes()),
+                      "must not be negative");
+    }
+  }
+  if (!v1::RecordFormat_IsValid(request.format())) {
+    return BadField("format", absl::StrCat(static_cast<int>(request.format())),
+                    "must be RECORDS or BATCHES");
+  }
+  return absl::OkStatus();
+}
+
+class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_from_this<FetchCall> {
+ public:
+  FetchCall(const GatewayParts* parts, grpc::ByteBuffer* response)
+      : parts_(parts), response_(response) {}
+
+  void Begin(const grpc::ByteBuffer& request) {
+    self_ = shared_from_this();
+    absl::Status status;
+    if (!rpc::ParseProto(request, &request_)) {
+      status = MakeError(Reason::kInvalidRequest, "the request is not a well-formed FetchRequest",
+                         {{"field", "request"}});
+    } else {
+      status = CheckFetch(request_);
+    }
+    if (!status.ok()) {
+      Finish(rpc::ToGrpc(status));
+      return;
+    }
+    if (request_.max_bytes() == 0) request_.set_max_bytes(kMaxBytesDefault);
+    min_bytes_ = std::max(1, request_.min_bytes());
+    max_wait_ = absl::Milliseconds(
+        google::protobuf::util::TimeUtil::DurationToMilliseconds(request_.max_wait()));
+    states_.resize(static_cast<size_t>(request_.partitions_size()));
+    Resolve();
+  }
+
+ private:
+  struct State {
+    Offset asked;
+    absl::Status error;  // Settled: not asked any more.
+    PartitionRead read;
+  };
+  struct NodeRead {
+    std::vector<size_t> partitions;
+    internal::v1::ReadRequest request;
+  };
+
+  void OnDone() override { const auto last = std::move(self_); }
+
+  void OnCancel() override {
+    MutexLock lock(&mu_);
+    cancelled_ = true;
+    for (const auto& call : calls_) call->Cancel();
+  }
+
+  // Positions by name or time become offsets; plain offsets need nobody.
+  void Resolve() {
+    std::vector<OffsetQuestion> questions;
+    std::vector<size_t> asked;
+    for (int i = 0; i < request_.partitions_size(); ++i) {
+      const v1::FetchPartition& partition = request_.partitions(i);
+      if (partition.start().target_case() == v1::OffsetTarget::kOffset) {
+        states_[static_cast<size_t>(i)].asked = Offset(partition.start().offset());
+      } else {
+        questions.push_back(
+            {partition.topic(), PartitionIndex(partition.partition()), partition.start()});
+        asked.push_back(static_cast<size_t>(i));
+      }
+    }
+    if (questions.empty()) {
+      ReadNodes(absl::ZeroDuration());
+      return;
+    }
+    LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
+                  [self = shared_from_this(), asked](OffsetAnswers answers) {
+                    for (size_t k = 0; k < asked.size(); ++k) {
+                      State& state = self->states_[asked[k]];
+                      if (answers[k].ok()) {
+                        state.asked = Offset(answers[k]->offset());
+                      } else {
+                        state.error = answers[k].status();
+                      }
+                    }
+                    self->ReadNodes(absl::ZeroDuration());
+                  });
+  }
+
+  std::map<std::string, NodeRead> PlanReads(absl::Duration wait) {
+    std::map<std::string, NodeRead> by_node;
+    for (size_t i = 0; i < states_.size(); ++i) {
+      State& state = states_[i];
+      if (!state.error.ok()) continue;
+      const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
+      absl::StatusOr<Route> route =
+          parts_->routes->Find(partition.topic(), PartitionIndex(partition.partition()));
+      if (!route.ok()) {
+        state.error = route.status();
+        continue;
+      }
+      NodeRead& node = by_node[route->address];
+      node.partitions.push_back(i);
+      internal::v1::ReadPartition* read = node.request.add_partitions();
+      read->set_topic_id(std::string(route->topic.bytes()));
+      read->set_partition(partition.partition());
+      read->set_leader_epoch(route->epoch.value());
+      read->set_offset(state.asked.value());
+      read->set_max_bytes(partition.max_bytes());
+    }
+    const auto nodes = static_cast<int32_t>(std::max<size_t>(1, by_node.size()));
+    for (auto& [address, node] : by_node) {
+      node.request.set_max_bytes(std::max(1, request_.max_bytes() / nodes));
+      node.request.set_min_bytes(min_bytes_);
+      node.request.set_max_wait_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(wait)));
+    }
+    return by_node;
+  }
+
+  void ReadNodes(absl::Duration wait) {
+    std::map<std::string, NodeRead> by_node = PlanReads(wait);
+    {
+      MutexLock lock(&mu_);
+      calls_left_ = by_node.size();
+      calls_.clear();
+    }
+    if (by_node.empty()) {
+      Answer();
+      return;
+    }
+    for (auto& [address, node] : by_node) {
+      auto call = parts_->links->Get(address)->Call(
+          "Read", node.request, wait + kNodeGrace,
+          [self = shared_from_this(), wait,
+           indexes = node.partitions](absl::StatusOr<Bytes> response) {
+            self->TakeRead(indexes, wait, std::move(response));
+          });
+      MutexLock lock(&mu_);
+      calls_.push_back(std::move(call));
+      if (cancelled_ || enough_) calls_.back()->Cancel();
+    }
+  }
+
+  void TakeRead(const std::vector<size_t>& indexes, absl::Duration wait,
+                absl::StatusOr<Bytes> response) {
+    absl::StatusOr<std::vector<PartitionRead>> reads = response.status();
+    if (response.ok()) reads = ParseReadResponse(*response);
+    if (reads.ok() && reads->size() != indexes.size()) {
+      reads = MakeError(Reason::kInternal, "a storage node gave a malformed answer");
+    }
+    bool done = false;
+    {
+      MutexLock lock(&mu_);
+      const bool cut_short = !reads.ok() && (enough_ || cancelled_);
+      for (size_t k = 0; k < indexes.size() && !cut_short; ++k) {
+        State& state = states_[indexes[k]];
+        if (!reads.ok()) {
+          state.error = reads.status();
+          continue;
+        }
+        state.read = std::move((*reads)[k]);
+        state.error = state.read.error;
+        bytes_ += static_cast<int64_t>(state.read.batches.size());
+      }
+      enough_ = bytes_ >= min_bytes_;
+      if (enough_) {
+        for (const auto& call : calls_)
+          call->Cancel();  // Their partitions come with the next fetch.
+      }
+      done = --calls_left_ == 0;
+    }
+    if (!done) return;
+    if (wait == absl::ZeroDuration() && NothingToTell() && max_wait_ > absl::ZeroDuration()) {
+      ReadNodes(max_wait_);
+    } else {
+      Answer();
+    }
+  }
+
+  // True if waiting may bring something: not enough bytes yet and no error to report.
+  bool NothingToTell() {
+    MutexLock lock(&mu_);
+    if (enough_ || cancelled_) return false;
+    bytes_ = 0;  // The wait reads the same records again.
+    return std::all_of(states_.begin(), states_.end(),
+                       [](const State& state) { return state.error.ok(); });
+  }
+
+  void Answer() {
+    std::vector<Bytes> pieces;
+    int64_t bytes = 0;
+    for (size_t i = 0; i < states_.size(); ++i) {
+      State& state = states_[i];
+      state.read.error = state.error;
+      const auto size = static_cast<int64_t>(state.read.batches.size());
+      if (!state.error.ok() || (bytes > 0 && bytes + size > request_.max_bytes())) {
+        state.read.batches = Bytes();
+        state.read.next_offset = state.asked;
+      }
+      bytes += static_cast<int64_t>(state.read.batches.size());
+      AppendPartition(static_cast<int>(i), &state, &pieces);
+    }
+    *response_ = rpc::ToByteBuffer(pieces);
+    Finish(grpc::Status::OK);
+  }
+
+  void AppendPartition(int index, State* state, std::vector<Bytes>* pieces) {
+    const v1::FetchPartition& partition = request_.partitions(index);
+    v1::PartitionRecords message = DescribeRead(
+        partition.topic(), PartitionIndex(partition.partition()), state->asked, state->read);
+    Bytes payload = state->read.batches;
+    if (request_.format() != v1::RECORD_FORMAT_BATCHES) {
+      if (absl::Status status = DecodeRecords(payload, state->asked, &message); !status.ok()) {
+        message.clear_records();
+        message.set_next_offset(state->asked.value());
+        rpc::ToProto(status, message.mutable_error());
+      }
+      payload = Bytes();
+    }
+    if (message.has_error()) parts_->metrics->CountError(rpc::FromProto(message.error()));
+    pieces->push_back(Bytes::Own(FramePrefix(kPartitionsField, message, payload.size())));
+    if (!payload.empty()) pieces->push_back(std::move(payload));
+  }
+
+  const GatewayParts* const parts_;
+  grpc::ByteBuffer* const response_;
+  std::shared_ptr<FetchCall> self_;  // Released by OnDone.
+
+  v1::FetchRequest request_;
+  int32_t min_bytes_ = 1;
+  absl::Duration max_wait_;
+  std::vector<State>
+      states_;  // One a partition; each touched by one node's answer at a time, under mu_.
+
+  Mutex mu_;
+  std::vector<std::shared_ptr<UnaryCall>> calls_ ABSL_GUARDED_BY(mu_);
+  size_t calls_left_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool enough_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* StartFetch(const GatewayParts* parts,
+                                     grpc::CallbackServerContext* /*context*/,
+                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+  auto call = std::make_shared<FetchCall>(parts, response);
+  FetchCall* const reactor = call.get();
+  call->Begin(*request);
+  return reactor;
+}
+
+}  // namespace falaj::gateway

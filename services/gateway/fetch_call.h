@@ -1,0 +1,31 @@
+// StartFetch() serves one Fetch: a long poll over any partitions, merged over the storage nodes
+// that lead them.
+//
+//   resolve positions ──▶ glance: read every node without waiting ──▶ enough? answer
+//                                                     └──▶ wait: long poll at every node; the first
+//                                                     node with enough
+//                                                          ends the wait of the others
+//
+// The glance fills in high watermarks of all partitions, so that the answer is whole even if a
+// node's wait was cut short. Errors belong to their partition; the call as a whole fails only for a
+// malformed request.
+//
+// Memory: each node is asked for its share of max_bytes. Parts that would take the answer past
+// max_bytes are dropped and read again by the next call.
+#ifndef SERVICES_GATEWAY_FETCH_CALL_H_
+#define SERVICES_GATEWAY_FETCH_CALL_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include "services/gateway/gateway_parts.h"
+
+namespace falaj::gateway {
+
+// A reactor for one raw Fetch call; owns itself.
+grpc::ServerUnaryReactor* StartFetch(const GatewayParts* parts,
+                                     grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request, grpc::ByteBuffer* response);
+
+}  // namespace falaj::gateway
+
+#endif  // SERVICES_GATEWAY_FETCH_CALL_H_

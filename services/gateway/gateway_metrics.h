@@ -1,0 +1,62 @@
+// GatewayMetrics is what a gateway measures of itself; names and meanings stand in README.md of the
+// project. Threads: any.
+#ifndef SERVICES_GATEWAY_GATEWAY_METRICS_H_
+#define SERVICES_GATEWAY_GATEWAY_METRICS_H_
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+#include "falaj/v1/record.pb.h"
+
+#include "libs/telemetry/error_counters.h"
+#include "libs/telemetry/registry.h"
+
+namespace falaj::gateway {
+
+class GatewayMetrics {
+ public:
+  explicit GatewayMetrics(telemetry::Registry* registry)
+      : produce_streams(AddStreams(registry, "produce")),
+        consume_streams(AddStreams(registry, "consume")),
+        retries(registry->AddCounter("falaj_gateway_retries_total",
+                                     "Batches sent again because their leader had moved.",
+                                     {{"reason", "leader"}})),
+        throttled(registry->AddCounter(
+            "falaj_gateway_throttled_requests_total",
+            "Times a stream was not read because the gateway held too many bytes.",
+            {{"reason", "bytes"}})),
+        produce_leader_(AddProduce(registry, "leader")),
+        produce_all_(AddProduce(registry, "all")),
+        errors_(registry) {}
+
+  // Request to ack, as the gateway sees it. Blind produces are not observed: nobody waits for them.
+  void ObserveProduce(v1::Acks acks, absl::Duration duration) {
+    if (acks == v1::ACKS_LEADER) produce_leader_->Observe(duration);
+    if (acks == v1::ACKS_ALL) produce_all_->Observe(duration);
+  }
+  // For errors inside answers; those of whole calls are counted by the server host.
+  void CountError(const absl::Status& status) { errors_.Count(status); }
+
+  telemetry::Gauge* const produce_streams;
+  telemetry::Gauge* const consume_streams;
+  telemetry::Counter* const retries;
+  telemetry::Counter* const throttled;
+
+ private:
+  static telemetry::Gauge* AddStreams(telemetry::Registry* registry, const char* kind) {
+    return registry->AddGauge("falaj_gateway_streams", "Client streams open now.",
+                              {{"kind", kind}});
+  }
+  static telemetry::Histogram* AddProduce(telemetry::Registry* registry, const char* acks) {
+    return registry->AddHistogram("falaj_produce_seconds",
+                                  "Time from a produce request to its ack.", {{"acks", acks}});
+  }
+
+  telemetry::Histogram* const produce_leader_;
+  telemetry::Histogram* const produce_all_;
+  telemetry::ErrorCounters errors_;
+};
+
+}  // namespace falaj::gateway
+
+#endif  // SERVICES_GATEWAY_GATEWAY_METRICS_H_

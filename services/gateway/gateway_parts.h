@@ -1,0 +1,36 @@
+// GatewayParts names what the calls and streams of a gateway share. GatewayServer owns the parts
+// and outlives every call.
+#ifndef SERVICES_GATEWAY_GATEWAY_PARTS_H_
+#define SERVICES_GATEWAY_GATEWAY_PARTS_H_
+
+#include "absl/time/time.h"
+
+#include "libs/base/clock.h"
+#include "services/gateway/byte_budget.h"
+#include "services/gateway/gateway_metrics.h"
+#include "services/gateway/route_table.h"
+
+namespace falaj::gateway {
+
+class StorageLinks;
+
+// Limits that clients feel. The defaults are what the public protos promise.
+struct GatewayLimits {
+  int stream_batches_in_flight_max = 1000;
+  int64_t stream_bytes_in_flight_max = 16 << 20;
+  int64_t total_bytes_max = 512 << 20;
+  absl::Duration append_timeout = absl::Seconds(30);  // For calls without a deadline of their own.
+};
+
+struct GatewayParts {
+  RouteTable* routes = nullptr;
+  StorageLinks* links = nullptr;
+  ByteBudget* budget = nullptr;
+  GatewayMetrics* metrics = nullptr;
+  Clock* clock = nullptr;
+  GatewayLimits limits;
+};
+
+}  // namespace falaj::gateway
+
+#endif  // SERVICES_GATEWAY_GATEWAY_PARTS_H_

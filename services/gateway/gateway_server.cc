@@ -1,0 +1,158 @@
+#include "services/gateway/gateway_server.h"
+
+#include <utility>
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/http/http_server.h"
+#include "libs/rpc/channel.h"
+#include "libs/rpc/metadata_channel.h"
+#include "libs/rpc/server.h"
+#include "libs/telemetry/process_metrics.h"
+#include "libs/telemetry/registry.h"
+#include "services/gateway/cluster_history.h"
+#include "services/gateway/cluster_service_impl.h"
+#include "services/gateway/consumer_service_impl.h"
+#include "services/gateway/gateway_parts.h"
+#include "services/gateway/producer_service_impl.h"
+#include "services/gateway/storage_link.h"
+#include "services/gateway/topic_service_impl.h"
+
+namespace falaj::gateway {
+namespace {
+
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+// Connections are closed now and then so that clients spread over gateways that were added (gRFC
+// A9).
+constexpr absl::Duration kConnectionAgeMax = absl::Hours(1);
+
+class GatewayServerImpl final : public GatewayServer {
+ public:
+  explicit GatewayServerImpl(const Options& options)
+      : options_(options),
+        clock_(options.clock == nullptr ? Clock::Real() : options.clock),
+        metadata_({.addresses = options.metadata_addresses}),
+        routes_(&metadata_, clock_),
+        history_(&routes_),
+        budget_(options.total_bytes_max),
+        metrics_(&registry_),
+        parts_{&routes_, &links_, &budget_, &metrics_, clock_, LimitsOf(options)},
+        topics_(&parts_, &metadata_),
+        producers_(&parts_),
+        consumers_(&parts_),
+        cluster_(&parts_, &history_) {}
+
+  ~GatewayServerImpl() override { Stop(); }
+
+  absl::Status Open() {
+    telemetry::AddProcessMetrics("gateway", &registry_);
+    registry_.AddCollector([this](telemetry::Samples* out) { Collect(out); });
+    ready_watch_ = routes_.Listen([this](const auto&, const auto&) { AnnounceReady(); });
+    rpc::ServerHost::Options host;
+    host.listen_address = options_.listen_address;
+    host.max_receive_bytes = rpc::kPublicMessageBytesMax;
+    host.max_concurrent_streams = options_.connection_streams_max;
+    host.connection_age_max = kConnectionAgeMax;
+    FALAJ_ASSIGN_OR_RETURN(
+        host_,
+        rpc::ServerHost::Start(host, {&topics_, &producers_, &consumers_, &cluster_}, &registry_));
+    if (!options_.http_address.empty()) {
+      FALAJ_ASSIGN_OR_RETURN(
+          http_,
+          http::HttpServer::Start({.address = options_.http_address},
+                                  http::StandardHandlers(&registry_, [this] { return Ready(); })));
+    }
+    routes_.Start();
+    log::Info("gateway listens", {{"grpc", grpc_address()}, {"http", http_address()}});
+    return absl::OkStatus();
+  }
+
+  std::string grpc_address() const override { return host_->address(); }
+  std::string http_address() const override { return http_ == nullptr ? "" : http_->address(); }
+  bool Ready() const override { return !stopped_ && routes_.age() <= options_.routes_age_max; }
+
+  void Stop() override {
+    if (stopped_.exchange(true)) return;
+    log::Info("gateway stops", {});
+    if (host_ != nullptr) host_->Stop(kStopGrace);
+    ready_watch_.reset();
+    routes_.Stop();
+    links_.Close();
+    http_.reset();
+    registry_.ClearCollectors();
+  }
+
+ private:
+  static GatewayLimits LimitsOf(const Options& options) {
+    GatewayLimits limits;
+    limits.stream_batches_in_flight_max = options.stream_batches_in_flight_max;
+    limits.stream_bytes_in_flight_max = options.stream_bytes_in_flight_max;
+    limits.total_bytes_max = options.total_bytes_max;
+    return limits;
+  }
+
+  // Runs with every event of the watch, signs of life included.
+  void AnnounceReady() {
+    if (!std::exchange(announced_, true)) {
+      host_->SetReady(true);
+      log::Info("gateway is ready", {{"topics", routes_.View()->topics().size()}});
+    }
+  }
+
+  void Collect(telemetry::Samples* out) const {
+    out->Gauge("falaj_gateway_inflight_bytes",
+               "Bytes held for clients: batches under way and frames not yet sent.", {},
+               static_cast<double>(budget_.used_bytes()));
+    const absl::Duration age = routes_.age();
+    if (age < absl::InfiniteDuration()) {
+      out->Gauge("falaj_gateway_route_table_age_seconds",
+                 "Time since the metadata service was last heard of.", {},
+                 absl::ToDoubleSeconds(age));
+    }
+  }
+
+  const Options options_;
+  Clock* const clock_;
+  telemetry::Registry registry_;
+  rpc::MetadataChannel metadata_;
+  RouteTable routes_;
+  ClusterHistory history_;
+  StorageLinks links_;
+  ByteBudget budget_;
+  GatewayMetrics metrics_;
+  const GatewayParts parts_;
+  TopicServiceImpl topics_;
+  ProducerServiceImpl producers_;
+  ConsumerServiceImpl consumers_;
+  ClusterServiceImpl cluster_;
+  std::unique_ptr<rpc::ServerHost> host_;
+  std::unique_ptr<http::HttpServer> http_;
+  std::shared_ptr<void> ready_watch_;
+  bool announced_ = false;  // Touched by the watch's thread only.
+  std::atomic<bool> stopped_{false};
+};
+
+absl::Status CheckOptions(const GatewayServer::Options& options) {
+  if (options.metadata_addresses.empty()) {
+    return MakeError(Reason::kInvalidConfig,
+                     "a gateway needs the address of a metadata node (--metadata)",
+                     {{"field", "metadata"}});
+  }
+  if (options.stream_batches_in_flight_max < 1 || options.stream_bytes_in_flight_max < 1 ||
+      options.total_bytes_max < 1 || options.connection_streams_max < 1) {
+    return MakeError(Reason::kInvalidConfig, "limits of a gateway must be at least 1",
+                     {{"field", "limits"}});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(const Options& options) {
+  FALAJ_RETURN_IF_ERROR(CheckOptions(options));
+  auto server = std::make_unique<GatewayServerImpl>(options);
+  FALAJ_RETURN_IF_ERROR(server->Open());
+  return server;
+}
+
+}  // namespace falaj::gateway

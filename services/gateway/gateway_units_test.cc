@@ -1,0 +1,238 @@
+// Tests of the gateway's pure parts: paging, message translation, plain records to batches, frames.
+#include <set>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/base/status.h"
+#include "libs/cluster/topic_rules.h"
+#include "libs/record/batch_builder.h"
+#include "libs/record/batch_reader.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/gateway/batch_frames.h"
+#include "services/gateway/byte_budget.h"
+#include "services/gateway/paging.h"
+#include "services/gateway/record_append.h"
+#include "services/gateway/topic_messages.h"
+
+namespace falaj::gateway {
+namespace {
+
+TEST(Paging, BoundsPageSizesAndRefusesNegativeOnes) {
+  EXPECT_EQ(*PageSize(0), 50);
+  EXPECT_EQ(*PageSize(7), 7);
+  EXPECT_EQ(*PageSize(5000), 1000);
+  EXPECT_EQ(ReasonOf(PageSize(-1).status()), Reason::kInvalidRequest);
+}
+
+TEST(Paging, TokensComeBackAndForeignOnesAreRefused) {
+  const std::string token = MakePageToken("topics", "a:b");
+  EXPECT_EQ(*ParsePageToken("topics", token), "a:b");
+  EXPECT_EQ(*ParsePageToken("topics", ""), "");
+  EXPECT_EQ(ReasonOf(ParsePageToken("nodes", token).status()), Reason::kInvalidRequest);
+  EXPECT_EQ(ReasonOf(ParsePageToken("topics", "no token!").status()), Reason::kInvalidRequest);
+}
+
+TEST(TopicMessages, UnsetSettingsGetTheirDefaults) {
+  const auto settings = ToSettings(v1::TopicConfig());
+  ASSERT_TRUE(settings.ok());
+  EXPECT_TRUE(cluster::SameTopicSettings(*settings, cluster::DefaultTopicSettings()));
+}
+
+TEST(TopicMessages, SettingsSurviveTheRoundTrip) {
+  v1::TopicConfig config;
+  config.mutable_retention()->set_seconds(60);
+  config.set_retention_bytes(1000);
+  config.set_durability(v1::DURABILITY_OS);
+  config.set_compression(v1::COMPRESSION_ZSTD);
+  config.set_batch_bytes_max(5000);
+  config.set_min_in_sync_replicas(2);
+  config.set_timestamp_type(v1::TIMESTAMP_TYPE_APPEND_TIME);
+  EXPECT_EQ(ToConfig(*ToSettings(config)).SerializeAsString(), config.SerializeAsString());
+}
+
+TEST(TopicMessages, BadSettingsNameTheirField) {
+  v1::TopicConfig config;
+  config.mutable_retention()->set_seconds(-5);
+  EXPECT_EQ(MetadataOf(ToSettings(config).status())["field"], "config.retention");
+  config.mutable_retention()->set_seconds(std::numeric_limits<int64_t>::max());
+  EXPECT_EQ(ReasonOf(ToSettings(config).status()), Reason::kInvalidConfig);
+  v1::TopicConfig unknown;
+  unknown.set_durability(static_cast<v1::Durability>(9));
+  EXPECT_EQ(MetadataOf(ToSettings(unknown).status())["field"], "config.durability");
+}
+
+TEST(TopicMessages, MasksNameKnownFieldsOnly) {
+  google::protobuf::FieldMask mask;
+  EXPECT_EQ(ReasonOf(SettingsOfMask(mask).status()), Reason::kInvalidRequest);
+  mask.add_paths("durability");
+  EXPECT_THAT(*SettingsOfMask(mask), testing::ElementsAre("fsync"));
+  mask.add_paths("colour");
+  EXPECT_EQ(MetadataOf(SettingsOfMask(mask).status())["value"], "colour");
+}
+
+cluster::TopicInfo Topic(int partitions, int batch_bytes_max = 1 << 20) {
+  cluster::TopicInfo topic;
+  topic.name = "t";
+  topic.settings = cluster::DefaultTopicSettings();
+  topic.settings.set_batch_bytes_max(batch_bytes_max);
+  for (int i = 0; i < partitions; ++i)
+    topic.partitions.push_back({PartitionIndex(i), NodeId(1), {}, {}, {}, {}});
+  return topic;
+}
+
+record::StickyPartitioner Sticky(const cluster::TopicInfo& topic) {
+  record::StickyPartitioner sticky(Random(1), {});
+  sticky.SetPartitions(LedPartitions(topic));
+  return sticky;
+}
+
+v1::ProduceRequest Keyed(int count, int value_bytes = 10) {
+  v1::ProduceRequest request;
+  for (int i = 0; i < count; ++i) {
+    v1::Record* record = request.add_records();
+    record->set_key(absl::StrCat("key-", i));
+    record->set_value(std::string(static_cast<size_t>(value_bytes), 'v'));
+  }
+  return request;
+}
+
+TEST(EncodeRecords, EveryRecordGoesToThePartitionOfItsKeyInOrder) {
+  const cluster::TopicInfo topic = Topic(4);
+  auto sticky = Sticky(topic);
+  const v1::ProduceRequest request = Keyed(100);
+  const auto batches = EncodeRecords(request.records(), std::nullopt, topic, &sticky, 5);
+  ASSERT_TRUE(batches.ok());
+  std::set<int> seen;
+  for (const EncodedBatch& batch : *batches) {
+    EXPECT_TRUE(std::is_sorted(batch.records.begin(), batch.records.end()));
+    size_t at = 0;
+    ASSERT_TRUE(record::ForEachRecord(batch.batch, {}, [&](const record::RecordView& view) {
+                  const int index = batch.records[at++];
+                  EXPECT_EQ(*view.key, request.records(index).key());
+                  EXPECT_EQ(record::PartitionForKey(*view.key, 4), batch.partition);
+                  EXPECT_EQ(view.timestamp_ms, 5);
+                  seen.insert(index);
+                }).ok());
+    EXPECT_EQ(at, batch.records.size());
+  }
+  EXPECT_EQ(seen.size(), 100u);
+}
+
+TEST(EncodeRecords, SplitsBatchesAtTheTopicsLimit) {
+  const cluster::TopicInfo topic = Topic(1, 2000);
+  auto sticky = Sticky(topic);
+  const auto batches = EncodeRecords(Keyed(50, 200).records(), std::nullopt, topic, &sticky, 5);
+  ASSERT_TRUE(batches.ok());
+  EXPECT_GT(batches->size(), 5u);
+  for (const EncodedBatch& batch : *batches) EXPECT_LE(batch.batch.size(), 2000u);
+}
+
+TEST(EncodeRecords, RefusesARecordThatFitsNoBatch) {
+  const cluster::TopicInfo topic = Topic(1, 2000);
+  auto sticky = Sticky(topic);
+  const auto batches = EncodeRecords(Keyed(1, 3000).records(), std::nullopt, topic, &sticky, 5);
+  EXPECT_EQ(ReasonOf(batches.status()), Reason::kRecordTooLarge);
+  EXPECT_EQ(MetadataOf(batches.status())["limit_bytes"], "2000");
+}
+
+TEST(EncodeRecords, RefusesBadInput) {
+  const cluster::TopicInfo topic = Topic(2);
+  auto sticky = Sticky(topic);
+  const auto reason = [&](const v1::ProduceRequest& request, std::optional<int32_t> partition) {
+    return ReasonOf(EncodeRecords(request.records(), partition, topic, &sticky, 5).status());
+  };
+  EXPECT_EQ(reason(v1::ProduceRequest(), std::nullopt), Reason::kInvalidRequest);
+  EXPECT_EQ(reason(Keyed(1), 2), Reason::kPartitionNotFound);
+  EXPECT_EQ(reason(Keyed(1), -1), Reason::kPartitionNotFound);
+  v1::ProduceRequest header = Keyed(1);
+  header.mutable_records(0)->add_headers();
+  EXPECT_EQ(reason(header, std::nullopt), Reason::kInvalidRequest);
+  v1::ProduceRequest early = Keyed(1);
+  early.mutable_records(0)->mutable_timestamp()->set_seconds(-1);
+  EXPECT_EQ(reason(early, std::nullopt), Reason::kInvalidRequest);
+}
+
+TEST(AppendGather, AnswersOnceWithPositionsInTheOrderOfTheRequest) {
+  const std::vector<EncodedBatch> batches{{PartitionIndex(0), Bytes(), {0, 2}},
+                                          {PartitionIndex(1), Bytes(), {1}}};
+  std::vector<AppendGather::Result> results;
+  AppendGather gather(batches, 3,
+                      [&](AppendGather::Result result) { results.push_back(std::move(result)); });
+  internal::v1::AppendResponse appended;
+  appended.set_base_offset(70);
+  gather.Complete(0, appended);
+  EXPECT_TRUE(results.empty());
+  gather.Complete(1, MakeError(Reason::kNotEnoughReplicas, "few"));
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].positions[0].offset(), 70);
+  EXPECT_EQ(results[0].positions[1].offset(), -1);
+  EXPECT_EQ(results[0].positions[2].offset(), 71);
+  EXPECT_TRUE(results[0].any_appended);
+  EXPECT_EQ(results[0].appends[1].error().reason(), "NOT_ENOUGH_REPLICAS");
+}
+
+TEST(BatchFrames, WrappedBatchesParseAsTheMessageTheyStandFor) {
+  v1::PartitionRecords message;
+  message.set_topic("t");
+  message.set_next_offset(9);
+  const std::string framed = FramePrefix(3, message, 4) + "abcd";
+  v1::PartitionRecords expected = message;
+  expected.set_batches("abcd");
+  std::string body;
+  ASSERT_EQ(framed[0], 3 << 3 | 2);
+  body = framed.substr(2);
+  v1::PartitionRecords parsed;
+  ASSERT_TRUE(parsed.ParseFromString(body));
+  EXPECT_EQ(parsed.SerializeAsString(), expected.SerializeAsString());
+}
+
+TEST(BatchFrames, ReadAnswersComeApartAndMalformedOnesAreRefused) {
+  internal::v1::ReadResponse response;
+  auto* part = response.add_partitions();
+  part->set_high_watermark(10);
+  part->set_next_offset(8);
+  part->set_batches("xyz");
+  rpc::ToProto(MakeError(Reason::kNotLeader, "moved"), response.add_partitions()->mutable_error());
+  const auto reads = ParseReadResponse(Bytes::Own(response.SerializeAsString()));
+  ASSERT_TRUE(reads.ok());
+  ASSERT_EQ(reads->size(), 2u);
+  EXPECT_EQ((*reads)[0].high_watermark, Offset(10));
+  EXPECT_EQ((*reads)[0].batches.ToString(), "xyz");
+  EXPECT_EQ(ReasonOf((*reads)[1].error), Reason::kNotLeader);
+  EXPECT_FALSE(ParseReadResponse(Bytes::Copy("\xff\xff\xff")).ok());
+}
+
+TEST(BatchFrames, DecodingSkipsRecordsBelowTheOffsetAskedFor) {
+  record::BatchBuilder builder;
+  for (int i = 0; i < 5; ++i) builder.Add(1000 + i, std::nullopt, absl::string_view("v"));
+  record::BatchBuilder::BuildOptions options;
+  options.base_offset = Offset(100);
+  const Bytes batch = *builder.Build(options);
+  v1::PartitionRecords out;
+  ASSERT_TRUE(DecodeRecords(batch, Offset(103), &out).ok());
+  ASSERT_EQ(out.records_size(), 2);
+  EXPECT_EQ(out.records(0).offset(), 103);
+  EXPECT_FALSE(out.records(0).has_key());
+  std::string damaged = batch.ToString();
+  damaged.back() ^= 1;
+  EXPECT_EQ(ReasonOf(DecodeRecords(Bytes::Own(damaged), Offset(0), &out)), Reason::kCorruptRecord);
+}
+
+TEST(ByteBudget, CallsWaitersOnceThereIsRoom) {
+  ByteBudget budget(100);
+  int calls = 0;
+  EXPECT_TRUE(budget.HasRoomOrWait([&] { ++calls; }));
+  budget.Add(150);
+  EXPECT_FALSE(budget.HasRoomOrWait([&] { ++calls; }));
+  budget.Remove(20);
+  EXPECT_EQ(calls, 0);
+  budget.Remove(50);
+  EXPECT_EQ(calls, 1);
+  budget.Remove(80);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(budget.used_bytes(), 0);
+}
+
+}  // namespace
+}  // namespace falaj::gateway

@@ -1,0 +1,49 @@
+// falaj-gateway: one gateway as a process. Flags mirror FALAJ_* environment variables.
+#include <csignal>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_split.h"
+
+#include "libs/base/log.h"
+#include "libs/rpc/process.h"
+#include "services/gateway/gateway_server.h"
+
+ABSL_FLAG(std::string, listen, "0.0.0.0:7400", "Address of the gRPC port clients use.");
+ABSL_FLAG(std::string, http_listen, "0.0.0.0:7401",
+          "Address of the HTTP port for /metrics and /healthz; empty for none.");
+ABSL_FLAG(std::string, metadata, "127.0.0.1:7400",
+          "Addresses of the metadata nodes, separated by commas.");
+ABSL_FLAG(int64_t, bytes_max, int64_t{512} << 20,
+          "Bytes held for all clients together before reading stops.");
+ABSL_FLAG(std::string, log_format, "json", "json or text.");
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("A Falaj gateway: the address that clients of a cluster use.");
+  falaj::rpc::ApplyEnvironmentToFlags();
+  absl::ParseCommandLine(argc, argv);
+  using falaj::log::Format;
+  falaj::log::Configure(
+      {.format = absl::GetFlag(FLAGS_log_format) == "text" ? Format::kText : Format::kJson,
+       .component = "gateway"});
+  falaj::rpc::RaiseFileDescriptorLimit();
+  falaj::gateway::GatewayServer::Options options;
+  options.listen_address = absl::GetFlag(FLAGS_listen);
+  options.http_address = absl::GetFlag(FLAGS_http_listen);
+  options.metadata_addresses =
+      absl::StrSplit(absl::GetFlag(FLAGS_metadata), ',', absl::SkipEmpty());
+  options.total_bytes_max = absl::GetFlag(FLAGS_bytes_max);
+  auto server = falaj::gateway::GatewayServer::Start(options);
+  if (!server.ok()) {
+    falaj::log::Error("gateway cannot start", {{"error", server.status()}});
+    return 1;
+  }
+  const int signal_number = falaj::rpc::WaitForTermination();
+  falaj::log::Info("termination asked for", {{"signal", signal_number}});
+  (*server)->Stop();
+  return 0;
+}

@@ -1,0 +1,308 @@
+#include "services/gateway/produce_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/status_grpc.h"
+#include "libs/rpc/wire.h"
+
+namespace falaj::gateway {
+namespace {
+
+// Field numbers of StreamProduceRequest and ProduceBatch, see
+// proto/falaj/v1/producer_service.proto.
+constexpr int kBatchFrame = 3;
+constexpr int kBatchId = 1;
+constexpr int kPartition = 2;
+constexpr int kBatch = 15;
+constexpr size_t kClientIdBytesMax = 255;
+
+// A ProduceBatch taken apart without touching its payload.
+struct BatchFrame {
+  uint64_t batch_id = 0;
+  int32_t partition = 0;
+  Bytes batch;
+};
+
+absl::Status Malformed() {
+  return MakeError(Reason::kInvalidRequest, "a frame is not a well-formed StreamProduceRequest",
+                   {{"field", "frame"}});
+}
+
+absl::StatusOr<BatchFrame> ParseBatchFrame(const Bytes& message) {
+  BatchFrame frame;
+  rpc::WireReader reader(message);
+  while (reader.Next()) {
+    switch (reader.field()) {
+      case kBatchId:
+        frame.batch_id = reader.varint();
+        break;
+      case kPartition:
+        frame.partition = static_cast<int32_t>(reader.varint());
+        break;
+      case kBatch:
+        frame.batch = reader.bytes();
+        break;
+      default:
+        break;  // A field of a newer client.
+    }
+  }
+  if (!reader.ok()) return Malformed();
+  return frame;
+}
+
+// The body of a batch frame if `message` is nothing but one; all other frames are parsed as
+// protobuf.
+std::optional<Bytes> BatchFrameBody(const Bytes& message) {
+  rpc::WireReader reader(message);
+  if (!reader.Next() || reader.field() != kBatchFrame || !reader.is_bytes()) return std::nullopt;
+  Bytes body = reader.bytes();
+  if (reader.Next() || !reader.ok()) return std::nullopt;
+  return body;
+}
+
+}  // namespace
+
+ProduceStream* ProduceStream::Start(const GatewayParts* parts) {
+  std::shared_ptr<ProduceStream> stream(new ProduceStream(parts));
+  stream->self_ = stream;
+  parts->metrics->produce_streams->Add(1);
+  stream->StartRead(&stream->incoming_);
+  return stream.get();
+}
+
+ProduceStream::ProduceStream(const GatewayParts* parts)
+    : parts_(parts), sticky_(Random::FromSystem(), {}) {}
+
+void ProduceStream::OnReadDone(bool ok) {
+  if (!ok) {
+    MutexLock lock(&mu_);
+    half_closed_ = true;
+    FinishWhenDrained();
+    return;
+  }
+  const Bytes frame = rpc::ToBytes(incoming_);
+  incoming_.Clear();
+  if (absl::Status status = TakeFrame(frame); !status.ok()) {
+    MutexLock lock(&mu_);
+    End(status);
+    return;
+  }
+  ReadNext();
+}
+
+absl::Status ProduceStream::TakeFrame(const Bytes& frame) {
+  if (const std::optional<Bytes> body = BatchFrameBody(frame);
+      body.has_value() && (topic_ != nullptr)) {
+    return TakeBatch(*body);
+  }
+  v1::StreamProduceRequest request;
+  if (!rpc::ParseProto(frame, &request)) return Malformed();
+  const bool is_open = request.frame_case() == v1::StreamProduceRequest::kOpen;
+  if (is_open == (topic_ != nullptr) ||
+      request.frame_case() == v1::StreamProduceRequest::FRAME_NOT_SET) {
+    return MakeError(Reason::kInvalidRequest,
+                     (topic_ != nullptr) ? "after the first frame come batch or records frames"
+                                         : "the first frame must be open",
+                     {{"field", "frame"}});
+  }
+  if (is_open) return TakeOpen(request.open());
+  return TakeRecords(request.records(), static_cast<int64_t>(frame.size()));
+}
+
+absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open) {
+  FALAJ_RETURN_IF_ERROR(CheckAcks(open.acks()));
+  if (open.client_id().size() > kClientIdBytesMax) {
+    return MakeError(
+        Reason::kInvalidRequest,
+        absl::StrCat("client_id has ", open.client_id().size(), " bytes, the limit is ",
+                     kClientIdBytesMax),
+        {{"field", "open.client_id"}, {"limit_bytes", absl::StrCat(kClientIdBytesMax)}});
+  }
+  FALAJ_ASSIGN_OR_RETURN(topic_, parts_->routes->FindTopic(open.topic()));
+  acks_ = open.acks();
+  v1::StreamProduceResponse response;
+  v1::ProduceStreamOpened* opened = response.mutable_opened();
+  opened->set_partition_count(static_cast<int32_t>(topic_->partitions.size()));
+  opened->set_batches_in_flight_max(parts_->limits.stream_batches_in_flight_max);
+  opened->set_bytes_in_flight_max(parts_->limits.stream_bytes_in_flight_max);
+  opened->set_batch_bytes_max(topic_->settings.batch_bytes_max());
+  opened->set_compression(static_cast<v1::Compression>(topic_->settings.compression()));
+  MutexLock lock(&mu_);
+  Send(response);
+  return absl::OkStatus();
+}
+
+absl::Status ProduceStream::TakeBatch(const Bytes& frame) {
+  FALAJ_ASSIGN_OR_RETURN(BatchFrame batch, ParseBatchFrame(frame));
+  const auto size_bytes = static_cast<int64_t>(frame.size());
+  Enter(size_bytes);
+  const PartitionIndex partition(batch.partition);
+  v1::BatchAck ack;
+  ack.set_batch_id(batch.batch_id);
+  if (absl::Status status = CheckBatch(*topic_, partition, batch.batch.size()); !status.ok()) {
+    rpc::ToProto(status, ack.mutable_error());
+    Leave(size_bytes, ack);
+    return absl::OkStatus();
+  }
+  const MonotonicTime start = parts_->clock->MonotonicNow();
+  auto self = acks_ == v1::ACKS_NONE ? nullptr : shared_from_this();
+  if (self == nullptr) {
+    *ack.add_appends() = ToPartitionAppend(partition, UnknownOutcome());
+    Leave(size_bytes, ack);
+  }
+  AppenderOf(partition)->Append(batch.batch, start + parts_->limits.append_timeout,
+                                [self, ack, partition, size_bytes, start](
+                                    absl::StatusOr<internal::v1::AppendResponse> outcome) mutable {
+                                  if (self == nullptr) return;
+                                  *ack.add_appends() = ToPartitionAppend(partition, outcome);
+                                  self->parts_->metrics->ObserveProduce(
+                                      self->acks_, self->parts_->clock->MonotonicNow() - start);
+                                  self->Leave(size_bytes, ack);
+                                });
+  return absl::OkStatus();
+}
+
+absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes) {
+  Enter(size_bytes);
+  v1::BatchAck ack;
+  ack.set_batch_id(frame.batch_id());
+  const auto partition =
+      frame.has_partition() ? std::optional<int32_t>(frame.partition()) : std::nullopt;
+  // The topic may have grown since the stream was opened; keys must map over all its partitions.
+  absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(topic_->name);
+  if (topic.ok()) sticky_.SetPartitions(LedPartitions(**topic));
+  absl::StatusOr<std::vector<EncodedBatch>> batches =
+      topic.ok()
+          ? EncodeRecords(frame.records(), partition, **topic, &sticky_, parts_->clock->NowMs())
+          : topic.status();
+  if (!batches.ok()) {
+    rpc::ToProto(batches.status(), ack.mutable_error());
+    Leave(size_bytes, ack);
+    return absl::OkStatus();
+  }
+  const MonotonicTime start = parts_->clock->MonotonicNow();
+  auto self = shared_from_this();
+  auto gather = std::make_shared<AppendGather>(
+      *batches, frame.records_size(),
+      [self, ack, size_bytes, start](AppendGather::Result result) mutable {
+        for (v1::PartitionAppend& append : result.appends) *ack.add_appends() = std::move(append);
+        for (v1::RecordPosition& position : result.positions)
+          *ack.add_positions() = std::move(position);
+        self->parts_->metrics->ObserveProduce(self->acks_,
+                                              self->parts_->clock->MonotonicNow() - start);
+        self->Leave(size_bytes, ack);
+      });
+  for (size_t i = 0; i < batches->size(); ++i) {
+    const PartitionIndex target = (*batches)[i].partition;
+    if (acks_ == v1::ACKS_NONE) gather->Complete(i, UnknownOutcome());
+    AppenderOf(target)->Append((*batches)[i].batch, start + parts_->limits.append_timeout,
+                               [gather, i, none = acks_ == v1::ACKS_NONE](auto outcome) {
+                                 if (!none) gather->Complete(i, outcome);
+                               });
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<PartitionAppender> ProduceStream::AppenderOf(PartitionIndex partition) {
+  std::shared_ptr<PartitionAppender>& appender = appenders_[partition];
+  if (appender == nullptr) {
+    appender = std::make_shared<PartitionAppender>(parts_, topic_->id, partition, acks_);
+  }
+  return appender;
+}
+
+void ProduceStream::Enter(int64_t size_bytes) {
+  parts_->budget->Add(size_bytes);
+  MutexLock lock(&mu_);
+  ++batches_in_flight_;
+  bytes_in_flight_ += size_bytes;
+}
+
+void ProduceStream::Leave(int64_t size_bytes, const v1::BatchAck& ack) {
+  parts_->budget->Remove(size_bytes);
+  bool resume = false;
+  {
+    MutexLock lock(&mu_);
+    --batches_in_flight_;
+    bytes_in_flight_ -= size_bytes;
+    resume = std::exchange(read_withheld_, false);
+    v1::StreamProduceResponse response;
+    *response.mutable_ack() = ack;
+    Send(response);
+    FinishWhenDrained();
+  }
+  if (resume) ReadNext();
+}
+
+void ProduceStream::ReadNext() {
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    if (batches_in_flight_ >= parts_->limits.stream_batches_in_flight_max ||
+        bytes_in_flight_ >= parts_->limits.stream_bytes_in_flight_max) {
+      read_withheld_ = true;  // Leave() goes on.
+      return;
+    }
+  }
+  const bool room =
+      parts_->budget->HasRoomOrWait([self = shared_from_this()] { self->ReadNext(); });
+  if (!room) return;
+  MutexLock lock(&mu_);
+  if (!finished_) StartRead(&incoming_);
+}
+
+void ProduceStream::Send(const v1::StreamProduceResponse& frame) {
+  if (finished_) return;
+  acks_out_.push_back(rpc::SerializeProto(frame));
+  WriteNext();
+}
+
+void ProduceStream::WriteNext() {
+  if (writing_ || acks_out_.empty() || finished_) return;
+  writing_ = true;
+  outgoing_ = std::move(acks_out_.front());
+  acks_out_.pop_front();
+  grpc::WriteOptions options;
+  if (!acks_out_.empty()) options.set_buffer_hint();
+  StartWrite(&outgoing_, options);
+}
+
+void ProduceStream::OnWriteDone(bool ok) {
+  MutexLock lock(&mu_);
+  writing_ = false;
+  if (!ok) {
+    End(MakeError(Reason::kCancelled, "the client is gone"));
+    return;
+  }
+  WriteNext();
+  FinishWhenDrained();
+}
+
+void ProduceStream::FinishWhenDrained() {
+  if (half_closed_ && batches_in_flight_ == 0 && acks_out_.empty() && !writing_)
+    End(absl::OkStatus());
+}
+
+void ProduceStream::End(const absl::Status& status) {
+  if (std::exchange(finished_, true)) return;
+  acks_out_.clear();
+  if (!status.ok()) parts_->metrics->CountError(status);
+  Finish(rpc::ToGrpc(status));
+}
+
+void ProduceStream::OnCancel() {
+  MutexLock lock(&mu_);
+  End(MakeError(Reason::kCancelled, "the stream was cancelled"));
+}
+
+void ProduceStream::OnDone() {
+  parts_->metrics->produce_streams->Add(-1);
+  const std::shared_ptr<ProduceStream> last = std::move(self_);
+}
+
+}  // namespace falaj::gateway

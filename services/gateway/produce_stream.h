@@ -1,0 +1,93 @@
+// ProduceStream is one client's StreamProduce call: frames in, acks out.
+//
+//   waiting for open ── open ──▶ streaming ── half-close ──▶ draining ── last ack written ──▶
+//   finished
+//                                    └── frame that breaks the protocol ──▶ finished with
+//                                    INVALID_REQUEST
+//
+// A batch frame is taken apart by hand (a dozen bytes of tags) and its payload goes on as the
+// slices it came in; records frames are parsed and encoded. Batches of a partition go through one
+// PartitionAppender, which keeps their order.
+//
+// Memory: the stream stops reading while its own batches or bytes in flight, or those of the whole
+// gateway, are at their limit. At most one write is outstanding; acks wait in a queue bounded by
+// the batches in flight.
+//
+// Threads: gRPC's and the links'; mu_ guards everything. The stream keeps itself alive until gRPC
+// is done with it and the last answer has come.
+#ifndef SERVICES_GATEWAY_PRODUCE_STREAM_H_
+#define SERVICES_GATEWAY_PRODUCE_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+
+#include "falaj/v1/producer_service.pb.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/mutex.h"
+#include "libs/record/partitioner.h"
+#include "services/gateway/gateway_parts.h"
+#include "services/gateway/partition_appender.h"
+#include "services/gateway/record_append.h"
+
+namespace falaj::gateway {
+
+class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                      public std::enable_shared_from_this<ProduceStream> {
+ public:
+  // Begins reading. gRPC owns the reactor through itself.
+  static ProduceStream* Start(const GatewayParts* parts);
+
+ private:
+  explicit ProduceStream(const GatewayParts* parts);
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  // Each takes one frame; an error ends the stream.
+  absl::Status TakeFrame(const Bytes& frame);
+  absl::Status TakeOpen(const v1::OpenProduceStream& open);
+  absl::Status TakeBatch(const Bytes& frame);
+  absl::Status TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes);
+
+  std::shared_ptr<PartitionAppender> AppenderOf(PartitionIndex partition);
+  // Counts a frame of so many bytes in, and out again with its ack.
+  void Enter(int64_t size_bytes);
+  void Leave(int64_t size_bytes, const v1::BatchAck& ack);
+
+  void ReadNext();
+  void Send(const v1::StreamProduceResponse& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FinishWhenDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const GatewayParts* const parts_;
+  std::shared_ptr<ProduceStream> self_;  // Released by OnDone.
+  grpc::ByteBuffer incoming_;            // Belongs to the read under way.
+  grpc::ByteBuffer outgoing_;            // Belongs to the write under way.
+
+  // Touched by reads only, one at a time.
+  TopicPtr topic_;  // Set by the open frame.
+  v1::Acks acks_ = v1::ACKS_UNSPECIFIED;
+  record::StickyPartitioner sticky_;
+  absl::flat_hash_map<PartitionIndex, std::shared_ptr<PartitionAppender>> appenders_;
+
+  Mutex mu_;
+  int batches_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t bytes_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
+  bool read_withheld_ ABSL_GUARDED_BY(mu_) = false;
+  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<grpc::ByteBuffer> acks_out_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace falaj::gateway
+
+#endif  // SERVICES_GATEWAY_PRODUCE_STREAM_H_

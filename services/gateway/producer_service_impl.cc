@@ -1,0 +1,134 @@
+#include "services/gateway/producer_service_impl.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "libs/base/status.h"
+#include "libs/record/partitioner.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/gateway/partition_appender.h"
+#include "services/gateway/produce_stream.h"
+#include "services/gateway/record_append.h"
+
+namespace falaj::gateway {
+namespace {
+
+void FinishCall(const GatewayParts* parts, grpc::ServerUnaryReactor* reactor,
+                const absl::Status& status) {
+  if (!status.ok()) parts->metrics->CountError(status);
+  reactor->Finish(rpc::ToGrpc(status));
+}
+
+// What both doors have in common once the request is known to be good.
+struct ProduceCall {
+  const GatewayParts* parts;
+  grpc::ServerUnaryReactor* reactor;
+  v1::ProduceResponse* response;
+  TopicPtr topic;
+  v1::Acks acks;
+  MonotonicTime start;
+  MonotonicTime deadline;
+
+  void Answer(AppendGather::Result result) const {
+    parts->metrics->ObserveProduce(acks, parts->clock->MonotonicNow() - start);
+    if (!result.any_appended && !result.first_error.ok()) {
+      FinishCall(parts, reactor, result.first_error);
+      return;
+    }
+    for (v1::PartitionAppend& append : result.appends) *response->add_appends() = std::move(append);
+    for (v1::RecordPosition& position : result.positions)
+      *response->add_positions() = std::move(position);
+    FinishCall(parts, reactor, absl::OkStatus());
+  }
+
+  void Append(const std::vector<EncodedBatch>& batches, int record_count,
+              int64_t size_bytes) const {
+    parts->budget->Add(size_bytes);
+    auto gather = std::make_shared<AppendGather>(
+        batches, record_count, [call = *this, size_bytes](AppendGather::Result result) {
+          call.parts->budget->Remove(size_bytes);
+          call.Answer(std::move(result));
+        });
+    const bool blind = acks == v1::ACKS_NONE;
+    for (size_t i = 0; i < batches.size(); ++i) {
+      auto appender =
+          std::make_shared<PartitionAppender>(parts, topic->id, batches[i].partition, acks);
+      appender->Append(batches[i].batch, deadline, [gather, i, blind](const auto& outcome) {
+        if (!blind) gather->Complete(i, outcome);
+      });
+      if (blind) gather->Complete(i, UnknownOutcome());
+    }
+  }
+};
+
+absl::StatusOr<std::vector<EncodedBatch>> TakeEncoded(const v1::ProduceRequest& request,
+                                                      const cluster::TopicInfo& topic) {
+  if (!request.records().empty()) {
+    return MakeError(Reason::kInvalidRequest, "records and batch exclude each other",
+                     {{"field", "batch"}});
+  }
+  if (!request.has_partition()) {
+    return MakeError(Reason::kInvalidRequest, "an encoded batch needs a partition",
+                     {{"field", "partition"}});
+  }
+  const PartitionIndex partition(request.partition());
+  FALAJ_RETURN_IF_ERROR(CheckBatch(topic, partition, request.batch().size()));
+  return std::vector<EncodedBatch>{{partition, Bytes::Copy(request.batch()), {}}};
+}
+
+}  // namespace
+
+ProducerServiceImpl::ProducerServiceImpl(const GatewayParts* parts)
+    : parts_(parts), random_(Random::FromSystem()) {}
+
+grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerContext* context,
+                                                       const v1::ProduceRequest* request,
+                                                       v1::ProduceResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::Status status = CheckAcks(request->acks());
+  absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request->topic());
+  if (status.ok()) status = topic.status();
+  if (!status.ok()) {
+    FinishCall(parts_, reactor, status);
+    return reactor;
+  }
+  absl::StatusOr<std::vector<EncodedBatch>> batches;
+  if (!request->batch().empty()) {
+    batches = TakeEncoded(*request, **topic);
+  } else {
+    const auto partition =
+        request->has_partition() ? std::optional<int32_t>(request->partition()) : std::nullopt;
+    record::StickyPartitioner sticky(NewRandom(), {});
+    sticky.SetPartitions(LedPartitions(**topic));
+    batches =
+        EncodeRecords(request->records(), partition, **topic, &sticky, parts_->clock->NowMs());
+  }
+  if (!batches.ok()) {
+    FinishCall(parts_, reactor, batches.status());
+    return reactor;
+  }
+  const MonotonicTime start = parts_->clock->MonotonicNow();
+  const absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
+  const ProduceCall call{parts_,
+                         reactor,
+                         response,
+                         *topic,
+                         request->acks(),
+                         start,
+                         start + std::min(left, parts_->limits.append_timeout)};
+  call.Append(*batches, request->records_size(), static_cast<int64_t>(request->ByteSizeLong()));
+  return reactor;
+}
+
+Random ProducerServiceImpl::NewRandom() {
+  MutexLock lock(&mu_);
+  return Random(random_.Next());
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ProducerServiceImpl::StreamProduce(
+    grpc::CallbackServerContext* /*context*/) {
+  return ProduceStream::Start(parts_);
+}
+
+}  // namespace falaj::gateway

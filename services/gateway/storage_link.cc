@@ -1,0 +1,247 @@
+#include "services/gateway/storage_link.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/status.h"
+#include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/channel.h"
+#include "libs/rpc/status_grpc.h"
+#include "libs/rpc/wire.h"
+
+namespace falaj::gateway {
+namespace {
+
+constexpr char kServicePath[] = "/falaj.internal.v1.StorageService/";
+
+// AppendRequest field numbers, see proto/falaj/internal/v1/storage_service.proto.
+constexpr int kHeaderField = 1;
+constexpr int kBatchField = 15;
+
+grpc::ByteBuffer EncodeAppend(uint64_t request_id, const AppendTarget& target, const Bytes& batch) {
+  internal::v1::AppendHeader header;
+  header.set_request_id(request_id);
+  header.set_topic_id(std::string(target.topic.bytes()));
+  header.set_partition(target.partition.value());
+  header.set_leader_epoch(target.epoch.value());
+  header.set_acks(target.acks);
+  if (target.timeout < absl::InfiniteDuration()) {
+    const int64_t timeout_ms = absl::ToInt64Milliseconds(target.timeout);
+    header.set_timeout_ms(static_cast<int32_t>(std::clamp<int64_t>(timeout_ms, 1, INT32_MAX)));
+  }
+  std::string prefix;
+  rpc::WireWriter writer(&prefix);
+  writer.AppendBytes(kHeaderField, header.SerializeAsString());
+  writer.AppendBytesHeader(kBatchField, batch.size());
+  return rpc::ToByteBuffer(prefix, batch);
+}
+
+}  // namespace
+
+// AppendStream is the gRPC side of one stream. It lives from OpenStream() until OnDone, which the
+// link turns into OnBroken; it holds no state but what gRPC needs.
+class StorageLink::AppendStream
+    : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  AppendStream(StorageLink* link, grpc::GenericStub* stub) : link_(link) {
+    // No wait_for_ready: a refused connection must fail the batches at once.
+    stub->PrepareBidiStreamingCall(&context_, absl::StrCat(kServicePath, "Append"),
+                                   grpc::StubOptions(), this);
+    StartRead(&incoming_);
+    AddHold();  // Writes start from other threads; released by Break().
+    StartCall();
+  }
+
+  void Write(grpc::ByteBuffer message, bool more) {
+    outgoing_ = std::move(message);
+    grpc::WriteOptions options;
+    if (more) options.set_buffer_hint();
+    StartWrite(&outgoing_, options);
+  }
+
+  // No Write() may follow. Called once.
+  void Break() {
+    context_.TryCancel();
+    RemoveHold();
+  }
+
+ private:
+  void OnReadInitialMetadataDone(bool ok) override {
+    if (ok) link_->OnOpened();
+  }
+  void OnWriteDone(bool ok) override {
+    if (ok) link_->OnWritten();  // Otherwise the read side fails too and ends the stream.
+  }
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      link_->OnReadsEnded();
+      return;
+    }
+    link_->OnAnswer(incoming_);
+    StartRead(&incoming_);
+  }
+  void OnDone(const grpc::Status& status) override { link_->OnBroken(status); }
+
+  StorageLink* const link_;
+  grpc::ClientContext context_;
+  grpc::ByteBuffer incoming_;
+  grpc::ByteBuffer outgoing_;
+};
+
+StorageLink::StorageLink(const std::string& address)
+    : address_(address),
+      channel_(rpc::MakeChannel(address, rpc::ChannelOptions{})),
+      stub_(channel_) {}
+
+StorageLink::~StorageLink() { Close(); }
+
+void StorageLink::Append(const AppendTarget& target, const Bytes& batch, AppendCallback done) {
+  absl::Status refused;
+  {
+    MutexLock lock(&mu_);
+    if (!closed_) {
+      const uint64_t request_id = next_request_id_++;
+      pending_[request_id] = Pending{std::move(done)};
+      queue_.push_back({request_id, EncodeAppend(request_id, target, batch)});
+      if (stream_ == nullptr) OpenStream();
+      WriteNext();
+      return;
+    }
+  }
+  done(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
+}
+
+void StorageLink::OpenStream() {
+  breaking_ = false;
+  ++streams_;
+  stream_ = std::make_unique<AppendStream>(this, &stub_);
+}
+
+void StorageLink::WriteNext() {
+  if (!open_ || writing_ || breaking_ || queue_.empty()) return;
+  Waiting next = std::move(queue_.front());
+  queue_.pop_front();
+  if (const auto it = pending_.find(next.request_id); it != pending_.end())
+    it->second.written = true;
+  writing_ = true;
+  stream_->Write(std::move(next.message), !queue_.empty());
+}
+
+void StorageLink::OnOpened() {
+  MutexLock lock(&mu_);
+  open_ = true;
+  WriteNext();
+}
+
+void StorageLink::OnWritten() {
+  MutexLock lock(&mu_);
+  writing_ = false;
+  WriteNext();
+}
+
+void StorageLink::OnAnswer(const grpc::ByteBuffer& message) {
+  internal::v1::AppendResponse response;
+  if (!rpc::ParseProto(message, &response)) return;  // Its batch fails when the stream ends.
+  AppendCallback done;
+  {
+    MutexLock lock(&mu_);
+    const auto it = pending_.find(response.request_id());
+    if (it == pending_.end()) return;
+    done = std::move(it->second.done);
+    pending_.erase(it);
+  }
+  done(std::move(response));
+}
+
+void StorageLink::OnReadsEnded() {
+  MutexLock lock(&mu_);
+  BreakStream();
+}
+
+void StorageLink::BreakStream() {
+  if (stream_ == nullptr || breaking_) return;
+  breaking_ = true;
+  stream_->Break();
+}
+
+void StorageLink::OnBroken(const grpc::Status& status) {
+  std::vector<Pending> failed;
+  std::unique_ptr<AppendStream> ended;
+  {
+    MutexLock lock(&mu_);
+    for (auto& [id, pending] : pending_) failed.push_back(std::move(pending));
+    pending_.clear();
+    queue_.clear();
+    open_ = false;
+    writing_ = false;
+    ended = std::move(stream_);
+  }
+  const absl::Status cause = rpc::FromGrpc(status);
+  for (Pending& pending : failed) {
+    const Reason reason = pending.written ? Reason::kAppendUncertain : Reason::kLeaderUnavailable;
+    pending.done(MakeError(
+        reason,
+        absl::StrCat("the connection to storage node ", address_, " broke: ", cause.message()),
+        {{"address", address_}}));
+  }
+  ended.reset();
+  MutexLock lock(&mu_);
+  --streams_;
+  idle_.NotifyAll();
+}
+
+std::shared_ptr<UnaryCall> StorageLink::Call(absl::string_view method,
+                                             const google::protobuf::MessageLite& request,
+                                             absl::Duration timeout, BytesCallback done) {
+  auto call = std::make_shared<UnaryCall>();
+  auto pass = std::make_shared<Gate::Pass>(gate_.Enter());
+  if (!*pass) {
+    done(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
+    return call;
+  }
+  call->request_ = rpc::SerializeProto(request);
+  if (timeout < absl::InfiniteDuration()) {
+    call->context_.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
+  }
+  stub_.UnaryCall(&call->context_, absl::StrCat(kServicePath, method), grpc::StubOptions(),
+                  &call->request_, &call->response_,
+                  [call, pass, done = std::move(done)](const grpc::Status& status) {
+                    if (status.ok()) {
+                      done(rpc::ToBytes(call->response_));
+                    } else {
+                      done(rpc::FromGrpc(status));
+                    }
+                  });
+  return call;
+}
+
+void StorageLink::Close() {
+  {
+    MutexLock lock(&mu_);
+    closed_ = true;
+    BreakStream();
+    while (streams_ > 0) idle_.Wait(&mu_);
+  }
+  gate_.Close();
+}
+
+std::shared_ptr<StorageLink> StorageLinks::Get(const std::string& address) {
+  MutexLock lock(&mu_);
+  std::shared_ptr<StorageLink>& link = links_[address];
+  if (link == nullptr) link = std::make_shared<StorageLink>(address);
+  return link;
+}
+
+void StorageLinks::Close() {
+  std::vector<std::shared_ptr<StorageLink>> links;
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [address, link] : links_) links.push_back(link);
+  }
+  for (const auto& link : links) link->Close();
+}
+
+}  // namespace falaj::gateway
