@@ -79,10 +79,6 @@ class MetadataChannel {
   class Nodes;
   class WatchThread;
 
-  template <typename Call>
-  absl::Status CallLeader(absl::Duration deadline, bool repeatable, const Call& call);
-
-  const Options options_;
   const std::shared_ptr<Nodes> nodes_;
 };
 

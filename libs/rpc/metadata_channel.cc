@@ -1,0 +1,347 @@
+#include "libs/rpc/metadata_channel.h"
+
+#include <grpc/support/time.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "falaj/internal/v1/metadata_service.grpc.pb.h"
+
+#include "libs/base/log.h"
+#include "libs/base/mutex.h"
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/rpc/channel.h"
+#include "libs/rpc/retry.h"
+#include "libs/rpc/status_grpc.h"
+
+namespace falaj::rpc {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+using Stub = pb::MetadataService::Stub;
+using Call = std::function<grpc::Status(Stub*, grpc::ClientContext*)>;
+
+gpr_timespec After(absl::Duration duration) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_nanos(absl::ToInt64Nanoseconds(duration), GPR_TIMESPAN));
+}
+
+MonotonicTime Now() { return Clock::Real()->MonotonicNow(); }
+
+std::string LeaderHint(const absl::Status& status) {
+  const ErrorMetadata metadata = MetadataOf(status);
+  const auto leader = metadata.find("leader");
+  return leader == metadata.end() ? "" : leader->second;
+}
+
+// What an error says about the call that got it.
+enum class Outcome { kFinal, kNoEffect, kUnknown };
+
+Outcome Judge(const grpc::Status& wire, const absl::Status& status) {
+  if (wire.error_details().empty()) {  // gRPC's own error: the connection, not the service.
+    const bool connection = wire.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                            wire.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ||
+                            wire.error_code() == grpc::StatusCode::CANCELLED;
+    return connection ? Outcome::kUnknown : Outcome::kFinal;
+  }
+  switch (ReasonOf(status)) {
+    case Reason::kShuttingDown:
+    case Reason::kQuotaExceeded:
+      return Outcome::kNoEffect;
+    case Reason::kMetadataUnavailable: {
+      const ErrorMetadata metadata = MetadataOf(status);
+      const auto outcome = metadata.find("outcome");
+      const bool none = outcome != metadata.end() && outcome->second == "none";
+      return none ? Outcome::kNoEffect : Outcome::kUnknown;
+    }
+    default:
+      return Outcome::kFinal;
+  }
+}
+
+bool IsRepeatable(const pb::ClusterCommand& command) {
+  return command.command_case() != pb::ClusterCommand::kDeleteTopic &&
+         command.command_case() != pb::ClusterCommand::kAddPartitions;
+}
+
+}  // namespace
+
+// The metadata nodes and which of them to ask. Shared by the channel and its watches.
+class MetadataChannel::Nodes {
+ public:
+  struct Node {
+    std::string address;
+    std::shared_ptr<grpc::Channel> channel;
+    std::shared_ptr<Stub> stub;
+  };
+
+  explicit Nodes(Options options) : options_(std::move(options)) {}
+
+  const Options& options() const { return options_; }
+
+  Node Current() {
+    MutexLock lock(&mu_);
+    const std::string& address =
+        hint_.empty() ? options_.addresses[index_ % options_.addresses.size()] : hint_;
+    Node& node = nodes_[address];
+    if (node.channel == nullptr) {
+      node.address = address;
+      node.channel = MakeChannel(address);
+      node.stub = pb::MetadataService::NewStub(node.channel);
+    }
+    return node;
+  }
+
+  // `failed` did not answer or does not lead; `leader` is who it says does, or empty.
+  void MoveOn(const std::string& failed, const std::string& leader) {
+    MutexLock lock(&mu_);
+    if (!leader.empty() && leader != failed) {
+      // Forget earlier hints: a hostile or confused node must not make this table grow.
+      if (nodes_.size() > 2 * options_.addresses.size() + 8) nodes_.clear();
+      hint_ = leader;
+      return;
+    }
+    const bool by_hint = !hint_.empty();
+    const std::string& current =
+        by_hint ? hint_ : options_.addresses[index_ % options_.addresses.size()];
+    if (current != failed) return;  // Somebody else has moved on already.
+    hint_.clear();
+    if (!by_hint) ++index_;
+  }
+
+  Backoff MakeBackoff() const {
+    return Backoff({.base = options_.backoff_base, .max = options_.backoff_max},
+                   Random::FromSystem());
+  }
+
+  absl::Status CallLeader(absl::Duration deadline, bool repeatable, const Call& call);
+
+ private:
+  absl::Status Attempt(const Node& node, absl::Duration limit, const Call& call, Outcome* outcome);
+
+  const Options options_;
+  Mutex mu_;
+  size_t index_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string hint_ ABSL_GUARDED_BY(mu_);  // The leader by its own peers' account.
+  std::map<std::string, Node> nodes_ ABSL_GUARDED_BY(mu_);
+};
+
+absl::Status MetadataChannel::Nodes::Attempt(const Node& node, absl::Duration limit,
+                                             const Call& call, Outcome* outcome) {
+  // Connect first: what fails before there is a connection had no effect for certain.
+  const absl::Duration connect_limit =
+      options_.addresses.size() > 1 ? std::min(limit, absl::Seconds(1)) : limit;
+  if (!node.channel->WaitForConnected(After(connect_limit))) {
+    *outcome = Outcome::kNoEffect;
+    return MakeError(Reason::kMetadataUnavailable,
+                     absl::StrCat("cannot connect to metadata node ", node.address),
+                     {{"address", node.address}});
+  }
+  grpc::ClientContext context;
+  context.set_deadline(After(limit));
+  const grpc::Status wire = call(node.stub.get(), &context);
+  if (wire.ok()) {
+    *outcome = Outcome::kFinal;
+    return absl::OkStatus();
+  }
+  const absl::Status status = FromGrpc(wire);
+  *outcome = Judge(wire, status);
+  if (!wire.error_details().empty()) return status;
+  if (*outcome == Outcome::kFinal) return status;
+  return MakeError(Reason::kMetadataUnavailable,
+                   absl::StrCat("metadata node ", node.address, ": ", wire.error_message()),
+                   {{"address", node.address}});
+}
+
+absl::Status MetadataChannel::Nodes::CallLeader(absl::Duration deadline, bool repeatable,
+                                                const Call& call) {
+  const MonotonicTime end = Now() + deadline;
+  Backoff backoff = MakeBackoff();
+  absl::Status last = MakeError(Reason::kTimedOut, "the deadline passed before the first attempt");
+  while (true) {
+    const absl::Duration left = end - Now();
+    if (left <= absl::ZeroDuration()) return last;
+    const Node node = Current();
+    Outcome outcome = Outcome::kUnknown;
+    last = Attempt(node, std::min(left, options_.attempt_timeout), call, &outcome);
+    if (outcome == Outcome::kFinal) return last;
+    if (outcome == Outcome::kUnknown && !repeatable) return last;
+    const std::string leader = LeaderHint(last);
+    MoveOn(node.address, leader);
+    if (!leader.empty() && leader != node.address) continue;
+    Mutex mu;
+    CondVar never;
+    MutexLock lock(&mu);
+    never.WaitFor(&mu, std::min(backoff.Next(), end - Now()));
+  }
+}
+
+// One watch: a thread that reads one stream after the other.
+class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
+ public:
+  WatchThread(std::shared_ptr<Nodes> nodes, const Uuid& cluster_id, WatchCallback callback)
+      : nodes_(std::move(nodes)), callback_(std::move(callback)), cluster_id_(cluster_id) {
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~WatchThread() override {
+    {
+      MutexLock lock(&mu_);
+      stopping_ = true;
+      if (context_ != nullptr) context_->TryCancel();
+      wake_.NotifyAll();
+    }
+    thread_.join();
+  }
+
+  bool connected() const override {
+    MutexLock lock(&mu_);
+    return connected_;
+  }
+  MonotonicTime last_message() const override {
+    MutexLock lock(&mu_);
+    return last_message_;
+  }
+  absl::Status last_error() const override {
+    MutexLock lock(&mu_);
+    return last_error_;
+  }
+
+ private:
+  void Run() {
+    Backoff backoff = nodes_->MakeBackoff();
+    while (true) {
+      const Nodes::Node node = nodes_->Current();
+      bool received = false;
+      const absl::Status status = ReadStream(node, &received);
+      if (received) backoff.Reset();
+      if (!Pause(status, backoff.Next())) return;
+      if (ReasonOf(status) == Reason::kWatchCompacted) {
+        after_index_ = 0;
+      } else {
+        nodes_->MoveOn(node.address, LeaderHint(status));
+      }
+    }
+  }
+
+  // Reads until the stream ends, and returns why it did.
+  absl::Status ReadStream(const Nodes::Node& node, bool* received) {
+    grpc::ClientContext context;
+    {
+      MutexLock lock(&mu_);
+      if (stopping_) return absl::OkStatus();
+      context_ = &context;
+    }
+    pb::WatchClusterRequest request;
+    request.set_after_index(after_index_);
+    if (!cluster_id_.is_nil()) request.set_cluster_id(std::string(cluster_id_.bytes()));
+    const auto reader = node.stub->WatchCluster(&context, request);
+    pb::WatchClusterResponse message;
+    absl::Status refused;
+    while (refused.ok() && reader->Read(&message)) {
+      *received = true;
+      refused = Deliver(message);
+    }
+    if (!refused.ok()) {
+      context.TryCancel();
+      while (reader->Read(&message)) {
+      }
+    }
+    const grpc::Status wire = reader->Finish();
+    MutexLock lock(&mu_);
+    context_ = nullptr;
+    return refused.ok() ? FromGrpc(wire) : refused;
+  }
+
+  absl::Status Deliver(const pb::WatchClusterResponse& message) {
+    if (message.has_snapshot() && cluster_id_.is_nil()) {
+      const absl::StatusOr<Uuid> id = Uuid::FromBytes(message.snapshot().cluster_id());
+      if (id.ok()) cluster_id_ = *id;
+    }
+    absl::Status status = callback_(message);
+    after_index_ = status.ok() ? message.index() : 0;
+    MutexLock lock(&mu_);
+    connected_ = status.ok();
+    if (status.ok()) last_error_ = absl::OkStatus();
+    last_message_ = Now();
+    return status;
+  }
+
+  // Records why the stream ended and waits. False: the watch is being destroyed.
+  bool Pause(const absl::Status& why, absl::Duration delay) {
+    MutexLock lock(&mu_);
+    if (stopping_) return false;
+    if (connected_ || last_error_.ok()) {
+      log::Warning("the watch on the metadata service ended, trying again", {{"error", why}});
+    }
+    connected_ = false;
+    last_error_ = why.ok() ? MakeError(Reason::kMetadataUnavailable, "the stream ended") : why;
+    const MonotonicTime end = Now() + delay;
+    while (!stopping_ && Now() < end) wake_.WaitFor(&mu_, end - Now());
+    return !stopping_;
+  }
+
+  const std::shared_ptr<Nodes> nodes_;
+  const WatchCallback callback_;
+
+  // Of the thread.
+  Uuid cluster_id_;
+  uint64_t after_index_ = 0;
+
+  mutable Mutex mu_;
+  CondVar wake_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  grpc::ClientContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
+  bool connected_ ABSL_GUARDED_BY(mu_) = false;
+  MonotonicTime last_message_ ABSL_GUARDED_BY(mu_);
+  absl::Status last_error_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+MetadataChannel::MetadataChannel(Options options)
+    : nodes_(std::make_shared<Nodes>(std::move(options))) {}
+
+MetadataChannel::~MetadataChannel() = default;
+
+absl::StatusOr<pb::ExecuteResponse> MetadataChannel::Execute(const pb::ClusterCommand& command,
+                                                             absl::Duration deadline) {
+  pb::ExecuteRequest request;
+  *request.mutable_command() = command;
+  pb::ExecuteResponse response;
+  FALAJ_RETURN_IF_ERROR(nodes_->CallLeader(deadline, IsRepeatable(command),
+                                           [&](Stub* stub, grpc::ClientContext* context) {
+                                             return stub->Execute(context, request, &response);
+                                           }));
+  return response;
+}
+
+absl::Status MetadataChannel::Heartbeat(SessionId session, absl::Duration deadline) {
+  pb::HeartbeatRequest request;
+  request.set_session_id(session.value());
+  pb::HeartbeatResponse response;
+  return nodes_->CallLeader(deadline, true, [&](Stub* stub, grpc::ClientContext* context) {
+    return stub->Heartbeat(context, request, &response);
+  });
+}
+
+absl::StatusOr<pb::GetStatusResponse> MetadataChannel::GetStatus(absl::Duration deadline) {
+  pb::GetStatusResponse response;
+  FALAJ_RETURN_IF_ERROR(
+      nodes_->CallLeader(deadline, true, [&](Stub* stub, grpc::ClientContext* context) {
+        return stub->GetStatus(context, pb::GetStatusRequest(), &response);
+      }));
+  return response;
+}
+
+std::unique_ptr<MetadataChannel::Watch> MetadataChannel::WatchCluster(const Uuid& cluster_id,
+                                                                      WatchCallback callback) {
+  return std::make_unique<WatchThread>(nodes_, cluster_id, std::move(callback));
+}
+
+}  // namespace falaj::rpc
