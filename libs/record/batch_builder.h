@@ -35,7 +35,7 @@ class BatchBuilder {
   struct BuildOptions {
     Codec codec = Codec::kNone;  // kNone, kLz4 or kZstd.
     int16_t flags = 0;           // Attribute bits besides the codec.
-    Offset base_offset;
+    Offset base_offset{0};
     LeaderEpoch leader_epoch{-1};
     ProducerId producer_id{-1};
     ProducerEpoch producer_epoch{-1};

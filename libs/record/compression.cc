@@ -28,14 +28,19 @@ struct FreeContext {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
 };
 
-LZ4F_dctx* Lz4Decoder() {
-  thread_local const auto context = [] {
-    LZ4F_dctx* made = nullptr;
-    LZ4F_createDecompressionContext(&made, LZ4F_VERSION);
-    return std::unique_ptr<LZ4F_dctx, FreeContext>(made);
-  }();
-  if (context != nullptr) LZ4F_resetDecompressionContext(context.get());
-  return context.get();
+using Lz4Decoder = std::unique_ptr<LZ4F_dctx, FreeContext>;
+
+// The calling thread's decoder while it is not in use. A decoder that failed is not put back: lz4
+// 1.9.4 keeps the remaining size of the frame it stopped in across
+// LZ4F_resetDecompressionContext(), and would refuse the next good frame that does not give its
+// size.
+thread_local Lz4Decoder idle_lz4_decoder;
+
+Lz4Decoder TakeLz4Decoder() {
+  if (idle_lz4_decoder != nullptr) return std::move(idle_lz4_decoder);
+  LZ4F_dctx* made = nullptr;
+  LZ4F_createDecompressionContext(&made, LZ4F_VERSION);
+  return Lz4Decoder(made);
 }
 
 ZSTD_DCtx* ZstdDecoder() {
@@ -99,7 +104,7 @@ absl::Status CompressZstd(absl::string_view data, std::string* out) {
 }
 
 absl::StatusOr<Bytes> DecompressLz4(absl::string_view data, size_t bytes_max) {
-  LZ4F_dctx* decoder = Lz4Decoder();
+  Lz4Decoder decoder = TakeLz4Decoder();
   if (decoder == nullptr) return OutOfMemory("lz4");
   BoundedOutput output(data.size() * 4, bytes_max);
   absl::string_view rest = data;
@@ -108,13 +113,16 @@ absl::StatusOr<Bytes> DecompressLz4(absl::string_view data, size_t bytes_max) {
     size_t wrote = output.room();
     size_t took = rest.size();
     const size_t result =
-        LZ4F_decompress(decoder, output.tail(), &wrote, rest.data(), &took, nullptr);
+        LZ4F_decompress(decoder.get(), output.tail(), &wrote, rest.data(), &took, nullptr);
     if (LZ4F_isError(result) != 0) {
       return BadData("lz4", data.size(), LZ4F_getErrorName(result));
     }
     output.Wrote(wrote);
     rest.remove_prefix(took);
-    if (result == 0 && rest.empty()) return std::move(output).Finish();
+    if (result == 0 && rest.empty()) {
+      idle_lz4_decoder = std::move(decoder);
+      return std::move(output).Finish();
+    }
     if (took == 0 && wrote == 0) return BadData("lz4", data.size(), "cut off");
   }
 }

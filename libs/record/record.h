@@ -35,9 +35,9 @@ struct HeaderView {
 };
 
 struct Record {
-  std::optional<std::string> key;
-  std::optional<std::string> value;
-  std::vector<Header> headers;
+  std::optional<std::string> key = {};
+  std::optional<std::string> value = {};
+  std::vector<Header> headers = {};
   int64_t timestamp_ms = 0;  // Unix milliseconds.
 
   friend bool operator==(const Record&, const Record&) = default;
