@@ -1,0 +1,122 @@
+#include "services/storage/assignments.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::storage {
+namespace {
+
+log::RetentionPolicy ToRetention(const internal::v1::TopicSettings& settings) {
+  log::RetentionPolicy policy;
+  if (settings.retention_ms() > 0) policy.age = absl::Milliseconds(settings.retention_ms());
+  policy.size_bytes = settings.retention_bytes();
+  return policy;
+}
+
+replica::Settings ToSettings(const internal::v1::TopicSettings& settings) {
+  return {.fsync = settings.fsync(),
+          .batch_bytes_max = settings.batch_bytes_max(),
+          .min_in_sync_replicas = settings.min_in_sync_replicas(),
+          .append_time = settings.append_time()};
+}
+
+Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::PartitionInfo& partition) {
+  return {.key = {topic.id, partition.index},
+          .topic = topic.name,
+          .retention = ToRetention(topic.settings),
+          .settings = ToSettings(topic.settings),
+          .leader = partition.leader,
+          .epoch = partition.leader_epoch,
+          .partition_epoch = partition.partition_epoch,
+          .isr = partition.isr,
+          .replication_factor = static_cast<int32_t>(partition.replicas.size())};
+}
+
+}  // namespace
+
+absl::Status Assignments::OnEvent(const internal::v1::WatchClusterResponse& event) {
+  MutexLock lock(&mu_);
+  FALAJ_ASSIGN_OR_RETURN(view_, cluster::ClusterView::Advance(view_, event));
+  if (!Counts()) return absl::OkStatus();
+  if (!applied_ || event.has_snapshot()) {
+    ApplyAll();
+  } else if (event.has_delta()) {
+    ApplyDelta(event.delta());
+  }
+  return absl::OkStatus();
+}
+
+void Assignments::Allow(const Uuid& cluster, LogIndex index) {
+  MutexLock lock(&mu_);
+  cluster_ = cluster;
+  if (applied_) return;  // Registered again: what counted goes on counting.
+  allowed_from_ = index;
+  if (Counts()) ApplyAll();
+}
+
+cluster::ClusterView::Ptr Assignments::view() const {
+  MutexLock lock(&mu_);
+  return view_;
+}
+
+bool Assignments::Counts() const {
+  return !cluster_.is_nil() && view_->cluster_id() == cluster_ && view_->index() >= allowed_from_;
+}
+
+void Assignments::ApplyAll() {
+  absl::flat_hash_set<TopicId> live;
+  for (const auto& [name, topic] : view_->topics()) {
+    live.insert(topic->id);
+    ApplyTopic(*topic);
+  }
+  absl::erase_if(asked_, [&](const auto& entry) { return !live.contains(entry.first); });
+  shard_->DropTopicsExcept(std::move(live));
+  if (applied_) return;
+  applied_ = true;
+  shard_->Post([opened = opened_] { opened->store(true); });
+}
+
+void Assignments::ApplyDelta(const internal::v1::ClusterDelta& delta) {
+  for (const std::string& id : delta.deleted_topics()) {
+    const absl::StatusOr<Uuid> topic = Uuid::FromBytes(id);
+    if (topic.ok()) Delete(*topic);
+  }
+  for (const internal::v1::TopicDelta& change : delta.topics()) {
+    const absl::StatusOr<Uuid> id = Uuid::FromBytes(change.topic().topic_id());
+    if (!id.ok()) continue;
+    if (const cluster::TopicInfo* topic = view_->FindTopic(*id)) ApplyTopic(*topic);
+  }
+}
+
+void Assignments::ApplyTopic(const cluster::TopicInfo& topic) {
+  Asked& asked = asked_[topic.id];
+  std::string settings = topic.settings.SerializeAsString();
+  const bool new_settings = settings != asked.settings;
+  asked.settings = std::move(settings);
+  for (const cluster::PartitionInfo& partition : topic.partitions) {
+    const auto it = asked.partitions.find(partition.index);
+    if (!partition.HasReplica(self_)) {
+      if (it == asked.partitions.end()) continue;
+      asked.partitions.erase(it);
+      shard_->Unassign({topic.id, partition.index});
+      continue;
+    }
+    if (it != asked.partitions.end() && it->second == partition.partition_epoch && !new_settings) {
+      continue;
+    }
+    asked.partitions[partition.index] = partition.partition_epoch;
+    shard_->Assign(ToAssignment(topic, partition));
+  }
+  if (asked.partitions.empty()) asked_.erase(topic.id);
+}
+
+void Assignments::Delete(const TopicId& topic) {
+  asked_.erase(topic);
+  shard_->DropTopic(topic);
+}
+
+}  // namespace falaj::storage

@@ -1,0 +1,73 @@
+// Assignments turns the cluster's watch into what the store shard has to do: open, lead, follow,
+// reconfigure, let go, delete.
+//
+// Nothing is done until the node is registered, and then only from a view that includes the
+// registration: an older view could name this node the leader of an epoch that is over. Deletion is
+// the careful part. A partition in the store is dropped only if its topic is absent from a view of
+// the cluster on record, at or after this process's registration. Topic ids are never used twice
+// and a partition is only ever made for a topic that a view had, so the topic has been deleted. A
+// foreign cluster's view never gets here, and a stale one is older than the registration.
+//
+// Threads: OnEvent by the watch, Allow by the session, the rest by any.
+#ifndef SERVICES_STORAGE_ASSIGNMENTS_H_
+#define SERVICES_STORAGE_ASSIGNMENTS_H_
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+
+#include "falaj/internal/v1/metadata_service.pb.h"
+
+#include "libs/base/ids.h"
+#include "libs/base/mutex.h"
+#include "libs/cluster/cluster_view.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+class Assignments {
+ public:
+  Assignments(NodeId self, StoreShard* shard) : self_(self), shard_(shard) {}
+
+  // Takes an event of the watch. An error asks for a new snapshot.
+  absl::Status OnEvent(const internal::v1::WatchClusterResponse& event);
+  // The node is registered in `cluster`, as of the entry `index`. Views from there on count.
+  void Allow(const Uuid& cluster, LogIndex index);
+
+  // True once the shard has done what the first view that counts asks for.
+  bool applied() const { return opened_->load(); }
+  cluster::ClusterView::Ptr view() const;
+
+ private:
+  // What was last asked of the shard for one topic.
+  struct Asked {
+    std::string settings;  // Serialized.
+    std::map<PartitionIndex, PartitionEpoch> partitions;
+  };
+
+  bool Counts() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyDelta(const internal::v1::ClusterDelta& delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyTopic(const cluster::TopicInfo& topic) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Delete(const TopicId& topic) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const NodeId self_;
+  StoreShard* const shard_;  // Not owned; outlives this.
+  const std::shared_ptr<std::atomic<bool>> opened_ = std::make_shared<std::atomic<bool>>(false);
+
+  mutable Mutex mu_;
+  cluster::ClusterView::Ptr view_ ABSL_GUARDED_BY(mu_) = cluster::ClusterView::Empty();
+  Uuid cluster_ ABSL_GUARDED_BY(mu_);  // Nil: not registered yet.
+  LogIndex allowed_from_ ABSL_GUARDED_BY(mu_);
+  bool applied_ ABSL_GUARDED_BY(mu_) = false;
+  absl::flat_hash_map<TopicId, Asked> asked_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_ASSIGNMENTS_H_

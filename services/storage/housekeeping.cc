@@ -1,0 +1,83 @@
+#include "services/storage/housekeeping.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+
+namespace falaj::storage {
+namespace {
+
+constexpr absl::Duration kPulse = absl::Milliseconds(100);
+
+// What goes with the records below `before`, as a share of the partition's size.
+int64_t EstimateBytes(const log::StoredPartition& stored, Offset before) {
+  const double records = static_cast<double>(stored.log_end - stored.log_start);
+  if (records <= 0) return 0;
+  const double share = static_cast<double>(before - stored.log_start) / records;
+  return static_cast<int64_t>(static_cast<double>(stored.size_bytes) * std::clamp(share, 0.0, 1.0));
+}
+
+}  // namespace
+
+Housekeeping::Housekeeping(Options options, log::RocksLogStore* store, StoreShard* shard,
+                           log::DiskWatch* disk, Clock* clock)
+    : options_(std::move(options)),
+      store_(store),
+      shard_(shard),
+      disk_(disk),
+      clock_(clock),
+      maintenance_(options_.maintain_interval, [this] { Maintain(); }),
+      pulse_(kPulse, [this] { Pulse(); }) {}
+
+bool Housekeeping::Due(MonotonicTime now, absl::Duration interval, MonotonicTime* last) {
+  if (now - *last < interval) return false;
+  *last = now;
+  return true;
+}
+
+void Housekeeping::Maintain() {
+  const absl::Status status = store_->Maintain(clock_->Now());
+  if (!status.ok() && !maintain_failed_) {
+    log::Warning("maintenance of the store fails", {{"error", status}});
+  }
+  maintain_failed_ = !status.ok();
+  if (Due(clock_->MonotonicNow(), options_.retention_interval, &retained_)) Retain();
+}
+
+void Housekeeping::Retain() {
+  for (const std::shared_ptr<Partition>& partition : shard_->List()) {
+    const PartitionState state = partition->state();
+    const auto planned =
+        store_->PlanRetention(partition->id(), clock_->Now(), state.high_watermark);
+    if (!planned.ok() || !planned->has_value() || **planned <= state.log_start) continue;
+    const auto stored = store_->GetPartition(partition->id());
+    if (stored.ok()) {
+      partition->counters()->retention_deleted_bytes.Add(EstimateBytes(*stored, **planned));
+    }
+    shard_->Retain(partition, **planned);
+  }
+}
+
+void Housekeeping::Pulse() {
+  const MonotonicTime now = clock_->MonotonicNow();
+  if (Due(now, options_.disk_interval, &polled_)) {
+    const absl::Status status = disk_->Poll();
+    if (!status.ok()) log::Warning("cannot ask the disk for its space", {{"error", status}});
+    if (disk_->level() != level_) {
+      log::Warning("the disk has another level", {{"level", log::DiskLevelName(disk_->level())},
+                                                  {"was", log::DiskLevelName(level_)},
+                                                  {"free_bytes", disk_->space().free_bytes}});
+      level_ = disk_->level();
+    }
+    shard_->RetryAssignments();
+  }
+  if (Due(now, options_.checkpoint_interval, &checkpointed_)) shard_->CheckpointHighWatermarks();
+  options_.on_pulse();
+}
+
+}  // namespace falaj::storage

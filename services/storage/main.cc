@@ -1,0 +1,77 @@
+// falaj-storage: one storage node as a process.
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+
+#include "libs/base/log.h"
+#include "libs/rpc/process.h"
+#include "services/storage/storage_server.h"
+
+ABSL_FLAG(int32_t, node_id, 0, "Id of this node in the cluster, at least 1.");
+ABSL_FLAG(std::string, data_dir, "", "Directory of the node's data; made if it does not exist.");
+ABSL_FLAG(std::string, listen, "0.0.0.0:7400", "Address of the gRPC port.");
+ABSL_FLAG(std::string, advertise, "",
+          "host:port under which gateways reach this node; the gRPC address if empty.");
+ABSL_FLAG(std::string, http, "0.0.0.0:7401", "Address of /metrics and /healthz; empty for none.");
+ABSL_FLAG(std::vector<std::string>, metadata, {}, "Addresses of the metadata nodes.");
+ABSL_FLAG(std::string, zone, "", "Failure zone of this node.");
+ABSL_FLAG(absl::Duration, session_timeout, absl::Seconds(10),
+          "The node counts as gone after so long without a heartbeat.");
+ABSL_FLAG(int64_t, disk_soft_free_bytes, int64_t{5} << 30,
+          "Produce is refused below so much free space (at most a tenth of the disk counts).");
+ABSL_FLAG(int64_t, tail_cache_bytes, int64_t{64} << 20, "Memory for the newest batches.");
+ABSL_FLAG(int64_t, append_bytes_max, int64_t{128} << 20, "Memory for batches in flight.");
+ABSL_FLAG(int32_t, reader_threads, 2, "Threads that read the disk.");
+ABSL_FLAG(bool, metrics_partition_level, true, "Export series per partition (up to 2,000).");
+ABSL_FLAG(std::string, log_format, "json", "json or text.");
+
+namespace {
+
+falaj::storage::StorageServer::Options OptionsFromFlags() {
+  falaj::storage::StorageServer::Options options;
+  options.node_id = absl::GetFlag(FLAGS_node_id);
+  options.data_dir = absl::GetFlag(FLAGS_data_dir);
+  options.listen_address = absl::GetFlag(FLAGS_listen);
+  options.advertised_address = absl::GetFlag(FLAGS_advertise);
+  options.http_address = absl::GetFlag(FLAGS_http);
+  options.metadata_addresses = absl::GetFlag(FLAGS_metadata);
+  options.zone = absl::GetFlag(FLAGS_zone);
+  options.session_timeout = absl::GetFlag(FLAGS_session_timeout);
+  options.disk_watermarks.soft.free_bytes = absl::GetFlag(FLAGS_disk_soft_free_bytes);
+  options.tail_cache_bytes = absl::GetFlag(FLAGS_tail_cache_bytes);
+  options.append_bytes_max = absl::GetFlag(FLAGS_append_bytes_max);
+  options.reader_threads = absl::GetFlag(FLAGS_reader_threads);
+  options.metrics_partition_level = absl::GetFlag(FLAGS_metrics_partition_level);
+  return options;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("A storage node of a Falaj cluster.");
+  falaj::rpc::ApplyEnvironmentToFlags();
+  absl::ParseCommandLine(argc, argv);
+  const bool text = absl::GetFlag(FLAGS_log_format) == "text";
+  falaj::log::Configure({.format = text ? falaj::log::Format::kText : falaj::log::Format::kJson,
+                         .component = "storage"});
+  falaj::rpc::RaiseFileDescriptorLimit();
+  auto server = falaj::storage::StorageServer::Start(OptionsFromFlags());
+  if (!server.ok()) {
+    falaj::log::Error("cannot start", {{"error", server.status()}});
+    return 1;
+  }
+  falaj::log::Info("listening", {{"address", (*server)->grpc_address()},
+                                 {"http_address", (*server)->http_address()}});
+  falaj::rpc::WaitForTermination();
+  (*server)->Stop();
+  return 0;
+}

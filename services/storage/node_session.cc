@@ -1,0 +1,139 @@
+#include "services/storage/node_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+
+namespace falaj::storage {
+namespace {
+
+constexpr absl::Duration kRegisterPatience = absl::Seconds(2);
+constexpr absl::Duration kRegisterRetry = absl::Milliseconds(200);
+constexpr absl::Duration kMismatchRetry = absl::Seconds(5);
+constexpr absl::Duration kEndPatience = absl::Seconds(2);
+
+}  // namespace
+
+NodeSession::NodeSession(Options options, NodeIdentity* identity, rpc::MetadataChannel* channel,
+                         Clock* clock)
+    : options_(std::move(options)),
+      identity_(identity),
+      channel_(channel),
+      clock_(clock),
+      thread_([this] { Run(); }) {}
+
+NodeSession::~NodeSession() { StopThread(); }
+
+bool NodeSession::alive() const {
+  MutexLock lock(&mu_);
+  return session_.value() != 0 && clock_->MonotonicNow() - heard_ <= options_.timeout;
+}
+
+NodeEpoch NodeSession::epoch() const {
+  MutexLock lock(&mu_);
+  return epoch_;
+}
+
+void NodeSession::End() {
+  StopThread();
+  SessionId session;
+  {
+    MutexLock lock(&mu_);
+    session = std::exchange(session_, SessionId{0});
+  }
+  if (session.value() == 0) return;
+  internal::v1::ClusterCommand command;
+  command.mutable_end_session()->set_session_id(session.value());
+  const absl::Status ended = channel_->Execute(command, kEndPatience).status();
+  if (!ended.ok()) log::Warning("the session is left to expire", {{"error", ended}});
+}
+
+void NodeSession::StopThread() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+void NodeSession::Run() {
+  while (Register()) KeepAlive();
+}
+
+bool NodeSession::Register() {
+  internal::v1::ClusterCommand command;
+  internal::v1::RegisterNodeCommand& node = *command.mutable_register_node();
+  node.set_node_id(identity_->node().value());
+  node.set_directory_id(identity_->directory_id().bytes().data(), Uuid::kSize);
+  node.set_address(options_.address);
+  node.set_zone(options_.zone);
+  node.set_session_timeout_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(options_.timeout)));
+  node.set_clean_node_epoch(identity_->clean_epoch().value());
+  node.set_incarnation_id(options_.incarnation.bytes().data(), Uuid::kSize);
+  bool told = false;
+  while (true) {
+    if (!identity_->cluster_id().is_nil()) {
+      node.set_cluster_id(identity_->cluster_id().bytes().data(), Uuid::kSize);
+    }
+    const MonotonicTime asked = clock_->MonotonicNow();
+    const auto response = channel_->Execute(command, kRegisterPatience);
+    absl::Status status = response.status();
+    if (status.ok()) {
+      const absl::StatusOr<Uuid> cluster = Uuid::FromBytes(response->cluster_id());
+      status = cluster.ok() ? identity_->JoinCluster(*cluster) : cluster.status();
+      if (status.ok()) {
+        {
+          MutexLock lock(&mu_);
+          session_ = SessionId{response->node().session_id()};
+          epoch_ = NodeEpoch{response->node().node_epoch()};
+          heard_ = asked;
+        }
+        log::Info("registered", {{"node", identity_->node()},
+                                 {"node_epoch", response->node().node_epoch()},
+                                 {"cluster_id", cluster->ToString()}});
+        options_.on_registered(*cluster, LogIndex{response->index()});
+        return !WaitOrStop(absl::ZeroDuration());
+      }
+    }
+    if (!told) log::Warning("cannot register yet", {{"error", status}});
+    told = true;
+    const bool mismatch = ReasonOf(status) == Reason::kClusterMismatch;
+    if (WaitOrStop(mismatch ? kMismatchRetry : kRegisterRetry)) return false;
+  }
+}
+
+void NodeSession::KeepAlive() {
+  const absl::Duration interval = options_.timeout / 3;
+  while (!WaitOrStop(interval)) {
+    SessionId session;
+    {
+      MutexLock lock(&mu_);
+      session = session_;
+    }
+    const MonotonicTime asked = clock_->MonotonicNow();
+    const absl::Status status = channel_->Heartbeat(session, interval);
+    if (ReasonOf(status) == Reason::kSessionExpired) {
+      log::Warning("the session has expired; registering again", {{"node", identity_->node()}});
+      return;
+    }
+    if (!status.ok()) continue;
+    MutexLock lock(&mu_);
+    heard_ = asked;
+  }
+}
+
+bool NodeSession::WaitOrStop(absl::Duration delay) const {
+  MutexLock lock(&mu_);
+  const MonotonicTime until = Clock::Real()->MonotonicNow() + delay;
+  while (!stopping_) {
+    const absl::Duration left = until - Clock::Real()->MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    stop_.WaitFor(&mu_, left);
+  }
+  return true;
+}
+
+}  // namespace falaj::storage

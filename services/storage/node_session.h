@@ -1,0 +1,83 @@
+// NodeSession keeps a storage node registered with the metadata service: a session, kept alive by a
+// heartbeat every third of its timeout, and opened again when it has expired.
+//
+// The storage server owns one, with a thread of its own. A metadata service that does not answer
+// changes nothing for what the node serves; the session is then no longer alive() once its timeout
+// has passed, which shows in readiness.
+//
+// Failures: CLUSTER_MISMATCH (the data directory belongs to another cluster, or the node id to
+// another directory that is alive) is logged and tried again: the operator may be about to put it
+// right. Until then the node serves nothing it did not serve before.
+//
+// Threads: the methods from any.
+#ifndef SERVICES_STORAGE_NODE_SESSION_H_
+#define SERVICES_STORAGE_NODE_SESSION_H_
+
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/ids.h"
+#include "libs/base/mutex.h"
+#include "libs/rpc/metadata_channel.h"
+#include "services/storage/node_identity.h"
+
+namespace falaj::storage {
+
+class NodeSession {
+ public:
+  struct Options {
+    std::string address;  // Where gateways reach the node.
+    std::string zone;
+    absl::Duration timeout = absl::Seconds(10);
+    Uuid incarnation;  // Of this process.
+    // Told of every registration, on the session's thread.
+    std::function<void(const Uuid& cluster, LogIndex index)> on_registered;
+  };
+
+  // Neither is owned; both outlive the session. The identity belongs to the session until End() or
+  // the destructor returns.
+  NodeSession(Options options, NodeIdentity* identity, rpc::MetadataChannel* channel, Clock* clock);
+  // Leaves the session to expire, as a crash would.
+  ~NodeSession();
+  NodeSession(const NodeSession&) = delete;
+  NodeSession& operator=(const NodeSession&) = delete;
+
+  // Registered, and heard of by the metadata service within the timeout.
+  bool alive() const;
+  NodeEpoch epoch() const;  // 0: never registered.
+
+  // Stops the heartbeats and ends the session. Waits at most two seconds for the metadata service.
+  void End();
+
+ private:
+  void Run();
+  // Returns false when it is time to stop.
+  bool Register();
+  void KeepAlive();
+  bool WaitOrStop(absl::Duration delay) const;
+  void StopThread();
+
+  const Options options_;
+  NodeIdentity* const identity_;
+  rpc::MetadataChannel* const channel_;
+  Clock* const clock_;
+
+  mutable Mutex mu_;
+  mutable CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  SessionId session_ ABSL_GUARDED_BY(mu_);
+  NodeEpoch epoch_ ABSL_GUARDED_BY(mu_);
+  MonotonicTime heard_ ABSL_GUARDED_BY(mu_);
+
+  std::thread thread_;  // Last.
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_NODE_SESSION_H_

@@ -1,0 +1,54 @@
+#include "services/storage/partition.h"
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::storage {
+
+PartitionState Partition::state() const {
+  MutexLock lock(&mu_);
+  return state_;
+}
+
+absl::Status Partition::CheckServing(const PartitionState& state, LeaderEpoch epoch) {
+  if (state.gone) {
+    return MakeError(Reason::kPartitionNotFound, "the partition is no longer on this node");
+  }
+  if (state.serving && state.epoch == epoch) return absl::OkStatus();
+  return MakeError(Reason::kNotLeader,
+                   absl::StrCat("this node does not lead the partition at epoch ", epoch),
+                   {{"leader", absl::StrCat(state.leader.value())},
+                    {"leader_epoch", absl::StrCat(state.epoch.value())}});
+}
+
+bool Partition::Await(LeaderEpoch epoch, Offset offset, std::shared_ptr<Waiter> waiter) {
+  MutexLock lock(&mu_);
+  if (state_.gone || !state_.serving || state_.epoch != epoch) return false;
+  if (state_.high_watermark > offset) return false;
+  const WaiterKey key{offset, waiter.get()};
+  waiters_.emplace(key, std::move(waiter));
+  return true;
+}
+
+void Partition::Forget(Offset offset, const Waiter* waiter) {
+  MutexLock lock(&mu_);
+  waiters_.erase({offset, waiter});
+}
+
+void Partition::Publish(const PartitionState& state) {
+  std::vector<std::shared_ptr<Waiter>> woken;
+  {
+    MutexLock lock(&mu_);
+    const bool all = state.gone || !state.serving || state.epoch != state_.epoch;
+    state_ = state;
+    auto it = waiters_.begin();
+    for (; it != waiters_.end() && (all || it->first.first < state.high_watermark); ++it) {
+      woken.push_back(std::move(it->second));
+    }
+    waiters_.erase(waiters_.begin(), it);
+  }
+  for (const std::shared_ptr<Waiter>& waiter : woken) waiter->Wake();
+}
+
+}  // namespace falaj::storage

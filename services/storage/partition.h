@@ -1,0 +1,98 @@
+// Partition is what the threads of a storage node share of one partition replica: its bounds, its
+// leadership, and who waits for records.
+//
+// The store shard's thread owns the replica itself and publishes a copy of its state here after
+// every turn; reactors and readers look, and park long polls. Held by shared_ptr, so that a request
+// in flight survives the partition's deletion; it then finds it gone.
+//
+// Waiters are ordered by the offset they wait for, so that an advance of the high watermark finds
+// those it concerns without looking at the others, and a partition nobody waits for costs nothing.
+//
+// Threads: any. One mutex, held for copies only; waiters are woken outside it.
+#ifndef SERVICES_STORAGE_PARTITION_H_
+#define SERVICES_STORAGE_PARTITION_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+
+#include "libs/base/ids.h"
+#include "libs/base/mutex.h"
+#include "libs/log/log_store.h"
+#include "libs/log/tail_cache.h"
+#include "libs/replica/replica.h"
+
+namespace falaj::storage {
+
+struct TopicCounters;
+
+// One moment of a replica.
+struct PartitionState {
+  bool gone = false;     // Deleted, or no longer on this node.
+  bool serving = false;  // Leads, and may be read from and appended to.
+  NodeId leader{0};      // 0: nobody.
+  LeaderEpoch epoch{-1};
+  Offset log_start{0};
+  Offset high_watermark{0};
+  Offset log_end{0};
+  int32_t in_sync_replicas = 0;
+  int32_t replicas = 0;
+  replica::Settings settings;
+};
+
+class Partition {
+ public:
+  // Somebody who waits for records. Woken once for every time it was parked.
+  class Waiter {
+   public:
+    virtual ~Waiter() = default;
+    virtual void Wake() = 0;  // Must not block.
+  };
+
+  Partition(log::PartitionKey key, std::string topic, log::TailKey tail_key,
+            std::shared_ptr<TopicCounters> counters)
+      : key_(key), topic_(std::move(topic)), tail_key_(tail_key), counters_(std::move(counters)) {}
+  Partition(const Partition&) = delete;
+  Partition& operator=(const Partition&) = delete;
+
+  const log::PartitionKey& key() const { return key_; }
+  const std::string& topic() const { return topic_; }
+  LocalPartitionId id() const { return tail_key_.partition; }
+  const log::TailKey& tail_key() const { return tail_key_; }
+  TopicCounters* counters() const { return counters_.get(); }
+
+  PartitionState state() const;
+  // OK if the partition may be read from at `epoch`; else PARTITION_NOT_FOUND or NOT_LEADER with
+  // leader and leader_epoch.
+  static absl::Status CheckServing(const PartitionState& state, LeaderEpoch epoch);
+
+  // Parks `waiter` until the high watermark is above `offset` or the leadership changes. Returns
+  // false, and parks nothing, if either is already so: the leadership is that of `epoch`.
+  bool Await(LeaderEpoch epoch, Offset offset, std::shared_ptr<Waiter> waiter);
+  void Forget(Offset offset, const Waiter* waiter);
+
+  // By the shard's thread: replaces the state and wakes whom it concerns.
+  void Publish(const PartitionState& state);
+
+ private:
+  using WaiterKey = std::pair<Offset, const Waiter*>;
+
+  const log::PartitionKey key_;
+  const std::string topic_;
+  const log::TailKey tail_key_;
+  const std::shared_ptr<TopicCounters> counters_;
+
+  mutable Mutex mu_;
+  PartitionState state_ ABSL_GUARDED_BY(mu_);
+  absl::btree_map<WaiterKey, std::shared_ptr<Waiter>> waiters_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_PARTITION_H_

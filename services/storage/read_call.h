@@ -1,0 +1,103 @@
+// ReadCall is one Read: it gathers batches below the high watermark of one or many partitions and,
+// if there are too few, waits for more until the caller's patience ends.
+//
+//   collect from memory ──▶ enough ─────────────────────────────▶ answer
+//        │      ▲   │
+//        │      │   └─ needs the disk ──▶ collect on a disk reader ──▶ answer or park
+//        ▼      │
+//      parked ──┴─ woken by: a high watermark, a change of leader, the alarm, a cancellation
+//
+// Parked, it is an entry in the waiter list of each partition and an alarm of gRPC's: no thread,
+// no polling. It is woken on the thread that moved the high watermark, and goes on on a reader
+// thread that never touches the disk.
+//
+// Ownership: shared by gRPC (until OnDone), the waiter lists and the alarm. Threads: one thread at
+// a time collects; mu_ guards who that is.
+#ifndef SERVICES_STORAGE_READ_CALL_H_
+#define SERVICES_STORAGE_READ_CALL_H_
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "falaj/internal/v1/storage_service.pb.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/mutex.h"
+#include "services/storage/partition.h"
+#include "services/storage/service_parts.h"
+
+namespace falaj::storage {
+
+class ReadCall final : public grpc::ServerUnaryReactor,
+                       public Partition::Waiter,
+                       public std::enable_shared_from_this<ReadCall> {
+ public:
+  // Lives until gRPC is done with it. `response` is gRPC's, valid until then.
+  static ReadCall* Start(const ServiceParts* parts, const grpc::ByteBuffer& request,
+                         grpc::ByteBuffer* response);
+
+  void OnCancel() override;
+  void OnDone() override;
+  void Wake() override;
+
+ private:
+  // What there is of one partition so far.
+  struct Part {
+    std::shared_ptr<Partition> partition;  // Null if there is none.
+    LeaderEpoch epoch;
+    Offset offset;  // Where to begin.
+    int64_t bytes_max = 0;
+    PartitionState state;
+    absl::Status status;
+    Offset next;  // Where the batches end.
+    Bytes batches;
+  };
+
+  ReadCall(const ServiceParts* parts, grpc::ByteBuffer* response)
+      : parts_(parts), response_(response) {}
+
+  absl::Status Parse(const grpc::ByteBuffer& request);
+  void SetAlarm(int64_t wait_ms);
+  // Collects, then answers, parks, or hands over to a disk reader. On one thread at a time.
+  void Go(bool may_block);
+  // Returns false if the disk must be read and may not be.
+  bool Collect(bool may_block);
+  bool CollectPart(Part* part, int64_t room, bool may_block);
+  absl::StatusOr<log::ReadResult> ReadDisk(const Part& part, size_t bytes_max);
+  // Returns false if there is news already: collect again.
+  bool Park();
+  void Unpark();
+  void Answer();
+  void End(const absl::Status& status);
+
+  const ServiceParts* const parts_;
+  grpc::ByteBuffer* const response_;
+  std::vector<Part> request_;
+  int64_t bytes_max_ = 0;
+  int64_t bytes_min_ = 1;
+  int64_t collected_bytes_ = 0;
+  bool failed_part_ = false;
+  int64_t budgeted_bytes_ = 0;
+  std::vector<std::pair<std::shared_ptr<Partition>, Offset>> parked_at_;
+  grpc::Alarm alarm_;
+
+  Mutex mu_;
+  std::shared_ptr<ReadCall> self_ ABSL_GUARDED_BY(mu_);  // Until OnDone.
+  bool parked_ ABSL_GUARDED_BY(mu_) = false;
+  bool news_ ABSL_GUARDED_BY(mu_) = false;  // Came while nobody was parked.
+  bool timed_out_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_READ_CALL_H_

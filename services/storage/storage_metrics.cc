@@ -1,0 +1,132 @@
+#include "services/storage/storage_metrics.h"
+
+#include "absl/strings/str_cat.h"
+
+#include "services/storage/partition.h"
+
+namespace falaj::storage {
+namespace {
+
+using telemetry::Labels;
+using telemetry::Samples;
+
+telemetry::Histogram* Latency(telemetry::Registry* registry, const char* name, const char* help,
+                              const Labels& labels = {}) {
+  return registry->AddHistogram(name, help, labels);
+}
+
+}  // namespace
+
+StorageMetrics::StorageMetrics(telemetry::Registry* registry)
+    : errors_(registry),
+      write_seconds_(Latency(registry, "falaj_storage_write_seconds",
+                             "Time to write one round of batches, synced or not.")),
+      sync_seconds_(Latency(registry, "falaj_storage_sync_seconds",
+                            "Time to write one round of batches that ends with a sync.")),
+      read_seconds_(Latency(registry, "falaj_storage_read_seconds",
+                            "Time of one read of batches that went to the disk.")) {
+  for (const char* acks : {"none", "leader", "all"}) {
+    produce_seconds_.push_back(Latency(registry, "falaj_produce_seconds",
+                                       "Time from receiving a batch to answering it.",
+                                       {{"acks", acks}}));
+  }
+}
+
+std::shared_ptr<TopicCounters> StorageMetrics::Topic(const std::string& name) {
+  MutexLock lock(&mu_);
+  std::weak_ptr<TopicCounters>& slot = topics_[name];
+  std::shared_ptr<TopicCounters> counters = slot.lock();
+  if (counters == nullptr) slot = counters = std::make_shared<TopicCounters>();
+  return counters;
+}
+
+void StorageMetrics::CollectTopics(Samples* out) {
+  MutexLock lock(&mu_);
+  for (auto it = topics_.begin(); it != topics_.end();) {
+    const std::shared_ptr<TopicCounters> counters = it->second.lock();
+    if (counters == nullptr) {
+      it = topics_.erase(it);
+      continue;
+    }
+    const auto add = [&](const char* name, const char* help, const telemetry::Counter& counter) {
+      out->Counter(name, help, {{"topic", it->first}}, static_cast<double>(counter.value()));
+    };
+    add("falaj_produced_records_total", "Records appended.", counters->produced_records);
+    add("falaj_produced_bytes_total", "Bytes of batches appended.", counters->produced_bytes);
+    add("falaj_produce_duplicates_total", "Batches that had been appended before.",
+        counters->produce_duplicates);
+    add("falaj_fetched_records_total", "Records read.", counters->fetched_records);
+    add("falaj_fetched_bytes_total", "Bytes of batches read.", counters->fetched_bytes);
+    add("falaj_storage_retention_deleted_bytes_total", "Bytes deleted by retention.",
+        counters->retention_deleted_bytes);
+    ++it;
+  }
+}
+
+void StorageMetrics::CollectPartitions(const std::vector<std::shared_ptr<Partition>>& partitions,
+                                       const absl::flat_hash_map<LocalPartitionId, int64_t>& sizes,
+                                       Samples* out) {
+  for (const std::shared_ptr<Partition>& partition : partitions) {
+    const PartitionState state = partition->state();
+    if (!state.serving) continue;  // The leader reports a partition.
+    const Labels labels = {{"topic", partition->topic()},
+                           {"partition", absl::StrCat(partition->key().partition.value())}};
+    const auto add = [&](const char* name, const char* help, int64_t value) {
+      out->Gauge(name, help, labels, static_cast<double>(value));
+    };
+    add("falaj_partition_log_start_offset", "First offset kept.", state.log_start.value());
+    add("falaj_partition_log_end_offset", "Offset after the last record.", state.log_end.value());
+    add("falaj_partition_high_watermark", "Records below it are committed.",
+        state.high_watermark.value());
+    add("falaj_partition_leader_epoch", "Epoch of the leader.", state.epoch.value());
+    add("falaj_partition_in_sync_replicas", "Replicas in sync.", state.in_sync_replicas);
+    const auto size = sizes.find(partition->id());
+    if (size != sizes.end()) {
+      add("falaj_partition_size_bytes", "Bytes of the batches kept, about.", size->second);
+    }
+    add("falaj_partition_replicas", "Replicas assigned.", state.replicas);
+  }
+}
+
+void StorageMetrics::CollectStore(const log::StoreStats& stats, Samples* out) {
+  const auto gauge = [out](const char* name, const char* help, int64_t value) {
+    out->Gauge(name, help, {}, static_cast<double>(value));
+  };
+  const auto counter = [out](const char* name, const char* help, double value) {
+    out->Counter(name, help, {}, value);
+  };
+  gauge("falaj_rocksdb_memtable_bytes", "Memory of memtables.", stats.memtable_bytes);
+  gauge("falaj_rocksdb_pending_compaction_bytes", "Bytes that wait for compaction.",
+        stats.pending_compaction_bytes);
+  gauge("falaj_rocksdb_block_cache_bytes", "Memory of the block cache.", stats.block_cache_bytes);
+  gauge("falaj_storage_slabs", "Slabs on disk.", stats.slabs);
+  gauge("falaj_storage_straggler_slabs", "Sealed slabs mostly dead but still needed.",
+        stats.slabs_held_by_stragglers);
+  gauge("falaj_storage_table_bytes", "Bytes of table files on disk.", stats.table_bytes);
+  gauge("falaj_storage_wal_bytes", "Bytes of write-ahead log files on disk.", stats.wal_bytes);
+  counter("falaj_rocksdb_block_cache_hits_total", "Blocks found in the cache.",
+          static_cast<double>(stats.block_cache_hits));
+  counter("falaj_rocksdb_block_cache_misses_total", "Blocks read from disk.",
+          static_cast<double>(stats.block_cache_misses));
+  counter("falaj_rocksdb_write_stall_seconds_total", "Time writes were held back by RocksDB.",
+          static_cast<double>(stats.stall_micros) / 1e6);
+  counter("falaj_storage_payload_bytes_total", "Bytes of batches committed.",
+          static_cast<double>(stats.payload_bytes));
+  counter("falaj_storage_wal_written_bytes_total", "Bytes written to the write-ahead log.",
+          static_cast<double>(stats.wal_written_bytes));
+  counter("falaj_storage_flushed_bytes_total", "Bytes flushed to tables.",
+          static_cast<double>(stats.flushed_bytes));
+}
+
+void StorageMetrics::CollectDisk(const log::DiskSpace& space, bool read_only, size_t partitions,
+                                 Samples* out) {
+  out->Gauge("falaj_storage_disk_free_bytes", "Free space under the data directory.", {},
+             static_cast<double>(space.free_bytes));
+  out->Gauge("falaj_storage_disk_total_bytes", "Size of the disk under the data directory.", {},
+             static_cast<double>(space.total_bytes));
+  out->Gauge("falaj_storage_read_only_partitions",
+             "Partitions that refuse produce because the disk is full or has failed.", {},
+             read_only ? static_cast<double>(partitions) : 0.0);
+}
+
+}  // namespace falaj::storage

@@ -1,0 +1,238 @@
+#include "services/storage/storage_server.h"
+
+#include <atomic>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/log.h"
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/http/http_server.h"
+#include "libs/log/rocks_log_store.h"
+#include "libs/log/tail_cache.h"
+#include "libs/rpc/metadata_channel.h"
+#include "libs/rpc/server.h"
+#include "libs/telemetry/process_metrics.h"
+#include "libs/telemetry/registry.h"
+#include "services/storage/assignments.h"
+#include "services/storage/housekeeping.h"
+#include "services/storage/node_identity.h"
+#include "services/storage/node_session.h"
+#include "services/storage/storage_service_impl.h"
+
+namespace falaj::storage {
+namespace {
+
+constexpr size_t kDiskReadsQueued = 10'000;
+constexpr size_t kWakesQueued = 100'000;
+constexpr size_t kPartitionSeriesMax = 2'000;
+constexpr absl::Duration kStopGrace = absl::Milliseconds(200);
+
+absl::Status BadOption(absl::string_view name, absl::string_view why) {
+  return MakeError(Reason::kInvalidConfig, absl::StrCat(name, " ", why),
+                   {{"field", std::string(name)}});
+}
+
+absl::Status Validate(const StorageServer::Options& options) {
+  if (options.node_id < 1) return BadOption("node_id", "must be at least 1");
+  if (options.data_dir.empty()) return BadOption("data_dir", "must be set");
+  if (options.metadata_addresses.empty()) return BadOption("metadata_addresses", "must be set");
+  if (options.reader_threads < 1) return BadOption("reader_threads", "must be at least 1");
+  if (options.session_timeout < absl::Milliseconds(100)) {
+    return BadOption("session_timeout", "must be at least 100 ms");
+  }
+  return absl::OkStatus();
+}
+
+// The parts of one storage node, in the order in which they depend on each other.
+class Node final : public StorageServer {
+ public:
+  Node(const Options& options, NodeIdentity identity)
+      : options_(options),
+        clock_(options.clock == nullptr ? Clock::Real() : options.clock),
+        metrics_(&registry_),
+        identity_(std::move(identity)),
+        disk_(options.data_dir, options.disk_watermarks,
+              options.disk_probe ? options.disk_probe : log::ReadDiskSpace),
+        tail_cache_({.bytes_max = options.tail_cache_bytes}),
+        append_budget_(options.append_bytes_max),
+        read_budget_(options.read_bytes_max),
+        channel_({.addresses = options.metadata_addresses}),
+        disk_readers_(options.reader_threads, kDiskReadsQueued),
+        tail_readers_(1, kWakesQueued),
+        service_(&parts_) {}
+
+  ~Node() override {
+    registry_.ClearCollectors();
+    housekeeping_.reset();
+    http_.reset();
+    watch_.reset();
+    session_.reset();
+    if (host_ != nullptr) host_->Stop(absl::ZeroDuration());
+  }
+
+  absl::Status Open() {
+    FALAJ_RETURN_IF_ERROR(disk_.Poll());
+    log::RocksLogStore::Options store_options;
+    store_options.directory = identity_.store_directory();
+    if (options_.slab_bytes_max > 0) store_options.slab_bytes_max = options_.slab_bytes_max;
+    FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
+    shard_.emplace(StoreShard::Options{.node = identity_.node(),
+                                       .mailbox_bytes_max = 2 * options_.append_bytes_max},
+                   StoreShard::Parts{store_.get(), &tail_cache_, &metrics_, clock_});
+    assignments_.emplace(identity_.node(), &*shard_);
+    parts_ = {.node = identity_.node(),
+              .shard = &*shard_,
+              .assignments = &*assignments_,
+              .store = store_.get(),
+              .tail_cache = &tail_cache_,
+              .disk = &disk_,
+              .disk_readers = &disk_readers_,
+              .tail_readers = &tail_readers_,
+              .append_budget = &append_budget_,
+              .read_budget = &read_budget_,
+              .stream_bytes_max = options_.stream_bytes_max,
+              .metrics = &metrics_,
+              .clock = clock_};
+    telemetry::AddProcessMetrics("storage", &registry_);
+    registry_.AddCollector([this](telemetry::Samples* out) { Collect(out); });
+    FALAJ_RETURN_IF_ERROR(Listen());
+    Join();
+    return absl::OkStatus();
+  }
+
+  std::string grpc_address() const override { return host_->address(); }
+  std::string http_address() const override { return http_ == nullptr ? "" : http_->address(); }
+
+  bool Ready() const override {
+    return !stopped_.load() && session_->alive() && assignments_->applied() && !shard_->failed() &&
+           disk_.level() < log::DiskLevel::kHard;
+  }
+
+  void Stop() override {
+    if (stopped_.exchange(true)) return;
+    housekeeping_.reset();
+    host_->SetReady(false);
+    shard_->Stop();  // Appends are refused from here on; those queued are written and answered.
+    host_->Stop(kStopGrace);
+    watch_.reset();
+    session_->End();
+    const bool clean = !shard_->failed() && session_->epoch().value() != 0;
+    registry_.ClearCollectors();
+    store_.reset();
+    if (clean) {
+      const absl::Status marked = identity_.MarkClean(session_->epoch());
+      if (!marked.ok()) log::Warning("the stop is not marked as clean", {{"error", marked}});
+    }
+    log::Info("stopped", {{"node", identity_.node()}, {"clean", clean}});
+  }
+
+ private:
+  absl::Status Listen() {
+    rpc::ServerHost::Options host_options;
+    host_options.listen_address = options_.listen_address;
+    FALAJ_ASSIGN_OR_RETURN(host_, rpc::ServerHost::Start(host_options, {&service_}, &registry_));
+    if (options_.http_address.empty()) return absl::OkStatus();
+    FALAJ_ASSIGN_OR_RETURN(
+        http_, http::HttpServer::Start(
+                   {.address = options_.http_address},
+                   http::StandardHandlers(&registry_, [this] { return readiness_.load(); })));
+    return absl::OkStatus();
+  }
+
+  // Becomes part of the cluster.
+  void Join() {
+    const Uuid known_cluster = identity_.cluster_id();
+    NodeSession::Options session_options;
+    session_options.address =
+        options_.advertised_address.empty() ? host_->address() : options_.advertised_address;
+    session_options.zone = options_.zone;
+    session_options.timeout = options_.session_timeout;
+    session_options.incarnation = Random::FromSystem().NextUuid();
+    session_options.on_registered = [this](const Uuid& cluster, LogIndex index) {
+      assignments_->Allow(cluster, index);
+    };
+    session_.emplace(std::move(session_options), &identity_, &channel_, clock_);
+    watch_ = channel_.WatchCluster(
+        known_cluster, [this](const auto& event) { return assignments_->OnEvent(event); });
+    Housekeeping::Options pulse;
+    pulse.maintain_interval = options_.maintain_interval;
+    pulse.retention_interval = options_.retention_interval;
+    pulse.checkpoint_interval = options_.checkpoint_interval;
+    pulse.disk_interval = options_.disk_check_interval;
+    pulse.on_pulse = [this] { ShowHealth(); };
+    housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
+  }
+
+  void ShowHealth() {
+    const bool ready = Ready();
+    if (readiness_.exchange(ready) != ready) {
+      log::Info(ready ? "ready" : "not ready", {{"node", identity_.node()}});
+      host_->SetReady(ready);
+    }
+    if (shard_->failed() && liveness_.exchange(false)) host_->SetServing("liveness", false);
+  }
+
+  void Collect(telemetry::Samples* out) {
+    metrics_.CollectTopics(out);
+    const std::vector<std::shared_ptr<Partition>> partitions = shard_->List();
+    if (options_.metrics_partition_level && partitions.size() <= kPartitionSeriesMax) {
+      absl::flat_hash_map<LocalPartitionId, int64_t> sizes;
+      for (const log::StoredPartition& stored : store_->ListPartitions()) {
+        sizes[stored.id] = stored.size_bytes;
+      }
+      StorageMetrics::CollectPartitions(partitions, sizes, out);
+    }
+    StorageMetrics::CollectStore(store_->Stats(), out);
+    const bool read_only = shard_->failed() || disk_.level() >= log::DiskLevel::kSoft;
+    StorageMetrics::CollectDisk(disk_.space(), read_only, partitions.size(), out);
+    out->Gauge("falaj_storage_append_queue_bytes", "Bytes of batches that wait for the appender.",
+               {}, static_cast<double>(shard_->queued_bytes()));
+  }
+
+  const Options options_;
+  Clock* const clock_;
+  std::atomic<bool> stopped_ = false;
+  std::atomic<bool> readiness_ = false;
+  std::atomic<bool> liveness_ = true;
+
+  telemetry::Registry registry_;
+  StorageMetrics metrics_;
+  NodeIdentity identity_;
+  log::DiskWatch disk_;
+  log::TailCache tail_cache_;
+  ByteBudget append_budget_;
+  ByteBudget read_budget_;
+  rpc::MetadataChannel channel_;
+  std::unique_ptr<log::RocksLogStore> store_;
+  // The shard wakes long polls on the readers; the readers look partitions up in the shard, but
+  // only for calls, of which there are none left when the host has stopped.
+  ReaderPool disk_readers_;
+  ReaderPool tail_readers_;
+  std::optional<StoreShard> shard_;
+  std::optional<Assignments> assignments_;
+  ServiceParts parts_;
+  StorageServiceImpl service_;
+  std::unique_ptr<rpc::ServerHost> host_;
+  std::unique_ptr<http::HttpServer> http_;
+  std::optional<NodeSession> session_;
+  std::unique_ptr<rpc::MetadataChannel::Watch> watch_;
+  std::optional<Housekeeping> housekeeping_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StorageServer>> StorageServer::Start(const Options& options) {
+  FALAJ_RETURN_IF_ERROR(Validate(options));
+  Random random = Random::FromSystem();
+  FALAJ_ASSIGN_OR_RETURN(NodeIdentity identity,
+                         NodeIdentity::Open(options.data_dir, NodeId{options.node_id}, &random));
+  auto node = std::make_unique<Node>(options, std::move(identity));
+  FALAJ_RETURN_IF_ERROR(node->Open());
+  return node;
+}
+
+}  // namespace falaj::storage

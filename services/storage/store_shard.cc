@@ -1,0 +1,514 @@
+#include "services/storage/store_shard.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/record/batch_header.h"
+
+namespace falaj::storage {
+namespace {
+
+constexpr absl::Duration kDiskFullRetry = absl::Seconds(1);
+
+replica::Stored ToStored(const log::StoredPartition& stored) {
+  replica::Stored result{.log_start = stored.log_start,
+                         .log_end = stored.log_end,
+                         .high_watermark = stored.high_watermark,
+                         .epochs = {}};
+  for (const log::EpochStart& epoch : stored.epochs) {
+    result.epochs.push_back({epoch.epoch, epoch.start});
+  }
+  return result;
+}
+
+bool SameRetention(const log::RetentionPolicy& a, const log::RetentionPolicy& b) {
+  return a.age == b.age && a.size_bytes == b.size_bytes;
+}
+
+}  // namespace
+
+// What only the shard's thread knows of a partition.
+struct StoreShard::Hosted {
+  std::shared_ptr<Partition> shared;
+  replica::Replica core;
+  Assignment wanted;
+  replica::Effects effects;
+  Offset checkpointed;   // The high watermark on disk.
+  bool touched = false;  // By the round.
+};
+
+StoreShard::StoreShard(const Options& options, const Parts& parts)
+    : options_(options),
+      store_(parts.store),
+      tail_cache_(parts.tail_cache),
+      metrics_(parts.metrics),
+      clock_(parts.clock),
+      thread_([this] { Run(); }) {}
+
+StoreShard::~StoreShard() {
+  {
+    MutexLock lock(&mu_);
+    closed_ = stopping_ = abandoned_ = true;
+  }
+  filled_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+absl::Status StoreShard::Append(AppendTask task) {
+  const int64_t bytes = static_cast<int64_t>(task.batch.size());
+  if (queued_bytes_.load() + bytes > options_.mailbox_bytes_max) {
+    return WithRetryAfter(
+        MakeError(Reason::kQuotaExceeded, "the storage node has too many batches waiting"),
+        absl::Milliseconds(100));
+  }
+  {
+    MutexLock lock(&mu_);
+    if (closed_) return MakeError(Reason::kShuttingDown, "the storage node is stopping");
+    queued_bytes_.fetch_add(bytes);
+    mailbox_.emplace_back(std::move(task));
+  }
+  filled_.NotifyOne();
+  return absl::OkStatus();
+}
+
+bool StoreShard::Post(Command command) {
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return false;
+    mailbox_.emplace_back(std::move(command));
+  }
+  filled_.NotifyOne();
+  return true;
+}
+
+void StoreShard::Assign(Assignment assignment) {
+  Post([this, assignment = std::move(assignment)] { Apply(assignment); });
+}
+
+void StoreShard::RetryAssignments() {
+  Post([this] {
+    auto again = std::exchange(unapplied_, {});
+    for (const auto& [key, assignment] : again) Apply(assignment);
+  });
+}
+
+void StoreShard::Unassign(const log::PartitionKey& key) {
+  Post([this, key] {
+    Commit();
+    Unhost(key);
+  });
+}
+
+void StoreShard::DropTopic(const TopicId& topic) {
+  Post([this, topic] {
+    Commit();
+    std::vector<log::PartitionKey> keys;
+    for (const auto& [key, hosted] : hosted_) {
+      if (key.topic == topic) keys.push_back(key);
+    }
+    for (const log::PartitionKey& key : keys) DropHosted(key);
+    absl::erase_if(unapplied_, [&](const auto& entry) { return entry.first.topic == topic; });
+  });
+}
+
+void StoreShard::DropTopicsExcept(absl::flat_hash_set<TopicId> live) {
+  Post([this, live = std::move(live)] {
+    Commit();
+    for (const log::StoredPartition& stored : store_->ListPartitions()) {
+      if (live.contains(stored.key.topic)) continue;
+      log::Info("dropping a partition of a deleted topic",
+                {{"topic_id", stored.key.topic.ToString()},
+                 {"partition", stored.key.partition},
+                 {"log_end_offset", stored.log_end}});
+      Unhost(stored.key);
+      if (const absl::Status dropped = store_->DropPartition(stored.id); !dropped.ok()) {
+        log::Warning("cannot drop a partition", {{"error", dropped}});
+      }
+    }
+  });
+}
+
+void StoreShard::TruncatePrefix(std::shared_ptr<Partition> partition, LeaderEpoch epoch,
+                                Offset before, TruncateDone done) {
+  const bool posted = Post([this, partition = std::move(partition), epoch, before, done] {
+    done(Truncate(partition->key(), epoch, before));
+  });
+  if (!posted) done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
+}
+
+absl::StatusOr<Offset> StoreShard::Truncate(const log::PartitionKey& key, LeaderEpoch epoch,
+                                            Offset before) {
+  Commit();
+  const auto it = hosted_.find(key);
+  if (it == hosted_.end()) {
+    return MakeError(Reason::kPartitionNotFound, "the partition is no longer on this node");
+  }
+  Hosted* hosted = it->second.get();
+  FALAJ_RETURN_IF_ERROR(
+      hosted->core.Step(replica::TruncatePrefix{epoch, before}, &hosted->effects));
+  Gather(hosted);
+  round_sync_ = true;
+  Commit();
+  if (hosted->core.log_start() >= before) return hosted->core.log_start();
+  return NameFailure(
+      MakeError(failed() ? Reason::kStorageFailed : Reason::kDiskFull, "not written"));
+}
+
+void StoreShard::Retain(std::shared_ptr<Partition> partition, Offset before) {
+  Post([this, partition = std::move(partition), before] {
+    const auto it = hosted_.find(partition->key());
+    if (it == hosted_.end()) return;
+    Hosted* hosted = it->second.get();
+    IgnoreError(hosted->core.Step(replica::Retain{before}, &hosted->effects), "never refuses");
+    Gather(hosted);
+  });
+}
+
+void StoreShard::CheckpointHighWatermarks() {
+  Post([this] { Checkpoint(false); });
+}
+
+void StoreShard::Checkpoint(bool sync) {
+  Commit();
+  for (const auto& [key, hosted] : hosted_) {
+    if (hosted->core.high_watermark() == hosted->checkpointed) continue;
+    hosted->checkpointed = hosted->core.high_watermark();
+    round_.high_watermarks.emplace_back(hosted->shared->id(), hosted->checkpointed);
+  }
+  round_sync_ = sync;
+  Commit();
+}
+
+std::shared_ptr<Partition> StoreShard::Find(const log::PartitionKey& key) const {
+  MutexLock lock(&mu_);
+  const auto it = shared_.find(key);
+  return it == shared_.end() ? nullptr : it->second;
+}
+
+std::vector<std::shared_ptr<Partition>> StoreShard::List() const {
+  MutexLock lock(&mu_);
+  std::vector<std::shared_ptr<Partition>> all;
+  all.reserve(shared_.size());
+  for (const auto& [key, partition] : shared_) all.push_back(partition);
+  return all;
+}
+
+void StoreShard::Stop() {
+  {
+    MutexLock lock(&mu_);
+    if (closed_) return;
+    closed_ = true;
+  }
+  Post([this] {
+    Checkpoint(true);
+    MutexLock lock(&mu_);
+    stopping_ = true;
+  });
+  thread_.join();
+}
+
+void StoreShard::Run() {
+  std::vector<Item> items;
+  while (TakeItems(&items)) {
+    for (Item& item : items) {
+      if (auto* task = std::get_if<AppendTask>(&item)) {
+        TakeAppend(std::move(*task));
+      } else {
+        // A command must not see batches that are placed but may still fail to be written.
+        if (!round_.batches.empty()) Commit();
+        std::get<Command>(item)();
+      }
+      if (round_bytes_ >= options_.round_bytes_max) Commit();
+    }
+    items.clear();
+    Commit();
+  }
+}
+
+bool StoreShard::TakeItems(std::vector<Item>* items) {
+  MutexLock lock(&mu_);
+  while (mailbox_.empty() && !stopping_) filled_.Wait(&mu_);
+  if (abandoned_ || mailbox_.empty()) return false;
+  items->swap(mailbox_);
+  return true;
+}
+
+void StoreShard::TakeAppend(AppendTask task) {
+  queued_bytes_.fetch_sub(static_cast<int64_t>(task.batch.size()));
+  if (task.sink->Abandoned()) {
+    return Refuse(task, MakeError(Reason::kCancelled, "the stream has ended"));
+  }
+  if (task.deadline.ns != 0 && clock_->MonotonicNow() >= task.deadline) {
+    return Refuse(task, MakeError(Reason::kTimedOut,
+                                  "the batch waited longer than its timeout and was dropped; "
+                                  "nothing was appended",
+                                  {{"appended", "false"}}));
+  }
+  if (failed()) return Refuse(task, NameFailure(absl::InternalError("")));
+  if (round_begins_epochs_) Commit();  // Appends come after the start of their epoch is on disk.
+  const auto it = hosted_.find(task.partition->key());
+  if (it == hosted_.end()) {
+    return Refuse(task,
+                  MakeError(Reason::kPartitionNotFound, "the partition is no longer on this node"));
+  }
+  Hosted* hosted = it->second.get();
+  const int64_t now_ms = clock_->NowMs();
+  const uint64_t token = next_token_++;
+  const absl::Status accepted = hosted->core.Step(replica::Append{.token = token,
+                                                                  .epoch = task.epoch,
+                                                                  .acks = task.acks,
+                                                                  .now_ms = now_ms,
+                                                                  .batch = task.info},
+                                                  &hosted->effects);
+  if (!accepted.ok()) return Refuse(task, accepted);
+  held_.emplace(token, Held{.sink = std::move(task.sink),
+                            .partition = task.partition,
+                            .request_id = task.request_id,
+                            .size_bytes = static_cast<int64_t>(task.batch.size()),
+                            .append_time_ms = now_ms,
+                            .received = task.received,
+                            .acks = task.acks});
+  Bytes batch = std::move(task.batch);
+  int64_t max_timestamp_ms = task.info.max_timestamp_ms;
+  if (hosted->core.settings().append_time) {
+    batch = record::RewriteTimestamps(batch, now_ms);
+    max_timestamp_ms = now_ms;
+  }
+  for (const replica::Placement& place : hosted->effects.placements) {
+    round_.batches.push_back({.partition = hosted->shared->id(),
+                              .base_offset = place.base,
+                              .last_offset = place.last,
+                              .max_timestamp_ms = max_timestamp_ms,
+                              .batch = record::StampBatch(batch, place.base, place.epoch)});
+    round_bytes_ += static_cast<int64_t>(batch.size());
+  }
+  hosted->effects.placements.clear();
+  if (hosted->core.settings().fsync) round_sync_ = true;
+  Gather(hosted);
+}
+
+void StoreShard::Refuse(const AppendTask& task, absl::Status status) {
+  metrics_->CountError(status);
+  AppendAnswer answer;
+  answer.request_id = task.request_id;
+  answer.status = std::move(status);
+  answer.size_bytes = static_cast<int64_t>(task.batch.size());
+  Send(task.sink, std::move(answer));
+}
+
+void StoreShard::Answer(const replica::Reply& reply) {
+  const auto it = held_.find(reply.token);
+  if (it == held_.end()) return;
+  Held& held = it->second;
+  metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
+  if (reply.status.ok()) {
+    TopicCounters* counters = held.partition->counters();
+    counters->produced_records.Add(reply.outcome.record_count);
+    counters->produced_bytes.Add(held.size_bytes);
+    if (reply.outcome.duplicate) counters->produce_duplicates.Add();
+  } else {
+    metrics_->CountError(reply.status);
+  }
+  Send(held.sink, {.request_id = held.request_id,
+                   .status = reply.status,
+                   .outcome = reply.outcome,
+                   .append_time_ms = held.append_time_ms,
+                   .size_bytes = held.size_bytes});
+  held_.erase(it);
+}
+
+void StoreShard::Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer) {
+  sink->Answer(std::move(answer));
+  if (std::find(unflushed_.begin(), unflushed_.end(), sink) == unflushed_.end()) {
+    unflushed_.push_back(sink);
+  }
+}
+
+void StoreShard::FlushSinks() {
+  for (const std::shared_ptr<AppendSink>& sink : unflushed_) sink->Flush();
+  unflushed_.clear();
+}
+
+void StoreShard::Apply(const Assignment& assignment) {
+  absl::StatusOr<Hosted*> hosted = Host(assignment);
+  absl::Status status = hosted.status();
+  if (status.ok()) status = ChangeSettings(*hosted, assignment);
+  if (!status.ok()) {
+    log::Warning(
+        "cannot open a partition; will try again",
+        {{"topic", assignment.topic}, {"partition", assignment.key.partition}, {"error", status}});
+    unapplied_[assignment.key] = assignment;
+    return;
+  }
+  unapplied_.erase(assignment.key);
+  replica::Replica& core = (*hosted)->core;
+  if (assignment.leader == options_.node) {
+    status = core.Step(replica::BecomeLeader{assignment.epoch, assignment.partition_epoch,
+                                             assignment.isr, assignment.replication_factor},
+                       &(*hosted)->effects);
+  } else {
+    status = core.Step(
+        replica::BecomeFollower{assignment.epoch, assignment.partition_epoch, assignment.leader},
+        &(*hosted)->effects);
+  }
+  if (!status.ok()) {
+    log::Error(
+        "an assignment contradicts the log of the partition",
+        {{"topic", assignment.topic}, {"partition", assignment.key.partition}, {"error", status}});
+  }
+  Gather(*hosted);
+}
+
+absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignment) {
+  const auto it = hosted_.find(assignment.key);
+  if (it != hosted_.end()) return it->second.get();
+  FALAJ_ASSIGN_OR_RETURN(const log::StoredPartition stored,
+                         store_->OpenPartition(assignment.key, assignment.retention));
+  auto shared = std::make_shared<Partition>(assignment.key, assignment.topic,
+                                            log::TailKey{options_.index, stored.id},
+                                            metrics_->Topic(assignment.topic));
+  auto hosted = std::make_unique<Hosted>(
+      Hosted{.shared = shared,
+             .core = replica::Replica(options_.node, ToStored(stored), assignment.settings),
+             .wanted = assignment,
+             .effects = {},
+             .checkpointed = stored.high_watermark});
+  Hosted* result = hosted.get();
+  hosted_.emplace(assignment.key, std::move(hosted));
+  MutexLock lock(&mu_);
+  shared_.emplace(assignment.key, std::move(shared));
+  return result;
+}
+
+absl::Status StoreShard::ChangeSettings(Hosted* hosted, const Assignment& assignment) {
+  if (!SameRetention(hosted->wanted.retention, assignment.retention)) {
+    FALAJ_RETURN_IF_ERROR(store_->SetRetention(hosted->shared->id(), assignment.retention));
+  }
+  hosted->wanted = assignment;
+  return hosted->core.Step(replica::ChangeSettings{assignment.settings}, &hosted->effects);
+}
+
+void StoreShard::Unhost(const log::PartitionKey& key) {
+  unapplied_.erase(key);
+  const auto it = hosted_.find(key);
+  if (it == hosted_.end()) return;
+  Hosted* hosted = it->second.get();
+  IgnoreError(hosted->core.Step(replica::GoOffline{}, &hosted->effects), "never refuses");
+  for (const replica::Reply& reply : hosted->effects.replies) Answer(reply);
+  tail_cache_->Drop(hosted->shared->tail_key());
+  PartitionState state = hosted->shared->state();
+  state.gone = true;
+  state.serving = false;
+  hosted->shared->Publish(state);
+  {
+    MutexLock lock(&mu_);
+    shared_.erase(key);
+  }
+  hosted_.erase(it);
+}
+
+void StoreShard::DropHosted(const log::PartitionKey& key) {
+  const LocalPartitionId id = hosted_.at(key)->shared->id();
+  Unhost(key);
+  if (const absl::Status dropped = store_->DropPartition(id); !dropped.ok()) {
+    log::Warning("cannot drop a partition", {{"error", dropped}});
+  }
+}
+
+void StoreShard::Gather(Hosted* hosted) {
+  replica::Effects& effects = hosted->effects;
+  const LocalPartitionId id = hosted->shared->id();
+  for (const replica::EpochEntry& entry : effects.epochs) {
+    round_.epochs.push_back({id, {entry.epoch, entry.start}});
+    round_begins_epochs_ = round_sync_ = true;
+  }
+  effects.epochs.clear();
+  if (effects.log_start.has_value()) {
+    round_.log_starts.emplace_back(id, *std::exchange(effects.log_start, std::nullopt));
+  }
+  for (const replica::Reply& reply : effects.replies) Answer(reply);
+  effects.replies.clear();
+  if (hosted->touched) return;
+  hosted->touched = true;
+  touched_.push_back(hosted);
+}
+
+void StoreShard::Commit() {
+  absl::Status committed;
+  const bool synced = round_sync_;
+  if (!round_.empty()) {
+    const MonotonicTime start = clock_->MonotonicNow();
+    committed = store_->Commit(round_, synced);
+    const absl::Duration took = clock_->MonotonicNow() - start;
+    metrics_->write_seconds()->Observe(took);
+    if (synced) metrics_->sync_seconds()->Observe(took);
+    if (!committed.ok()) {
+      log::Error("a write has failed", {{"error", committed}});
+      if (ReasonOf(committed) != Reason::kDiskFull) failed_.store(true);
+      committed = NameFailure(committed);
+    }
+  }
+  if (committed.ok()) {
+    for (const log::BatchWrite& write : round_.batches) {
+      tail_cache_->Insert({options_.index, write.partition}, write.base_offset, write.last_offset,
+                          write.batch);
+    }
+  }
+  for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
+  touched_.clear();
+  round_ = log::Round();
+  round_bytes_ = 0;
+  round_sync_ = round_begins_epochs_ = false;
+  FlushSinks();
+}
+
+void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
+  hosted->touched = false;
+  replica::Input outcome = replica::WriteFailed{committed};
+  if (committed.ok()) outcome = replica::Written{hosted->core.log_end(), synced};
+  IgnoreError(hosted->core.Step(outcome, &hosted->effects), "never refuses");
+  if (!committed.ok() && hosted->core.role() == replica::Role::kOffline) {
+    unapplied_[hosted->wanted.key] = hosted->wanted;
+  }
+  Publish(hosted);  // Before the answers: whoever is told may read at once.
+  for (const replica::Reply& reply : hosted->effects.replies) Answer(reply);
+  hosted->effects = replica::Effects();
+}
+
+absl::Status StoreShard::NameFailure(const absl::Status& status) const {
+  const ErrorMetadata node = {{"node", absl::StrCat(options_.node.value())}};
+  if (ReasonOf(status) == Reason::kDiskFull) {
+    return WithRetryAfter(
+        MakeError(Reason::kDiskFull, absl::StrCat("storage node ", options_.node, " has no room"),
+                  node),
+        kDiskFullRetry);
+  }
+  // The store stays shut until it is reopened: whatever was not synced may be lost (a failed sync
+  // is not worth repeating, the kernel has dropped the pages).
+  return MakeError(Reason::kStorageFailed,
+                   absl::StrCat("storage node ", options_.node, " cannot write to its disk"), node);
+}
+
+void StoreShard::Publish(Hosted* hosted) {
+  const replica::Replica& core = hosted->core;
+  const Offset log_start = core.log_start();
+  if (log_start > hosted->shared->state().log_start) {
+    tail_cache_->TruncatePrefix(hosted->shared->tail_key(), log_start);
+  }
+  hosted->shared->Publish({.gone = false,
+                           .serving = core.serving(),
+                           .leader = core.leader(),
+                           .epoch = core.epoch(),
+                           .log_start = log_start,
+                           .high_watermark = core.high_watermark(),
+                           .log_end = core.log_end(),
+                           .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
+                           .replicas = core.replication_factor(),
+                           .settings = core.settings()});
+}
+
+}  // namespace falaj::storage

@@ -1,0 +1,229 @@
+// StoreShard is one LogStore, the partition replicas in it, and the one thread that touches them.
+//
+// Everything that changes a partition arrives in the shard's mailbox. The thread takes all that is
+// there, asks the replicas (libs/replica) what to write, writes it as one atomic Round with at most
+// one sync, and only then publishes high watermarks, fills the tail cache, wakes long polls and
+// answers producers: group commit by nature, without a timer. The longer a write takes, the more
+// the next one carries.
+//
+//   Append, Assign, ... ──▶ mailbox ──▶ replicas ──▶ Round ──▶ LogStore::Commit
+//                                                                  │
+//          answers ◀── long polls ◀── tail cache ◀── high watermarks ┘
+//
+// Invariants: nothing is answered, published or cached before the round that holds it is committed;
+// a batch is answered exactly once; batches of a partition are appended in the order of Append().
+//
+// Threads: the public methods from any thread; they only queue. Answers and callbacks come on the
+// shard's thread and must not block.
+//
+// Failures: DISK_FULL refuses the round, leaves nothing of it, and the next round tries again. Any
+// other failed write turns the shard into failed(): it refuses writes with STORAGE_FAILED, reads go
+// on.
+#ifndef SERVICES_STORAGE_STORE_SHARD_H_
+#define SERVICES_STORAGE_STORE_SHARD_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/clock.h"
+#include "libs/base/ids.h"
+#include "libs/base/mutex.h"
+#include "libs/log/log_store.h"
+#include "libs/log/tail_cache.h"
+#include "libs/replica/replica.h"
+#include "services/storage/partition.h"
+#include "services/storage/storage_metrics.h"
+
+namespace falaj::storage {
+
+// What the cluster wants of this node for one partition.
+struct Assignment {
+  log::PartitionKey key;
+  std::string topic;
+  log::RetentionPolicy retention;
+  replica::Settings settings;
+  NodeId leader{0};  // 0: nobody.
+  LeaderEpoch epoch;
+  PartitionEpoch partition_epoch;
+  std::vector<NodeId> isr;
+  int32_t replication_factor = 1;
+};
+
+// The outcome of one batch.
+struct AppendAnswer {
+  uint64_t request_id = 0;
+  absl::Status status;
+  replica::AppendOutcome outcome;
+  int64_t append_time_ms = -1;
+  int64_t size_bytes = 0;
+};
+
+// Where answers go: one Append stream.
+class AppendSink {
+ public:
+  virtual ~AppendSink() = default;
+  // Nobody waits any more; what is not appended yet need not be.
+  virtual bool Abandoned() const = 0;
+  virtual void Answer(AppendAnswer answer) = 0;  // Must not block.
+  virtual void Flush() = 0;                      // After a run of answers. Must not block.
+};
+
+// A batch that has been validated.
+struct AppendTask {
+  std::shared_ptr<Partition> partition;
+  LeaderEpoch epoch;
+  replica::Acks acks = replica::Acks::kAll;
+  replica::BatchInfo info;
+  Bytes batch;
+  MonotonicTime received;
+  MonotonicTime deadline;  // 0: none.
+  uint64_t request_id = 0;
+  std::shared_ptr<AppendSink> sink;
+};
+
+class StoreShard {
+ public:
+  struct Options {
+    int32_t index = 0;
+    NodeId node;
+    int64_t round_bytes_max = int64_t{4} << 20;
+    int64_t mailbox_bytes_max = int64_t{256} << 20;
+  };
+
+  // Neither is owned; they outlive the shard.
+  struct Parts {
+    log::LogStore* store = nullptr;
+    log::TailCache* tail_cache = nullptr;
+    StorageMetrics* metrics = nullptr;
+    Clock* clock = nullptr;
+  };
+
+  StoreShard(const Options& options, const Parts& parts);
+  // Stops as Stop() does, without a checkpoint.
+  ~StoreShard();
+  StoreShard(const StoreShard&) = delete;
+  StoreShard& operator=(const StoreShard&) = delete;
+
+  // Returns QUOTA_EXCEEDED if the mailbox is full, SHUTTING_DOWN after Stop(); the sink is then not
+  // called.
+  absl::Status Append(AppendTask task);
+
+  // Opens the partition if the shard does not host it, and makes it what the cluster wants. What
+  // fails for want of disk is tried again by RetryAssignments().
+  void Assign(Assignment assignment);
+  void RetryAssignments();
+  // The partition is another node's now; its data stays.
+  void Unassign(const log::PartitionKey& key);
+  void DropTopic(const TopicId& topic);
+  // Drops every partition in the store whose topic is not in `live`.
+  void DropTopicsExcept(absl::flat_hash_set<TopicId> live);
+
+  // Moves the log start up to `before` and calls back once that is on disk; at once, with
+  // SHUTTING_DOWN, if the shard has stopped.
+  using TruncateDone = std::function<void(absl::StatusOr<Offset> log_start)>;
+  void TruncatePrefix(std::shared_ptr<Partition> partition, LeaderEpoch epoch, Offset before,
+                      TruncateDone done);
+  // The same for retention: never above the high watermark, whoever leads.
+  void Retain(std::shared_ptr<Partition> partition, Offset before);
+  // Writes the high watermarks that have moved since the last time.
+  void CheckpointHighWatermarks();
+
+  // Null if the shard does not host it.
+  std::shared_ptr<Partition> Find(const log::PartitionKey& key) const;
+  std::vector<std::shared_ptr<Partition>> List() const;
+
+  // Runs `command` on the shard's thread after everything queued before it. Returns false, and
+  // never runs it, once the shard has stopped.
+  bool Post(std::function<void()> command);
+  bool failed() const { return failed_.load(); }
+  int64_t queued_bytes() const { return queued_bytes_.load(); }
+
+  // Takes no more appends, finishes what is queued, writes a last, synced checkpoint, ends the
+  // thread.
+  void Stop();
+
+ private:
+  struct Hosted;
+  // An append whose reply waits for the round, or for other replicas.
+  struct Held {
+    std::shared_ptr<AppendSink> sink;
+    std::shared_ptr<Partition> partition;
+    uint64_t request_id = 0;
+    int64_t size_bytes = 0;
+    int64_t append_time_ms = -1;
+    MonotonicTime received;
+    replica::Acks acks = replica::Acks::kAll;
+  };
+  using Command = std::function<void()>;
+  using Item = std::variant<AppendTask, Command>;
+
+  void Run();
+  bool TakeItems(std::vector<Item>* items);
+  void TakeAppend(AppendTask task);
+  void Refuse(const AppendTask& task, absl::Status status);
+  void Answer(const replica::Reply& reply);
+  void Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer);
+  void FlushSinks();
+
+  void Apply(const Assignment& assignment);
+  absl::StatusOr<Hosted*> Host(const Assignment& assignment);
+  absl::Status ChangeSettings(Hosted* hosted, const Assignment& assignment);
+  void Unhost(const log::PartitionKey& key);
+  void DropHosted(const log::PartitionKey& key);
+
+  // Adds what a step wants persisted to the round.
+  void Gather(Hosted* hosted);
+  void Checkpoint(bool sync);
+  absl::StatusOr<Offset> Truncate(const log::PartitionKey& key, LeaderEpoch epoch, Offset before);
+  void Commit();
+  void Finish(Hosted* hosted, const absl::Status& committed, bool synced);
+  absl::Status NameFailure(const absl::Status& status) const;
+  void Publish(Hosted* hosted);
+
+  const Options options_;
+  log::LogStore* const store_;
+  log::TailCache* const tail_cache_;
+  StorageMetrics* const metrics_;
+  Clock* const clock_;
+
+  mutable Mutex mu_;
+  CondVar filled_;
+  std::vector<Item> mailbox_ ABSL_GUARDED_BY(mu_);
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;     // No more appends.
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;   // No more of anything.
+  bool abandoned_ ABSL_GUARDED_BY(mu_) = false;  // Not even what is queued.
+  absl::flat_hash_map<log::PartitionKey, std::shared_ptr<Partition>> shared_ ABSL_GUARDED_BY(mu_);
+  std::atomic<int64_t> queued_bytes_ = 0;
+  std::atomic<bool> failed_ = false;
+
+  // Of the shard's thread only.
+  absl::flat_hash_map<log::PartitionKey, std::unique_ptr<Hosted>> hosted_;
+  absl::flat_hash_map<log::PartitionKey, Assignment> unapplied_;  // Wait for RetryAssignments().
+  absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
+  uint64_t next_token_ = 1;
+  log::Round round_;
+  int64_t round_bytes_ = 0;
+  bool round_sync_ = false;
+  bool round_begins_epochs_ = false;
+  std::vector<Hosted*> touched_;  // By the round.
+  std::vector<std::shared_ptr<AppendSink>> unflushed_;
+
+  std::thread thread_;  // Last: everything it uses is made before it and outlives it.
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_STORE_SHARD_H_
