@@ -1,0 +1,366 @@
+// The only file that knows CLI11, which is slow to compile.
+#include "services/cli/command_line.h"
+
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+
+#include "services/cli/commands.h"
+#include "services/cli/completion.h"
+
+namespace falaj::cli {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+
+// What has been chosen. The commands' options live here until they run.
+struct Choice {
+  CommonOptions common;
+  ContextOptions context;
+  TopicOptions topic;
+  ClusterOptions cluster;
+  ProduceOptions produce;
+  ConsumeOptions consume;
+  DebugOptions debug;
+  DevOptions dev;
+  BenchOptions bench;
+  std::string completion_shell;
+  std::function<ExitCode()> run;
+};
+
+std::string Examples(const std::vector<std::string>& lines) {
+  std::string text = "Examples:";
+  for (const std::string& line : lines) absl::StrAppend(&text, "\n  ", line);
+  return text;
+}
+
+// --output, for the commands whose -o is free.
+void AddOutput(CLI::App* app, OutputMode* mode) {
+  static const std::map<std::string, OutputMode> kModes = {
+      {"table", OutputMode::kTable}, {"tsv", OutputMode::kTsv}, {"json", OutputMode::kJson}};
+  app->add_option("-o,--output", *mode,
+                  "table, tsv or json; default: table on a terminal, else tsv")
+      ->transform(CLI::CheckedTransformer(kModes, CLI::ignore_case))
+      ->type_name("FORMAT");
+}
+
+void AddCommon(CLI::App* app, CommonOptions* common) {
+  app->add_option("--address", common->address, "host:port of a gateway (FALAJ_ADDRESS)");
+  app->add_option("--context", common->context, "A named cluster (FALAJ_CONTEXT)");
+  app->add_option("--timeout", common->timeout, "How long to wait for the cluster")
+      ->capture_default_str();
+}
+
+void AddContext(CLI::App* app, Choice* choice) {
+  ContextOptions* o = &choice->context;
+  CLI::App* context = app->add_subcommand("context", "Names for the clusters you work with");
+  context->require_subcommand(1);
+  context->footer(Examples({"falaj context add prod gateway.example:7400 -d 'the real thing'",
+                            "falaj context use prod", "falaj context previous"}));
+  const auto add = [&](const char* name, const char* help, bool named) {
+    CLI::App* sub = context->add_subcommand(name, help);
+    if (named) sub->add_option("name", o->name, "Name of the context")->required();
+    sub->callback([=] {
+      o->action = name;
+      choice->run = [o] { return RunContext(*o); };
+    });
+    return sub;
+  };
+  CLI::App* create = add("add", "Add or replace a context", true);
+  create->add_option("address", o->address, "host:port of a gateway")->required();
+  create->add_option("-d,--description", o->description, "For people");
+  add("use", "Make a context the current one", true);
+  AddOutput(add("list", "List the contexts", false), &o->output);
+  CLI::App* show = add("show", "Show one context, or the current one", false);
+  show->add_option("name", o->name, "Name of the context");
+  AddOutput(show, &o->output);
+  add("remove", "Remove a context", true);
+  add("previous", "Go back to the context used before", false);
+}
+
+void AddSettings(CLI::App* app, TopicSettings* s) {
+  app->add_option("--retention", s->retention, "Keep records this long: 90s, 12h, 7d; 0: for ever");
+  app->add_option("--retention-bytes", s->retention_bytes, "Keep about this much of a partition");
+  app->add_option("--durability", s->durability, "fsync or os");
+  app->add_option("--compression", s->compression, "none, lz4 or zstd");
+  app->add_option("--batch-bytes-max", s->batch_bytes_max, "Largest encoded batch");
+  app->add_option("--min-in-sync-replicas", s->min_in_sync_replicas, "For acks all");
+  app->add_option("--timestamp-type", s->timestamp_type, "create or append");
+}
+
+void AddTopicChanges(TopicOptions* o,
+                     const std::function<CLI::App*(const char*, const char*)>& add) {
+  CLI::App* update = add("update", "Change settings");
+  update->add_option("name", o->names, "The topic")->required()->expected(1);
+  AddSettings(update, &o->settings);
+  update->add_option("--unset", o->unset, "Settings to return to their default, e.g. retention");
+  CLI::App* remove = add("delete", "Delete topics and their records");
+  remove->add_option("names", o->names, "Topics")->required();
+  CLI::App* grow = add("add-partitions", "Raise the number of partitions");
+  grow->add_option("name", o->names, "The topic")->required()->expected(1);
+  grow->add_option("-p,--partitions", o->partitions, "The new total")->required();
+  CLI::App* truncate = add("truncate", "Delete the oldest records");
+  truncate->add_option("name", o->names, "The topic")->required()->expected(1);
+  truncate->add_option("--before", o->before, "Delete records below: an offset, end, @TIME")
+      ->required();
+  truncate->add_option("-p,--partitions", o->only_partitions, "Only these")->delimiter(',');
+}
+
+void AddTopic(CLI::App* app, Choice* choice) {
+  TopicOptions* o = &choice->topic;
+  CLI::App* topic = app->add_subcommand("topic", "Create, look at, change and delete topics");
+  topic->require_subcommand(1);
+  topic->footer(Examples({"falaj topic create orders -p 6 --retention 7d",
+                          "falaj topic describe orders -o json",
+                          "falaj topic truncate orders --before @-24h"}));
+  const std::function<CLI::App*(const char*, const char*)> add = [=](const char* name,
+                                                                     const char* help) {
+    CLI::App* sub = topic->add_subcommand(name, help);
+    AddCommon(sub, &o->common);
+    AddOutput(sub, &o->common.output);
+    sub->callback([=] {
+      o->action = name;
+      choice->run = [o] { return RunTopic(*o); };
+    });
+    return sub;
+  };
+  CLI::App* create = add("create", "Create topics");
+  create->add_option("names", o->names, "Topics")->required();
+  create->add_option("-p,--partitions", o->partitions, "Partitions (default 1)");
+  create->add_option("-r,--replicas", o->replicas, "Replicas of each partition (default 1)");
+  AddSettings(create, &o->settings);
+  create->add_flag("--if-not-exists", o->if_not_exists, "A topic that is there is fine");
+  create->add_flag("--validate-only", o->validate_only, "Check, and create nothing");
+  CLI::App* list = add("list", "List topics");
+  list->add_flag("--internal", o->internal, "Also those whose name begins with __");
+  CLI::App* describe = add("describe", "Show partitions, leaders and offsets");
+  describe->add_option("names", o->names, "Topics")->required();
+  AddTopicChanges(o, add);
+}
+
+void AddCluster(CLI::App* app, Choice* choice) {
+  ClusterOptions* o = &choice->cluster;
+  CLI::App* cluster = app->add_subcommand("cluster", "Look at the cluster");
+  cluster->require_subcommand(1);
+  cluster->footer(Examples({"falaj cluster health && echo fine", "falaj cluster nodes",
+                            "falaj cluster partitions --leaderless"}));
+  const std::pair<const char*, const char*> subs[] = {
+      {"status", "Size and state in one row"},
+      {"health", "ok or failing, and why; the exit code says the same"},
+      {"nodes", "Storage nodes"},
+      {"partitions", "Leaders and replicas of every partition"},
+      {"watch", "Follow every change until Ctrl-C"}};
+  for (const auto& [name, help] : subs) {
+    CLI::App* sub = cluster->add_subcommand(name, help);
+    AddCommon(sub, &o->common);
+    AddOutput(sub, &o->common.output);
+    sub->callback([o, choice, action = name] {
+      o->action = action;
+      choice->run = [o] { return RunCluster(*o); };
+    });
+    if (std::string(name) != "partitions") continue;
+    sub->add_flag("--under-replicated", o->under_replicated, "Only those short of replicas");
+    sub->add_flag("--leaderless", o->leaderless, "Only those without a leader");
+  }
+}
+
+void AddProduce(CLI::App* app, Choice* choice) {
+  ProduceOptions* o = &choice->produce;
+  CLI::App* produce = app->add_subcommand("produce", "Append records, one from each line of input");
+  AddCommon(produce, &o->common);
+  produce->add_option("topic", o->topic, "The topic")->required();
+  produce->add_option("--file", o->file, "Read this file, also .zst; -: standard input")
+      ->capture_default_str();
+  produce->add_option("-k,--key", o->key, "Key of every record");
+  produce->add_option("-K,--key-delimiter", o->key_delimiter, "Splits a line into key and value");
+  produce->add_option("-H,--header", o->headers, "name=value, may be repeated");
+  produce->add_option("-p,--partition", o->partition, "Default: by key");
+  produce->add_option("-z,--compression", o->compression, "none, lz4, zstd; default: the topic's");
+  produce->add_option("-f,--format", o->format,
+                      "Read lines by tokens %k %s %h %T %p, e.g. '%k %s'");
+  produce->add_option("--acks", o->acks, "all, leader or none")->capture_default_str();
+  produce->add_option("--rate", o->rate, "Records a second; 0: as fast as possible");
+  produce->add_flag("-Z,--empty-is-null", o->empty_is_null, "Empty keys and values become null");
+  produce->add_option("--linger", o->linger, "Wait this long for a batch")->capture_default_str();
+  produce->add_option("--batch-bytes", o->batch_bytes, "Size of a batch")->capture_default_str();
+  produce->add_flag("--retry-uncertain", o->retry_uncertain,
+                    "Send again what may have been appended: never lost, perhaps twice");
+  produce->add_flag("-q,--quiet", o->quiet, "No progress and no summary");
+  produce->footer(Examples({"echo hello | falaj produce greetings",
+                            R"(falaj produce flights -K '\t' -Z --file flights.tsv.zst)",
+                            R"(falaj produce orders -f '%k;%s' -H source=shop < orders.csv)"}));
+  produce->callback([=] { choice->run = [o] { return RunProduce(*o); }; });
+}
+
+void AddConsume(CLI::App* app, Choice* choice) {
+  ConsumeOptions* o = &choice->consume;
+  CLI::App* consume = app->add_subcommand("consume", "Print records");
+  AddCommon(consume, &o->common);
+  consume->add_option("topics", o->topics, "Topics")->required();
+  consume->add_option("-p,--partitions", o->partitions, "Only these, e.g. 0,2")->delimiter(',');
+  consume
+      ->add_option("-o,--offset", o->offset,
+                   "start, end, 500, -10 (the last 10), @TIME, +15m (the last 15 minutes), A:B")
+      ->capture_default_str();
+  consume->add_option("-f,--format", o->format,
+                      "%s value %S size %k key %K size %T time %h headers %t topic %p partition "
+                      "%o offset; \\n \\t \\xHH");
+  consume->add_flag("-J,--json", o->json, "One JSON object per record");
+  consume->add_option("-n,--count", o->count, "Stop after this many records");
+  consume->add_flag("-e,--exit", o->exit_at_end, "Stop at the end of what is there now");
+  consume->add_flag("--meta-only", o->meta_only, "Offsets, times and sizes only");
+  consume->add_option("--grep", o->grep, "Only records whose key or value matches (RE2)");
+  consume->add_option("-Z,--null", o->null_text, "What to print for null")->default_str("");
+  consume->add_flag("-q,--quiet", o->quiet, "No summary");
+  consume->footer(Examples({R"(falaj consume orders -o start -e -f '%p %o %k %s\n')",
+                            "falaj consume orders -o -10 -e -J | jq .payload",
+                            "falaj consume orders -o @-2h --grep 'status.:.failed'"}));
+  consume->callback([=] { choice->run = [o] { return RunConsume(*o); }; });
+}
+
+void AddDebug(CLI::App* app, Choice* choice) {
+  DebugOptions* o = &choice->debug;
+  CLI::App* debug = app->add_subcommand("debug", "Look into the files of a stopped storage node");
+  debug->require_subcommand(1);
+  debug->footer(Examples({"falaj debug dump-batch captured.bin --records",
+                          "falaj debug dump-log /var/lib/falaj/storage-1 --limit 20",
+                          "falaj debug verify /var/lib/falaj/storage-1"}));
+  const std::pair<const char*, const char*> subs[] = {
+      {"dump-batch", "Print the encoded batches in a file"},
+      {"dump-log", "Print the batches in a storage directory"},
+      {"verify",
+       "Check every batch in a file or storage directory; exit code 1 if one is damaged"}};
+  for (const auto& [name, help] : subs) {
+    CLI::App* sub = debug->add_subcommand(name, help);
+    sub->add_option("path", o->path, "File or directory")->required()->check(CLI::ExistingPath);
+    sub->add_option("--limit", o->limit, "Stop after this many batches");
+    sub->add_flag("--records", o->records, "Print records instead of batches");
+    AddOutput(sub, &o->output);
+    sub->callback([o, choice, action = name] {
+      o->action = action;
+      choice->run = [o] { return RunDebug(*o); };
+    });
+  }
+}
+
+void AddDev(CLI::App* app, Choice* choice) {
+  DevOptions* o = &choice->dev;
+  CLI::App* dev = app->add_subcommand("dev", "Run a whole cluster in this process");
+  dev->add_option("--data", o->data, "Where everything is kept")->required();
+  dev->add_option("--metadata", o->metadata, "Metadata nodes")->capture_default_str();
+  dev->add_option("--storage", o->storage, "Storage nodes")->capture_default_str();
+  dev->add_option("--gateways", o->gateways, "Gateways")->capture_default_str();
+  dev->add_option("--port", o->port, "gRPC port of the first gateway; 0: any")
+      ->capture_default_str();
+  dev->add_option("--http-port", o->http_port, "HTTP port of the first gateway; 0: any")
+      ->capture_default_str();
+  dev->footer(Examples({"falaj dev --data /tmp/falaj", "falaj dev --data /tmp/falaj --storage 3",
+                        "falaj dev --data /tmp/falaj --port 0 --http-port 0"}));
+  dev->callback([=] { choice->run = [o] { return RunDev(*o); }; });
+}
+
+void AddBenchLoad(CLI::App* bench, BenchOptions* o) {
+  bench->add_option("--topic", o->topic, "Default: a new one, deleted afterwards");
+  bench->add_option("--partitions", o->partitions, "Of a new topic");
+  bench->add_option("--rate", o->rate, "Records a second; 0: search the highest");
+  bench->add_option("--records", o->records, "Stop after this many");
+  bench->add_option("--seconds", o->seconds, "Stop after this long");
+  bench->add_option("--record-size", o->record_size, "Value size")->capture_default_str();
+  bench->add_option("--batch-bytes", o->batch_bytes, "Size of a batch")->capture_default_str();
+  bench->add_option("--linger", o->linger, "Wait this long for a batch")->capture_default_str();
+  bench->add_option("--durability", o->durability, "fsync or os, of a new topic")
+      ->capture_default_str();
+  bench->add_option("--acks", o->acks, "all, leader or none")->capture_default_str();
+  bench->add_option("--compression", o->compression, "none, lz4 or zstd")->capture_default_str();
+  bench->add_option("--input", o->input, "Records from lines key<TAB>value, also .zst");
+  bench->add_option("--producers", o->producers, "At once")->capture_default_str();
+  bench->add_option("--consumers", o->consumers, "At once")->capture_default_str();
+  bench->add_flag("--closed", o->closed, "As fast as answers come, instead of on a schedule");
+}
+
+void AddBench(CLI::App* app, Choice* choice) {
+  BenchOptions* o = &choice->bench;
+  CLI::App* bench = app->add_subcommand("bench", "Measure; exit code 1 on a lost or double record");
+  AddCommon(bench, &o->common);
+  bench
+      ->add_option("workload", o->workload,
+                   "produce, consume, end-to-end, backlog, many-partitions or suite")
+      ->required()
+      ->check(CLI::IsMember(
+          {"produce", "consume", "end-to-end", "backlog", "many-partitions", "suite"}));
+  AddBenchLoad(bench, o);
+  bench->add_option("--pid", o->processes, "name=pid of a process to account for; repeatable");
+  bench->add_flag("--dev", o->dev, "Start a cluster of processes for this run");
+  bench->add_option("--data", o->data, "Directory for --dev; default: a temporary one");
+  bench->add_option("--storage", o->storage_nodes, "Storage nodes of --dev")->capture_default_str();
+  bench->add_option("--json", o->json, "Write the result here; -: standard output");
+  bench->add_flag("--keep-topic", o->keep_topic, "Do not delete the topic that was made");
+  bench->footer(Examples({"falaj bench produce --dev --durability os --batch-bytes 128KiB",
+                          "falaj bench end-to-end --rate 1000 --seconds 30 --batch-bytes 1",
+                          "falaj bench end-to-end --dev --input flights.tsv.zst --producers 4"}));
+  bench->callback([=] { choice->run = [o] { return RunBench(*o); }; });
+}
+
+void AddCompletion(CLI::App* app, Choice* choice) {
+  CLI::App* completion = app->add_subcommand("completion", "Print shell completion");
+  completion->add_option("shell", choice->completion_shell, "bash or zsh")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh"}));
+  completion->footer(Examples({"source <(falaj completion bash)",
+                               "falaj completion bash > /etc/bash_completion.d/falaj",
+                               "falaj completion zsh > ~/.zfunc/_falaj"}));
+  completion->callback([=] {
+    choice->run = [app, choice] {
+      std::map<std::string, std::vector<std::string>> words;
+      for (const CLI::App* sub : app->get_subcommands({})) {
+        words[""].push_back(sub->get_name());
+        for (const CLI::App* leaf : sub->get_subcommands({})) {
+          words[sub->get_name()].push_back(leaf->get_name());
+        }
+      }
+      std::fputs(CompletionScript(choice->completion_shell, words).c_str(), stdout);
+      return ExitCode::kOk;
+    };
+  });
+}
+
+}  // namespace
+
+ExitCode RunCommandLine(int argc, const char* const* argv) {
+  CLI::App app("Falaj, a distributed event log.", "falaj");
+  Choice choice;
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("falaj ") + kVersion);
+  app.footer(Examples({"falaj dev --data /tmp/falaj", "falaj topic create orders -p 6",
+                       "falaj consume orders -o start -e"}));
+  AddContext(&app, &choice);
+  AddTopic(&app, &choice);
+  AddCluster(&app, &choice);
+  AddProduce(&app, &choice);
+  AddConsume(&app, &choice);
+  AddBench(&app, &choice);
+  AddDebug(&app, &choice);
+  AddDev(&app, &choice);
+  AddCompletion(&app, &choice);
+  app.add_subcommand("version", "Print the version")->callback([&] {
+    choice.run = [] {
+      std::printf("falaj %s\n", kVersion);
+      return ExitCode::kOk;
+    };
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? ExitCode::kOk : ExitCode::kUsage;
+  }
+  return choice.run();
+}
+
+}  // namespace falaj::cli

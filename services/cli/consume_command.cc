@@ -1,0 +1,157 @@
+#include <re2/re2.h>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/status.h"
+#include "libs/client/consumer.h"
+#include "services/cli/commands.h"
+#include "services/cli/consume_plan.h"
+#include "services/cli/interrupt.h"
+#include "services/cli/record_format.h"
+#include "services/cli/session.h"
+#include "services/cli/values.h"
+
+namespace falaj::cli {
+namespace {
+
+constexpr absl::Duration kPollInterval = absl::Milliseconds(200);  // How soon Ctrl-C is seen.
+constexpr size_t kFlushBytes = 64 << 10;
+
+// Decides which records are wanted, prints them, and knows when everything has been read.
+class RecordPrinter {
+ public:
+  static absl::StatusOr<RecordPrinter> Create(const ConsumeOptions& options,
+                                              const std::vector<PartitionPlan>& plans) {
+    RecordPrinter printer(options);
+    FALAJ_ASSIGN_OR_RETURN(printer.format_, RecordFormat::Parse(DefaultFormat(options)));
+    if (!options.grep.empty()) {
+      printer.pattern_ = std::make_unique<RE2>(options.grep, RE2::Quiet);
+      if (!printer.pattern_->ok()) {
+        return MakeError(Reason::kInvalidRequest,
+                         absl::StrCat("--grep: ", printer.pattern_->error()));
+      }
+    }
+    for (const PartitionPlan& plan : plans) {
+      if (!plan.end.has_value()) {
+        printer.endless_ = true;
+      } else if (plan.begin < *plan.end) {
+        printer.ends_[{plan.topic, plan.partition}] = *plan.end;
+      }
+    }
+    return printer;
+  }
+
+  bool done() const { return full_ || (!endless_ && ends_.empty()); }
+  int64_t printed() const { return printed_; }
+
+  void Take(const client::RecordRun& run) {
+    const auto end = ends_.find({run.topic(), run.partition()});
+    for (const record::RecordView& record : run.records()) {
+      if (end != ends_.end() && record.offset >= end->second) break;
+      if (full_) break;
+      if (Matches(record)) Print(run, record);
+    }
+    if (end != ends_.end() && run.next_offset() >= end->second) ends_.erase(end);
+  }
+
+  void Flush() {
+    std::fwrite(out_.data(), 1, out_.size(), stdout);
+    std::fflush(stdout);
+    out_.clear();
+  }
+
+ private:
+  explicit RecordPrinter(const ConsumeOptions& options) : options_(&options) {}
+
+  static std::string DefaultFormat(const ConsumeOptions& options) {
+    if (!options.format.empty()) return options.format;
+    return options.meta_only ? R"(%t\t%p\t%o\t%T\t%K\t%S\n)" : R"(%s\n)";
+  }
+
+  bool Matches(const record::RecordView& record) const {
+    if (pattern_ == nullptr) return true;
+    const absl::string_view value = record.value.value_or("");
+    const absl::string_view key = record.key.value_or("");
+    return RE2::PartialMatch(re2::StringPiece(value.data(), value.size()), *pattern_) ||
+           RE2::PartialMatch(re2::StringPiece(key.data(), key.size()), *pattern_);
+  }
+
+  void Print(const client::RecordRun& run, const record::RecordView& record) {
+    if (options_->json) {
+      absl::StrAppend(&out_, RecordJson(run.topic(), run.partition(), record, !options_->meta_only),
+                      "\n");
+    } else {
+      format_.Render(run.topic(), run.partition(), record, options_->null_text, &out_);
+    }
+    ++printed_;
+    full_ = options_->count > 0 && printed_ >= options_->count;
+    if (out_.size() >= kFlushBytes) Flush();
+  }
+
+  const ConsumeOptions* options_;
+  RecordFormat format_;
+  std::unique_ptr<RE2> pattern_;
+  std::map<std::pair<std::string, PartitionIndex>, Offset> ends_;  // Of partitions not yet read.
+  bool endless_ = false;
+  bool full_ = false;
+  int64_t printed_ = 0;
+  std::string out_;
+};
+
+absl::Status ReadAll(const Session& session, const std::vector<PartitionPlan>& plans,
+                     RecordPrinter* printer) {
+  std::vector<client::ConsumerPosition> positions;
+  for (const PartitionPlan& plan : plans) {
+    if (plan.end.has_value() && plan.begin >= *plan.end) continue;
+    positions.push_back({plan.topic, plan.partition, client::AtOffset(plan.begin)});
+  }
+  client::ConsumerOptions options;
+  options.address = session.address;
+  options.client_id = "falaj-consume";
+  options.reconnect_timeout = session.timeout;
+  FALAJ_ASSIGN_OR_RETURN(const std::unique_ptr<client::Consumer> consumer,
+                         client::Consumer::Create(options, positions));
+  while (!printer->done() && !Interrupted()) {
+    FALAJ_ASSIGN_OR_RETURN(const client::RecordRun run, consumer->Poll(kPollInterval));
+    printer->Take(run);
+    // On a quiet topic every record shows at once; in a flood, whole buffers do.
+    if (run.records().size() < 100) printer->Flush();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Consume(const ConsumeOptions& options, const Session& session) {
+  FALAJ_ASSIGN_OR_RETURN(const OffsetRange range, ParseOffsetRange(options.offset, absl::Now()));
+  client::Admin admin(session.admin_options());
+  FALAJ_ASSIGN_OR_RETURN(
+      const std::vector<PartitionPlan> plans,
+      PlanConsume(options.topics, options.partitions, range, options.exit_at_end, &admin));
+  FALAJ_ASSIGN_OR_RETURN(RecordPrinter printer, RecordPrinter::Create(options, plans));
+  const absl::Status status = printer.done() ? absl::OkStatus() : ReadAll(session, plans, &printer);
+  printer.Flush();
+  if (!options.quiet && options.exit_at_end) {
+    std::fprintf(stderr, "%s records\n", FormatCount(printer.printed()).c_str());
+  }
+  return status;
+}
+
+}  // namespace
+
+ExitCode RunConsume(const ConsumeOptions& options) {
+  const absl::StatusOr<Session> session = OpenSession(options.common);
+  if (!session.ok()) return FailUsage(session.status());
+  CatchInterrupts();
+  const absl::Status status = Consume(options, *session);
+  return status.ok() ? ExitCode::kOk : Fail(status);
+}
+
+}  // namespace falaj::cli

@@ -1,0 +1,44 @@
+// LineSource yields the lines of a file, of standard input ("-"), or of a zstd-compressed file
+// (name ends in ".zst"), without their line breaks. A last line without a break counts.
+//
+// Threads: one at a time. Next() blocks while the input does.
+#ifndef SERVICES_CLI_LINE_SOURCE_H_
+#define SERVICES_CLI_LINE_SOURCE_H_
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace falaj::cli {
+
+class LineSource {
+ public:
+  static absl::StatusOr<std::unique_ptr<LineSource>> Open(const std::string& path);
+  ~LineSource();
+
+  // Sets `line`, valid until the next call, or returns false: at the end, or after an error that
+  // status() tells.
+  bool Next(absl::string_view* line);
+  const absl::Status& status() const { return status_; }
+
+ private:
+  struct Decompressor;
+  LineSource();
+  bool Fill();  // Appends to buffer_; false at the end.
+  bool FillCompressed();
+
+  std::FILE* file_ = nullptr;
+  bool owned_ = false;
+  std::unique_ptr<Decompressor> zstd_;
+  std::string buffer_;
+  size_t at_ = 0;
+  absl::Status status_;
+};
+
+}  // namespace falaj::cli
+
+#endif  // SERVICES_CLI_LINE_SOURCE_H_

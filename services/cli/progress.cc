@@ -1,0 +1,57 @@
+#include "services/cli/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+#include "services/cli/values.h"
+
+namespace falaj::cli {
+namespace {
+
+constexpr absl::Duration kRedraw = absl::Milliseconds(100);
+constexpr char kClearLine[] = "\r\x1b[K";
+
+}  // namespace
+
+ProgressBar::ProgressBar(absl::string_view label, int64_t total, const Clock* clock)
+    : label_(label),
+      total_(total),
+      clock_(clock),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      start_(clock->MonotonicNow()),
+      last_(start_) {}
+
+ProgressBar::~ProgressBar() {
+  if (drawn_) std::fputs(kClearLine, stderr);
+}
+
+void ProgressBar::Update(int64_t count, int64_t bytes) {
+  if (!terminal_) return;
+  const MonotonicTime now = clock_->MonotonicNow();
+  if (now - last_ < kRedraw) return;
+  last_ = now;
+  drawn_ = true;
+  std::fputs((kClearLine + Render(label_, total_, count, bytes, now - start_)).c_str(), stderr);
+}
+
+std::string ProgressBar::Render(absl::string_view label, int64_t total, int64_t count,
+                                int64_t bytes, absl::Duration elapsed) {
+  const double seconds = std::max(absl::ToDoubleSeconds(elapsed), 1e-9);
+  const std::string rates =
+      absl::StrCat(FormatCount(static_cast<int64_t>(static_cast<double>(count) / seconds)), "/s  ",
+                   FormatBytes(static_cast<double>(bytes) / seconds), "/s");
+  if (total <= 0) return absl::StrCat(label, "  ", FormatCount(count), "  ", rates);
+  constexpr int kWidth = 20;
+  const double part = std::clamp(static_cast<double>(count) / static_cast<double>(total), 0.0, 1.0);
+  const auto filled = static_cast<size_t>(part * kWidth);
+  return absl::StrFormat("%s  [%s%s] %3.0f%%  %s / %s  %s", label, std::string(filled, '#'),
+                         std::string(kWidth - filled, '-'), part * 100, FormatCount(count),
+                         FormatCount(total), rates);
+}
+
+}  // namespace falaj::cli

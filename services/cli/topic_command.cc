@@ -1,0 +1,183 @@
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "google/protobuf/util/time_util.h"
+
+#include "libs/base/status.h"
+#include "services/cli/commands.h"
+#include "services/cli/offset_range.h"
+#include "services/cli/session.h"
+#include "services/cli/topic_settings.h"
+#include "services/cli/values.h"
+
+namespace falaj::cli {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+std::vector<std::string> TopicColumns() {
+  return {"NAME", "PARTITIONS", "REPLICAS", "RETENTION", "DURABILITY", "COMPRESSION", "CREATED"};
+}
+
+std::vector<Cell> TopicRow(const v1::Topic& topic) {
+  const absl::Duration retention =
+      absl::Milliseconds(TimeUtil::DurationToMilliseconds(topic.config().retention()));
+  const absl::Time created =
+      absl::FromUnixMillis(TimeUtil::TimestampToMilliseconds(topic.create_time()));
+  return {topic.name(),
+          topic.partition_count(),
+          topic.replication_factor(),
+          retention == absl::ZeroDuration() ? "forever" : PrettyDuration(retention),
+          DurabilityName(topic.config().durability()),
+          CompressionName(topic.config().compression()),
+          PrettyTime(created)};
+}
+
+absl::Status Create(const TopicOptions& options, client::Admin* admin) {
+  Table table(TopicColumns());
+  for (const std::string& name : options.names) {
+    v1::CreateTopicRequest request;
+    request.set_name(name);
+    if (options.partitions.has_value()) request.set_partition_count(*options.partitions);
+    if (options.replicas.has_value()) request.set_replication_factor(*options.replicas);
+    request.set_validate_only(options.validate_only);
+    FALAJ_RETURN_IF_ERROR(FillConfig(options.settings, request.mutable_config(), nullptr));
+    absl::StatusOr<v1::Topic> topic = admin->CreateTopic(request);
+    if (ReasonOf(topic.status()) == Reason::kTopicAlreadyExists && options.if_not_exists) {
+      topic = admin->GetTopic(name);
+    }
+    if (!topic.ok()) return topic.status();
+    table.Add(TopicRow(*topic));
+  }
+  table.Print(options.common.output);
+  if (options.validate_only) std::fputs("Valid. Nothing was created.\n", stderr);
+  return absl::OkStatus();
+}
+
+absl::Status List(const TopicOptions& options, client::Admin* admin) {
+  FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::Topic> topics, admin->ListTopics(options.internal));
+  Table table(TopicColumns());
+  for (const v1::Topic& topic : topics) table.Add(TopicRow(topic));
+  table.Print(options.common.output);
+  return absl::OkStatus();
+}
+
+absl::Status DescribePartitions(const v1::Topic& topic, OutputMode mode, client::Admin* admin) {
+  std::vector<v1::OffsetQuery> queries;
+  for (const v1::Partition& partition : topic.partitions()) {
+    v1::OffsetQuery& query = queries.emplace_back();
+    query.set_topic(topic.name());
+    query.set_partition(partition.partition());
+    query.mutable_target()->set_named(v1::NAMED_OFFSET_LATEST);
+  }
+  FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::OffsetResult> offsets, admin->ListOffsets(queries));
+  Table table({"TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "START", "END",
+               "RECORDS", "ERROR"});
+  for (int i = 0; i < topic.partitions_size(); ++i) {
+    const v1::Partition& partition = topic.partitions(i);
+    const v1::OffsetResult& at = offsets[static_cast<size_t>(i)];
+    table.Add({topic.name(), partition.partition(),
+               partition.has_leader() ? Cell(partition.leader()) : Cell("none"),
+               partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
+               absl::StrJoin(partition.in_sync_replicas(), ","), at.log_start_offset(),
+               at.high_watermark(), at.high_watermark() - at.log_start_offset(),
+               at.error().reason()});
+  }
+  table.Print(mode);
+  return absl::OkStatus();
+}
+
+absl::Status Describe(const TopicOptions& options, client::Admin* admin) {
+  for (const std::string& name : options.names) {
+    FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->GetTopic(name));
+    if (ResolveMode(options.common.output) == OutputMode::kTable) {
+      Table table(TopicColumns());
+      table.Add(TopicRow(topic));
+      table.Print(options.common.output);
+      std::fputs("\n", stdout);
+    }
+    FALAJ_RETURN_IF_ERROR(DescribePartitions(topic, options.common.output, admin));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Update(const TopicOptions& options, client::Admin* admin) {
+  v1::UpdateTopicRequest request;
+  request.set_name(options.names[0]);
+  FALAJ_RETURN_IF_ERROR(
+      FillConfig(options.settings, request.mutable_config(), request.mutable_update_mask()));
+  for (const std::string& field : options.unset) request.mutable_update_mask()->add_paths(field);
+  FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->UpdateTopic(request));
+  Table table(TopicColumns());
+  table.Add(TopicRow(topic));
+  table.Print(options.common.output);
+  return absl::OkStatus();
+}
+
+absl::Status Delete(const TopicOptions& options, client::Admin* admin) {
+  for (const std::string& name : options.names) {
+    FALAJ_RETURN_IF_ERROR(admin->DeleteTopic(name));
+    std::fprintf(stderr, "Deleted %s.\n", name.c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddPartitions(const TopicOptions& options, client::Admin* admin) {
+  FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic,
+                         admin->AddPartitions(options.names[0], options.partitions.value_or(0)));
+  Table table(TopicColumns());
+  table.Add(TopicRow(topic));
+  table.Print(options.common.output);
+  return absl::OkStatus();
+}
+
+absl::Status Truncate(const TopicOptions& options, client::Admin* admin) {
+  FALAJ_ASSIGN_OR_RETURN(const OffsetRange range, ParseOffsetRange(options.before, absl::Now()));
+  if (range.end.has_value() || range.begin.back > 0) {
+    return MakeError(Reason::kInvalidRequest, "--before takes an offset, end, or @TIME");
+  }
+  FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->GetTopic(options.names[0]));
+  std::vector<int32_t> partitions = options.only_partitions;
+  for (int32_t p = 0; options.only_partitions.empty() && p < topic.partition_count(); ++p) {
+    partitions.push_back(p);
+  }
+  v1::TruncateTopicRequest request;
+  request.set_name(topic.name());
+  for (const int32_t partition : partitions) {
+    v1::PartitionTruncation* truncation = request.add_truncations();
+    truncation->set_partition(partition);
+    *truncation->mutable_before() = range.begin.target;
+  }
+  FALAJ_ASSIGN_OR_RETURN(const v1::TruncateTopicResponse response, admin->TruncateTopic(request));
+  Table table({"TOPIC", "PARTITION", "START", "ERROR"});
+  for (const v1::PartitionStart& start : response.starts()) {
+    table.Add({topic.name(), start.partition(), start.log_start_offset(), start.error().reason()});
+  }
+  table.Print(options.common.output);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+ExitCode RunTopic(const TopicOptions& options) {
+  const absl::StatusOr<Session> session = OpenSession(options.common);
+  if (!session.ok()) return FailUsage(session.status());
+  client::Admin admin(session->admin_options());
+  using Action = absl::Status (*)(const TopicOptions&, client::Admin*);
+  constexpr std::pair<absl::string_view, Action> kActions[] = {
+      {"create", Create},    {"list", List},     {"describe", Describe},
+      {"update", Update},    {"delete", Delete}, {"add-partitions", AddPartitions},
+      {"truncate", Truncate}};
+  for (const auto& [name, action] : kActions) {
+    if (name != options.action) continue;
+    const absl::Status status = action(options, &admin);
+    return status.ok() ? ExitCode::kOk : Fail(status);
+  }
+  return ExitCode::kUsage;
+}
+
+}  // namespace falaj::cli
