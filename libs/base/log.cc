@@ -67,7 +67,7 @@ std::string FormatLine(const Options& options, absl::string_view time_text, Leve
   const absl::string_view level_name = kLevelNames[static_cast<size_t>(level)];
   std::string line;
   if (options.format == Format::kJson) {
-    line = "{";
+    line.push_back('{');
     AppendJsonField("time", time_text, true, &line);
     AppendJsonField("level", level_name, true, &line);
     if (!options.component.empty()) AppendJsonField("component", options.component, true, &line);
