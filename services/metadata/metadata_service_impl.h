@@ -1,0 +1,42 @@
+#ifndef SERVICES_METADATA_METADATA_SERVICE_IMPL_H_
+#define SERVICES_METADATA_METADATA_SERVICE_IMPL_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstddef>
+
+#include "falaj/internal/v1/metadata_service.grpc.pb.h"
+
+#include "services/metadata/raft_node.h"
+
+namespace falaj::metadata {
+
+// MetadataServiceImpl is the gRPC door to RaftNode: it passes requests in and answers out, and
+// decides nothing. Threads: gRPC's; nothing here blocks.
+class MetadataServiceImpl final : public internal::v1::MetadataService::CallbackService {
+ public:
+  // `node` is not owned and outlives this.
+  MetadataServiceImpl(RaftNode* node, size_t watcher_queue_bytes)
+      : node_(node), watcher_queue_bytes_(watcher_queue_bytes) {}
+
+  grpc::ServerUnaryReactor* Execute(grpc::CallbackServerContext* context,
+                                    const internal::v1::ExecuteRequest* request,
+                                    internal::v1::ExecuteResponse* response) override;
+  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
+                                      const internal::v1::HeartbeatRequest* request,
+                                      internal::v1::HeartbeatResponse* response) override;
+  grpc::ServerWriteReactor<internal::v1::WatchClusterResponse>* WatchCluster(
+      grpc::CallbackServerContext* context,
+      const internal::v1::WatchClusterRequest* request) override;
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const internal::v1::GetStatusRequest* request,
+                                      internal::v1::GetStatusResponse* response) override;
+
+ private:
+  RaftNode* const node_;
+  const size_t watcher_queue_bytes_;
+};
+
+}  // namespace falaj::metadata
+
+#endif  // SERVICES_METADATA_METADATA_SERVICE_IMPL_H_

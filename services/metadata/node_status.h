@@ -1,0 +1,37 @@
+#ifndef SERVICES_METADATA_NODE_STATUS_H_
+#define SERVICES_METADATA_NODE_STATUS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "libs/base/ids.h"
+#include "libs/raft/ready.h"
+
+namespace falaj::metadata {
+
+// How many of what the cluster state holds; only known to the leader.
+struct ClusterCounts {
+  int64_t nodes_online = 0;
+  int64_t nodes_offline = 0;
+  int64_t topics = 0;
+  int64_t partitions = 0;
+  int64_t leaderless_partitions = 0;
+  int64_t under_replicated_partitions = 0;
+};
+
+// NodeStatus is what RaftNode's thread tells the others of itself: a copy, published when it
+// changes.
+struct NodeStatus {
+  raft::CoreStatus core;
+  std::string leader_address;  // Empty if unknown.
+  Uuid cluster_id;             // Nil until the cluster has been named.
+  bool live = true;            // False once the disk has refused a write.
+  bool ready = false;          // The leader is known and everything committed is applied.
+  int64_t proposals_pending = 0;
+  int64_t watchers = 0;
+  ClusterCounts counts;  // At most a second old.
+};
+
+}  // namespace falaj::metadata
+
+#endif  // SERVICES_METADATA_NODE_STATUS_H_

@@ -1,0 +1,62 @@
+#include "services/metadata/session_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace falaj::metadata {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr SessionId kOne(1);
+constexpr SessionId kTwo(2);
+
+MonotonicTime At(int64_t seconds) { return MonotonicTime{} + absl::Seconds(seconds); }
+
+TEST(SessionTableTest, ASessionExpiresWithoutHeartbeatsAndIsReportedOnce) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  EXPECT_THAT(table.TakeExpired(At(9)), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(At(10)), ElementsAre(kOne));
+  EXPECT_THAT(table.TakeExpired(At(11)), IsEmpty());
+  table.PutBack(kOne);
+  EXPECT_THAT(table.TakeExpired(At(11)), ElementsAre(kOne));
+}
+
+TEST(SessionTableTest, AHeartbeatKeepsItAlive) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  EXPECT_TRUE(table.Touch(kOne, At(9)));
+  EXPECT_THAT(table.TakeExpired(At(18)), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(At(19)), ElementsAre(kOne));
+}
+
+TEST(SessionTableTest, AHeartbeatAfterTheReportComesTooLate) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  table.TakeExpired(At(10));
+  EXPECT_FALSE(table.Touch(kOne, At(10))) << "its end is on its way through the log";
+  EXPECT_FALSE(table.Touch(kTwo, At(10))) << "unknown";
+}
+
+TEST(SessionTableTest, APauseOfTheProcessIsGivenToEverybody) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  table.Extend(absl::Seconds(100));
+  EXPECT_THAT(table.TakeExpired(At(109)), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(At(110)), ElementsAre(kOne));
+}
+
+TEST(SessionTableTest, ForgetsSessionsThatAreGone) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  table.Put(kTwo, absl::Seconds(10), At(0));
+  table.RemoveAllBut({kTwo});
+  EXPECT_EQ(1u, table.size());
+  EXPECT_FALSE(table.Touch(kOne, At(1)));
+  EXPECT_TRUE(table.Touch(kTwo, At(1)));
+}
+
+}  // namespace
+}  // namespace falaj::metadata
