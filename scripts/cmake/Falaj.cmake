@@ -8,6 +8,10 @@ target_compile_options(falaj_flags INTERFACE -pthread -Wall -Wextra -Wpedantic -
 if(FALAJ_WERROR)
   target_compile_options(falaj_flags INTERFACE -Werror)
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 sees uninitialised inline storage in every moved absl::InlinedVector once it optimises.
+  target_compile_options(falaj_flags INTERFACE $<$<NOT:$<CONFIG:Debug>>:-Wno-maybe-uninitialized>)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(falaj_flags INTERFACE -Wthread-safety)
 endif()
