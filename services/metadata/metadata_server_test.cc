@@ -217,9 +217,12 @@ TEST_F(MetadataServerTest, AWatchThatIsTooOldIsCompactedAndTheChannelBeginsAnew)
 TEST_F(MetadataServerTest, ASlowWatcherIsCutOffWithoutAGapAndToldWhereToResume) {
   options_.watcher_queue_bytes = 4'096;
   Start();
-  ASSERT_TRUE(Register(1).ok());
-  const auto stub =
-      pb::MetadataService::NewStub(rpc::MakeChannel(server_->grpc_address(), {.lane = 9}));
+  ASSERT_TRUE(Register(1, 60'000).ok());
+  grpc::ChannelArguments small_window;
+  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16'384);
+  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto stub = pb::MetadataService::NewStub(grpc::CreateCustomChannel(
+      server_->grpc_address(), grpc::InsecureChannelCredentials(), small_window));
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kPatience));
   const auto reader = stub->WatchCluster(&context, pb::WatchClusterRequest());
