@@ -80,10 +80,6 @@ absl::Status CoreState::AppendFromLeader(const EntryList& entries) {
   const int first = log.FirstMissing(entries);
   if (first == entries.size()) return absl::OkStatus();
   const LogIndex first_index = IndexOf(entries[first]);
-  if (first_index <= log.committed()) {
-    return MakeError(Reason::kInternal,
-                     absl::StrCat("an append would overwrite the committed entry ", first_index));
-  }
   std::vector<std::pair<LogIndex, Membership>> changes;
   for (int i = first; i < entries.size(); ++i) {
     if (entries[i].type() != pb::RAFT_ENTRY_TYPE_MEMBERSHIP) continue;

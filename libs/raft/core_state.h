@@ -49,8 +49,8 @@ struct CoreState {
   // Appends an entry of the current term; a leader's right.
   EntryId AppendOwn(pb::RaftEntryType type, std::string data);
   // Takes over entries from the leader, replacing conflicting ones, and follows the membership in
-  // them. No effect on error: INTERNAL if they would overwrite committed ones, INVALID_REQUEST if a
-  // membership is malformed.
+  // them. INVALID_REQUEST, without effect, if a membership is malformed. Requires: none of the
+  // entries is committed here.
   absl::Status AppendFromLeader(const EntryList& entries);
   // Replaces the log by a complete snapshot from the leader.
   void Install(Snapshot received, Membership membership);
