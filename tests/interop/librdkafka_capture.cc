@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -255,21 +256,27 @@ absl::Status Send(rd_kafka_t* producer, const record::Record& record) {
     rd_kafka_header_add(headers, header.key.c_str(), static_cast<ssize_t>(header.key.size()), value,
                         static_cast<ssize_t>(size));
   }
-  const auto data = [](const std::optional<std::string>& field) {
-    return field.has_value() ? const_cast<char*>(field->c_str()) : nullptr;
+  const auto memory = [](const std::optional<std::string>& field) {
+    decltype(rd_kafka_vu_t::u.mem) view = {nullptr, 0};
+    if (field.has_value()) view = {const_cast<char*>(field->c_str()), field->size()};
+    return view;
   };
-  const auto size = [](const std::optional<std::string>& field) {
-    return field.has_value() ? field->size() : size_t{0};
+  // Not the macros of rd_kafka_producev(): they are a GNU extension.
+  rd_kafka_vu_t fields[] = {
+      {.vtype = RD_KAFKA_VTYPE_TOPIC, .u = {.cstr = kTopic}},
+      {.vtype = RD_KAFKA_VTYPE_PARTITION, .u = {.i32 = 0}},
+      {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u = {.i = RD_KAFKA_MSG_F_COPY}},
+      {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u = {.i64 = record.timestamp_ms}},
+      {.vtype = RD_KAFKA_VTYPE_KEY, .u = {.mem = memory(record.key)}},
+      {.vtype = RD_KAFKA_VTYPE_VALUE, .u = {.mem = memory(record.value)}},
+      {.vtype = RD_KAFKA_VTYPE_HEADERS, .u = {.headers = headers}},
   };
-  const rd_kafka_resp_err_t error = rd_kafka_producev(
-      producer, RD_KAFKA_V_TOPIC(kTopic), RD_KAFKA_V_PARTITION(0),
-      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_TIMESTAMP(record.timestamp_ms),
-      RD_KAFKA_V_KEY(data(record.key), size(record.key)),
-      RD_KAFKA_V_VALUE(data(record.value), size(record.value)), RD_KAFKA_V_HEADERS(headers),
-      RD_KAFKA_V_END);
-  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return absl::OkStatus();
+  rd_kafka_error_t* error = rd_kafka_produceva(producer, fields, std::size(fields));
+  if (error == nullptr) return absl::OkStatus();
+  absl::Status status = absl::InternalError(rd_kafka_error_string(error));
+  rd_kafka_error_destroy(error);
   rd_kafka_headers_destroy(headers);
-  return absl::InternalError(rd_kafka_err2str(error));
+  return status;
 }
 
 }  // namespace
