@@ -1,0 +1,299 @@
+#include "services/cli/bench_load.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/client/consumer.h"
+#include "libs/client/producer.h"
+#include "services/cli/bench_stamp.h"
+#include "services/cli/interrupt.h"
+#include "services/cli/pace.h"
+
+namespace falaj::cli {
+namespace {
+
+constexpr absl::Duration kPoll = absl::Milliseconds(100);
+constexpr absl::Duration kSilence = absl::Seconds(10);  // Then what has not come is lost.
+constexpr absl::Duration kFlushTimeout = absl::Minutes(2);
+constexpr size_t kPayloads = 64;          // Made-up values to choose from.
+constexpr size_t kOutstanding = 1 << 20;  // More than the buffer can hold records.
+constexpr int64_t kBufferBytes = 32 << 20;
+
+// One producer: sends its share on schedule and notes what became of each record.
+class ProducerLoop {
+ public:
+  ProducerLoop(const LoadOptions& options, uint32_t index, SequenceCheck* check)
+      : options_(options), index_(index), check_(check), sent_at_(kOutstanding) {}
+
+  ProduceResult Run(MonotonicTime start) {
+    client::ProducerOptions producer_options = options_.producer;
+    producer_options.buffer_bytes_max = kBufferBytes;
+    absl::StatusOr<std::unique_ptr<client::Producer>> producer =
+        client::Producer::Create(producer_options);
+    if (producer.ok()) {
+      producer_ = producer->get();
+      const absl::Status status = SendAll(start);
+      const absl::Status flushed = producer_->Flush(kFlushTimeout);
+      producer->reset();
+      Note(status.ok() ? flushed : status);
+    } else {
+      Note(producer.status());
+    }
+    MutexLock lock(&mu_);
+    result_.elapsed = last_answer_ - start;
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status SendAll(MonotonicTime start) {
+    Pace pace(options_.rate / options_.producers, start);
+    pace_ = &pace;
+    const MonotonicTime end = options_.duration > absl::ZeroDuration()
+                                  ? start + options_.duration
+                                  : MonotonicTime{std::numeric_limits<int64_t>::max()};
+    const int64_t count = Share();
+    MakePayloads();
+    for (int64_t n = 0; n < count && !Interrupted(); ++n) {
+      if (options_.rate > 0 && !options_.closed && pace.Due(n) >= end) break;
+      if (!options_.closed) pace.Wait(n, clock_);
+      const MonotonicTime now = clock_->MonotonicNow();
+      if (options_.rate <= 0 && now >= end) break;
+      FALAJ_RETURN_IF_ERROR(SendOne(n, now));
+    }
+    return absl::OkStatus();
+  }
+
+  uint32_t number() const { return options_.first_producer + index_; }
+
+  int64_t Share() const {
+    if (options_.input != nullptr) {
+      const auto size = static_cast<int64_t>(options_.input->size());
+      return (size - index_ + options_.producers - 1) / options_.producers;
+    }
+    if (options_.records <= 0) return std::numeric_limits<int64_t>::max();
+    return (options_.records - index_ + options_.producers - 1) / options_.producers;
+  }
+
+  // Random bytes do not compress: what is measured is not the codec's luck.
+  void MakePayloads() {
+    Random random(index_ + 1);
+    const size_t size =
+        std::max<size_t>(sizeof(BenchStamp), static_cast<size_t>(options_.record_size));
+    for (size_t i = 0; i < kPayloads; ++i) {
+      record::Record record;
+      std::string value(size, '\0');
+      for (char& c : value) c = static_cast<char>(random.Next());
+      record.value = std::move(value);
+      payloads_.push_back(std::move(record));
+    }
+  }
+
+  MonotonicTime Intended(int64_t n, MonotonicTime sent) const {
+    return options_.rate > 0 && !options_.closed ? pace_->Due(n) : sent;
+  }
+
+  absl::Status SendOne(int64_t n, MonotonicTime now) {
+    const BenchStamp stamp{.run = options_.run,
+                           .producer = number(),
+                           .sequence = n,
+                           .intended_ns = Intended(n, now).ns};
+    sent_at_[static_cast<size_t>(n) % kOutstanding] = now;
+    record::Record& record = payloads_[static_cast<size_t>(n) % kPayloads];
+    client::Destination to(options_.topic);
+    if (options_.input != nullptr) {
+      const auto line = static_cast<size_t>(n * options_.producers + index_);
+      const InputRecord& input = (*options_.input)[line];
+      record.key = input.key;
+      record.value = input.value;
+      record.headers = {{BenchStamp::kHeader, stamp.ToString()}};
+    } else {
+      stamp.WriteTo(record.value->data());
+      to.partition = PartitionIndex(
+          static_cast<int32_t>((n + index_) / kRun % std::max(options_.partitions, 1)));
+    }
+    record.timestamp_ms = clock_->NowMs();
+    const auto bytes = static_cast<int64_t>(record.value->size() +
+                                            (record.key.has_value() ? record.key->size() : 0));
+    size_sum_ += bytes;
+    {
+      MutexLock lock(&mu_);
+      ++result_.sent;
+      ++outstanding_;
+    }
+    FALAJ_RETURN_IF_ERROR(producer_->Send(
+        to, record, [this, n](const client::Delivery& delivery) { OnDelivery(n, delivery); }));
+    if (!options_.closed) return absl::OkStatus();
+    MutexLock lock(&mu_);
+    while (outstanding_ > 0) answered_.Wait(&mu_);
+    return absl::OkStatus();
+  }
+
+  void OnDelivery(int64_t n, const client::Delivery& delivery) {
+    const MonotonicTime now = clock_->MonotonicNow();
+    const MonotonicTime sent = sent_at_[static_cast<size_t>(n) % kOutstanding];
+    if (delivery.status.ok()) check_->Acknowledge(number(), n);
+    MutexLock lock(&mu_);
+    --outstanding_;
+    last_answer_ = now;
+    if (delivery.status.ok()) {
+      ++result_.delivered;
+      result_.from_intended.Record(now.ns - Intended(n, sent).ns);
+      result_.from_sent.Record(now.ns - sent.ns);
+    } else {
+      ++result_.failed;
+      if (result_.first_error.ok()) result_.first_error = delivery.status;
+    }
+    if (options_.closed) answered_.NotifyAll();
+  }
+
+  void Note(const absl::Status& status) {
+    MutexLock lock(&mu_);
+    if (result_.first_error.ok()) result_.first_error = status;
+    // Sizes differ with --input only; the mean is exact when all were delivered.
+    if (result_.sent > 0) {
+      result_.bytes = static_cast<int64_t>(static_cast<double>(size_sum_) *
+                                           static_cast<double>(result_.delivered) /
+                                           static_cast<double>(result_.sent));
+    }
+  }
+
+  // Made-up records go to the partitions in turn, this many at a time, as a sticky partitioner's
+  // do.
+  static constexpr int64_t kRun = 16;
+
+  const LoadOptions& options_;
+  const uint32_t index_;
+  SequenceCheck* const check_;
+  Clock* const clock_ = Clock::Real();
+  client::Producer* producer_ = nullptr;
+  const Pace* pace_ = nullptr;
+  std::vector<MonotonicTime>
+      sent_at_;  // By sequence, as a ring; written before the record is sent.
+  std::vector<record::Record> payloads_;
+  int64_t size_sum_ = 0;
+
+  Mutex mu_;
+  CondVar answered_;
+  int64_t outstanding_ ABSL_GUARDED_BY(mu_) = 0;
+  MonotonicTime last_answer_ ABSL_GUARDED_BY(mu_);
+  ProduceResult result_ ABSL_GUARDED_BY(mu_);
+};
+
+// One consumer of every n-th partition.
+class ConsumerLoop {
+ public:
+  ConsumerLoop(const LoadOptions& options, int index, SequenceCheck* check,
+               const std::atomic<bool>* produced)
+      : options_(options), index_(index), check_(check), produced_(produced) {}
+
+  ConsumeResult Run() {
+    std::vector<client::ConsumerPosition> positions;
+    for (int32_t p = index_; p < options_.partitions; p += options_.consumers) {
+      positions.push_back({options_.topic, PartitionIndex(p), client::AtStart()});
+    }
+    if (positions.empty()) return ConsumeResult();
+    absl::StatusOr<std::unique_ptr<client::Consumer>> consumer =
+        client::Consumer::Create(options_.consumer, positions);
+    result_.first_error = consumer.ok() ? ReadAll(consumer->get()) : consumer.status();
+    if (result_.records > 0) result_.elapsed = last_ - first_;
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status ReadAll(client::Consumer* consumer) {
+    MonotonicTime heard = clock_->MonotonicNow();
+    while (!Interrupted()) {
+      FALAJ_ASSIGN_OR_RETURN(const client::RecordRun run, consumer->Poll(kPoll));
+      const MonotonicTime now = clock_->MonotonicNow();
+      if (!run.empty()) {
+        heard = now;
+        Take(run, now);
+      } else if (*produced_) {
+        if (check_->received() >= check_->acknowledged()) return absl::OkStatus();
+        if (now - heard > kSilence) return absl::OkStatus();
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void Take(const client::RecordRun& run, MonotonicTime now) {
+    stamps_.clear();
+    if (result_.records == 0) first_ = now;
+    last_ = now;
+    for (const record::RecordView& record : run.records()) {
+      const std::optional<BenchStamp> stamp = ReadStamp(record, options_.run);
+      if (!stamp.has_value()) continue;
+      stamps_.push_back(*stamp);
+      result_.end_to_end.Record(now.ns - stamp->intended_ns);
+      result_.bytes +=
+          static_cast<int64_t>(record.key.value_or("").size() + record.value.value_or("").size());
+    }
+    result_.records += static_cast<int64_t>(stamps_.size());
+    check_->Receive(run.partition(), stamps_);
+  }
+
+  const LoadOptions& options_;
+  const int index_;
+  SequenceCheck* const check_;
+  const std::atomic<bool>* const produced_;
+  Clock* const clock_ = Clock::Real();
+  std::vector<BenchStamp> stamps_;
+  MonotonicTime first_;
+  MonotonicTime last_;
+  ConsumeResult result_;
+};
+
+}  // namespace
+
+ProduceResult BenchLoad::Produce() {
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  std::vector<ProduceResult> results(static_cast<size_t>(options_.producers));
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < results.size(); ++i) {
+    threads.emplace_back([this, i, start, &results] {
+      ProducerLoop loop(options_, static_cast<uint32_t>(i), check_);
+      results[i] = loop.Run(start);
+    });
+  }
+  ProduceResult sum;
+  for (size_t i = 0; i < results.size(); ++i) {
+    threads[i].join();
+    sum.sent += results[i].sent;
+    sum.delivered += results[i].delivered;
+    sum.failed += results[i].failed;
+    sum.bytes += results[i].bytes;
+    sum.elapsed = std::max(sum.elapsed, results[i].elapsed);
+    sum.from_intended.Merge(results[i].from_intended);
+    sum.from_sent.Merge(results[i].from_sent);
+    if (sum.first_error.ok()) sum.first_error = results[i].first_error;
+  }
+  return sum;
+}
+
+ConsumeResult BenchLoad::Consume() {
+  std::vector<ConsumeResult> results(static_cast<size_t>(options_.consumers));
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < results.size(); ++i) {
+    threads.emplace_back([this, i, &results] {
+      ConsumerLoop loop(options_, static_cast<int>(i), check_, &produced_);
+      results[i] = loop.Run();
+    });
+  }
+  ConsumeResult sum;
+  for (size_t i = 0; i < results.size(); ++i) {
+    threads[i].join();
+    sum.records += results[i].records;
+    sum.bytes += results[i].bytes;
+    sum.elapsed = std::max(sum.elapsed, results[i].elapsed);
+    sum.end_to_end.Merge(results[i].end_to_end);
+    if (sum.first_error.ok()) sum.first_error = results[i].first_error;
+  }
+  return sum;
+}
+
+}  // namespace falaj::cli

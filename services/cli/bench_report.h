@@ -1,0 +1,42 @@
+// What a benchmark run found, and how it is told: a few lines for people, one JSON object with
+// everything needed to read the figures later (machine, versions, configuration, histograms).
+#ifndef SERVICES_CLI_BENCH_REPORT_H_
+#define SERVICES_CLI_BENCH_REPORT_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "services/cli/bench_load.h"
+#include "services/cli/commands.h"
+#include "services/cli/process_account.h"
+#include "services/cli/sequence_check.h"
+
+namespace falaj::cli {
+
+// One phase of a run: so much load, measured together.
+struct BenchPhase {
+  std::string name;  // "peak", "paced", "consume", ...
+  double rate = 0;   // Records a second asked for; 0: as fast as possible.
+  std::optional<ProduceResult> produce;
+  std::optional<ConsumeResult> consume;
+  std::vector<ProcessUse> processes;
+
+  double produce_mb_per_second() const;
+  double consume_mb_per_second() const;
+  // Bytes that went through: produced, or else consumed.
+  double gigabytes() const;
+};
+
+struct BenchReport {
+  BenchOptions options;
+  std::vector<BenchPhase> phases;
+  SequenceCheck::Result check;
+};
+
+std::string RenderReport(const BenchReport& report);
+std::string ReportJson(const BenchReport& report);
+
+}  // namespace falaj::cli
+
+#endif  // SERVICES_CLI_BENCH_REPORT_H_

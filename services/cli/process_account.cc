@@ -1,0 +1,108 @@
+#include "services/cli/process_account.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+#include "libs/base/status.h"
+#include "services/cli/json_line.h"
+
+namespace falaj::cli {
+namespace {
+
+// The number after "name:" in a file of /proc; 0 if there is none.
+int64_t Field(const std::string& path, const std::string& name) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    absl::string_view rest = line;
+    if (!absl::ConsumePrefix(&rest, name)) continue;
+    std::istringstream number{std::string(rest)};
+    int64_t value = 0;
+    number >> value;
+    return value;
+  }
+  return 0;
+}
+
+// User and system time of a process and its threads: fields 14 and 15 of stat, counted after the
+// command in parentheses, which may hold blanks.
+double CpuSeconds(int64_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::string line;
+  std::getline(file, line);
+  const size_t end = line.rfind(')');
+  if (end == std::string::npos) return 0;
+  const std::vector<std::string> fields = absl::StrSplit(line.substr(end + 2), ' ');
+  int64_t user = 0;
+  int64_t system = 0;
+  if (fields.size() < 13 || !absl::SimpleAtoi(fields[11], &user) ||
+      !absl::SimpleAtoi(fields[12], &system)) {
+    return 0;
+  }
+  return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+ProcessUse Measure(const std::string& name, int64_t pid) {
+  const std::string directory = absl::StrCat("/proc/", pid);
+  return {name, CpuSeconds(pid), Field(directory + "/status", "VmRSS:") * 1024,
+          Field(directory + "/io", "write_bytes:")};
+}
+
+}  // namespace
+
+absl::StatusOr<ProcessAccount::Processes> ProcessAccount::ParseProcesses(
+    const std::vector<std::string>& entries) {
+  Processes processes = {{"client", getpid()}};
+  for (const std::string& entry : entries) {
+    const std::vector<std::string> parts = absl::StrSplit(entry, '=');
+    int64_t pid = 0;
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[1], &pid)) {
+      return MakeError(Reason::kInvalidRequest,
+                       absl::StrCat("--pid '", entry, "' is not name=pid"));
+    }
+    processes.emplace_back(parts[0], pid);
+  }
+  return processes;
+}
+
+void ProcessAccount::Start() {
+  start_.clear();
+  for (const auto& [name, pid] : processes_) start_.push_back(Measure(name, pid));
+}
+
+std::vector<ProcessUse> ProcessAccount::SinceStart() const {
+  std::vector<ProcessUse> uses;
+  for (size_t i = 0; i < processes_.size(); ++i) {
+    ProcessUse use = Measure(processes_[i].first, processes_[i].second);
+    use.cpu_seconds -= start_[i].cpu_seconds;
+    use.written_bytes -= start_[i].written_bytes;
+    uses.push_back(use);
+  }
+  return uses;
+}
+
+std::string MachineJson() {
+  utsname system{};
+  uname(&system);
+  std::string model;
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; model.empty() && std::getline(file, line);) {
+    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(": ", 1));
+    if (parts.size() == 2 && parts[0].rfind("model name", 0) == 0) model = parts[1];
+  }
+  return JsonLine()
+      .Add("cpu", model)
+      .Add("cores", static_cast<int64_t>(sysconf(_SC_NPROCESSORS_ONLN)))
+      .Add("memory_bytes", Field("/proc/meminfo", "MemTotal:") * 1024)
+      .Add("kernel", absl::StrCat(system.sysname, " ", system.release))
+      .ToString();
+}
+
+}  // namespace falaj::cli
