@@ -58,6 +58,8 @@ AppendStream* AppendStream::Open(const ServiceParts* parts) {
   std::shared_ptr<AppendStream> stream(new AppendStream(parts));
   MutexLock lock(&stream->mu_);
   stream->self_ = stream;
+  // A gateway writes only once it knows that somebody is there: tell it before the first answer.
+  stream->StartSendInitialMetadata();
   stream->MaybeRead();
   return stream.get();
 }
