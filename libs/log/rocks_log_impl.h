@@ -1,0 +1,246 @@
+// The inside of RocksLogStore; see rocks_log_store.h for what it does.
+//
+// Locks, in the order they are taken:
+//   write_mu_  one writer at a time, held across its write to RocksDB: the appender's methods, and
+//              Maintain when it switches a slab. Readers never take it.
+//   cf_mu_     creating and dropping column families, one at a time.
+//   mu_        the tables in memory; never held across disk access.
+// A writer plans its change from the tables, writes it as one batch, and only then changes the
+// tables, so a write that fails has changed nothing.
+#ifndef LIBS_LOG_ROCKS_LOG_IMPL_H_
+#define LIBS_LOG_ROCKS_LOG_IMPL_H_
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "rocksdb/db.h"
+#include "rocksdb/write_batch.h"
+
+#include "libs/base/mutex.h"
+#include "libs/log/key_format.h"
+#include "libs/log/rocks_log_store.h"
+#include "libs/log/slab_directory.h"
+#include "libs/log/store_health.h"
+#include "libs/record/batch_header.h"
+
+namespace falaj::log {
+
+// A slab's column family. Readers hold it while they read, so that dropping a slab under them is
+// harmless.
+struct SlabFamily {
+  SlabFamily(rocksdb::DB* owner, rocksdb::ColumnFamilyHandle* family) : db(owner), handle(family) {}
+  SlabFamily(const SlabFamily&) = delete;
+  SlabFamily& operator=(const SlabFamily&) = delete;
+  ~SlabFamily();
+
+  rocksdb::DB* const db;
+  rocksdb::ColumnFamilyHandle* const handle;
+};
+
+class RocksLogStore::Impl {
+ public:
+  explicit Impl(const Options& options);
+  ~Impl();
+
+  absl::Status Open();
+
+  std::vector<StoredPartition> ListPartitions() const;
+  absl::StatusOr<StoredPartition> GetPartition(LocalPartitionId id) const;
+  absl::StatusOr<StoredPartition> OpenPartition(const PartitionKey& key,
+                                                const RetentionPolicy& retention);
+  absl::Status SetRetention(LocalPartitionId id, const RetentionPolicy& retention);
+  absl::Status DropPartition(LocalPartitionId id);
+  absl::Status Commit(const Round& round, bool sync);
+  absl::Status TruncateSuffix(LocalPartitionId id, Offset end);
+  absl::StatusOr<ReadResult> Read(LocalPartitionId id, Offset from, Offset limit,
+                                  size_t bytes_max) const;
+  absl::StatusOr<std::optional<TimeResult>> FindTime(LocalPartitionId id, int64_t timestamp_ms,
+                                                     Offset limit) const;
+  absl::StatusOr<std::optional<Offset>> PlanRetention(LocalPartitionId id, absl::Time now,
+                                                      Offset limit) const;
+  absl::Status Maintain(absl::Time now);
+  absl::Status Health() const { return health_->Get(); }
+  StoreStats Stats() const;
+
+ private:
+  // What changes with every append.
+  struct State {
+    Offset log_start;
+    Offset log_end;
+    Offset high_watermark;
+    int64_t max_timestamp_ms = -1;
+    int64_t running_bytes = 0;
+  };
+  struct Partition {
+    PartitionKey key;
+    RetentionPolicy retention;
+    State state;
+    std::vector<EpochStart> epochs;
+    uint64_t truncations = 0;  // Tells a reader that its offsets may have changed meaning.
+  };
+  // One partition's part of a round.
+  struct PartitionPlan {
+    Partition* partition = nullptr;
+    State next;
+    size_t entries_gone = 0;             // Directory entries that fall below the log start.
+    std::optional<DirectoryEntry> tail;  // The last entry as it will be; set if there are batches.
+    bool tail_is_new = false;
+    bool tail_row = false;       // The entry's row changes.
+    bool partition_row = false;  // The partition's row changes.
+    std::optional<std::vector<EpochStart>> epochs;
+  };
+  struct RoundPlan {
+    absl::flat_hash_map<LocalPartitionId, PartitionPlan> partitions;
+    std::vector<StoredHeader> headers;                  // Of round.batches, in order.
+    std::vector<std::shared_ptr<SlabFamily>> families;  // Likewise.
+    std::vector<std::pair<LocalPartitionId, LeaderEpoch>> epochs_gone;
+    int64_t payload_bytes = 0;
+  };
+  // Where a reader looks, taken in one go.
+  struct ReadPiece {
+    std::shared_ptr<SlabFamily> family;
+    DirectoryEntry entry;
+    bool open = false;  // The slab still takes batches.
+  };
+  struct ReadPlan {
+    State state;
+    uint64_t truncations = 0;
+    std::vector<ReadPiece> pieces;  // In offset order.
+  };
+  struct StoredBatch {
+    StoredHeader stored;
+    record::BatchHeader header;
+    absl::string_view bytes;
+  };
+  // What Maintain remembers of a memtable.
+  struct MemtableAge {
+    uint64_t bytes = 0;
+    MonotonicTime dirty_since;
+    int64_t unsynced_before = 0;
+    int64_t synced_before = 0;
+    int64_t wal_before = 0;
+  };
+  struct LoadedRows;
+
+  // rocks_log_open.cc
+  absl::Status OpenDb();
+  absl::Status CheckFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status LoadRows(LoadedRows* rows);
+  absl::Status LoadRow(const MetaKey& key, absl::string_view value, LoadedRows* rows);
+  absl::Status Restore(const LoadedRows& rows) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status RestoreSlabs(const LoadedRows& rows, rocksdb::WriteBatch* cleanup)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status RestorePartition(LocalPartitionId id, const PartitionRow& row,
+                                std::vector<DirectoryEntry> entries, std::vector<EpochStart> epochs,
+                                rocksdb::WriteBatch* cleanup);
+  absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
+                                    std::optional<Offset> next_first, DirectoryEntry* entry);
+  void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
+  absl::Status RecoverEntry(LocalPartitionId id, Offset seen, Offset end_max,
+                            const SlabFamily& family, DirectoryEntry* entry) const;
+  absl::Status Corrupt(absl::string_view what) const;
+
+  // rocks_log_store.cc
+  absl::Status PlanRound(const Round& round, RoundPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<PartitionPlan*> PlanFor(LocalPartitionId id, RoundPlan* plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void PlanLogStart(LocalPartitionId id, Offset start, PartitionPlan* plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status PlanBatch(const BatchWrite& write, RoundPlan* plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void PlanTail(LocalPartitionId id, SlabId slab, PartitionPlan* plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void PlanEpochs(const Round& round, RoundPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status FillBatch(const Round& round, const RoundPlan& plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  void FillRows(LocalPartitionId id, const PartitionPlan& plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  void ApplyRound(const RoundPlan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  PartitionRow RowOf(const Partition& partition, const State& state) const;
+  StoredPartition Describe(LocalPartitionId id, const Partition& partition) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Write(rocksdb::WriteBatch* batch, bool sync, absl::string_view what)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  void KeepMemtableOccupied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::StatusOr<Partition*> Find(LocalPartitionId id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // rocks_log_truncate.cc
+  struct Truncation;
+  absl::Status PlanTruncation(LocalPartitionId id, const ReadPlan& plan, Offset end,
+                              Truncation* truncation) const;
+  absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end,
+                          Truncation* truncation) const;
+
+  // rocks_log_slabs.cc
+  absl::Status EnsureOpenSlab(RetentionClass cls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::StatusOr<SlabInfo> AllocateSlab(RetentionClass cls, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::StatusOr<std::shared_ptr<SlabFamily>> CreateFamily(const SlabInfo& slab);
+  absl::Status PublishSlab(const SlabInfo& slab, std::shared_ptr<SlabFamily> family,
+                           std::optional<SlabId> predecessor, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  bool IsDue(const SlabInfo& slab, absl::Time now) const;
+  absl::Status RotateSlabs(absl::Time now);
+  absl::Status DropDeadSlabs();
+  absl::Status FlushOldMemtables();
+  absl::Status MergeSmallFiles();
+  absl::Status TryRecover();
+  int64_t WalWrittenBytes() const;
+  bool ShouldFlush(const std::string& name, rocksdb::ColumnFamilyHandle* family);
+  std::vector<std::pair<std::string, std::shared_ptr<SlabFamily>>> Families() const;
+
+  // rocks_log_read.cc
+  absl::StatusOr<ReadPlan> PlanRead(LocalPartitionId id, Offset from, Offset limit) const;
+  absl::StatusOr<ReadResult> ReadPlanned(LocalPartitionId id, const ReadPlan& plan, Offset from,
+                                         Offset limit, size_t bytes_max) const;
+  std::unique_ptr<rocksdb::Iterator> NewIterator(const SlabFamily& family, bool fill_cache,
+                                                 const rocksdb::Slice* upper_bound) const;
+  absl::StatusOr<StoredBatch> ParseStored(LocalPartitionId id, const rocksdb::Iterator& it,
+                                          bool verify) const;
+  absl::Status SeekTo(LocalPartitionId id, Offset from, const DirectoryEntry& entry,
+                      rocksdb::Iterator* it) const;
+  bool TruncatedSince(LocalPartitionId id, const ReadPlan& plan) const;
+  absl::StatusOr<std::optional<TimeResult>> FindTimeIn(LocalPartitionId id, const ReadPiece& piece,
+                                                       int64_t timestamp_ms, Offset from) const;
+
+  const Options options_;
+  const std::shared_ptr<StoreHealth> health_;
+  std::shared_ptr<rocksdb::Cache> cache_;
+  rocksdb::DBOptions db_options_;
+  std::unique_ptr<rocksdb::DB> db_;
+  rocksdb::ColumnFamilyHandle* default_ = nullptr;  // Released with db_.
+  rocksdb::ColumnFamilyHandle* meta_ = nullptr;
+
+  mutable Mutex write_mu_;
+  rocksdb::WriteBatch batch_ ABSL_GUARDED_BY(write_mu_);  // Keeps its memory between rounds.
+  CountersRow counters_ ABSL_GUARDED_BY(write_mu_);
+  // Rows of dropped partitions that a failed write has left on disk; they go with the next one.
+  std::vector<std::string> rows_left_ ABSL_GUARDED_BY(write_mu_);
+  Mutex cf_mu_;
+
+  mutable Mutex mu_ ABSL_ACQUIRED_AFTER(write_mu_);
+  absl::flat_hash_map<LocalPartitionId, std::unique_ptr<Partition>> partitions_
+      ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<PartitionKey, LocalPartitionId> ids_ ABSL_GUARDED_BY(mu_);
+  SlabDirectory directory_ ABSL_GUARDED_BY(mu_);
+  std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
+
+  std::map<std::string, MemtableAge> memtable_ages_;  // Maintain's own.
+
+  std::atomic<int64_t> commits_ = 0;
+  std::atomic<int64_t> commits_synced_ = 0;
+  std::atomic<int64_t> payload_synced_ = 0;
+  std::atomic<int64_t> payload_unsynced_ = 0;
+  mutable std::atomic<int64_t> read_bytes_ = 0;
+};
+
+}  // namespace falaj::log
+
+#endif  // LIBS_LOG_ROCKS_LOG_IMPL_H_

@@ -1,0 +1,367 @@
+// Opening a store: RocksDB replays its write-ahead log, then the tables in memory are filled from
+// `meta`, and the ends of the logs are read from the slabs that still take batches.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "rocksdb/iterator.h"
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/log/rocks_config.h"
+#include "libs/log/rocks_log_impl.h"
+#include "libs/log/wal_check.h"
+
+namespace falaj::log {
+namespace {
+
+constexpr char kMetaName[] = "meta";
+constexpr char kFormatKey[] = "format";
+constexpr char kFormat[] = "falaj log 1";
+
+absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+}  // namespace
+
+struct RocksLogStore::Impl::LoadedRows {
+  std::map<LocalPartitionId, PartitionRow> partitions;
+  std::map<LocalPartitionId, std::vector<EpochStart>> epochs;       // Ascending, as the keys are.
+  std::map<LocalPartitionId, std::vector<DirectoryEntry>> entries;  // Likewise.
+  std::map<SlabId, SlabInfo> slabs;
+};
+
+RocksLogStore::Impl::Impl(const Options& options)
+    : options_(options), health_(std::make_shared<StoreHealth>(options.directory)) {}
+
+RocksLogStore::Impl::~Impl() {
+  if (db_ == nullptr) return;
+  if (health_->Get().ok()) {
+    // So that the next start has nothing to replay.
+    std::vector<rocksdb::ColumnFamilyHandle*> all = {default_, meta_};
+    {
+      MutexLock lock(&mu_);
+      for (const auto& [id, family] : families_) all.push_back(family->handle);
+    }
+    const rocksdb::Status flushed = db_->Flush(rocksdb::FlushOptions(), all);
+    if (!flushed.ok()) Warning("cannot flush while closing", {{"error", flushed.ToString()}});
+  }
+  {
+    MutexLock lock(&mu_);
+    families_.clear();
+  }
+  for (rocksdb::ColumnFamilyHandle* handle : {meta_, default_}) {
+    if (handle == nullptr) continue;
+    const rocksdb::Status released = db_->DestroyColumnFamilyHandle(handle);
+    if (!released.ok()) Warning("cannot release a family", {{"error", released.ToString()}});
+  }
+  const rocksdb::Status closed = db_->Close();
+  if (!closed.ok()) {
+    Warning("cannot close the store",
+            {{"directory", options_.directory}, {"error", closed.ToString()}});
+  }
+}
+
+absl::Status RocksLogStore::Impl::OpenDb() {
+  cache_ = rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes),
+                                /*num_shard_bits=*/4, /*strict_capacity_limit=*/false,
+                                /*high_pri_pool_ratio=*/0.5);
+  db_options_ = MakeDbOptions(options_, health_);
+  const auto rocks = [this](const rocksdb::Status& status, absl::string_view what) {
+    return FromRocks(status, options_.directory, what);
+  };
+  FALAJ_RETURN_IF_ERROR(
+      rocks(db_options_.env->CreateDirIfMissing(options_.directory), "make the directory"));
+  std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName, kMetaName};
+  if (db_options_.env->FileExists(options_.directory + "/CURRENT").ok()) {
+    FALAJ_RETURN_IF_ERROR(CheckWalTails(db_options_.env, options_.directory));
+    std::vector<std::string> found;
+    FALAJ_RETURN_IF_ERROR(
+        rocks(rocksdb::DB::ListColumnFamilies(db_options_, options_.directory, &found),
+              "open the store"));
+    for (const std::string& name : found) {
+      if (name != names[0] && name != names[1]) names.push_back(name);
+    }
+  } else {
+    std::vector<std::string> files;
+    FALAJ_RETURN_IF_ERROR(
+        rocks(db_options_.env->GetChildren(options_.directory, &files), "open the store"));
+    for (const std::string& file : files) {
+      // RocksDB would begin an empty store on top of the old one's tables.
+      if (absl::EndsWith(file, ".sst")) return Corrupt("tables without the file CURRENT");
+    }
+  }
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  for (const std::string& name : names) {
+    const bool slab = descriptors.size() >= 2;
+    descriptors.emplace_back(name,
+                             slab ? MakeSlabOptions(options_, cache_) : MakeMetaOptions(cache_));
+  }
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  FALAJ_RETURN_IF_ERROR(
+      rocks(rocksdb::DB::Open(db_options_, options_.directory, descriptors, &handles, &db),
+            "open the store"));
+  db_.reset(db);
+  default_ = handles[0];
+  meta_ = handles[1];
+  MutexLock lock(&mu_);
+  bool known = true;
+  for (size_t i = 2; i < names.size(); ++i) {
+    RetentionClass cls = 0;
+    SlabId slab;
+    auto family = std::make_shared<SlabFamily>(db, handles[i]);
+    known = known && ParseSlabName(names[i], &cls, &slab);
+    if (known) families_[slab] = std::move(family);
+  }
+  return known ? absl::OkStatus() : Corrupt("a column family has an unknown name");
+}
+
+absl::Status RocksLogStore::Impl::CheckFormat() {
+  std::string format;
+  const rocksdb::Status read = db_->Get(rocksdb::ReadOptions(), default_, kFormatKey, &format);
+  if (read.ok()) {
+    if (format == kFormat) return absl::OkStatus();
+    return MakeError(Reason::kStorageFailed,
+                     absl::StrCat("the store in '", options_.directory, "' has the format '",
+                                  format, "', this program knows '", kFormat, "'"),
+                     {{"directory", options_.directory}});
+  }
+  if (!read.IsNotFound()) return FromRocks(read, options_.directory, "open the store");
+  const std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator(rocksdb::ReadOptions(), meta_));
+  any->SeekToFirst();
+  if (any->Valid()) return Corrupt("it has no format");
+  rocksdb::WriteBatch batch;
+  batch.Put(default_, kFormatKey, kFormat);
+  return Write(&batch, /*sync=*/true, "make the store");
+}
+
+absl::Status RocksLogStore::Impl::LoadRow(const MetaKey& key, absl::string_view value,
+                                          LoadedRows* rows) {
+  const LocalPartitionId id = key.partition;
+  switch (key.letter) {
+    case 'P':
+      if (const auto row = ParsePartitionRow(value)) {
+        rows->partitions[id] = *row;
+        return absl::OkStatus();
+      }
+      break;
+    case 'E':
+      if (const auto start = ParseEpochRow(value)) {
+        rows->epochs[id].push_back({.epoch = key.epoch, .start = *start});
+        return absl::OkStatus();
+      }
+      break;
+    case 'I': {
+      DirectoryEntry entry{.first = key.first, .end = key.first, .slab = key.slab};
+      if (!ParseDirectoryRow(value, &entry)) break;
+      rows->entries[id].push_back(entry);
+      return absl::OkStatus();
+    }
+    case 'L': {
+      SlabInfo slab{.id = key.slab, .cls = key.cls};
+      if (!ParseSlabRow(value, &slab)) break;
+      rows->slabs[key.slab] = slab;
+      return absl::OkStatus();
+    }
+    default:
+      break;
+  }
+  return Corrupt(absl::StrCat("a row '", absl::string_view(&key.letter, 1), "' of local partition ",
+                              id, " is malformed or of a newer format"));
+}
+
+absl::Status RocksLogStore::Impl::LoadRows(LoadedRows* rows) {
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(read, meta_));
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    const std::optional<MetaKey> key = ParseMetaKey(View(it->key()));
+    if (!key.has_value()) return Corrupt("a key of the directory is unknown");
+    if (key->letter == 'N') continue;  // Read by RestoreSlabs.
+    FALAJ_RETURN_IF_ERROR(LoadRow(*key, View(it->value()), rows));
+  }
+  return FromRocks(it->status(), options_.directory, "open the store");
+}
+
+absl::Status RocksLogStore::Impl::RestoreSlabs(const LoadedRows& rows,
+                                               rocksdb::WriteBatch* cleanup) {
+  std::string counters;
+  const rocksdb::Status read = db_->Get(rocksdb::ReadOptions(), meta_, CountersRowKey(), &counters);
+  if (read.ok()) {
+    const std::optional<CountersRow> row = ParseCountersRow(counters);
+    if (!row.has_value()) return Corrupt("the row of counters is malformed");
+    counters_ = *row;
+  } else if (!read.IsNotFound()) {
+    return FromRocks(read, options_.directory, "open the store");
+  }
+  const auto skip_past = [this](SlabId id) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    counters_.next_slab = std::max(counters_.next_slab, id + 1);
+  };
+  MutexLock lock(&mu_);
+  for (const auto& [id, slab] : rows.slabs) {
+    skip_past(id);
+    if (families_.contains(id)) {
+      directory_.AddSlab(slab);
+    } else {
+      cleanup->Delete(meta_, SlabRowKey(slab.cls, id));  // Dropped just before a crash.
+    }
+  }
+  for (auto it = families_.begin(); it != families_.end();) {
+    skip_past(it->first);
+    if (directory_.FindSlab(it->first) != nullptr) {
+      ++it;
+      continue;
+    }
+    // Made just before a crash; nothing can refer to it.
+    FALAJ_RETURN_IF_ERROR(
+        FromRocks(db_->DropColumnFamily(it->second->handle), options_.directory, "open the store"));
+    it = families_.erase(it);
+  }
+  return absl::OkStatus();
+}
+
+// Fills what the row of an unsealed entry does not say from its last batch.
+absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, Offset seen, Offset end_max,
+                                               const SlabFamily& family,
+                                               DirectoryEntry* entry) const {
+  const std::string bound = DataKey(id, end_max);
+  const rocksdb::Slice bound_slice(bound);
+  const auto it = NewIterator(family, /*fill_cache=*/false, &bound_slice);
+  // Forward from a little before the end that was last noted: a backward seek would read a block of
+  // every table of the slab.
+  it->Seek(DataKey(id, std::max(entry->first, seen - std::max<int64_t>(entry->span_max, 1))));
+  if (it->status().ok() && !it->Valid()) it->Seek(DataKey(id, entry->first));
+  std::optional<StoredBatch> last;
+  for (; it->Valid(); it->Next()) {
+    FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/true));
+    if (last.has_value() && batch.header.base_offset != last->header.next_offset()) {
+      return Corrupt(absl::StrCat("batches from offset ", last->header.next_offset(),
+                                  " of local partition ", id, " are missing"));
+    }
+    last = batch;
+  }
+  FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
+  if (!last.has_value()) {
+    return Corrupt(absl::StrCat("slab ", entry->slab, " holds no batch of local partition ", id));
+  }
+  entry->end = last->header.next_offset();
+  entry->bytes = last->stored.running_bytes - entry->start_bytes;
+  entry->running_max_ts = last->stored.running_max_ts;
+  entry->max_ts = last->stored.running_max_ts;  // Not known better.
+  return absl::OkStatus();
+}
+
+// Completes an entry; false if it lies below the log start.
+absl::StatusOr<bool> RocksLogStore::Impl::RestoreEntry(LocalPartitionId id, const PartitionRow& row,
+                                                       std::optional<Offset> next_first,
+                                                       DirectoryEntry* entry) {
+  if (next_first.has_value() && *next_first <= row.log_start) return false;
+  if (!entry->sealed) {
+    const auto family = families_.find(entry->slab);
+    if (family == families_.end()) {
+      return Corrupt(absl::StrCat("slab ", entry->slab, " of local partition ", id, " is missing"));
+    }
+    FALAJ_RETURN_IF_ERROR(RecoverEntry(id, next_first.value_or(row.end_seen),
+                                       next_first.value_or(Offset(INT64_MAX)), *family->second,
+                                       entry));
+  }
+  if (entry->end <= row.log_start) return false;
+  if (!families_.contains(entry->slab)) {
+    return Corrupt(absl::StrCat("slab ", entry->slab, " of local partition ", id, " is missing"));
+  }
+  if (next_first.has_value() && entry->end != *next_first) {
+    return Corrupt(absl::StrCat("batches from offset ", entry->end, " of local partition ", id,
+                                " are missing"));
+  }
+  return true;
+}
+
+absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const PartitionRow& row,
+                                                   std::vector<DirectoryEntry> entries,
+                                                   std::vector<EpochStart> epochs,
+                                                   rocksdb::WriteBatch* cleanup) {
+  auto partition = std::make_unique<Partition>();
+  partition->key = row.key;
+  partition->retention = row.retention;
+  partition->epochs = std::move(epochs);
+  State& state = partition->state;
+  state = {.log_start = row.log_start,
+           .log_end = row.log_start,
+           .high_watermark = row.high_watermark,
+           .max_timestamp_ms = row.max_timestamp_ms,
+           .running_bytes = row.running_bytes};
+  MutexLock lock(&mu_);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    std::optional<Offset> next_first;
+    if (i + 1 < entries.size()) next_first = entries[i + 1].first;
+    FALAJ_ASSIGN_OR_RETURN(const bool live, RestoreEntry(id, row, next_first, &entries[i]));
+    if (!live) {
+      cleanup->Delete(meta_, DirectoryRowKey(id, entries[i].first, entries[i].slab));
+      continue;
+    }
+    directory_.Append(id, entries[i]);
+    directory_.CountAppended(entries[i].slab, entries[i].sealed ? 0 : entries[i].bytes);
+    state.log_end = entries[i].end;
+    state.max_timestamp_ms = entries[i].running_max_ts;
+    state.running_bytes = entries[i].start_bytes + entries[i].bytes;
+  }
+  state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
+  ids_[partition->key] = id;
+  partitions_[id] = std::move(partition);
+  return absl::OkStatus();
+}
+
+// Rows of partitions that were dropped while Maintain wrote theirs.
+void RocksLogStore::Impl::ForgetUnowned(const LoadedRows& rows,
+                                        rocksdb::WriteBatch* cleanup) const {
+  for (const auto& [id, epochs] : rows.epochs) {
+    if (rows.partitions.contains(id)) continue;
+    for (const EpochStart& epoch : epochs) cleanup->Delete(meta_, EpochRowKey(id, epoch.epoch));
+  }
+  for (const auto& [id, entries] : rows.entries) {
+    if (rows.partitions.contains(id)) continue;
+    for (const DirectoryEntry& entry : entries) {
+      cleanup->Delete(meta_, DirectoryRowKey(id, entry.first, entry.slab));
+    }
+  }
+}
+
+absl::Status RocksLogStore::Impl::Restore(const LoadedRows& rows) {
+  rocksdb::WriteBatch cleanup;
+  FALAJ_RETURN_IF_ERROR(RestoreSlabs(rows, &cleanup));
+  ForgetUnowned(rows, &cleanup);
+  for (const auto& [id, row] : rows.partitions) {
+    const auto entries = rows.entries.find(id);
+    const auto epochs = rows.epochs.find(id);
+    FALAJ_RETURN_IF_ERROR(RestorePartition(
+        id, row, entries == rows.entries.end() ? std::vector<DirectoryEntry>() : entries->second,
+        epochs == rows.epochs.end() ? std::vector<EpochStart>() : epochs->second, &cleanup));
+    counters_.next_partition = std::max(counters_.next_partition, id + 1);
+  }
+  if (cleanup.Count() > 0) {
+    FALAJ_RETURN_IF_ERROR(Write(&cleanup, /*sync=*/true, "clean up"));
+  }
+  for (const auto& [id, row] : rows.partitions) {
+    FALAJ_RETURN_IF_ERROR(EnsureOpenSlab(RetentionClassOf(row.retention)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::Open() {
+  const MonotonicTime start = options_.clock->MonotonicNow();
+  FALAJ_RETURN_IF_ERROR(OpenDb());
+  MutexLock write_lock(&write_mu_);
+  FALAJ_RETURN_IF_ERROR(CheckFormat());
+  LoadedRows rows;
+  FALAJ_RETURN_IF_ERROR(LoadRows(&rows));
+  FALAJ_RETURN_IF_ERROR(Restore(rows));
+  Info("store opened",
+       {{"directory", options_.directory},
+        {"partitions", rows.partitions.size()},
+        {"slabs", rows.slabs.size()},
+        {"seconds", absl::ToDoubleSeconds(options_.clock->MonotonicNow() - start)}});
+  return absl::OkStatus();
+}
+
+}  // namespace falaj::log

@@ -1,0 +1,322 @@
+// Slabs and housekeeping: making, sealing and dropping slabs, flushing old memtables, statistics.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "rocksdb/statistics.h"
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/log/rocks_config.h"
+#include "libs/log/rocks_log_impl.h"
+
+namespace falaj::log {
+namespace {
+
+// Slabs of partitions that are limited by size only are this many times smaller, so that such a
+// limit is met closely.
+constexpr int64_t kSizeClassDivisor = 8;
+// A slab of more tables than this, which are smaller than that on average, is merged into one
+// table: an idle class that is flushed often would otherwise collect thousands.
+constexpr uint64_t kSmallFiles = 64;
+constexpr uint64_t kSmallFileBytes = 4 << 20;
+// A slab of which less is alive is held by stragglers.
+constexpr int64_t kStragglerDivisor = 5;
+
+}  // namespace
+
+absl::StatusOr<SlabInfo> RocksLogStore::Impl::AllocateSlab(RetentionClass cls, absl::Time now) {
+  CountersRow counters = counters_;
+  const SlabInfo slab{.id = counters.next_slab, .cls = cls, .created_ms = absl::ToUnixMillis(now)};
+  counters.next_slab = slab.id + 1;
+  rocksdb::WriteBatch batch;
+  batch.Put(meta_, CountersRowKey(), EncodeCountersRow(counters));
+  FALAJ_RETURN_IF_ERROR(Write(&batch, /*sync=*/false, "make a slab"));
+  counters_ = counters;
+  return slab;
+}
+
+absl::StatusOr<std::shared_ptr<SlabFamily>> RocksLogStore::Impl::CreateFamily(
+    const SlabInfo& slab) {
+  MutexLock lock(&cf_mu_);
+  rocksdb::ColumnFamilyHandle* handle = nullptr;
+  FALAJ_RETURN_IF_ERROR(
+      health_->NoteWrite(db_->CreateColumnFamily(MakeSlabOptions(options_, cache_),
+                                                 SlabName(slab.cls, slab.id), &handle),
+                         "make a slab"));
+  return std::make_shared<SlabFamily>(db_.get(), handle);
+}
+
+// Lets a slab take batches, and seals the one before it, in one write.
+absl::Status RocksLogStore::Impl::PublishSlab(const SlabInfo& slab,
+                                              std::shared_ptr<SlabFamily> family,
+                                              std::optional<SlabId> predecessor, absl::Time now) {
+  rocksdb::WriteBatch batch;
+  batch.Put(meta_, SlabRowKey(slab.cls, slab.id), EncodeSlabRow(slab));
+  if (predecessor.has_value()) {
+    MutexLock lock(&mu_);
+    SlabInfo old = *directory_.FindSlab(*predecessor);
+    old.sealed_ms = std::max<int64_t>(absl::ToUnixMillis(now), 1);
+    batch.Put(meta_, SlabRowKey(old.cls, old.id), EncodeSlabRow(old));
+    for (auto [id, entry] : directory_.UnsealedEntries(*predecessor)) {
+      entry.sealed = true;
+      batch.Put(meta_, DirectoryRowKey(id, entry.first, entry.slab), EncodeDirectoryRow(entry));
+    }
+  }
+  FALAJ_RETURN_IF_ERROR(Write(&batch, /*sync=*/false, "switch slabs"));
+  MutexLock lock(&mu_);
+  if (predecessor.has_value()) directory_.SealSlab(*predecessor, absl::ToUnixMillis(now));
+  directory_.AddSlab(slab);
+  families_[slab.id] = std::move(family);
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::EnsureOpenSlab(RetentionClass cls) {
+  {
+    MutexLock lock(&mu_);
+    if (directory_.OpenSlab(cls).has_value()) return absl::OkStatus();
+  }
+  const absl::Time now = options_.clock->Now();
+  FALAJ_ASSIGN_OR_RETURN(const SlabInfo slab, AllocateSlab(cls, now));
+  FALAJ_ASSIGN_OR_RETURN(std::shared_ptr<SlabFamily> family, CreateFamily(slab));
+  return PublishSlab(slab, std::move(family), std::nullopt, now);
+}
+
+bool RocksLogStore::Impl::IsDue(const SlabInfo& slab, absl::Time now) const {
+  if (slab.sealed_ms != 0 || slab.bytes == 0) return false;
+  const int64_t bytes_max =
+      IsSizeClass(slab.cls) ? options_.slab_bytes_max / kSizeClassDivisor : options_.slab_bytes_max;
+  const absl::Duration span = RetentionClassAge(slab.cls) / options_.slab_spans_per_retention;
+  return slab.bytes >= bytes_max || now - absl::FromUnixMillis(slab.created_ms) >= span;
+}
+
+absl::Status RocksLogStore::Impl::RotateSlabs(absl::Time now) {
+  std::vector<SlabInfo> due;
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [id, slab] : directory_.slabs()) {
+      if (IsDue(slab, now)) due.push_back(slab);
+    }
+  }
+  for (const SlabInfo& old : due) {
+    SlabInfo slab;
+    {
+      MutexLock write_lock(&write_mu_);
+      FALAJ_ASSIGN_OR_RETURN(slab, AllocateSlab(old.cls, now));
+    }
+    // The slow part, while the appender goes on with the old slab.
+    FALAJ_ASSIGN_OR_RETURN(std::shared_ptr<SlabFamily> family, CreateFamily(slab));
+    std::shared_ptr<SlabFamily> sealed;
+    {
+      MutexLock write_lock(&write_mu_);
+      FALAJ_RETURN_IF_ERROR(PublishSlab(slab, std::move(family), old.id, now));
+      MutexLock lock(&mu_);
+      sealed = families_.at(old.id);
+    }
+    rocksdb::FlushOptions flush;
+    flush.wait = false;
+    flush.allow_write_stall = true;  // Nothing is written to it any more.
+    FALAJ_RETURN_IF_ERROR(
+        health_->NoteWrite(db_->Flush(flush, sealed->handle), "flush a sealed slab"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::DropDeadSlabs() {
+  std::vector<SlabInfo> dead;
+  {
+    MutexLock write_lock(&write_mu_);
+    {
+      MutexLock lock(&mu_);
+      for (const SlabId id : directory_.DeadSlabs()) dead.push_back(*directory_.FindSlab(id));
+    }
+    if (dead.empty()) return absl::OkStatus();
+    // What made the slabs dead must be on disk before they go, else a power failure would leave
+    // rows that point at nothing.
+    rocksdb::WriteBatch barrier;
+    for (const std::string& row : rows_left_) barrier.Delete(meta_, row);
+    barrier.Put(meta_, CountersRowKey(), EncodeCountersRow(counters_));
+    FALAJ_RETURN_IF_ERROR(Write(&barrier, /*sync=*/true, "drop a slab"));
+    rows_left_.clear();
+  }
+  for (const SlabInfo& slab : dead) {
+    std::shared_ptr<SlabFamily> family;
+    {
+      MutexLock lock(&mu_);
+      family = families_.at(slab.id);
+    }
+    {
+      MutexLock lock(&cf_mu_);
+      FALAJ_RETURN_IF_ERROR(
+          health_->NoteWrite(db_->DropColumnFamily(family->handle), "drop a slab"));
+    }
+    {
+      MutexLock lock(&mu_);
+      families_.erase(slab.id);
+      directory_.RemoveSlab(slab.id);
+    }
+    memtable_ages_.erase(SlabName(slab.cls, slab.id));
+    rocksdb::WriteBatch batch;
+    batch.Delete(meta_, SlabRowKey(slab.cls, slab.id));
+    MutexLock write_lock(&write_mu_);
+    FALAJ_RETURN_IF_ERROR(Write(&batch, /*sync=*/false, "drop a slab"));
+    Info("slab dropped", {{"slab", SlabName(slab.cls, slab.id)}, {"bytes", slab.bytes}});
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::pair<std::string, std::shared_ptr<SlabFamily>>> RocksLogStore::Impl::Families()
+    const {
+  std::vector<std::pair<std::string, std::shared_ptr<SlabFamily>>> all;
+  MutexLock lock(&mu_);
+  for (const auto& [id, family] : families_) {
+    const SlabInfo* slab = directory_.FindSlab(id);
+    if (slab != nullptr) all.emplace_back(SlabName(slab->cls, id), family);
+  }
+  return all;
+}
+
+int64_t RocksLogStore::Impl::WalWrittenBytes() const {
+  return static_cast<int64_t>(db_options_.statistics->getTickerCount(rocksdb::WAL_FILE_BYTES));
+}
+
+bool RocksLogStore::Impl::ShouldFlush(const std::string& name,
+                                      rocksdb::ColumnFamilyHandle* family) {
+  uint64_t entries = 0;
+  uint64_t bytes = 0;
+  if (!db_->GetIntProperty(family, rocksdb::DB::Properties::kNumEntriesActiveMemTable, &entries) ||
+      !db_->GetIntProperty(family, rocksdb::DB::Properties::kCurSizeActiveMemTable, &bytes) ||
+      entries == 0) {
+    memtable_ages_.erase(name);
+    return false;
+  }
+  const MonotonicTime now = options_.clock->MonotonicNow();
+  const int64_t unsynced = payload_unsynced_.load(std::memory_order_relaxed);
+  const int64_t synced = payload_synced_.load(std::memory_order_relaxed);
+  const int64_t wal = WalWrittenBytes();
+  const auto [it, first_seen] = memtable_ages_.try_emplace(name);
+  MemtableAge& age = it->second;
+  if (first_seen || bytes < age.bytes) {  // Smaller than before: RocksDB has flushed meanwhile.
+    age = {
+        .bytes = bytes, .dirty_since = now, .unsynced_before = unsynced, .synced_before = synced};
+    return false;
+  }
+  age.bytes = bytes;
+  const int64_t unsynced_since = unsynced - age.unsynced_before;
+  const int64_t synced_since = synced - age.synced_before;
+  const bool pins_unsynced =
+      unsynced_since >= options_.unsynced_wal_bytes_min && unsynced_since > synced_since;
+  if (wal - age.wal_before >= options_.wal_bytes_max) return true;
+  const absl::Duration age_max =
+      pins_unsynced ? options_.unsynced_wal_age_max : options_.memtable_age_max;
+  return now - age.dirty_since >= age_max;
+}
+
+absl::Status RocksLogStore::Impl::FlushOldMemtables() {
+  const auto families = Families();
+  std::vector<rocksdb::ColumnFamilyHandle*> old;
+  if (ShouldFlush("meta", meta_)) old.push_back(meta_);
+  for (const auto& [name, family] : families) {
+    if (ShouldFlush(name, family->handle)) old.push_back(family->handle);
+  }
+  rocksdb::FlushOptions flush;
+  flush.wait = false;
+  for (rocksdb::ColumnFamilyHandle* handle : old) {
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->Flush(flush, handle), "flush"));
+  }
+  if (!ShouldFlush("default", default_)) return absl::OkStatus();
+  MutexLock write_lock(&write_mu_);
+  const rocksdb::Status flushed = db_->Flush(flush, default_);
+  KeepMemtableOccupied();
+  return health_->NoteWrite(flushed, "flush");
+}
+
+absl::Status RocksLogStore::Impl::MergeSmallFiles() {
+  for (const auto& [name, family] : Families()) {
+    std::string files_text;
+    uint64_t bytes = 0;
+    if (!db_->GetProperty(family->handle, rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0",
+                          &files_text) ||
+        !db_->GetIntProperty(family->handle, rocksdb::DB::Properties::kLiveSstFilesSize, &bytes)) {
+      continue;
+    }
+    const uint64_t files = std::stoull(files_text);
+    if (files < kSmallFiles || bytes / files >= kSmallFileBytes) continue;
+    rocksdb::CompactRangeOptions merge;
+    merge.exclusive_manual_compaction = false;
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(
+        db_->CompactRange(merge, family->handle, nullptr, nullptr), "merge small tables"));
+  }
+  return absl::OkStatus();
+}
+
+// After the disk was full: asks RocksDB to try again. It does so by itself too, but seldom.
+absl::Status RocksLogStore::Impl::TryRecover() {
+  const rocksdb::Status resumed = db_->Resume();
+  if (!resumed.ok()) {
+    return resumed.IsBusy() ? health_->Get() : health_->NoteWrite(resumed, "resume");
+  }
+  MutexLock write_lock(&write_mu_);
+  rocksdb::WriteBatch probe;
+  probe.Put(default_, "resumed", "");
+  FALAJ_RETURN_IF_ERROR(Write(&probe, /*sync=*/true, "resume"));
+  health_->NoteRecovered();
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::Maintain(absl::Time now) {
+  if (health_->failed()) return health_->Get();
+  if (health_->full()) FALAJ_RETURN_IF_ERROR(TryRecover());
+  FALAJ_RETURN_IF_ERROR(RotateSlabs(now));
+  FALAJ_RETURN_IF_ERROR(DropDeadSlabs());
+  FALAJ_RETURN_IF_ERROR(FlushOldMemtables());
+  return MergeSmallFiles();
+}
+
+StoreStats RocksLogStore::Impl::Stats() const {
+  StoreStats stats;
+  {
+    MutexLock lock(&mu_);
+    stats.partitions = static_cast<int64_t>(partitions_.size());
+    stats.slabs = static_cast<int64_t>(directory_.slabs().size());
+    for (const auto& [id, slab] : directory_.slabs()) {
+      if (slab.sealed_ms != 0 && slab.entries > 0 &&
+          slab.live_bytes < slab.bytes / kStragglerDivisor) {
+        ++stats.slabs_held_by_stragglers;
+      }
+    }
+  }
+  using Properties = rocksdb::DB::Properties;
+  const auto sum = [this](const std::string& property) {
+    uint64_t value = 0;
+    db_->GetAggregatedIntProperty(property, &value);
+    return static_cast<int64_t>(value);
+  };
+  stats.memtable_bytes = sum(Properties::kSizeAllMemTables);
+  stats.table_bytes = sum(Properties::kLiveSstFilesSize);
+  stats.table_reader_bytes = sum(Properties::kEstimateTableReadersMem);
+  uint64_t pending = 0;
+  db_->GetIntProperty(meta_, Properties::kEstimatePendingCompactionBytes, &pending);
+  stats.pending_compaction_bytes = static_cast<int64_t>(pending);
+  rocksdb::VectorLogPtr files;
+  if (db_->GetSortedWalFiles(files).ok()) {
+    for (const auto& file : files) stats.wal_bytes += static_cast<int64_t>(file->SizeFileBytes());
+  }
+  stats.block_cache_bytes = static_cast<int64_t>(cache_->GetUsage());
+  const auto ticker = [this](uint32_t type) {
+    return static_cast<int64_t>(db_options_.statistics->getTickerCount(type));
+  };
+  stats.block_cache_hits = ticker(rocksdb::BLOCK_CACHE_HIT);
+  stats.block_cache_misses = ticker(rocksdb::BLOCK_CACHE_MISS);
+  stats.stall_micros = ticker(rocksdb::STALL_MICROS);
+  stats.wal_written_bytes = WalWrittenBytes();
+  stats.flushed_bytes = ticker(rocksdb::FLUSH_WRITE_BYTES);
+  stats.commits = commits_.load(std::memory_order_relaxed);
+  stats.commits_synced = commits_synced_.load(std::memory_order_relaxed);
+  stats.payload_bytes = payload_synced_.load(std::memory_order_relaxed) +
+                        payload_unsynced_.load(std::memory_order_relaxed);
+  stats.read_bytes = read_bytes_.load(std::memory_order_relaxed);
+  return stats;
+}
+
+}  // namespace falaj::log

@@ -1,0 +1,342 @@
+#include "libs/log/rocks_log_store.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/base/status.h"
+#include "libs/log/store_fixture.h"
+
+namespace falaj::log {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+const Offset kNoLimit(INT64_MAX);
+
+TEST_F(StoreTest, ReadsBackWhatWasCommittedAlsoAfterReopening) {
+  Open();
+  const LocalPartitionId a = Partition(0);
+  const LocalPartitionId b = Partition(1);
+  Round round;
+  round.batches.push_back(MakeWrite(a, Offset(0), {10, 11, 12}));
+  round.batches.push_back(MakeWrite(b, Offset(0), {20}));
+  round.batches.push_back(MakeWrite(a, Offset(3), {5, 6}));
+  round.epochs.push_back({a, {.epoch = LeaderEpoch(0), .start = Offset(0)}});
+  round.high_watermarks.push_back({a, Offset(3)});
+  ASSERT_TRUE(store_->Commit(round, /*sync=*/true).ok());
+  for (int pass = 0; pass < 2; ++pass) {
+    const StoredPartition stored = Get(a);
+    EXPECT_EQ(stored.key, MakeKey(0));
+    EXPECT_EQ(stored.log_start, Offset(0));
+    EXPECT_EQ(stored.log_end, Offset(5));
+    EXPECT_EQ(stored.high_watermark, Offset(3));
+    EXPECT_EQ(stored.max_timestamp_ms, 12);
+    EXPECT_EQ(stored.size_bytes,
+              static_cast<int64_t>(round.batches[0].batch.size() + round.batches[2].batch.size()));
+    EXPECT_THAT(stored.epochs,
+                ElementsAre(EpochStart{.epoch = LeaderEpoch(0), .start = Offset(0)}));
+    EXPECT_EQ(ReadOffsets(*store_, a, Offset(0), kNoLimit), Range(0, 5));
+    EXPECT_EQ(ReadOffsets(*store_, b, Offset(0), kNoLimit), Range(0, 1));
+    EXPECT_THAT(store_->ListPartitions(), SizeIs(2));
+    Open();
+  }
+}
+
+TEST_F(StoreTest, ReturnsTheStoredBytesUnchanged) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  Round round;
+  round.batches.push_back(MakeWrite(id, Offset(0), {1, 2}, 100, LeaderEpoch(4)));
+  // In two pieces, as a batch arrives from the network.
+  const Bytes whole = round.batches[0].batch;
+  round.batches[0].batch =
+      Bytes::Concat(whole.Subrange(0, 16).Compact(), whole.Subrange(16, whole.size() - 16));
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  const auto read = store_->Read(id, Offset(1), kNoLimit, 1);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->batches.ToString(), whole.ToString());
+  EXPECT_EQ(read->next_offset, Offset(2));
+}
+
+TEST_F(StoreTest, ReadRespectsLimitAndBytesAndStartsAtTheLogStart) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Append(id, {1, 2, 3}).ok());
+  const size_t batch_bytes = store_->Read(id, Offset(0), Offset(3), 1)->batches.size();
+  EXPECT_EQ(store_->Read(id, Offset(0), kNoLimit, 3 * batch_bytes)->next_offset, Offset(9));
+  EXPECT_EQ(store_->Read(id, Offset(0), Offset(8), 1 << 20)->next_offset, Offset(6));
+  EXPECT_TRUE(store_->Read(id, Offset(0), Offset(2), 1 << 20)->batches.empty());
+  EXPECT_EQ(store_->Read(id, Offset(30), kNoLimit, 1 << 20)->next_offset, Offset(30));
+  Round round;
+  round.log_starts.push_back({id, Offset(13)});
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(12, 30));
+  EXPECT_EQ(ReasonOf(store_->Read(LocalPartitionId(99), Offset(0), kNoLimit, 1).status()),
+            Reason::kPartitionNotFound);
+}
+
+TEST_F(StoreTest, FindsOffsetsInsideBatchesOfVeryDifferentLength) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(Append(id, std::vector<int64_t>(500, 1)).ok());
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(Append(id, {1}).ok());
+  ASSERT_TRUE(Append(id, std::vector<int64_t>(200, 1)).ok());
+  for (const int64_t from : {0, 1, 499, 500, 501, 799, 800, 801, 999}) {
+    const std::vector<int64_t> offsets = ReadOffsets(*store_, id, Offset(from), kNoLimit, 1);
+    const int64_t base = from < 500 ? 0 : from < 800 ? from : 800;
+    ASSERT_THAT(offsets, SizeIs(static_cast<size_t>(1000 - base))) << from;
+    EXPECT_EQ(offsets[0], base);
+  }
+}
+
+TEST_F(StoreTest, SpansSlabsAndSealsThemByAgeAndSize) {
+  options_.slab_bytes_max = 100'000;
+  Open();
+  const LocalPartitionId id = Partition(0, {.age = absl::Hours(2), .size_bytes = 0});
+  ASSERT_TRUE(Append(id, {1, 2}).ok());
+  clock_.Advance(absl::Minutes(10));  // More than 2 h / 32.
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(store_->Stats().slabs, 2);
+  ASSERT_TRUE(Append(id, {3, 4}, 80'000).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(store_->Stats().slabs, 3);
+  ASSERT_TRUE(Append(id, {5}).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(store_->Stats().slabs, 3) << "neither old nor large";
+  for (int pass = 0; pass < 2; ++pass) {
+    EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit, 1 << 20), Range(0, 5));
+    EXPECT_EQ(store_->Read(id, Offset(0), kNoLimit, 1 << 20)->next_offset, Offset(5));
+    Open();
+  }
+}
+
+TEST_F(StoreTest, AgedSlabsGoOnceEveryPartitionHasMovedOn) {
+  Open();
+  const RetentionPolicy hour = {.age = absl::Hours(1), .size_bytes = 0};
+  const LocalPartitionId a = Partition(0, hour);
+  const LocalPartitionId b = Partition(1, hour);
+  const int64_t now = absl::ToUnixMillis(clock_.Now());
+  ASSERT_TRUE(Append(a, {now, now}).ok());
+  ASSERT_TRUE(Append(b, {now}).ok());
+  clock_.Advance(absl::Minutes(5));
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  ASSERT_TRUE(Append(a, {now + 300'000}).ok());
+  EXPECT_EQ(*store_->PlanRetention(a, clock_.Now(), kNoLimit), std::nullopt);
+  clock_.Advance(absl::Minutes(58));
+  const auto start = store_->PlanRetention(a, clock_.Now(), kNoLimit);
+  ASSERT_TRUE(start.ok() && start->has_value());
+  EXPECT_EQ(**start, Offset(2));
+  EXPECT_EQ(*store_->PlanRetention(a, clock_.Now(), Offset(1)), std::nullopt)
+      << "not beyond the high watermark";
+  Round round;
+  round.log_starts.push_back({a, **start});
+  ASSERT_TRUE(store_->Commit(round, true).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(store_->Stats().slabs, 3) << "b still needs the first slab";
+  round.log_starts = {{b, Offset(1)}};
+  ASSERT_TRUE(store_->Commit(round, true).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(store_->Stats().slabs, 2);
+  Open();
+  EXPECT_EQ(Get(a).log_start, Offset(2));
+  EXPECT_EQ(ReadOffsets(*store_, a, Offset(0), kNoLimit), Range(2, 3));
+  EXPECT_EQ(Get(b).log_start, Offset(1));
+  EXPECT_EQ(Get(b).log_end, Offset(1)) << "an emptied log goes on where it was";
+}
+
+TEST_F(StoreTest, FutureTimestampsDoNotDelayRetention) {
+  Open();
+  const LocalPartitionId id = Partition(0, {.age = absl::Hours(1), .size_bytes = 0});
+  ASSERT_TRUE(Append(id, {absl::ToUnixMillis(clock_.Now() + absl::Hours(24 * 365))}).ok());
+  clock_.Advance(absl::Minutes(5));
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  clock_.Advance(absl::Minutes(61));
+  EXPECT_EQ(*store_->PlanRetention(id, clock_.Now(), kNoLimit), std::optional<Offset>(Offset(1)));
+}
+
+TEST_F(StoreTest, RetentionBySizeKeepsTheNewestSlabs) {
+  options_.slab_bytes_max = 80'000;  // 10,000 for partitions limited by size.
+  Open();
+  const LocalPartitionId id = Partition(0, {.age = absl::InfiniteDuration(), .size_bytes = 25'000});
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(Append(id, {1}, 10'000).ok());
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  }
+  EXPECT_GT(Get(id).size_bytes, 50'000);
+  EXPECT_EQ(*store_->PlanRetention(id, clock_.Now(), kNoLimit), std::optional<Offset>(Offset(2)))
+      << "three batches are the least that is not below the limit";
+}
+
+TEST_F(StoreTest, ALogStartBeyondTheEndEmptiesTheLog) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(Append(id, {1, 2, 3}).ok());
+  Round round;
+  round.log_starts.push_back({id, Offset(100)});
+  round.batches.push_back(MakeWrite(id, Offset(100), {7}));
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  for (int pass = 0; pass < 2; ++pass) {
+    EXPECT_EQ(Get(id).log_start, Offset(100));
+    EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(100, 101));
+    Open();
+  }
+}
+
+TEST_F(StoreTest, RefusesABatchThatDoesNotContinueTheLogAndChangesNothing) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(Append(id, {1}).ok());
+  Round round;
+  round.batches.push_back(MakeWrite(id, Offset(1), {1}));
+  round.batches.push_back(MakeWrite(id, Offset(5), {1}));
+  round.high_watermarks.push_back({id, Offset(1)});
+  EXPECT_EQ(ReasonOf(store_->Commit(round, false)), Reason::kInternal);
+  EXPECT_EQ(Get(id).log_end, Offset(1));
+  EXPECT_EQ(Get(id).high_watermark, Offset(0));
+  EXPECT_TRUE(Append(id, {1}).ok());
+  round.batches = {MakeWrite(LocalPartitionId(77), Offset(0), {1})};
+  EXPECT_EQ(ReasonOf(store_->Commit(round, false)), Reason::kPartitionNotFound);
+}
+
+TEST_F(StoreTest, TruncatesASuffixWithItsEpochs) {
+  options_.slab_bytes_max = 1000;
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int i = 0; i < 6; ++i) {
+    Round round;
+    round.batches.push_back(MakeWrite(id, Offset(i * 2), {i, i}, 300));
+    round.epochs.push_back({id, {.epoch = LeaderEpoch(i), .start = Offset(i * 2)}});
+    round.high_watermarks.push_back({id, Offset(i * 2 + 2)});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  }
+  ASSERT_TRUE(store_->TruncateSuffix(id, Offset(4)).ok());
+  for (int pass = 0; pass < 2; ++pass) {
+    const StoredPartition stored = Get(id);
+    EXPECT_EQ(stored.log_end, Offset(4));
+    EXPECT_EQ(stored.high_watermark, Offset(4));
+    EXPECT_EQ(stored.max_timestamp_ms, 1);
+    EXPECT_THAT(stored.epochs, SizeIs(2));
+    EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(0, 4));
+    Open();
+  }
+  ASSERT_TRUE(Append(id, {9, 9, 9}).ok());
+  EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(0, 7));
+  ASSERT_TRUE(store_->TruncateSuffix(id, Offset(5)).ok());
+  EXPECT_EQ(Get(id).log_end, Offset(4)) << "a batch goes whole";
+  ASSERT_TRUE(store_->TruncateSuffix(id, Offset(0)).ok());
+  EXPECT_EQ(Get(id).log_end, Offset(0));
+  EXPECT_EQ(Get(id).max_timestamp_ms, -1);
+  EXPECT_THAT(Get(id).epochs, IsEmpty());
+}
+
+TEST_F(StoreTest, ARecreatedPartitionSharesNothingWithTheDroppedOne) {
+  Open();
+  const LocalPartitionId old_id = Partition(0);
+  ASSERT_TRUE(Append(old_id, {1, 2, 3}).ok());
+  ASSERT_TRUE(store_->DropPartition(old_id).ok());
+  ASSERT_TRUE(store_->DropPartition(old_id).ok()) << "unknown ids are not an error";
+  EXPECT_EQ(ReasonOf(store_->Read(old_id, Offset(0), kNoLimit, 1).status()),
+            Reason::kPartitionNotFound);
+  const LocalPartitionId new_id = Partition(0);
+  EXPECT_NE(new_id, old_id);
+  EXPECT_EQ(Get(new_id).log_end, Offset(0));
+  EXPECT_THAT(ReadOffsets(*store_, new_id, Offset(0), kNoLimit), IsEmpty());
+  ASSERT_TRUE(store_->DropPartition(new_id).ok());
+  Open();
+  EXPECT_THAT(store_->ListPartitions(), IsEmpty());
+  EXPECT_GT(Partition(0), new_id) << "ids are never used again, also after a restart";
+}
+
+TEST_F(StoreTest, ChangedRetentionMovesNewBatchesToAnotherSlab) {
+  Open();
+  const LocalPartitionId id = Partition(0, {.age = absl::Hours(1), .size_bytes = 0});
+  ASSERT_TRUE(Append(id, {1, 1}).ok());
+  ASSERT_TRUE(store_->SetRetention(id, {.age = absl::Hours(24), .size_bytes = 0}).ok());
+  ASSERT_TRUE(Append(id, {1, 1}).ok());
+  ASSERT_TRUE(store_->SetRetention(id, {.age = absl::Hours(1), .size_bytes = 0}).ok());
+  ASSERT_TRUE(Append(id, {1, 1}).ok());
+  EXPECT_EQ(store_->Stats().slabs, 2);
+  for (int pass = 0; pass < 2; ++pass) {
+    EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit, 1 << 20), Range(0, 6));
+    Open();
+  }
+}
+
+TEST_F(StoreTest, FindTimeAgreesWithAScan) {
+  options_.slab_bytes_max = 3000;
+  Open();
+  const LocalPartitionId id = Partition(0);
+  Random random(5);
+  std::vector<int64_t> timestamps;
+  for (int i = 0; i < 60; ++i) {
+    std::vector<int64_t> batch;
+    for (uint64_t n = 1 + random.Below(6); n > 0; --n) {
+      batch.push_back(i * 10 + random.Between(-40, 40));  // Not in order.
+    }
+    timestamps.insert(timestamps.end(), batch.begin(), batch.end());
+    ASSERT_TRUE(Append(id, batch).ok());
+    if (i % 7 == 0) {
+      ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    }
+  }
+  const auto end = static_cast<int64_t>(timestamps.size());
+  for (const int64_t start : {int64_t{0}, end / 2 + 1}) {
+    Round round;
+    round.log_starts.push_back({id, Offset(start)});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    Open();
+    for (int64_t when = -50; when < 700; when += 7) {
+      const int64_t limit = when % 2 == 0 ? end : end - 20;
+      int64_t expected = start;
+      while (expected < end && timestamps[static_cast<size_t>(expected)] < when) ++expected;
+      const auto found = store_->FindTime(id, when, Offset(limit));
+      ASSERT_TRUE(found.ok()) << found.status();
+      if (expected >= limit) {
+        EXPECT_FALSE(found->has_value()) << when;
+      } else {
+        ASSERT_TRUE(found->has_value()) << when;
+        EXPECT_EQ((*found)->offset, Offset(expected)) << when;
+        EXPECT_EQ((*found)->timestamp_ms, timestamps[static_cast<size_t>(expected)]);
+      }
+    }
+  }
+}
+
+TEST_F(StoreTest, OldMemtablesAreFlushedSoThatTheyPinNoWriteAheadLog) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(Append(id, {1}).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  clock_.Advance(options_.memtable_age_max);
+  EXPECT_EQ(store_->Stats().flushed_bytes, 0);
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (store_->Stats().flushed_bytes == 0 && absl::Now() < deadline) {
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  }
+  EXPECT_GT(store_->Stats().flushed_bytes, 0);
+  EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(0, 1));
+}
+
+TEST_F(StoreTest, StatsCountCommitsAndReads) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(Append(id, {1}, 1000, /*sync=*/true).ok());
+  ASSERT_TRUE(Append(id, {1}, 1000, /*sync=*/false).ok());
+  ASSERT_TRUE(store_->Read(id, Offset(0), kNoLimit, 1 << 20).ok());
+  const StoreStats stats = store_->Stats();
+  EXPECT_EQ(stats.partitions, 1);
+  EXPECT_EQ(stats.commits, 2);
+  EXPECT_EQ(stats.commits_synced, 1);
+  EXPECT_GT(stats.payload_bytes, 2000);
+  EXPECT_EQ(stats.read_bytes, stats.payload_bytes);
+  EXPECT_GT(stats.wal_bytes, stats.payload_bytes);
+  EXPECT_GT(stats.memtable_bytes, 0);
+}
+
+}  // namespace
+}  // namespace falaj::log

@@ -1,0 +1,103 @@
+// SlabDirectory knows which slab holds which offsets of which partition, and which slabs nobody
+// needs any more. It is plain memory: the store writes the same facts to its `meta` column family
+// in the same atomic write as the batches, and fills the directory from there when it is opened.
+//
+// Invariants: the entries of a partition are dense and in offset order (each begins where the one
+// before ends), none is empty; a slab counts the entries that point into it.
+//
+// Threads: none of its own; the owner guards it. Pure.
+#ifndef LIBS_LOG_SLAB_DIRECTORY_H_
+#define LIBS_LOG_SLAB_DIRECTORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+
+#include "libs/base/ids.h"
+#include "libs/log/log_store.h"
+
+namespace falaj::log {
+
+using SlabId = StrongInt<struct SlabIdTag, uint64_t>;  // Of one store, never reused.
+
+// Partitions that keep their batches about equally long share slabs.
+using RetentionClass = uint8_t;
+inline constexpr int kRetentionClasses = 7;
+RetentionClass RetentionClassOf(const RetentionPolicy& policy);
+// The longest retention of the class; infinite for those limited by size or not at all.
+absl::Duration RetentionClassAge(RetentionClass cls);
+// True for partitions that are limited by size only: their slabs are smaller.
+bool IsSizeClass(RetentionClass cls);
+
+// The part of a partition that lies in one slab.
+struct DirectoryEntry {
+  Offset first{};
+  Offset end{};  // One past the last record.
+  SlabId slab{};
+  int64_t start_bytes = 0;      // The partition's running bytes before `first`.
+  int64_t bytes = 0;            // Of the batches in this entry.
+  int64_t running_max_ts = -1;  // The partition's largest timestamp up to `end`.
+  int64_t max_ts = -1;          // The entry's own, or more if it is not sure (after a restart).
+  int64_t span_max = 0;         // The most offsets a batch of it takes.
+  bool sealed = false;          // Nothing is appended any more and the row says so.
+
+  friend bool operator==(const DirectoryEntry&, const DirectoryEntry&) = default;
+};
+
+struct SlabInfo {
+  SlabId id{};
+  RetentionClass cls = 0;
+  int64_t created_ms = 0;
+  int64_t sealed_ms = 0;   // 0: it may still take batches.
+  int64_t bytes = 0;       // Ever appended.
+  int64_t live_bytes = 0;  // Of its entries.
+  int64_t entries = 0;
+};
+
+class SlabDirectory {
+ public:
+  void AddSlab(const SlabInfo& slab) { slabs_[slab.id] = slab; }
+  void RemoveSlab(SlabId id) { slabs_.erase(id); }
+  const SlabInfo* FindSlab(SlabId id) const;
+  const std::map<SlabId, SlabInfo>& slabs() const { return slabs_; }
+  // The slab and its entries take no batches after this.
+  void SealSlab(SlabId id, int64_t now_ms);
+  void CountAppended(SlabId id, int64_t bytes) { slabs_[id].bytes += bytes; }
+  // The newest open slab of a class.
+  std::optional<SlabId> OpenSlab(RetentionClass cls) const;
+  // Sealed slabs that no partition needs.
+  std::vector<SlabId> DeadSlabs() const;
+
+  // In offset order; empty if the partition has no batches.
+  const std::vector<DirectoryEntry>& Entries(LocalPartitionId id) const;
+  // Adds at the end of the partition, or replaces its last entry.
+  void Append(LocalPartitionId id, const DirectoryEntry& entry);
+  void ReplaceLast(LocalPartitionId id, const DirectoryEntry& entry);
+  void RemoveFirst(LocalPartitionId id, size_t count);
+  void RemoveLast(LocalPartitionId id, size_t count);
+  void RemovePartition(LocalPartitionId id);
+  // What SealSlab() would seal.
+  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> UnsealedEntries(SlabId slab) const;
+
+  // How many entries at the front lie below `log_start`.
+  size_t CountBelow(LocalPartitionId id, Offset log_start) const;
+  // Where the log may start under `policy`: whole entries of sealed slabs are given up, oldest
+  // first, none beyond `limit`. nullopt if none.
+  std::optional<Offset> PlanRetention(LocalPartitionId id, const RetentionPolicy& policy,
+                                      int64_t now_ms, Offset limit) const;
+
+ private:
+  void Count(const DirectoryEntry& entry, int sign);
+
+  std::map<SlabId, SlabInfo> slabs_;
+  absl::flat_hash_map<LocalPartitionId, std::vector<DirectoryEntry>> entries_;
+};
+
+}  // namespace falaj::log
+
+#endif  // LIBS_LOG_SLAB_DIRECTORY_H_

@@ -1,0 +1,118 @@
+#include "libs/log/tail_cache.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace falaj::log {
+namespace {
+
+const TailKey kFirst = {.shard = 0, .partition = LocalPartitionId(1)};
+const TailKey kSecond = {.shard = 0, .partition = LocalPartitionId(2)};
+const Offset kNoLimit(INT64_MAX);
+
+TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
+  TailCache cache({.bytes_max = 1 << 20});
+  cache.Insert(kFirst, Offset(10), Offset(12), Bytes::Copy("aaa"));
+  cache.Insert(kFirst, Offset(13), Offset(13), Bytes::Copy("b"));
+  cache.Insert(kFirst, Offset(14), Offset(19), Bytes::Copy("cc"));
+  const auto all = cache.Lookup(kFirst, Offset(11), kNoLimit, 1000);
+  ASSERT_TRUE(all.has_value());
+  EXPECT_EQ(all->batches.ToString(), "aaabcc");
+  EXPECT_EQ(all->next_offset, Offset(20));
+  const auto limited = cache.Lookup(kFirst, Offset(10), Offset(15), 1000);
+  EXPECT_EQ(limited->batches.ToString(), "aaab");
+  EXPECT_EQ(limited->next_offset, Offset(14));
+  const auto few_bytes = cache.Lookup(kFirst, Offset(10), kNoLimit, 1);
+  EXPECT_EQ(few_bytes->batches.ToString(), "aaa") << "the first batch comes whole";
+}
+
+TEST(TailCacheTest, MissesWhatItDoesNotHoldAndHitsEmptyAtTheEnd) {
+  TailCache cache({.bytes_max = 1 << 20});
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 10).has_value());
+  cache.Insert(kFirst, Offset(10), Offset(12), Bytes::Copy("aaa"));
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(9), kNoLimit, 10).has_value());
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(14), kNoLimit, 10).has_value());
+  EXPECT_FALSE(cache.Lookup(kSecond, Offset(10), kNoLimit, 10).has_value());
+  const auto end = cache.Lookup(kFirst, Offset(13), kNoLimit, 10);
+  ASSERT_TRUE(end.has_value());
+  EXPECT_TRUE(end->batches.empty());
+  EXPECT_EQ(end->next_offset, Offset(13));
+  EXPECT_EQ(cache.stats().hits, 1);
+  EXPECT_EQ(cache.stats().misses, 4);
+}
+
+TEST(TailCacheTest, EvictsInTheOrderOfInsertionOverAllPartitions) {
+  TailCache cache({.bytes_max = 3000});
+  const std::string kilobyte(800, 'x');
+  cache.Insert(kFirst, Offset(0), Offset(0), Bytes::Copy(kilobyte));
+  cache.Insert(kSecond, Offset(0), Offset(0), Bytes::Copy(kilobyte));
+  cache.Insert(kSecond, Offset(1), Offset(1), Bytes::Copy(kilobyte));
+  cache.Insert(kSecond, Offset(2), Offset(2), Bytes::Copy(kilobyte));
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 1).has_value());
+  EXPECT_TRUE(cache.Lookup(kSecond, Offset(0), kNoLimit, 1).has_value());
+  cache.Insert(kFirst, Offset(1), Offset(1), Bytes::Copy(kilobyte));
+  EXPECT_FALSE(cache.Lookup(kSecond, Offset(0), kNoLimit, 1).has_value());
+  EXPECT_TRUE(cache.Lookup(kSecond, Offset(1), kNoLimit, 1).has_value());
+  EXPECT_LE(cache.stats().bytes, 3000);
+  EXPECT_EQ(cache.stats().batches, 3);
+}
+
+TEST(TailCacheTest, KeepsOnlyADenseTail) {
+  TailCache cache({.bytes_max = 1 << 20});
+  cache.Insert(kFirst, Offset(0), Offset(4), Bytes::Copy("old"));
+  cache.Insert(kFirst, Offset(9), Offset(9), Bytes::Copy("new"));
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
+  EXPECT_EQ(cache.Lookup(kFirst, Offset(9), kNoLimit, 100)->batches.ToString(), "new");
+}
+
+TEST(TailCacheTest, ABatchLargerThanTheBudgetLeavesNothingBehind) {
+  TailCache cache({.bytes_max = 1000});
+  cache.Insert(kFirst, Offset(0), Offset(0), Bytes::Copy("small"));
+  cache.Insert(kFirst, Offset(1), Offset(1), Bytes::Copy(std::string(5000, 'x')));
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
+  EXPECT_EQ(cache.stats().bytes, 0);
+}
+
+TEST(TailCacheTest, CopiesSmallBatchesAndSharesLargeOnes) {
+  TailCache cache({.bytes_max = 1 << 20, .copy_below = 100});
+  const Bytes small = Bytes::Copy(std::string(99, 's'));
+  const Bytes large = Bytes::Copy(std::string(100, 'l'));
+  cache.Insert(kFirst, Offset(0), Offset(0), small);
+  cache.Insert(kSecond, Offset(0), Offset(0), large);
+  const auto copied = cache.Lookup(kFirst, Offset(0), kNoLimit, 1);
+  const auto shared = cache.Lookup(kSecond, Offset(0), kNoLimit, 1);
+  EXPECT_NE(copied->batches.view().data(), small.view().data());
+  EXPECT_EQ(shared->batches.view().data(), large.view().data());
+}
+
+TEST(TailCacheTest, ForgetsTruncatedBatchesAndDroppedPartitions) {
+  TailCache cache({.bytes_max = 1 << 20});
+  for (int i = 0; i < 5; ++i) cache.Insert(kFirst, Offset(i), Offset(i), Bytes::Copy("x"));
+  cache.TruncateSuffix(kFirst, Offset(3));
+  cache.TruncatePrefix(kFirst, Offset(1));
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
+  EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoLimit, 100)->next_offset, Offset(3));
+  cache.Insert(kFirst, Offset(3), Offset(3), Bytes::Copy("y"));
+  EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoLimit, 100)->batches.ToString(), "xxy");
+  cache.Drop(kFirst);
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(1), kNoLimit, 100).has_value());
+  EXPECT_EQ(cache.stats().bytes, 0);
+}
+
+TEST(TailCacheTest, DroppedPartitionsDoNotAccumulateMemory) {
+  // Stale places in the order of insertion are swept; eviction still finds the oldest live batch.
+  TailCache cache({.bytes_max = 100'000});
+  for (int i = 0; i < 20'000; ++i) {
+    const TailKey key = {.shard = 0, .partition = LocalPartitionId(static_cast<uint32_t>(i))};
+    cache.Insert(key, Offset(0), Offset(0), Bytes::Copy("x"));
+    if (i % 2 == 0) cache.Drop(key);
+  }
+  EXPECT_LE(cache.stats().bytes, 100'000);
+  const TailKey last = {.shard = 0, .partition = LocalPartitionId(19'999)};
+  EXPECT_TRUE(cache.Lookup(last, Offset(0), kNoLimit, 1).has_value());
+}
+
+}  // namespace
+}  // namespace falaj::log
