@@ -68,12 +68,6 @@ void Housekeeping::Pulse() {
   if (Due(now, options_.disk_interval, &polled_)) {
     const absl::Status status = disk_->Poll();
     if (!status.ok()) log::Warning("cannot ask the disk for its space", {{"error", status}});
-    if (disk_->level() != level_) {
-      log::Warning("the disk has another level", {{"level", log::DiskLevelName(disk_->level())},
-                                                  {"was", log::DiskLevelName(level_)},
-                                                  {"free_bytes", disk_->space().free_bytes}});
-      level_ = disk_->level();
-    }
     shard_->RetryAssignments();
   }
   if (Due(now, options_.checkpoint_interval, &checkpointed_)) shard_->CheckpointHighWatermarks();

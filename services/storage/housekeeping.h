@@ -51,7 +51,6 @@ class Housekeeping {
   MonotonicTime retained_;
   MonotonicTime checkpointed_;
   MonotonicTime polled_;
-  log::DiskLevel level_ = log::DiskLevel::kOk;
   bool maintain_failed_ = false;
 
   Periodic maintenance_;  // Last: their threads use the rest.

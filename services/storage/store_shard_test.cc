@@ -1,0 +1,319 @@
+#include "services/storage/store_shard.h"
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/base/status.h"
+#include "libs/record/batch_builder.h"
+#include "libs/telemetry/registry.h"
+#include "services/storage/byte_budget.h"
+#include "services/storage/fake_log_store.h"
+
+namespace falaj::storage {
+namespace {
+
+// Keeps the answers it is given.
+class Answers final : public AppendSink {
+ public:
+  bool Abandoned() const override { return abandoned_.load(); }
+  void Abandon() { abandoned_.store(true); }
+  void Answer(AppendAnswer answer) override {
+    MutexLock lock(&mu_);
+    ++answered_[answer.request_id];
+    answers_[answer.request_id] = std::move(answer);
+    came_.NotifyAll();
+  }
+  void Flush() override {}
+
+  AppendAnswer Wait(uint64_t request_id) {
+    MutexLock lock(&mu_);
+    while (!answers_.contains(request_id)) came_.Wait(&mu_);
+    EXPECT_EQ(answered_[request_id], 1) << "answered more than once";
+    return answers_[request_id];
+  }
+  bool Has(uint64_t request_id) {
+    MutexLock lock(&mu_);
+    return answers_.contains(request_id);
+  }
+
+ private:
+  std::atomic<bool> abandoned_ = false;
+  Mutex mu_;
+  CondVar came_;
+  std::map<uint64_t, AppendAnswer> answers_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, int> answered_ ABSL_GUARDED_BY(mu_);
+};
+
+class CountingWaiter final : public Partition::Waiter {
+ public:
+  void Wake() override { ++woken; }
+  std::atomic<int> woken = 0;
+};
+
+class StoreShardTest : public testing::Test {
+ protected:
+  StoreShardTest() { Reopen(); }
+
+  void Reopen() {
+    shard_.reset();
+    shard_.emplace(StoreShard::Options{.node = NodeId{1}, .mailbox_bytes_max = 1 << 20},
+                   StoreShard::Parts{&store_, &tail_cache_, &metrics_, &clock_});
+  }
+  static log::PartitionKey Key(int32_t partition) {
+    return {Uuid::FromRandomBits(1, 1), PartitionIndex{partition}};
+  }
+  std::shared_ptr<Partition> Lead(int32_t partition, bool fsync = true) {
+    Assignment assignment;
+    assignment.key = Key(partition);
+    assignment.topic = "t";
+    assignment.settings.fsync = fsync;
+    assignment.leader = NodeId{1};
+    assignment.epoch = LeaderEpoch{3};
+    assignment.partition_epoch = PartitionEpoch{++partition_epoch_};
+    assignment.isr = {NodeId{1}};
+    shard_->Assign(assignment);
+    Drain();
+    return shard_->Find(assignment.key);
+  }
+  // Waits until the shard has done everything asked so far.
+  void Drain() {
+    Mutex mu;
+    CondVar done_cv;
+    bool done = false;
+    shard_->Post([&] {
+      // The round of what came before is written when the turn ends: ask for one more turn.
+      shard_->Post([&] {
+        MutexLock lock(&mu);
+        done = true;
+        done_cv.NotifyAll();
+      });
+    });
+    MutexLock lock(&mu);
+    while (!done) done_cv.Wait(&mu);
+  }
+  AppendTask Task(std::shared_ptr<Partition> partition, uint64_t request_id, int records = 1) {
+    record::BatchBuilder builder;
+    for (int i = 0; i < records; ++i) builder.Add(1000, "k", "v");
+    AppendTask task;
+    task.partition = std::move(partition);
+    task.epoch = LeaderEpoch{3};
+    task.batch = builder.Build({}).value();
+    task.info = {.record_count = records,
+                 .size_bytes = static_cast<int64_t>(task.batch.size()),
+                 .max_timestamp_ms = 1000};
+    task.received = clock_.MonotonicNow();
+    task.request_id = request_id;
+    task.sink = answers_;
+    return task;
+  }
+
+  ManualClock clock_;
+  telemetry::Registry registry_;
+  StorageMetrics metrics_{&registry_};
+  FakeLogStore store_;
+  log::TailCache tail_cache_{log::TailCache::Options()};
+  std::shared_ptr<Answers> answers_ = std::make_shared<Answers>();
+  int64_t partition_epoch_ = 0;
+  std::optional<StoreShard> shard_;
+};
+
+TEST_F(StoreShardTest, EverythingThatQueuesDuringAWriteSharesTheNextOne) {
+  auto first = Lead(0);
+  auto second = Lead(1);
+  const size_t before = store_.rounds().size();
+  store_.Hold();
+  ASSERT_TRUE(shard_->Append(Task(first, 1)).ok());
+  store_.WaitUntilInside();
+  for (uint64_t id = 2; id <= 50; ++id) {
+    ASSERT_TRUE(shard_->Append(Task(id % 2 == 0 ? first : second, id)).ok());
+  }
+  EXPECT_FALSE(answers_->Has(1)) << "nothing is answered before it is written";
+  store_.Release();
+  for (uint64_t id = 1; id <= 50; ++id) EXPECT_TRUE(answers_->Wait(id).status.ok());
+  const auto rounds = store_.rounds();
+  ASSERT_EQ(rounds.size(), before + 2);
+  EXPECT_EQ(rounds.back().round.batches.size(), 49u);
+  EXPECT_TRUE(rounds.back().sync);
+}
+
+TEST_F(StoreShardTest, SyncsOnlyIfATopicOfTheRoundAsksForIt) {
+  auto relaxed = Lead(0, false);
+  auto strict = Lead(1, true);
+  ASSERT_TRUE(shard_->Append(Task(relaxed, 1)).ok());
+  EXPECT_FALSE(answers_->Wait(1).outcome.durable);
+  EXPECT_FALSE(store_.rounds().back().sync);
+  ASSERT_TRUE(shard_->Append(Task(strict, 2)).ok());
+  EXPECT_TRUE(answers_->Wait(2).outcome.durable);
+  EXPECT_TRUE(store_.rounds().back().sync);
+}
+
+TEST_F(StoreShardTest, StartsOfEpochsAreWrittenInARoundOfTheirOwn) {
+  auto partition = Lead(0);
+  const auto rounds = store_.rounds();
+  ASSERT_EQ(rounds.size(), 1u);
+  EXPECT_EQ(rounds[0].round.epochs.size(), 1u);
+  EXPECT_TRUE(rounds[0].round.batches.empty());
+  EXPECT_TRUE(rounds[0].sync);
+  EXPECT_TRUE(partition->state().serving);
+}
+
+TEST_F(StoreShardTest, CommittedBatchesAreInTheTailCacheAndWakeWaiters) {
+  auto partition = Lead(0);
+  auto waiter = std::make_shared<CountingWaiter>();
+  auto later = std::make_shared<CountingWaiter>();
+  ASSERT_TRUE(partition->Await(LeaderEpoch{3}, Offset{0}, waiter));
+  ASSERT_TRUE(partition->Await(LeaderEpoch{3}, Offset{2}, later));
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 2)).ok());
+  answers_->Wait(1);
+  EXPECT_EQ(waiter->woken, 1);
+  EXPECT_EQ(later->woken, 0) << "waits for an offset that is not there yet";
+  EXPECT_FALSE(partition->Await(LeaderEpoch{3}, Offset{1}, waiter)) << "there already";
+  const auto cached = tail_cache_.Lookup(partition->tail_key(), Offset{0}, Offset{2}, 1000);
+  ASSERT_TRUE(cached.has_value());
+  EXPECT_EQ(cached->next_offset, Offset{2});
+  shard_->DropTopic(Key(0).topic);
+  Drain();
+  EXPECT_EQ(later->woken, 1) << "a deleted partition lets everybody go";
+}
+
+TEST_F(StoreShardTest, FullDiskRefusesTheRoundAndTheNextOneTriesAgain) {
+  auto partition = Lead(0);
+  store_.SetResult(MakeError(Reason::kDiskFull, "no space"));
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  const AppendAnswer refused = answers_->Wait(1);
+  EXPECT_EQ(ReasonOf(refused.status), Reason::kDiskFull);
+  EXPECT_EQ(MetadataOf(refused.status)["node"], "1");
+  EXPECT_EQ(partition->state().log_end, Offset{0});
+  EXPECT_FALSE(shard_->failed());
+  store_.SetResult(absl::OkStatus());
+  ASSERT_TRUE(shard_->Append(Task(partition, 2)).ok());
+  EXPECT_EQ(answers_->Wait(2).outcome.base, Offset{0});
+}
+
+TEST_F(StoreShardTest, FailedDiskRefusesEverythingAfterAndReadsGoOn) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  answers_->Wait(1);
+  store_.SetResult(MakeError(Reason::kStorageFailed, "I/O error"));
+  ASSERT_TRUE(shard_->Append(Task(partition, 2)).ok());
+  EXPECT_EQ(ReasonOf(answers_->Wait(2).status), Reason::kStorageFailed);
+  store_.SetResult(absl::OkStatus());
+  ASSERT_TRUE(shard_->Append(Task(partition, 3)).ok());
+  EXPECT_EQ(ReasonOf(answers_->Wait(3).status), Reason::kStorageFailed);
+  EXPECT_TRUE(shard_->failed());
+  EXPECT_TRUE(partition->state().serving);
+  EXPECT_EQ(partition->state().high_watermark, Offset{1});
+}
+
+TEST_F(StoreShardTest, PartitionThatCannotBeOpenedIsTriedAgain) {
+  store_.SetResult(MakeError(Reason::kDiskFull, "no space"));
+  EXPECT_EQ(Lead(0), nullptr);
+  store_.SetResult(absl::OkStatus());
+  shard_->RetryAssignments();
+  Drain();
+  ASSERT_NE(shard_->Find(Key(0)), nullptr);
+  EXPECT_TRUE(shard_->Find(Key(0))->state().serving);
+}
+
+TEST_F(StoreShardTest, BatchQueuedBeyondItsTimeoutIsDroppedAndSaysThatNothingWasAppended) {
+  auto partition = Lead(0);
+  store_.Hold();
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  store_.WaitUntilInside();
+  AppendTask late = Task(partition, 2);
+  late.deadline = clock_.MonotonicNow() + absl::Milliseconds(10);
+  ASSERT_TRUE(shard_->Append(std::move(late)).ok());
+  clock_.Advance(absl::Milliseconds(10));
+  store_.Release();
+  const absl::Status dropped = answers_->Wait(2).status;
+  EXPECT_EQ(ReasonOf(dropped), Reason::kTimedOut);
+  EXPECT_EQ(MetadataOf(dropped)["appended"], "false");
+  EXPECT_EQ(partition->state().log_end, Offset{1});
+}
+
+TEST_F(StoreShardTest, BatchesOfAStreamThatHasEndedAreDropped) {
+  auto partition = Lead(0);
+  answers_->Abandon();
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kCancelled);
+  EXPECT_EQ(partition->state().log_end, Offset{0});
+}
+
+TEST_F(StoreShardTest, FullMailboxRefuses) {
+  auto partition = Lead(0);
+  store_.Hold();
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  store_.WaitUntilInside();
+  absl::Status status;
+  uint64_t id = 2;
+  while (status.ok() && id < 100'000) status = shard_->Append(Task(partition, id++, 1000));
+  EXPECT_EQ(ReasonOf(status), Reason::kQuotaExceeded);
+  EXPECT_TRUE(RetryAfterOf(status).has_value());
+  store_.Release();
+  EXPECT_TRUE(answers_->Wait(1).status.ok());
+}
+
+TEST_F(StoreShardTest, StopAnswersWhatIsQueuedRefusesTheRestAndCheckpoints) {
+  auto partition = Lead(0);
+  for (uint64_t id = 1; id <= 20; ++id) ASSERT_TRUE(shard_->Append(Task(partition, id)).ok());
+  shard_->Stop();
+  for (uint64_t id = 1; id <= 20; ++id) EXPECT_TRUE(answers_->Wait(id).status.ok());
+  EXPECT_EQ(ReasonOf(shard_->Append(Task(partition, 21))), Reason::kShuttingDown);
+  std::optional<absl::Status> truncated;
+  shard_->TruncatePrefix(partition, LeaderEpoch{3}, Offset{1},
+                         [&](absl::StatusOr<Offset> start) { truncated = start.status(); });
+  ASSERT_TRUE(truncated.has_value()) << "a call must not hang on a stopped shard";
+  EXPECT_EQ(ReasonOf(*truncated), Reason::kShuttingDown);
+  ASSERT_EQ(store_.ListPartitions().size(), 1u);
+  EXPECT_EQ(store_.ListPartitions()[0].high_watermark, Offset{20});
+  Reopen();
+  EXPECT_EQ(Lead(0)->state().high_watermark, Offset{20});
+}
+
+TEST_F(StoreShardTest, RetentionNeverPassesTheHighWatermark) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 10)).ok());
+  answers_->Wait(1);
+  shard_->Retain(partition, Offset{99});
+  Drain();
+  EXPECT_EQ(partition->state().log_start, Offset{10});
+  EXPECT_EQ(store_.ListPartitions()[0].log_start, Offset{10});
+}
+
+TEST_F(StoreShardTest, OnlyTopicsThatAreNotLiveAreDropped) {
+  Lead(0);
+  shard_->DropTopicsExcept({Key(0).topic});
+  Drain();
+  EXPECT_EQ(store_.ListPartitions().size(), 1u);
+  shard_->DropTopicsExcept({});
+  Drain();
+  EXPECT_EQ(store_.ListPartitions().size(), 0u);
+  EXPECT_EQ(shard_->Find(Key(0)), nullptr);
+}
+
+TEST(ByteBudgetTest, TellsWhoWaitsWhenThereIsRoom) {
+  ByteBudget budget(100);
+  budget.Take(150);
+  EXPECT_TRUE(budget.over_limit());
+  int told = 0;
+  EXPECT_TRUE(budget.WaitForRoom([&] { ++told; }));
+  budget.Give(40);
+  EXPECT_EQ(told, 0);
+  budget.Give(40);
+  EXPECT_EQ(told, 1);
+  budget.Give(70);
+  EXPECT_EQ(told, 1);
+  EXPECT_FALSE(budget.WaitForRoom([&] { ++told; }));
+  EXPECT_TRUE(budget.TryTake(500)) << "the first always fits";
+  EXPECT_FALSE(budget.TryTake(1));
+}
+
+}  // namespace
+}  // namespace falaj::storage
