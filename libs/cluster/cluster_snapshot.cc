@@ -65,8 +65,11 @@ absl::StatusOr<ClusterState> ClusterState::FromSnapshot(const pb::ClusterState& 
   }
   for (const pb::TopicState& topic : snapshot.topics()) {
     FALAJ_RETURN_IF_ERROR(CheckTopic(state.nodes_, topic));
-    if (!state.topics_.emplace(topic.name(), topic).second)
+    if (!state.topics_.emplace(topic.name(), topic).second ||
+        !state.topic_ids_.insert(topic.topic_id()).second) {
       return Damaged("a topic is there twice");
+    }
+    state.CountLoad(topic, 0, 1);
   }
   if (snapshot.next_producer_id() < 1 || snapshot.next_session_id() < 1) {
     return Damaged("a counter is missing");

@@ -8,7 +8,6 @@
 
 #include "libs/base/status.h"
 #include "libs/cluster/election.h"
-#include "libs/cluster/placement.h"
 #include "libs/cluster/topic_rules.h"
 
 namespace falaj::cluster {
@@ -212,9 +211,7 @@ absl::Status ClusterState::CreateTopic(const pb::CreateTopicCommand& command, in
     *response->mutable_topic() = existing->second;
     return absl::OkStatus();
   }
-  for (const auto& [name, other] : topics_) {
-    if (other.topic_id() == command.topic_id()) return InvalidField("topic_id", "must be new");
-  }
+  if (topic_ids_.count(command.topic_id()) != 0) return InvalidField("topic_id", "must be new");
   TopicState topic;
   topic.set_topic_id(command.topic_id());
   topic.set_name(command.name());
@@ -225,6 +222,8 @@ absl::Status ClusterState::CreateTopic(const pb::CreateTopicCommand& command, in
   *response->mutable_topic() = topic;
   if (command.validate_only()) return absl::OkStatus();
   *delta->add_topics()->mutable_topic() = topic;
+  CountLoad(topic, 0, 1);
+  topic_ids_.insert(topic.topic_id());
   topics_[command.name()] = std::move(topic);
   return absl::OkStatus();
 }
@@ -266,6 +265,8 @@ absl::Status ClusterState::UpdateTopic(const pb::UpdateTopicCommand& command,
 absl::Status ClusterState::DeleteTopic(const pb::DeleteTopicCommand& command, ClusterDelta* delta) {
   FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.name()));
   delta->add_deleted_topics(topic->topic_id());
+  CountLoad(*topic, 0, -1);
+  topic_ids_.erase(topic->topic_id());
   topics_.erase(command.name());
   return absl::OkStatus();
 }
@@ -279,6 +280,7 @@ absl::Status ClusterState::AddPartitions(const pb::AddPartitionsCommand& command
     return InvalidField("partition_count", absl::StrCat("must be more than ", before));
   }
   FALAJ_RETURN_IF_ERROR(ExtendTopic(topic, command.partition_count()));
+  CountLoad(*topic, before, 1);
   Touched touched;
   for (int32_t i = before; i < command.partition_count(); ++i) touched[topic->name()].insert(i);
   ListChanges(touched, delta);
@@ -300,40 +302,39 @@ absl::Status ClusterState::AllocateProducerIds(const pb::AllocateProducerIdsComm
 }
 
 absl::Status ClusterState::ExtendTopic(TopicState* topic, int32_t count) const {
-  std::map<int32_t, NodeLoad> loads;
+  std::vector<NodeLoad> nodes;
   for (const auto& [id, node] : nodes_) {
-    if (node.session_id() != 0) loads[id] = {id, node.zone(), 0, 0};
+    if (node.session_id() == 0) continue;
+    const auto load = loads_.find(id);
+    nodes.push_back(load == loads_.end() ? NodeLoad() : load->second);
+    nodes.back().node_id = id;
+    nodes.back().zone = node.zone();
   }
   const auto needed = static_cast<size_t>(topic->replication_factor());
   if (needed > 1 && needed > nodes_.size()) {
     return InvalidField("replication_factor", absl::StrCat("is ", needed, ", but there are only ",
                                                            nodes_.size(), " storage nodes"));
   }
-  if (needed > loads.size()) {
+  if (needed > nodes.size()) {
     return MakeError(
         Reason::kNotEnoughReplicas,
-        absl::StrCat("only ", loads.size(), " of ", needed, " storage nodes are there"),
-        {{"in_sync", absl::StrCat(loads.size())}, {"required", absl::StrCat(needed)}});
+        absl::StrCat("only ", nodes.size(), " of ", needed, " storage nodes are there"),
+        {{"in_sync", absl::StrCat(nodes.size())}, {"required", absl::StrCat(needed)}});
   }
-  const auto count_load = [&loads](const TopicState& counted) {
-    for (const pb::PartitionState& partition : counted.partitions()) {
-      for (int32_t id : partition.replicas()) {
-        const auto load = loads.find(id);
-        if (load == loads.end()) continue;
-        ++load->second.replicas;
-        if (id == partition.replicas(0)) ++load->second.leaders;
-      }
-    }
-  };
-  for (const auto& [name, other] : topics_) count_load(other);
-  std::vector<NodeLoad> nodes;
-  for (auto& [id, load] : loads) nodes.push_back(std::move(load));
   const int32_t before = topic->partitions_size();
   const auto placed = PlaceReplicas(std::move(nodes), count - before, topic->replication_factor());
   for (const std::vector<int32_t>& replicas : placed) {
     *topic->add_partitions() = MakePartition(topic->partitions_size(), replicas);
   }
   return absl::OkStatus();
+}
+
+void ClusterState::CountLoad(const TopicState& topic, int32_t first, int sign) {
+  for (int32_t i = first; i < topic.partitions_size(); ++i) {
+    const pb::PartitionState& partition = topic.partitions(i);
+    for (int32_t node : partition.replicas()) loads_[node].replicas += sign;
+    loads_[partition.replicas(0)].leaders += sign;
+  }
 }
 
 void ClusterState::FenceNode(int32_t node_id, Touched* touched) {

@@ -13,6 +13,7 @@
 #include "falaj/internal/v1/metadata_service.pb.h"
 
 #include "libs/base/ids.h"
+#include "libs/cluster/placement.h"
 
 namespace falaj::cluster {
 
@@ -95,11 +96,16 @@ class ClusterState {
   // the ISRs and ELRs it is in.
   void ReviveNode(int32_t node_id, bool kept_data, Touched* touched);
   void ListChanges(const Touched& touched, ClusterDelta* delta) const;
+  // Adds the topic's partitions from `first` on to the loads of their nodes, `sign` times.
+  void CountLoad(const TopicState& topic, int32_t first, int sign);
 
   LogIndex index_;
   Uuid cluster_id_;
   std::map<int32_t, NodeState> nodes_;
   std::map<std::string, TopicState> topics_;
+  // Derived from topics_, so that a new topic costs the same however many there are.
+  std::map<int32_t, NodeLoad> loads_;
+  std::set<std::string> topic_ids_;
   int64_t next_producer_id_ = 1;
   int64_t next_session_id_ = 1;
 };
