@@ -85,6 +85,11 @@ absl::StatusOr<std::vector<PartitionRead>> ParseReadResponse(const Bytes& messag
   return reads;
 }
 
+absl::StatusOr<std::vector<PartitionRead>> ParseReadAnswer(const absl::StatusOr<Bytes>& answer) {
+  if (!answer.ok()) return answer.status();
+  return ParseReadResponse(*answer);
+}
+
 v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partition, Offset asked,
                                   const PartitionRead& read) {
   v1::PartitionRecords message;

@@ -26,6 +26,8 @@ struct PartitionRead {
 
 // Takes a ReadResponse apart; kInternal if it is malformed.
 absl::StatusOr<std::vector<PartitionRead>> ParseReadResponse(const Bytes& message);
+// The same for the outcome of a call: its error is passed on.
+absl::StatusOr<std::vector<PartitionRead>> ParseReadAnswer(const absl::StatusOr<Bytes>& answer);
 
 // Makes a PartitionRecords message of what was read at `asked`, all fields but the payload filled
 // in.

@@ -8,7 +8,6 @@
 #include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
-#include "services/gateway/retry_timer.h"
 
 namespace falaj::gateway {
 namespace {
@@ -202,8 +201,8 @@ ConsumeStream::PlanReads() {
         End(route.status());
         return {};
       }
-      if (!std::exchange(pump_due_, true)) {
-        RunAfter(kRetryDelay, [self = shared_from_this()] {
+      if (!pump_due_) {
+        pump_due_ = parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] {
           {
             MutexLock lock(&self->mu_);
             self->pump_due_ = false;
@@ -251,8 +250,7 @@ void ConsumeStream::Pump() {
 
 void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
                            absl::StatusOr<Bytes> response) {
-  absl::StatusOr<std::vector<PartitionRead>> parts = response.status();
-  if (response.ok()) parts = ParseReadResponse(*response);
+  absl::StatusOr<std::vector<PartitionRead>> parts = ParseReadAnswer(response);
   bool retry = false;
   {
     MutexLock lock(&mu_);
@@ -279,7 +277,7 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
     }
   }
   if (retry) {
-    RunAfter(kRetryDelay, [self = shared_from_this()] { self->Pump(); });
+    parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] { self->Pump(); });
   } else {
     Pump();
   }

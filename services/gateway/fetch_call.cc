@@ -201,8 +201,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
 
   void TakeRead(const std::vector<size_t>& indexes, absl::Duration wait,
                 absl::StatusOr<Bytes> response) {
-    absl::StatusOr<std::vector<PartitionRead>> reads = response.status();
-    if (response.ok()) reads = ParseReadResponse(*response);
+    absl::StatusOr<std::vector<PartitionRead>> reads = ParseReadAnswer(response);
     if (reads.ok() && reads->size() != indexes.size()) {
       reads = MakeError(Reason::kInternal, "a storage node gave a malformed answer");
     }
