@@ -46,6 +46,10 @@ class ByteBudget {
     return false;
   }
 
+  bool full() const {
+    MutexLock lock(&mu_);
+    return used_bytes_ >= limit_bytes_;
+  }
   int64_t used_bytes() const {
     MutexLock lock(&mu_);
     return used_bytes_;

@@ -8,6 +8,7 @@
 #include "libs/base/clock.h"
 #include "services/gateway/byte_budget.h"
 #include "services/gateway/gateway_metrics.h"
+#include "services/gateway/retry_timer.h"
 #include "services/gateway/route_table.h"
 
 namespace falaj::gateway {
@@ -27,6 +28,7 @@ struct GatewayParts {
   StorageLinks* links = nullptr;
   ByteBudget* budget = nullptr;
   GatewayMetrics* metrics = nullptr;
+  RetryTimers* timers = nullptr;
   Clock* clock = nullptr;
   GatewayLimits limits;
 };

@@ -21,7 +21,6 @@
 namespace falaj::gateway {
 namespace {
 
-constexpr absl::Duration kStopGrace = absl::Seconds(5);
 // Connections are closed now and then so that clients spread over gateways that were added (gRFC
 // A9).
 constexpr absl::Duration kConnectionAgeMax = absl::Hours(1);
@@ -36,7 +35,7 @@ class GatewayServerImpl final : public GatewayServer {
         history_(&routes_),
         budget_(options.total_bytes_max),
         metrics_(&registry_),
-        parts_{&routes_, &links_, &budget_, &metrics_, clock_, LimitsOf(options)},
+        parts_{&routes_, &links_, &budget_, &metrics_, &timers_, clock_, LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
@@ -74,7 +73,13 @@ class GatewayServerImpl final : public GatewayServer {
   void Stop() override {
     if (stopped_.exchange(true)) return;
     log::Info("gateway stops", {});
-    if (host_ != nullptr) host_->Stop(kStopGrace);
+    // What waits for a second attempt is answered now; what is under way has until the grace ends,
+    // then the calls to the storage nodes are broken so that no client's call waits for them.
+    timers_.Close();
+    RetryTimers grace;
+    grace.RunAfter(options_.stop_grace, [this] { links_.Break(); });
+    if (host_ != nullptr) host_->Stop(options_.stop_grace);
+    grace.Close();
     ready_watch_.reset();
     routes_.Stop();
     links_.Close();
@@ -120,6 +125,7 @@ class GatewayServerImpl final : public GatewayServer {
   StorageLinks links_;
   ByteBudget budget_;
   GatewayMetrics metrics_;
+  RetryTimers timers_;
   const GatewayParts parts_;
   TopicServiceImpl topics_;
   ProducerServiceImpl producers_;

@@ -36,7 +36,8 @@ class GatewayServer {
     int64_t total_bytes_max = int64_t{512} << 20;            // Of all streams together.
     int connection_streams_max = 128;                        // Calls at a time on one connection.
     absl::Duration routes_age_max = absl::Seconds(30);
-    Clock* clock = nullptr;  // Not owned. Null: the machine's clock.
+    absl::Duration stop_grace = absl::Seconds(5);  // For calls under way when it stops.
+    Clock* clock = nullptr;                        // Not owned. Null: the machine's clock.
   };
 
   // Returns when the gateway listens; Ready() becomes true with the first routes. INVALID_CONFIG

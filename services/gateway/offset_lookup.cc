@@ -10,7 +10,6 @@
 #include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
-#include "services/gateway/retry_timer.h"
 #include "services/gateway/storage_link.h"
 
 namespace falaj::gateway {
@@ -109,8 +108,8 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
       MutexLock lock(&mu_);
       for (const bool answered : answered_) open |= !answered;
     }
-    if (open && parts_->clock->MonotonicNow() + kRetryDelay < deadline_) {
-      RunAfter(kRetryDelay, [self = shared_from_this()] { self->Round(); });
+    if (open && parts_->clock->MonotonicNow() + kRetryDelay < deadline_ &&
+        parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] { self->Round(); })) {
       return;
     }
     OffsetAnswers answers;

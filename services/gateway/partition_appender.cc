@@ -41,13 +41,22 @@ void PartitionAppender::Append(Bytes batch, MonotonicTime deadline, AppendCallba
 }
 
 void PartitionAppender::Pump() {
-  std::vector<std::pair<Batch, absl::Status>> failures;
   {
-    MutexLock send_lock(&send_mu_);
+    MutexLock lock(&mu_);
+    if (pumping_) return;  // That thread looks again before it leaves.
+    pumping_ = true;
+  }
+  while (true) {
     std::vector<Launch> launches;
+    std::vector<Finished> finished;
     {
       MutexLock lock(&mu_);
-      while (TakeNext(&launches, &failures)) {
+      while (TakeNext(&launches)) {
+      }
+      finished = TakeFinished();
+      if (launches.empty() && finished.empty()) {
+        pumping_ = false;
+        return;
       }
     }
     for (Launch& launch : launches) {
@@ -56,31 +65,29 @@ void PartitionAppender::Pump() {
       parts_->links->Get(launch.address)
           ->Append(launch.target, bytes,
                    [self = shared_from_this(), batch = std::move(launch.batch),
-                    epoch](absl::StatusOr<internal::v1::AppendResponse> outcome) mutable {
+                    epoch](Outcome outcome) mutable {
                      self->OnOutcome(std::move(batch), epoch, std::move(outcome));
                    });
     }
+    for (auto& [done, outcome] : finished) done(std::move(outcome));
   }
-  for (auto& [batch, status] : failures) batch.done(status);
 }
 
-bool PartitionAppender::TakeNext(std::vector<Launch>* launches,
-                                 std::vector<std::pair<Batch, absl::Status>>* failures) {
+bool PartitionAppender::TakeNext(std::vector<Launch>* launches) {
   if (queue_.empty() || draining_) return false;
   const MonotonicTime now = parts_->clock->MonotonicNow();
   absl::StatusOr<Route> route = parts_->routes->Find(topic_, partition_);
   if (!route.ok()) {
     const bool wait = ReasonOf(route.status()) == Reason::kLeaderUnavailable;
-    if (wait && now < queue_.front().deadline) {
-      PumpLater(kRetryDelay);
-      return false;
-    }
-    failures->emplace_back(std::move(queue_.front()), route.status());
+    if (wait && now < queue_.front().deadline && PumpLater()) return false;
+    Batch batch = std::move(queue_.front());
     queue_.pop_front();
+    Finish(std::move(batch), route.status());
     return true;
   }
-  if (confirmed_ != route->epoch && in_flight_ > 0)
+  if (confirmed_ != route->epoch && in_flight_ > 0) {
     return false;  // One at a time until it is confirmed.
+  }
   Batch batch = std::move(queue_.front());
   queue_.pop_front();
   ++in_flight_;
@@ -90,11 +97,23 @@ bool PartitionAppender::TakeNext(std::vector<Launch>* launches,
   return true;
 }
 
-void PartitionAppender::OnOutcome(Batch batch, LeaderEpoch epoch,
-                                  absl::StatusOr<internal::v1::AppendResponse> outcome) {
+void PartitionAppender::Finish(Batch batch, Outcome outcome) {
+  finished_.emplace(batch.number, Finished(std::move(batch.done), std::move(outcome)));
+}
+
+std::vector<PartitionAppender::Finished> PartitionAppender::TakeFinished() {
+  std::vector<Finished> due;
+  while (!finished_.empty() && finished_.begin()->first == next_finished_) {
+    due.push_back(std::move(finished_.begin()->second));
+    finished_.erase(finished_.begin());
+    ++next_finished_;
+  }
+  return due;
+}
+
+void PartitionAppender::OnOutcome(Batch batch, LeaderEpoch epoch, Outcome outcome) {
   const absl::Status error = ErrorOf(outcome);
   const bool retryable = !error.ok() && MayRetry(ReasonOf(error));
-  bool finished = true;
   {
     MutexLock lock(&mu_);
     --in_flight_;
@@ -103,36 +122,34 @@ void PartitionAppender::OnOutcome(Batch batch, LeaderEpoch epoch,
       confirmed_.reset();
       draining_ = true;
     }
-    if (retryable && parts_->clock->MonotonicNow() + kRetryDelay < batch.deadline) {
-      finished = false;
+    if (retryable && parts_->clock->MonotonicNow() + kRetryDelay < batch.deadline &&
+        !parts_->timers->closed()) {
+      parts_->metrics->retries->Add();
       const auto place = std::find_if(queue_.begin(), queue_.end(),
                                       [&](const Batch& b) { return b.number > batch.number; });
       queue_.insert(place, std::move(batch));
-    }
-    if (draining_ && in_flight_ == 0) {
-      draining_ = false;
-      PumpLater(kRetryDelay);
-    }
-  }
-  if (finished) {
-    if (error.ok()) {
-      batch.done(std::move(outcome));
+    } else if (error.ok()) {
+      Finish(std::move(batch), std::move(outcome));
     } else {
-      batch.done(error);
+      Finish(std::move(batch), error);
     }
+    // The pause keeps a node that refuses from being asked over and over.
+    if (draining_ && in_flight_ == 0 && !PumpLater()) draining_ = false;
   }
   Pump();
 }
 
-void PartitionAppender::PumpLater(absl::Duration delay) {
-  if (std::exchange(pump_due_, true)) return;
-  RunAfter(delay, [self = shared_from_this()] {
+bool PartitionAppender::PumpLater() {
+  if (pump_due_) return true;
+  pump_due_ = parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] {
     {
       MutexLock lock(&self->mu_);
       self->pump_due_ = false;
+      if (self->in_flight_ == 0) self->draining_ = false;
     }
     self->Pump();
   });
+  return pump_due_;
 }
 
 }  // namespace falaj::gateway

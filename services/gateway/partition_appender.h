@@ -8,20 +8,27 @@
 // one under the same leader epoch. Until then one batch is under way at a time: a node that has not
 // yet learned that it leads refuses the first batch, and the ones behind it must not overtake.
 //
-//   unconfirmed ── answer under epoch e ──▶ confirmed(e) ── NOT_LEADER, broken link, new epoch ──▶
-//   draining ──▶ unconfirmed
+//   unconfirmed ── answer under epoch e ──▶ confirmed(e) ── NOT_LEADER, broken link ──▶ draining
+//   draining ── all back, and a pause ──▶ unconfirmed
 //
 // In draining nothing is sent until every batch under way has come back; those that may be sent
 // again (definite, retryable: NOT_LEADER, LEADER_UNAVAILABLE, SHUTTING_DOWN) return to the head of
 // the queue in their old order. APPEND_UNCERTAIN is never sent again: it may have been appended.
-// Retries end at the batch's deadline.
+// Retries end at the batch's deadline, and when the gateway stops.
 //
-// Threads: any. Callbacks run without a lock held, in the order of the answers.
+// Threads: any. One thread at a time sends and calls back (Pump); whoever changes something
+// meanwhile leaves the work to it. Callbacks run without a lock held, in the order of Append():
+// outcomes that come early wait for those before them.
 #ifndef SERVICES_GATEWAY_PARTITION_APPENDER_H_
 #define SERVICES_GATEWAY_PARTITION_APPENDER_H_
 
 #include <deque>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "libs/base/bytes.h"
 #include "libs/base/clock.h"
@@ -42,6 +49,8 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
   void Append(Bytes batch, MonotonicTime deadline, AppendCallback done);
 
  private:
+  using Outcome = absl::StatusOr<internal::v1::AppendResponse>;
+
   struct Batch {
     uint64_t number = 0;  // In order of arrival.
     Bytes bytes;
@@ -53,32 +62,34 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
     AppendTarget target;
     std::string address;
   };
+  using Finished = std::pair<AppendCallback, Outcome>;
 
-  // Sends what may be sent now.
+  // Sends what may be sent and calls back what is due, until nothing is left to do now.
   void Pump();
-  // Takes the next batch to send, or fails it, or arms the retry timer. False if there is nothing
-  // to do now.
-  bool TakeNext(std::vector<Launch>* launches,
-                std::vector<std::pair<Batch, absl::Status>>* failures)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void OnOutcome(Batch batch, LeaderEpoch epoch,
-                 absl::StatusOr<internal::v1::AppendResponse> outcome);
-  void PumpLater(absl::Duration delay) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Takes the next batch to send, or finishes it with an error, or arms the retry timer. False if
+  // there is nothing to do now.
+  bool TakeNext(std::vector<Launch>* launches) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<Finished> TakeFinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Finish(Batch batch, Outcome outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnOutcome(Batch batch, LeaderEpoch epoch, Outcome outcome);
+  // False if the gateway stops.
+  bool PumpLater() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const GatewayParts* const parts_;
   const TopicId topic_;
   const PartitionIndex partition_;
   const v1::Acks acks_;
 
-  Mutex send_mu_;  // Held while batches are handed to a link, so that they arrive there in order.
-                   // Taken before mu_.
   Mutex mu_;
+  bool pumping_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<Batch> queue_ ABSL_GUARDED_BY(mu_);  // Ascending by number.
   int in_flight_ ABSL_GUARDED_BY(mu_) = 0;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<LeaderEpoch> confirmed_ ABSL_GUARDED_BY(mu_);
-  bool pump_due_ ABSL_GUARDED_BY(mu_) = false;  // A timer runs.
+  bool pump_due_ ABSL_GUARDED_BY(mu_) = false;                  // A timer runs.
+  std::map<uint64_t, Finished> finished_ ABSL_GUARDED_BY(mu_);  // By number; not called back yet.
+  uint64_t next_finished_ ABSL_GUARDED_BY(mu_) = 0;             // The number to call back next.
 };
 
 }  // namespace falaj::gateway

@@ -1,6 +1,7 @@
 #include "services/gateway/produce_stream.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -53,6 +54,20 @@ absl::StatusOr<BatchFrame> ParseBatchFrame(const Bytes& message) {
   }
   if (!reader.ok()) return Malformed();
   return frame;
+}
+
+// The ack of records nobody waits for.
+v1::BatchAck BlindAck(const v1::ProduceRecords& frame, const std::vector<EncodedBatch>& batches) {
+  v1::BatchAck ack;
+  ack.set_batch_id(frame.batch_id());
+  for (int i = 0; i < frame.records_size(); ++i) ack.add_positions()->set_offset(-1);
+  for (const EncodedBatch& batch : batches) {
+    *ack.add_appends() = ToPartitionAppend(batch.partition, UnknownOutcome());
+    for (const int record : batch.records) {
+      ack.mutable_positions(record)->set_partition(batch.partition.value());
+    }
+  }
+  return ack;
 }
 
 // The body of a batch frame if `message` is nothing but one; all other frames are parsed as
@@ -150,20 +165,24 @@ absl::Status ProduceStream::TakeBatch(const Bytes& frame) {
     return absl::OkStatus();
   }
   const MonotonicTime start = parts_->clock->MonotonicNow();
-  auto self = acks_ == v1::ACKS_NONE ? nullptr : shared_from_this();
-  if (self == nullptr) {
+  const bool blind = acks_ == v1::ACKS_NONE;
+  if (blind) {
     *ack.add_appends() = ToPartitionAppend(partition, UnknownOutcome());
-    Leave(size_bytes, ack);
+    SendAck(ack);
   }
-  AppenderOf(partition)->Append(batch.batch, start + parts_->limits.append_timeout,
-                                [self, ack, partition, size_bytes, start](
-                                    absl::StatusOr<internal::v1::AppendResponse> outcome) mutable {
-                                  if (self == nullptr) return;
-                                  *ack.add_appends() = ToPartitionAppend(partition, outcome);
-                                  self->parts_->metrics->ObserveProduce(
-                                      self->acks_, self->parts_->clock->MonotonicNow() - start);
-                                  self->Leave(size_bytes, ack);
-                                });
+  AppenderOf(partition)->Append(
+      batch.batch, start + parts_->limits.append_timeout,
+      [self = shared_from_this(), ack, partition, size_bytes, start,
+       blind](absl::StatusOr<internal::v1::AppendResponse> outcome) mutable {
+        if (blind) {
+          self->Leave(size_bytes);
+          return;
+        }
+        *ack.add_appends() = ToPartitionAppend(partition, outcome);
+        self->parts_->metrics->ObserveProduce(self->acks_,
+                                              self->parts_->clock->MonotonicNow() - start);
+        self->Leave(size_bytes, ack);
+      });
   return absl::OkStatus();
 }
 
@@ -186,10 +205,18 @@ absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t
     return absl::OkStatus();
   }
   const MonotonicTime start = parts_->clock->MonotonicNow();
-  auto self = shared_from_this();
+  const bool blind = acks_ == v1::ACKS_NONE;
+  if (blind) {
+    SendAck(BlindAck(frame, *batches));
+  }
   auto gather = std::make_shared<AppendGather>(
       *batches, frame.records_size(),
-      [self, ack, size_bytes, start](AppendGather::Result result) mutable {
+      [self = shared_from_this(), ack, size_bytes, start,
+       blind](AppendGather::Result result) mutable {
+        if (blind) {
+          self->Leave(size_bytes);
+          return;
+        }
         for (v1::PartitionAppend& append : result.appends) *ack.add_appends() = std::move(append);
         for (v1::RecordPosition& position : result.positions)
           *ack.add_positions() = std::move(position);
@@ -198,12 +225,9 @@ absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t
         self->Leave(size_bytes, ack);
       });
   for (size_t i = 0; i < batches->size(); ++i) {
-    const PartitionIndex target = (*batches)[i].partition;
-    if (acks_ == v1::ACKS_NONE) gather->Complete(i, UnknownOutcome());
-    AppenderOf(target)->Append((*batches)[i].batch, start + parts_->limits.append_timeout,
-                               [gather, i, none = acks_ == v1::ACKS_NONE](auto outcome) {
-                                 if (!none) gather->Complete(i, outcome);
-                               });
+    AppenderOf((*batches)[i].partition)
+        ->Append((*batches)[i].batch, start + parts_->limits.append_timeout,
+                 [gather, i](const auto& outcome) { gather->Complete(i, outcome); });
   }
   return absl::OkStatus();
 }
@@ -223,7 +247,19 @@ void ProduceStream::Enter(int64_t size_bytes) {
   bytes_in_flight_ += size_bytes;
 }
 
+void ProduceStream::SendAck(const v1::BatchAck& ack) {
+  v1::StreamProduceResponse response;
+  *response.mutable_ack() = ack;
+  MutexLock lock(&mu_);
+  Send(response);
+}
+
 void ProduceStream::Leave(int64_t size_bytes, const v1::BatchAck& ack) {
+  SendAck(ack);
+  Leave(size_bytes);
+}
+
+void ProduceStream::Leave(int64_t size_bytes) {
   parts_->budget->Remove(size_bytes);
   bool resume = false;
   {
@@ -231,9 +267,6 @@ void ProduceStream::Leave(int64_t size_bytes, const v1::BatchAck& ack) {
     --batches_in_flight_;
     bytes_in_flight_ -= size_bytes;
     resume = std::exchange(read_withheld_, false);
-    v1::StreamProduceResponse response;
-    *response.mutable_ack() = ack;
-    Send(response);
     FinishWhenDrained();
   }
   if (resume) ReadNext();
@@ -249,9 +282,10 @@ void ProduceStream::ReadNext() {
       return;
     }
   }
-  const bool room =
-      parts_->budget->HasRoomOrWait([self = shared_from_this()] { self->ReadNext(); });
-  if (!room) return;
+  if (!parts_->budget->HasRoomOrWait([self = shared_from_this()] { self->ReadNext(); })) {
+    parts_->metrics->throttled->Add();
+    return;
+  }
   MutexLock lock(&mu_);
   if (!finished_) StartRead(&incoming_);
 }

@@ -60,6 +60,9 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   // Counts a frame of so many bytes in, and out again with its ack.
   void Enter(int64_t size_bytes);
   void Leave(int64_t size_bytes, const v1::BatchAck& ack);
+  // Blind batches are acked before they leave: their bytes count until they have been sent.
+  void Leave(int64_t size_bytes);
+  void SendAck(const v1::BatchAck& ack);
 
   void ReadNext();
   void Send(const v1::StreamProduceResponse& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -14,6 +14,8 @@
 namespace falaj::gateway {
 namespace {
 
+constexpr absl::Duration kThrottleDelay = absl::Milliseconds(100);
+
 void FinishCall(const GatewayParts* parts, grpc::ServerUnaryReactor* reactor,
                 const absl::Status& status) {
   if (!status.ok()) parts->metrics->CountError(status);
@@ -45,20 +47,25 @@ struct ProduceCall {
   void Append(const std::vector<EncodedBatch>& batches, int record_count,
               int64_t size_bytes) const {
     parts->budget->Add(size_bytes);
-    auto gather = std::make_shared<AppendGather>(
-        batches, record_count, [call = *this, size_bytes](AppendGather::Result result) {
-          call.parts->budget->Remove(size_bytes);
-          call.Answer(std::move(result));
-        });
     const bool blind = acks == v1::ACKS_NONE;
+    auto gather = std::make_shared<AppendGather>(
+        batches, record_count, [call = *this, size_bytes, blind](AppendGather::Result result) {
+          call.parts->budget->Remove(size_bytes);
+          if (!blind) call.Answer(std::move(result));
+        });
+    if (blind) AnswerBlind(batches, record_count);  // The reactor must not be touched after this.
     for (size_t i = 0; i < batches.size(); ++i) {
       auto appender =
           std::make_shared<PartitionAppender>(parts, topic->id, batches[i].partition, acks);
-      appender->Append(batches[i].batch, deadline, [gather, i, blind](const auto& outcome) {
-        if (!blind) gather->Complete(i, outcome);
-      });
-      if (blind) gather->Complete(i, UnknownOutcome());
+      appender->Append(batches[i].batch, deadline,
+                       [gather, i](const auto& outcome) { gather->Complete(i, outcome); });
     }
+  }
+
+  void AnswerBlind(const std::vector<EncodedBatch>& batches, int record_count) const {
+    AppendGather gather(batches, record_count,
+                        [this](AppendGather::Result result) { Answer(std::move(result)); });
+    for (size_t i = 0; i < batches.size(); ++i) gather.Complete(i, UnknownOutcome());
   }
 };
 
@@ -89,6 +96,12 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
   absl::Status status = CheckAcks(request->acks());
   absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request->topic());
   if (status.ok()) status = topic.status();
+  if (status.ok() && parts_->budget->full()) {
+    parts_->metrics->throttled->Add();
+    status = WithRetryAfter(
+        MakeError(Reason::kQuotaExceeded, "this gateway holds as many bytes as it may"),
+        kThrottleDelay);
+  }
   if (!status.ok()) {
     FinishCall(parts_, reactor, status);
     return reactor;

@@ -1,5 +1,6 @@
 #include "services/gateway/storage_link.h"
 
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -168,11 +169,11 @@ void StorageLink::BreakStream() {
 }
 
 void StorageLink::OnBroken(const grpc::Status& status) {
-  std::vector<Pending> failed;
+  std::map<uint64_t, Pending> failed;  // Called back in the order they were sent.
   std::unique_ptr<AppendStream> ended;
   {
     MutexLock lock(&mu_);
-    for (auto& [id, pending] : pending_) failed.push_back(std::move(pending));
+    for (auto& [id, pending] : pending_) failed.emplace(id, std::move(pending));
     pending_.clear();
     queue_.clear();
     open_ = false;
@@ -180,7 +181,7 @@ void StorageLink::OnBroken(const grpc::Status& status) {
     ended = std::move(stream_);
   }
   const absl::Status cause = rpc::FromGrpc(status);
-  for (Pending& pending : failed) {
+  for (auto& [id, pending] : failed) {
     const Reason reason = pending.written ? Reason::kAppendUncertain : Reason::kLeaderUnavailable;
     pending.done(MakeError(
         reason,
@@ -202,13 +203,22 @@ std::shared_ptr<UnaryCall> StorageLink::Call(absl::string_view method,
     done(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
     return call;
   }
+  {
+    MutexLock lock(&mu_);
+    calls_.insert(call);
+    if (closed_) call->Cancel();
+  }
   call->request_ = rpc::SerializeProto(request);
   if (timeout < absl::InfiniteDuration()) {
     call->context_.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
   }
   stub_.UnaryCall(&call->context_, absl::StrCat(kServicePath, method), grpc::StubOptions(),
                   &call->request_, &call->response_,
-                  [call, pass, done = std::move(done)](const grpc::Status& status) {
+                  [this, call, pass, done = std::move(done)](const grpc::Status& status) {
+                    {
+                      MutexLock lock(&mu_);
+                      calls_.erase(call);
+                    }
                     if (status.ok()) {
                       done(rpc::ToBytes(call->response_));
                     } else {
@@ -218,11 +228,17 @@ std::shared_ptr<UnaryCall> StorageLink::Call(absl::string_view method,
   return call;
 }
 
+void StorageLink::Break() {
+  MutexLock lock(&mu_);
+  closed_ = true;
+  BreakStream();
+  for (const std::shared_ptr<UnaryCall>& call : calls_) call->Cancel();
+}
+
 void StorageLink::Close() {
+  Break();
   {
     MutexLock lock(&mu_);
-    closed_ = true;
-    BreakStream();
     while (streams_ > 0) idle_.Wait(&mu_);
   }
   gate_.Close();
@@ -235,13 +251,19 @@ std::shared_ptr<StorageLink> StorageLinks::Get(const std::string& address) {
   return link;
 }
 
-void StorageLinks::Close() {
+std::vector<std::shared_ptr<StorageLink>> StorageLinks::All() {
+  MutexLock lock(&mu_);
   std::vector<std::shared_ptr<StorageLink>> links;
-  {
-    MutexLock lock(&mu_);
-    for (const auto& [address, link] : links_) links.push_back(link);
-  }
-  for (const auto& link : links) link->Close();
+  for (const auto& [address, link] : links_) links.push_back(link);
+  return links;
+}
+
+void StorageLinks::Break() {
+  for (const auto& link : All()) link->Break();
+}
+
+void StorageLinks::Close() {
+  for (const auto& link : All()) link->Close();
 }
 
 }  // namespace falaj::gateway

@@ -25,8 +25,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
@@ -80,7 +82,9 @@ class StorageLink {
                                   const google::protobuf::MessageLite& request,
                                   absl::Duration timeout, BytesCallback done);
 
-  // Refuses new work, breaks what is under way and waits for it.
+  // Refuses new work and breaks what is under way, without waiting for it.
+  void Break();
+  // Break(), then waits until every callback has run.
   void Close();
 
  private:
@@ -120,6 +124,7 @@ class StorageLink {
   uint64_t next_request_id_ ABSL_GUARDED_BY(mu_) = 1;
   std::deque<Waiting> queue_ ABSL_GUARDED_BY(mu_);  // Bounded by the streams' own budgets.
   absl::flat_hash_map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_set<std::shared_ptr<UnaryCall>> calls_ ABSL_GUARDED_BY(mu_);  // Under way.
   CondVar idle_;
 };
 
@@ -128,9 +133,12 @@ class StorageLink {
 class StorageLinks {
  public:
   std::shared_ptr<StorageLink> Get(const std::string& address);
+  void Break();
   void Close();
 
  private:
+  std::vector<std::shared_ptr<StorageLink>> All();
+
   Mutex mu_;
   absl::flat_hash_map<std::string, std::shared_ptr<StorageLink>> links_ ABSL_GUARDED_BY(mu_);
 };
