@@ -22,6 +22,16 @@ namespace {
 
 constexpr int kNodes = 5;  // Three of them vote at first.
 
+// What happened in all lives: a test in which nothing happens proves nothing.
+struct Totals {
+  uint64_t elections = 0;
+  uint64_t entries = 0;
+  uint64_t reads = 0;
+  uint64_t membership_changes = 0;
+  uint64_t snapshots = 0;
+  uint64_t crashes = 0;
+};
+
 class RandomLife {
  public:
   explicit RandomLife(uint64_t seed) : random_(seed) {
@@ -53,47 +63,56 @@ class RandomLife {
     if (!testing::Test::HasFailure()) HealAndFinish();
   }
 
+  const Totals& totals() const { return totals_; }
+
  private:
   NodeId AnyNode() { return NodeId(static_cast<int32_t>(1 + random_.Below(kNodes))); }
   bool Chance(uint64_t percent) { return random_.Below(100) < percent; }
 
   void Step() {
-    const uint64_t dice = random_.Below(1000);
-    if (dice < 480) return DeliverAny();
+    const uint64_t dice = random_.Below(10'000);
+    if (dice < 4200) return DeliverAny();
     TestNode& node = cluster_.node(AnyNode());
     const NodeId id = node.options.self;
     if (node.core == nullptr) {
       if (Chance(10)) {
         EXPECT_TRUE(cluster_.Start(id).ok());
       }
-    } else if (dice < 620) {
+    } else if (dice < 5000) {
       node.core->Tick();
-    } else if (dice < 760) {
+    } else if (dice < 7000) {
       // Taken now, carried out some time later: the disk is slow.
       if (node.held.size() < 3 && node.core->HasReady()) cluster_.Take(id);
-    } else if (dice < 940) {
+    } else if (dice < 9200) {
       if (!node.held.empty()) cluster_.Finish(id);
-    } else if (dice < 975) {
+    } else if (dice < 9800) {
       Propose(&node);
-    } else if (dice < 985) {
+    } else if (dice < 9860) {
       Reconfigure(&node);
-    } else if (dice < 993) {
+    } else if (dice < 9970) {
       if (node.core->SnapshotDue()) {
         EXPECT_TRUE(cluster_.TakeSnapshot(id).ok());
       }
-    } else if (dice < 997) {
+    } else if (dice < 9985) {
       cluster_.Crash(id);
+      ++totals_.crashes;
     } else {
-      cut_off_ = Chance(50) ? NodeId() : AnyNode();
+      Partition();
     }
   }
 
+  // Splits the nodes into two sides, or joins them again.
+  void Partition() {
+    cut_off_.clear();
+    for (uint64_t i = random_.Below(3); i > 0; --i) cut_off_.insert(AnyNode());
+  }
+
   void Propose(TestNode* node) {
-    if (Chance(30)) {
+    if (Chance(50)) {
       const absl::Status asked = node->core->ReadIndex(++reads_);
       if (asked.ok()) read_floor_[reads_] = committed_.size();
-    } else if (node->core->Propose(absl::StrCat("c", ++proposals_)).ok()) {
-      ++accepted_;
+    } else {
+      (void)node->core->Propose(absl::StrCat("c", ++proposals_));
     }
   }
 
@@ -122,8 +141,8 @@ class RandomLife {
     const auto at = in_flight.begin() + static_cast<std::ptrdiff_t>(random_.Below(span));
     const pb::RaftMessage message = *at;
     if (!Chance(5)) in_flight.erase(at);  // Else it comes again.
-    const bool cut = cut_off_ != NodeId() &&
-                     (NodeId(message.from()) == cut_off_ || NodeId(message.to()) == cut_off_);
+    const bool cut =
+        cut_off_.contains(NodeId(message.from())) != cut_off_.contains(NodeId(message.to()));
     if (cut || Chance(4)) return;
     const absl::Status status = cluster_.Deliver(message);
     EXPECT_TRUE(status.ok()) << status << " for " << Describe(message);
@@ -149,7 +168,7 @@ class RandomLife {
   // Whatever was committed is in the log of every later leader. What the log has compacted away was
   // applied, and is checked there.
   void CheckLeaderCompleteness(const TestNode& node) {
-    ++elections_;
+    ++totals_.elections;
     EXPECT_GE(node.core->status().last_index.value(), committed_.size())
         << "a leader misses committed entries";
   }
@@ -168,7 +187,7 @@ class RandomLife {
   void CheckReads(TestNode* node) {
     for (const ReadState& read : std::exchange(node->reads, {})) {
       EXPECT_GE(read.index.value(), read_floor_[read.request_id]) << "a stale read";
-      ++reads_answered_;
+      ++totals_.reads;
     }
   }
 
@@ -199,7 +218,7 @@ class RandomLife {
 
   void HealAndFinish() {
     CheckLogMatching();
-    cut_off_ = NodeId();
+    cut_off_.clear();
     for (auto& [id, node] : cluster_.nodes()) {
       if (node.core == nullptr) {
         EXPECT_TRUE(cluster_.Start(id).ok());
@@ -222,7 +241,11 @@ class RandomLife {
     }
     CheckLogMatching();
     EXPECT_TRUE(IsSettled()) << "no agreement after the network healed";
-    EXPECT_GT(elections_, 0);
+    totals_.entries += committed_.size();
+    for (const std::string& entry : committed_) {
+      totals_.membership_changes += entry.find("members") != std::string::npos ? 1 : 0;
+    }
+    for (auto& [id, node] : cluster_.nodes()) totals_.snapshots += node.snapshots_installed;
   }
 
   void ProposeLast() {
@@ -247,16 +270,14 @@ class RandomLife {
 
   Random random_;
   TestCluster cluster_;
-  NodeId cut_off_;
+  std::set<NodeId> cut_off_;  // One side of the partition.
   std::map<Term, NodeId> leaders_;
   std::vector<std::string> committed_;  // As first applied by anybody.
   std::map<NodeId, size_t> checked_;
   std::map<uint64_t, size_t> read_floor_;
   uint64_t proposals_ = 0;
   uint64_t reads_ = 0;
-  int accepted_ = 0;
-  int elections_ = 0;
-  int reads_answered_ = 0;
+  Totals totals_;
 };
 
 // FALAJ_RAFT_SEEDS=n runs more of them; FALAJ_RAFT_SEED=n replays one.
@@ -266,12 +287,31 @@ TEST(RandomClusterTest, StaysSafeAndRecoversInEveryLife) {
   const uint64_t first = one != nullptr ? std::strtoull(one, nullptr, 10) : 1;
   const uint64_t count = one != nullptr    ? 1
                          : many != nullptr ? std::strtoull(many, nullptr, 10)
-                                           : 60;
+                                           : 50;
+  Totals totals;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    RandomLife(seed).Run(8000);
-    if (HasFailure()) break;
+    RandomLife life(seed);
+    life.Run(20'000);
+    if (HasFailure()) return;
+    totals.elections += life.totals().elections;
+    totals.entries += life.totals().entries;
+    totals.reads += life.totals().reads;
+    totals.membership_changes += life.totals().membership_changes;
+    totals.snapshots += life.totals().snapshots;
+    totals.crashes += life.totals().crashes;
   }
+  RecordProperty(
+      "lives",
+      absl::StrCat(totals.elections, " elections, ", totals.entries, " entries, ", totals.reads,
+                   " reads, ", totals.membership_changes, " membership changes, ", totals.snapshots,
+                   " snapshots, ", totals.crashes, " crashes"));
+  EXPECT_GT(totals.elections, count * 5);
+  EXPECT_GT(totals.entries, count * 40);
+  EXPECT_GT(totals.reads, count * 5);
+  EXPECT_GT(totals.membership_changes, count);
+  EXPECT_GT(totals.snapshots, count);
+  EXPECT_GT(totals.crashes, count * 5);
 }
 
 }  // namespace

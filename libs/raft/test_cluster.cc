@@ -92,7 +92,10 @@ void TestCluster::Finish(NodeId id) {
   const Ready ready = std::move(node.held.front());
   node.held.pop_front();
   node.disk.Write(ready);
-  if (ready.snapshot) node.applied = StateFrom(*ready.snapshot);
+  if (ready.snapshot) {
+    node.applied = StateFrom(*ready.snapshot);
+    ++node.snapshots_installed;
+  }
   node.core->Persisted(ready.number);
   in_flight_.insert(in_flight_.end(), ready.messages_after_persist.begin(),
                     ready.messages_after_persist.end());

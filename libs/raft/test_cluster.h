@@ -39,6 +39,7 @@ struct TestNode {
   std::vector<std::string> applied;  // "5/2 x": one per entry from index 1 on.
   std::vector<ReadState> reads;
   std::vector<uint64_t> dropped_reads;
+  uint64_t snapshots_installed = 0;
 };
 
 // TestCluster is a few nodes and the messages between them, all under the control of a test:
