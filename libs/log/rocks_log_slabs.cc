@@ -308,6 +308,7 @@ StoreStats RocksLogStore::Impl::Stats() const {
   };
   stats.block_cache_hits = ticker(rocksdb::BLOCK_CACHE_HIT);
   stats.block_cache_misses = ticker(rocksdb::BLOCK_CACHE_MISS);
+  stats.data_blocks_read = ticker(rocksdb::BLOCK_CACHE_DATA_MISS);
   stats.stall_micros = ticker(rocksdb::STALL_MICROS);
   stats.wal_written_bytes = WalWrittenBytes();
   stats.flushed_bytes = ticker(rocksdb::FLUSH_WRITE_BYTES);

@@ -52,6 +52,7 @@ struct StoreStats {
   // Counters.
   int64_t block_cache_hits = 0;
   int64_t block_cache_misses = 0;
+  int64_t data_blocks_read = 0;  // From the operating system; cached ones do not count.
   int64_t stall_micros = 0;
   int64_t commits = 0;
   int64_t commits_synced = 0;
