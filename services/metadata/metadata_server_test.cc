@@ -1,6 +1,7 @@
 // A real metadata node on a real port and a real disk.
 #include "services/metadata/metadata_server.h"
 
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
