@@ -10,7 +10,7 @@ if(FALAJ_WERROR)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees uninitialised inline storage in every moved absl::InlinedVector once it optimises.
-  target_compile_options(falaj_flags INTERFACE $<$<NOT:$<CONFIG:Debug>>:-Wno-maybe-uninitialized>)
+  target_compile_options(falaj_flags INTERFACE $<$<OR:$<BOOL:${FALAJ_SANITIZE}>,$<NOT:$<CONFIG:Debug>>>:-Wno-maybe-uninitialized>)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(falaj_flags INTERFACE -Wthread-safety)
