@@ -55,10 +55,10 @@ class CutAtPartitionFactory final : public rocksdb::FlushBlockPolicyFactory {
 
 }  // namespace
 
-rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options,
+rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb::Env* env,
                                  std::shared_ptr<rocksdb::EventListener> listener) {
   rocksdb::DBOptions db;
-  if (options.env != nullptr) db.env = options.env;
+  db.env = env;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
   db.paranoid_checks = true;

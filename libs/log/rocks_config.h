@@ -12,7 +12,7 @@
 
 namespace falaj::log {
 
-rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options,
+rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb::Env* env,
                                  std::shared_ptr<rocksdb::EventListener> listener);
 rocksdb::ColumnFamilyOptions MakeSlabOptions(const RocksLogStore::Options& options,
                                              std::shared_ptr<rocksdb::Cache> cache);

@@ -151,6 +151,25 @@ TEST_F(StoreCrashTest, TablesWithoutCurrentAreNotAnEmptyStore) {
   EXPECT_EQ(ReasonOf(OpenAt(options_.directory).status()), Reason::kCorruptRecord);
 }
 
+TEST_F(StoreCrashTest, APowerFailureLeavesADenseLogOfWhatReachedTheTables) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  Open();  // Closing flushed the partition's row.
+  for (int i = 0; i < 60; ++i) ASSERT_TRUE(Append(id, {i, i}, 60'000, /*sync=*/false).ok());
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (store_->Stats().flushed_bytes < 2 << 20 && absl::Now() < deadline) {
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  }
+  const std::string photograph = Photograph();
+  // Nothing of the write-ahead log had reached the disk, not even the directory rows.
+  for (const auto& file : std::filesystem::directory_iterator(photograph)) {
+    if (file.path().extension() == ".log") std::filesystem::resize_file(file.path(), 0);
+  }
+  ExpectWhole(photograph, id, 16, 120);
+  const auto again = OpenAt(photograph);
+  ASSERT_TRUE(again.ok()) << again.status();
+}
+
 TEST(WalTailTest, TornIsSoundAndDamagedIsNot) {
   EXPECT_TRUE(WalTailIsSound(""));
   EXPECT_TRUE(WalTailIsSound(std::string(100, '\0')));

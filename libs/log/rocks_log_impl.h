@@ -28,6 +28,7 @@
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/slab_directory.h"
 #include "libs/log/store_health.h"
+#include "libs/log/wal_sync_file_system.h"
 #include "libs/record/batch_header.h"
 
 namespace falaj::log {
@@ -140,6 +141,8 @@ class RocksLogStore::Impl {
   absl::Status RestorePartition(LocalPartitionId id, const PartitionRow& row,
                                 std::vector<DirectoryEntry> entries, std::vector<EpochStart> epochs,
                                 rocksdb::WriteBatch* cleanup);
+  absl::Status AdoptOrphans(LocalPartitionId id, rocksdb::WriteBatch* cleanup)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
                                     std::optional<Offset> next_first, DirectoryEntry* entry);
   void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
@@ -213,6 +216,8 @@ class RocksLogStore::Impl {
   const Options options_;
   const std::shared_ptr<StoreHealth> health_;
   std::shared_ptr<rocksdb::Cache> cache_;
+  std::shared_ptr<WalSyncFileSystem> file_system_;
+  std::unique_ptr<rocksdb::Env> env_;  // Uses file_system_; outlives db_.
   rocksdb::DBOptions db_options_;
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* default_ = nullptr;  // Released with db_.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "rocksdb/env.h"
 #include "rocksdb/iterator.h"
 
 #include "libs/base/log.h"
@@ -66,7 +67,10 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   cache_ = rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes),
                                 /*num_shard_bits=*/4, /*strict_capacity_limit=*/false,
                                 /*high_pri_pool_ratio=*/0.5);
-  db_options_ = MakeDbOptions(options_, health_);
+  rocksdb::Env* const base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
+  file_system_ = std::make_shared<WalSyncFileSystem>(base->GetFileSystem());
+  env_ = rocksdb::NewCompositeEnv(file_system_);
+  db_options_ = MakeDbOptions(options_, env_.get(), health_);
   const auto rocks = [this](const rocksdb::Status& status, absl::string_view what) {
     return FromRocks(status, options_.directory, what);
   };
@@ -306,9 +310,55 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
     state.max_timestamp_ms = entries[i].running_max_ts;
     state.running_bytes = entries[i].start_bytes + entries[i].bytes;
   }
-  state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
   ids_[partition->key] = id;
   partitions_[id] = std::move(partition);
+  FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, cleanup));
+  state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
+  return absl::OkStatus();
+}
+
+// After a power failure a table may hold batches whose directory row was still in the page cache.
+// If they continue the log they belong to it; they must not stay behind its end unseen.
+absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, rocksdb::WriteBatch* cleanup) {
+  Partition* partition = partitions_.at(id).get();
+  State& state = partition->state;
+  const std::string bound = DataKey(id, Offset(INT64_MAX));
+  const rocksdb::Slice bound_slice(bound);
+  for (const auto& [slab, family] : families_) {
+    if (directory_.FindSlab(slab)->sealed_ms != 0) continue;
+    const auto it = NewIterator(*family, /*fill_cache=*/false, &bound_slice);
+    it->Seek(DataKey(id, state.log_end));
+    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
+    if (!it->Valid()) continue;
+    DirectoryEntry entry{.first = state.log_end, .end = state.log_end, .slab = slab};
+    entry.start_bytes = state.running_bytes;
+    for (Offset expected = state.log_end; it->Valid(); it->Next()) {
+      FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/true));
+      if (batch.header.base_offset != expected) {
+        return Corrupt(absl::StrCat("batches from offset ", expected, " of local partition ", id,
+                                    " are missing"));
+      }
+      expected = entry.end = batch.header.next_offset();
+      entry.span_max = std::max(entry.span_max, expected - batch.header.base_offset);
+      entry.bytes += static_cast<int64_t>(batch.bytes.size());
+      entry.running_max_ts = entry.max_ts = batch.stored.running_max_ts;
+      std::vector<EpochStart>& epochs = partition->epochs;
+      if (epochs.empty() || epochs.back().epoch < batch.header.leader_epoch) {
+        epochs.push_back({batch.header.leader_epoch, batch.header.base_offset});
+        cleanup->Put(meta_, EpochRowKey(id, batch.header.leader_epoch),
+                     EncodeEpochRow(batch.header.base_offset));
+      }
+    }
+    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
+    Warning("batches without a directory row adopted",
+            {{"local_partition", id}, {"from", entry.first}, {"end", entry.end}});
+    cleanup->Put(meta_, DirectoryRowKey(id, entry.first, slab), EncodeDirectoryRow(entry));
+    directory_.Append(id, entry);
+    directory_.CountAppended(slab, entry.bytes);
+    state.log_end = entry.end;
+    state.max_timestamp_ms = std::max(state.max_timestamp_ms, entry.running_max_ts);
+    state.running_bytes += entry.bytes;
+  }
   return absl::OkStatus();
 }
 

@@ -146,6 +146,9 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
       if (out.empty()) out.reserve(std::max(batch.bytes.size(), std::min(bytes_max, kReserveMax)));
       out.append(batch.bytes.data(), batch.bytes.size());
       expected = result.next_offset = next;
+      // Before the next batch is touched, which may lie in another block.
+      full = out.size() >= bytes_max || next >= limit;
+      if (full) break;
     }
     FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
     if (full) break;

@@ -98,6 +98,9 @@ absl::Status RocksLogStore::Impl::Write(rocksdb::WriteBatch* batch, bool sync,
   KeepMemtableOccupied();
   rocksdb::WriteOptions write;
   write.sync = sync;
+  if (!sync) return health_->NoteWrite(db_->Write(write, batch), what);
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncPutOff(), what));
+  const WalSyncFileSystem::SyncScope scope;
   return health_->NoteWrite(db_->Write(write, batch), what);
 }
 
