@@ -75,7 +75,7 @@ absl::Status BenchProcesses::StartAll(int storage_nodes) {
     FALAJ_RETURN_IF_ERROR(
         Spawn(storage_nodes == 1 ? "storage" : absl::StrCat("storage-", id), "falaj-storage",
               {absl::StrCat("--node_id=", id), absl::StrCat("--data_dir=", data_, "/storage-", id),
-               "--listen=" + address, "--http=", "--metadata=" + metadata}));
+               "--listen=" + address, "--http_listen=", "--metadata=" + metadata}));
   }
   FALAJ_ASSIGN_OR_RETURN(address_, FreeAddress());
   FALAJ_RETURN_IF_ERROR(

@@ -13,8 +13,8 @@
 #include "libs/rpc/process.h"
 #include "services/gateway/gateway_server.h"
 
-ABSL_FLAG(std::string, listen, "0.0.0.0:7400", "Address of the gRPC port clients use.");
-ABSL_FLAG(std::string, http_listen, "0.0.0.0:7401",
+ABSL_FLAG(std::string, listen, "127.0.0.1:7400", "Address of the gRPC port clients use.");
+ABSL_FLAG(std::string, http_listen, "127.0.0.1:7401",
           "Address of the HTTP port for /metrics and /healthz; empty for none.");
 ABSL_FLAG(std::string, metadata, "127.0.0.1:7400",
           "Addresses of the metadata nodes, separated by commas.");

@@ -18,10 +18,11 @@
 
 ABSL_FLAG(int32_t, node_id, 0, "Id of this node in the cluster, at least 1.");
 ABSL_FLAG(std::string, data_dir, "", "Directory of the node's data; made if it does not exist.");
-ABSL_FLAG(std::string, listen, "0.0.0.0:7400", "Address of the gRPC port.");
+ABSL_FLAG(std::string, listen, "127.0.0.1:7400", "Address of the gRPC port.");
 ABSL_FLAG(std::string, advertise, "",
           "host:port under which gateways reach this node; the gRPC address if empty.");
-ABSL_FLAG(std::string, http, "0.0.0.0:7401", "Address of /metrics and /healthz; empty for none.");
+ABSL_FLAG(std::string, http_listen, "127.0.0.1:7401",
+          "Address of /metrics and /healthz; empty for none.");
 ABSL_FLAG(std::vector<std::string>, metadata, {}, "Addresses of the metadata nodes.");
 ABSL_FLAG(std::string, zone, "", "Failure zone of this node.");
 ABSL_FLAG(absl::Duration, session_timeout, absl::Seconds(10),
@@ -42,7 +43,7 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   options.data_dir = absl::GetFlag(FLAGS_data_dir);
   options.listen_address = absl::GetFlag(FLAGS_listen);
   options.advertised_address = absl::GetFlag(FLAGS_advertise);
-  options.http_address = absl::GetFlag(FLAGS_http);
+  options.http_address = absl::GetFlag(FLAGS_http_listen);
   options.metadata_addresses = absl::GetFlag(FLAGS_metadata);
   options.zone = absl::GetFlag(FLAGS_zone);
   options.session_timeout = absl::GetFlag(FLAGS_session_timeout);

@@ -128,9 +128,7 @@ class FaultTest(unittest.TestCase):
         os.mkdir(mount)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", mount], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
-        # The watermarks in percent; the bytes of the defaults would not fit on so small a disk.
-        cluster = self.cluster(data_directories={"storage-1": os.path.join(mount, "data")},
-                               storage_flags=("--disk_soft_bytes=0", "--disk_hard_bytes=0"))
+        cluster = self.cluster(data_directories={"storage-1": os.path.join(mount, "data")})
         cluster.create_topic(TOPIC, 1)
         producer = cluster.producer()
         request = producer_service_pb2.ProduceRequest(
