@@ -13,12 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "rocksdb/db.h"
+#include "rocksdb/env.h"
 #include "rocksdb/options.h"
 #include "rocksdb/write_batch.h"
 
 #include "libs/base/crc32c.h"
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/log/wal_check.h"
 #include "libs/raft/validation.h"
 
 namespace falaj::log {
@@ -208,6 +210,7 @@ absl::Status RaftLog::Database::Open() {
   std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName};
   rocksdb::Status status;
   if (exists) {
+    FALAJ_RETURN_IF_ERROR(CheckWalTails(rocksdb::Env::Default(), directory_));
     names.clear();
     status = rocksdb::DB::ListColumnFamilies(options, directory_, &names);
   }

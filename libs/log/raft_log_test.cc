@@ -300,6 +300,26 @@ TEST_F(RaftLogTest, DamageInTheMiddleOfTheWriteAheadLogIsNotTheEndOfTheLog) {
   ExpectCorrupt(Reopen());
 }
 
+// RocksDB alone would stop there without a word and lose what follows.
+TEST_F(RaftLogTest, DamagedLengthInTheWriteAheadLogIsNotTheEndOfTheLog) {
+  ASSERT_TRUE(Reopen().ok());
+  ASSERT_TRUE(log_->Persist(HardState(1, 1, 0), {Entry(1, 1, "first one")}, true).ok());
+  ASSERT_TRUE(log_->Persist(std::nullopt, {Entry(2, 1, "second one")}, true).ok());
+  CrashAndKeepFiles();
+  const fs::path wal = LargestWal();
+  std::ifstream stream(wal, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(stream)), {});
+  // A record begins with a checksum of four bytes, then two of length and one of type.
+  int64_t begin = 0, next = 0;
+  while (next < Find(wal, "first one")) {
+    begin = next;
+    const auto at = static_cast<size_t>(begin);
+    next += 7 + static_cast<uint8_t>(bytes[at + 4]) + 256 * static_cast<uint8_t>(bytes[at + 5]);
+  }
+  FlipByte(wal, begin + 5);
+  ExpectCorrupt(Reopen());
+}
+
 TEST_F(RaftLogTest, DamagedTableFileIsReported) {
   ASSERT_TRUE(Reopen().ok());
   ASSERT_TRUE(log_->Persist(HardState(1, 1, 0), {Entry(1, 1, "a stored command")}, true).ok());
