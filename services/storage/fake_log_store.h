@@ -91,9 +91,8 @@ class FakeLogStore final : public log::LogStore {
     return absl::OkStatus();
   }
   absl::Status TruncateSuffix(LocalPartitionId, Offset) override { return absl::OkStatus(); }
-  absl::StatusOr<log::ReadResult> Read(LocalPartitionId, Offset from, Offset,
-                                       size_t) const override {
-    return log::ReadResult{Bytes(), from};
+  absl::StatusOr<log::ReadResult> Read(LocalPartitionId, Offset, Offset, size_t) const override {
+    return MakeError(Reason::kUnsupported, "the shard never reads");
   }
   absl::StatusOr<std::optional<log::TimeResult>> FindTime(LocalPartitionId, int64_t,
                                                           Offset) const override {

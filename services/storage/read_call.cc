@@ -224,7 +224,10 @@ void ReadCall::Answer() {
         MakeError(Reason::kQuotaExceeded, "answers to reads use up the node's memory budget"),
         absl::Milliseconds(100)));
   }
-  budgeted_bytes_ = collected_bytes_;
+  {
+    MutexLock lock(&mu_);
+    budgeted_bytes_ = collected_bytes_;
+  }
   std::vector<Bytes> pieces;
   pieces.reserve(request_.size() * 2);
   for (Part& part : request_) {
@@ -266,10 +269,14 @@ void ReadCall::OnCancel() {
 }
 
 void ReadCall::OnDone() {
-  parts_->read_budget->Give(budgeted_bytes_);
   std::shared_ptr<ReadCall> self;
-  MutexLock lock(&mu_);
-  self = std::move(self_);  // Destroyed after the lock: declared before it.
+  int64_t bytes = 0;
+  {
+    MutexLock lock(&mu_);
+    self = std::move(self_);
+    bytes = budgeted_bytes_;
+  }
+  parts_->read_budget->Give(bytes);
 }
 
 }  // namespace falaj::storage

@@ -86,12 +86,12 @@ class ReadCall final : public grpc::ServerUnaryReactor,
   int64_t bytes_min_ = 1;
   int64_t collected_bytes_ = 0;
   bool failed_part_ = false;
-  int64_t budgeted_bytes_ = 0;
   std::vector<std::pair<std::shared_ptr<Partition>, Offset>> parked_at_;
   grpc::Alarm alarm_;
 
   Mutex mu_;
   std::shared_ptr<ReadCall> self_ ABSL_GUARDED_BY(mu_);  // Until OnDone.
+  int64_t budgeted_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool parked_ ABSL_GUARDED_BY(mu_) = false;
   bool news_ ABSL_GUARDED_BY(mu_) = false;  // Came while nobody was parked.
   bool timed_out_ ABSL_GUARDED_BY(mu_) = false;
