@@ -71,6 +71,58 @@ void AddRecord(const record::RecordView& view, v1::PartitionRecords* out) {
   }
 }
 
+// RunBuilder puts decoded records into messages of a bounded size.
+class RunBuilder {
+ public:
+  RunBuilder(const v1::PartitionRecords& description, size_t run_bytes_max, size_t runs_max)
+      : description_(description), run_bytes_max_(run_bytes_max), runs_max_(runs_max) {
+    Open();
+  }
+
+  bool full() const { return full_; }
+  void AddBatch(size_t size_bytes) {
+    v1::PartitionRecords& run = runs_.back();
+    run.set_size_bytes(run.size_bytes() + static_cast<int64_t>(size_bytes));
+  }
+  void Add(const record::RecordView& view) {
+    if (full_) return;
+    const size_t bound = SizeBound(view);
+    if (run_bytes_ > 0 && run_bytes_ + bound > run_bytes_max_) {
+      full_ = runs_.size() == runs_max_;
+      if (full_) return;
+      Open();
+    }
+    run_bytes_ += bound;
+    AddRecord(view, &runs_.back());
+    runs_.back().set_next_offset(view.offset.value() + 1);
+  }
+  // Everything has been added: the last run reaches as far as the batches do.
+  std::vector<v1::PartitionRecords> TakeAll() {
+    if (!full_) runs_.back().set_next_offset(description_.next_offset());
+    return std::move(runs_);
+  }
+  std::vector<v1::PartitionRecords> TakeSome() { return std::move(runs_); }
+
+ private:
+  static size_t SizeBound(const record::RecordView& view) {
+    constexpr size_t kFieldsMax = 64;  // Tags, lengths, timestamp and offset.
+    return kFieldsMax + view.key.value_or("").size() + view.value.value_or("").size() +
+           2 * view.headers().encoded().size();
+  }
+  void Open() {
+    runs_.push_back(description_);
+    runs_.back().set_size_bytes(0);
+    run_bytes_ = 0;
+  }
+
+  const v1::PartitionRecords& description_;
+  const size_t run_bytes_max_;
+  const size_t runs_max_;
+  std::vector<v1::PartitionRecords> runs_;  // Never empty.
+  size_t run_bytes_ = 0;
+  bool full_ = false;
+};
+
 }  // namespace
 
 absl::StatusOr<std::vector<PartitionRead>> ParseReadResponse(const Bytes& message) {
@@ -106,18 +158,36 @@ v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partit
   return message;
 }
 
-absl::Status DecodeRecords(const Bytes& batches, Offset asked, v1::PartitionRecords* out) {
+absl::StatusOr<Bytes> FirstBatches(const Bytes& batches, int64_t bytes_max, Offset* next_offset) {
   record::BatchIterator iterator(batches);
+  size_t taken = 0;
   while (true) {
     FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, iterator.Next());
-    if (!batch.has_value()) return absl::OkStatus();
+    if (!batch.has_value()) break;
+    if (taken > 0 && static_cast<int64_t>(taken + batch->size()) > bytes_max) break;
+    taken += batch->size();
+    *next_offset = iterator.header().next_offset();
+  }
+  return batches.Subrange(0, taken);
+}
+
+absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
+    const Bytes& batches, Offset asked, const v1::PartitionRecords& description,
+    size_t run_bytes_max, size_t runs_max) {
+  RunBuilder runs(description, run_bytes_max, runs_max);
+  record::BatchIterator iterator(batches);
+  while (!runs.full()) {
+    FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, iterator.Next());
+    if (!batch.has_value()) return runs.TakeAll();
     FALAJ_RETURN_IF_ERROR(record::VerifyStoredBatch(*batch).status());
+    runs.AddBatch(batch->size());
     if (iterator.header().control()) continue;
     const auto add = [&](const record::RecordView& view) {
-      if (view.offset >= asked) AddRecord(view, out);
+      if (view.offset >= asked) runs.Add(view);
     };
     FALAJ_RETURN_IF_ERROR(record::ForEachRecord(*batch, record::Limits{}, add));
   }
+  return runs.TakeSome();
 }
 
 std::string FramePrefix(int field, const v1::PartitionRecords& message, size_t batches_size) {

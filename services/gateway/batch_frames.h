@@ -34,8 +34,17 @@ absl::StatusOr<std::vector<PartitionRead>> ParseReadAnswer(const absl::StatusOr<
 v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partition, Offset asked,
                                   const PartitionRead& read);
 
-// Decodes batches to records from `asked` on; CORRUPT_RECORD if a checksum fails.
-absl::Status DecodeRecords(const Bytes& batches, Offset asked, v1::PartitionRecords* out);
+// The first of the batches: as many as fit into `bytes_max`, at least one. Sets `next_offset` to
+// the offset after them. CORRUPT_RECORD if they do not come apart.
+absl::StatusOr<Bytes> FirstBatches(const Bytes& batches, int64_t bytes_max, Offset* next_offset);
+
+// Decodes batches to records from `asked` on, in messages of about `run_bytes_max` so that clients
+// take them (batches may be compressed a hundredfold), and no more than `runs_max` of them. Each is
+// a copy of `description` with its records, its next_offset, and the size of the batches that
+// begin in it. At least one message. CORRUPT_RECORD if a checksum fails.
+absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
+    const Bytes& batches, Offset asked, const v1::PartitionRecords& description,
+    size_t run_bytes_max, size_t runs_max);
 
 // A length-delimited field `field` holding `message` with `batches` as its field 15, without
 // copying the batches: the bytes to put in front of them. With `field` zero, the message stands

@@ -15,8 +15,10 @@ namespace {
 constexpr int kRecordsFrame = 3;  // Of ConsumeResponse.
 constexpr int kPositionsMax = 10'000;
 constexpr size_t kClientIdBytesMax = 255;
-constexpr int32_t kReadBytes = 1 << 20;      // Asked of a node at a time.
-constexpr int64_t kQueueBytesMax = 4 << 20;  // Read ahead of the client so much and no more.
+constexpr int32_t kReadBytes = 1 << 20;       // Asked of a node at a time.
+constexpr int64_t kQueueBytesMax = 4 << 20;   // Read ahead of the client so much and no more.
+constexpr size_t kDecodedBytesMax = 1 << 20;  // Of a frame of plain records.
+constexpr size_t kRunsMax = 10'000;           // Never reached: decompression is bounded.
 constexpr absl::Duration kReadWait = absl::Seconds(10);
 constexpr absl::Duration kReadGrace = absl::Seconds(5);
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(50);
@@ -47,6 +49,8 @@ void ConsumeStream::OnReadDone(bool ok) {
   MutexLock lock(&mu_);
   if (!status.ok()) {
     End(status);
+  } else if (resolving_) {
+    read_withheld_ = true;  // OnResolved() goes on: positions change in the order of the frames.
   } else if (!finished_) {
     StartRead(&incoming_);
   }
@@ -110,6 +114,7 @@ absl::Status ConsumeStream::TakeOpen(const v1::OpenConsumeStream& open) {
   {
     MutexLock lock(&mu_);
     opened_ = true;
+    resolving_ = true;
     if (open.format() == v1::RECORD_FORMAT_BATCHES) format_ = v1::RECORD_FORMAT_BATCHES;
     FALAJ_RETURN_IF_ERROR(positions_.Grant(open.initial_credit().bytes()));
     for (const v1::PartitionPosition& position : positions) {
@@ -141,6 +146,10 @@ absl::Status ConsumeStream::TakeSeek(const v1::SeekPartitions& seek) {
     }
   }
   if (names.empty()) return BadFrame("seek.positions", "there is nowhere to seek to");
+  {
+    MutexLock lock(&mu_);
+    resolving_ = true;
+  }
   LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
                 [self = shared_from_this(), names](OffsetAnswers answers) {
                   self->OnResolved(names, std::move(answers), false);
@@ -167,6 +176,7 @@ void ConsumeStream::OnResolved(const std::vector<PartitionName>& names, OffsetAn
   {
     MutexLock lock(&mu_);
     if (finished_) return;
+    resolving_ = false;
     v1::ConsumeResponse response;
     for (size_t i = 0; i < names.size(); ++i) {
       absl::Status status = answers[i].status();
@@ -186,6 +196,7 @@ void ConsumeStream::OnResolved(const std::vector<PartitionName>& names, OffsetAn
     } else {
       CancelReads();
     }
+    if (std::exchange(read_withheld_, false)) StartRead(&incoming_);
   }
   Pump();
 }
@@ -194,7 +205,12 @@ std::map<std::string, std::pair<ConsumeStream::NodeRead, internal::v1::ReadReque
 ConsumeStream::PlanReads() {
   std::map<std::string, std::pair<NodeRead, internal::v1::ReadRequest>> plans;
   if (finished_ || !streaming_ || queue_bytes_ >= kQueueBytesMax) return plans;
-  for (const PartitionName& name : positions_.Readable()) {
+  std::vector<PartitionName> names = positions_.Readable();
+  if (names.empty() || !HasBudget()) return plans;
+  // A node fills its answer in the order asked: take turns at being first.
+  std::rotate(names.begin(), names.begin() + static_cast<ptrdiff_t>(next_read_id_ % names.size()),
+              names.end());
+  for (const PartitionName& name : names) {
     absl::StatusOr<Route> route = parts_->routes->Find(name.topic, name.partition);
     if (!route.ok()) {
       if (!IsLeaderMissing(route.status())) {
@@ -295,17 +311,42 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
     MaybeSendProgress(name, read);
     return absl::OkStatus();
   }
+  // Nodes are asked at the same time, each for all the credit there is: what does not fit any more
+  // is read again later.
+  if (positions_.credit() <= 0) return absl::OkStatus();
+  if (static_cast<int64_t>(read.batches.size()) > positions_.credit()) {
+    FALAJ_ASSIGN_OR_RETURN(read.batches,
+                           FirstBatches(read.batches, positions_.credit(), &read.next_offset));
+  }
   const auto size_bytes = static_cast<int64_t>(read.batches.size());
   if (!positions_.Take(name, asked, read.next_offset, size_bytes)) return absl::OkStatus();
-  v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
-  Bytes payload = std::move(read.batches);
-  if (format_ == v1::RECORD_FORMAT_RECORDS) {
-    FALAJ_RETURN_IF_ERROR(DecodeRecords(payload, asked, &message));
-    payload = Bytes();
+  const v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
+  if (format_ == v1::RECORD_FORMAT_BATCHES) {
+    const std::string prefix = FramePrefix(kRecordsFrame, message, read.batches.size());
+    Enqueue({rpc::ToByteBuffer(prefix, read.batches), size_bytes});
+    return absl::OkStatus();
   }
-  const std::string prefix = FramePrefix(kRecordsFrame, message, payload.size());
-  Enqueue({rpc::ToByteBuffer(prefix, payload), size_bytes});
+  FALAJ_ASSIGN_OR_RETURN(const auto runs,
+                         DecodeRuns(read.batches, asked, message, kDecodedBytesMax, kRunsMax));
+  for (const v1::PartitionRecords& run : runs) {
+    // Queued frames hold decoded records: these are what is counted.
+    Enqueue({rpc::ToByteBuffer(FramePrefix(kRecordsFrame, run, 0), Bytes()),
+             static_cast<int64_t>(run.ByteSizeLong())});
+  }
   return absl::OkStatus();
+}
+
+bool ConsumeStream::HasBudget() {
+  if (budget_wait_) return false;
+  budget_wait_ = !parts_->budget->HasRoomOrWait([self = shared_from_this()] {
+    {
+      MutexLock lock(&self->mu_);
+      self->budget_wait_ = false;
+    }
+    self->Pump();
+  });
+  if (budget_wait_) parts_->metrics->throttled->Add();
+  return !budget_wait_;
 }
 
 void ConsumeStream::MaybeSendProgress(const PartitionName& name, const PartitionRead& read) {
@@ -348,33 +389,31 @@ void ConsumeStream::WriteNext() {
   StartWrite(&outgoing_.message);
 }
 
+// Bytes are given back without the lock: others may go on with them, on this thread.
 void ConsumeStream::OnWriteDone(bool ok) {
   bool pump = false;
+  int64_t written = 0;
   {
     MutexLock lock(&mu_);
     writing_ = false;
     const bool was_full = queue_bytes_ >= kQueueBytesMax;
-    queue_bytes_ -= outgoing_.size_bytes;
-    parts_->budget->Remove(outgoing_.size_bytes);
-    outgoing_.size_bytes = 0;
+    written = std::exchange(outgoing_.size_bytes, 0);
+    queue_bytes_ -= written;
     outgoing_.message.Clear();
-    if (!ok) {
+    if (ok) {
+      WriteNext();
+    } else {
       End(MakeError(Reason::kCancelled, "the client is gone"));
-      return;
     }
-    WriteNext();
-    pump = was_full && queue_bytes_ < kQueueBytesMax;
+    pump = ok && was_full && queue_bytes_ < kQueueBytesMax;
   }
+  parts_->budget->Remove(written);
   if (pump) Pump();
 }
 
 void ConsumeStream::End(const absl::Status& status) {
   if (std::exchange(finished_, true)) return;
   CancelReads();
-  int64_t dropped = 0;
-  for (const Frame& frame : queue_) dropped += frame.size_bytes;
-  parts_->budget->Remove(dropped);
-  queue_.clear();
   Finish(rpc::ToGrpc(status));
 }
 
@@ -384,11 +423,13 @@ void ConsumeStream::OnCancel() {
 }
 
 void ConsumeStream::OnDone() {
+  int64_t left = 0;
   {
     MutexLock lock(&mu_);
-    parts_->budget->Remove(outgoing_.size_bytes);
-    outgoing_.size_bytes = 0;
+    left = std::exchange(queue_bytes_, 0);
+    queue_.clear();
   }
+  parts_->budget->Remove(left);
   parts_->metrics->consume_streams->Add(-1);
   const std::shared_ptr<ConsumeStream> last = std::move(self_);
 }

@@ -79,6 +79,8 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   // Turns one partition's answer into a frame. An error ends the stream.
   absl::Status TakePartition(const PartitionName& name, Offset asked, PartitionRead read,
                              bool* retry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // True if the gateway may hold more bytes; otherwise Pump() runs when it may.
+  bool HasBudget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MaybeSendProgress(const PartitionName& name, const PartitionRead& read)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CancelReads() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -99,6 +101,9 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool pump_due_ ABSL_GUARDED_BY(mu_) = false;
+  bool budget_wait_ ABSL_GUARDED_BY(mu_) = false;
+  bool resolving_ ABSL_GUARDED_BY(mu_) = false;      // Offsets of open or a seek are looked up.
+  bool read_withheld_ ABSL_GUARDED_BY(mu_) = false;  // Meanwhile.
   v1::RecordFormat format_ ABSL_GUARDED_BY(mu_) = v1::RECORD_FORMAT_RECORDS;
   ConsumePositions positions_ ABSL_GUARDED_BY(mu_);
   std::map<PartitionName, MonotonicTime> last_progress_ ABSL_GUARDED_BY(mu_);

@@ -24,6 +24,8 @@ constexpr int kPartitionsMax = 1000;
 constexpr int32_t kMaxBytesDefault = 1 << 20;
 constexpr int32_t kMaxBytesMax = 3
                                  << 20;  // Answers stay below the 4 MiB that clients take unasked.
+constexpr size_t kDecodedBytesMax = 3 << 20;
+constexpr absl::Duration kThrottleDelay = absl::Milliseconds(100);
 constexpr absl::Duration kMaxWaitMax = absl::Seconds(30);
 constexpr absl::Duration kLookupTimeout = absl::Seconds(5);
 constexpr absl::Duration kNodeGrace =
@@ -82,6 +84,12 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     } else {
       status = CheckFetch(request_);
     }
+    if (status.ok() && parts_->budget->full()) {
+      parts_->metrics->throttled->Add();
+      status = WithRetryAfter(
+          MakeError(Reason::kQuotaExceeded, "this gateway holds as many bytes as it may"),
+          kThrottleDelay);
+    }
     if (!status.ok()) {
       Finish(rpc::ToGrpc(status));
       return;
@@ -105,7 +113,10 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     internal::v1::ReadRequest request;
   };
 
-  void OnDone() override { const auto last = std::move(self_); }
+  void OnDone() override {
+    if (answered_) parts_->budget->Remove(static_cast<int64_t>(answer_bytes_));
+    const auto last = std::move(self_);
+  }
 
   void OnCancel() override {
     MutexLock lock(&mu_);
@@ -195,7 +206,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
           });
       MutexLock lock(&mu_);
       calls_.push_back(std::move(call));
-      if (cancelled_ || enough_) calls_.back()->Cancel();
+      if (cancelled_ || (enough_ && wait > absl::ZeroDuration())) calls_.back()->Cancel();
     }
   }
 
@@ -208,7 +219,8 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     bool done = false;
     {
       MutexLock lock(&mu_);
-      const bool cut_short = !reads.ok() && (enough_ || cancelled_);
+      const bool cut_short = !reads.ok() && reads.status().code() == absl::StatusCode::kCancelled &&
+                             (enough_ || cancelled_);
       for (size_t k = 0; k < indexes.size() && !cut_short; ++k) {
         State& state = states_[indexes[k]];
         if (!reads.ok()) {
@@ -220,9 +232,10 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
         bytes_ += static_cast<int64_t>(state.read.batches.size());
       }
       enough_ = bytes_ >= min_bytes_;
-      if (enough_) {
-        for (const auto& call : calls_)
-          call->Cancel();  // Their partitions come with the next fetch.
+      if (enough_ && wait > absl::ZeroDuration()) {
+        // Nodes that still wait need not; what they get meanwhile comes with the next fetch. Nodes
+        // that were not asked to wait answer anyway, and cutting them short would starve them.
+        for (const auto& call : calls_) call->Cancel();
       }
       done = --calls_left_ == 0;
     }
@@ -257,6 +270,8 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       bytes += static_cast<int64_t>(state.read.batches.size());
       AppendPartition(static_cast<int>(i), &state, &pieces);
     }
+    answered_ = true;
+    parts_->budget->Add(static_cast<int64_t>(answer_bytes_));
     *response_ = rpc::ToByteBuffer(pieces);
     Finish(grpc::Status::OK);
   }
@@ -267,16 +282,32 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
         partition.topic(), PartitionIndex(partition.partition()), state->asked, state->read);
     Bytes payload = state->read.batches;
     if (request_.format() != v1::RECORD_FORMAT_BATCHES) {
-      if (absl::Status status = DecodeRecords(payload, state->asked, &message); !status.ok()) {
-        message.clear_records();
-        message.set_next_offset(state->asked.value());
-        rpc::ToProto(status, message.mutable_error());
-      }
+      Decode(payload, *state, &message);
       payload = Bytes();
     }
     if (message.has_error()) parts_->metrics->CountError(rpc::FromProto(message.error()));
+    answer_bytes_ += message.ByteSizeLong() + payload.size();
     pieces->push_back(Bytes::Own(FramePrefix(kPartitionsField, message, payload.size())));
     if (!payload.empty()) pieces->push_back(std::move(payload));
+  }
+
+  // Decoded records may be many times larger than their batches: the answer stays below what
+  // clients take, and the rest comes with the next fetch.
+  void Decode(const Bytes& payload, const State& state, v1::PartitionRecords* message) {
+    const size_t room = answer_bytes_ < kDecodedBytesMax ? kDecodedBytesMax - answer_bytes_ : 0;
+    if (room == 0) {
+      message->set_next_offset(state.asked.value());
+      message->set_size_bytes(0);
+      return;
+    }
+    auto runs = DecodeRuns(payload, state.asked, *message, room, 1);
+    if (runs.ok()) {
+      *message = std::move(runs->front());
+      return;
+    }
+    message->set_next_offset(state.asked.value());
+    message->set_size_bytes(0);
+    rpc::ToProto(runs.status(), message->mutable_error());
   }
 
   const GatewayParts* const parts_;
@@ -285,6 +316,8 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
 
   v1::FetchRequest request_;
   int32_t min_bytes_ = 1;
+  size_t answer_bytes_ = 0;  // Of the answer so far.
+  bool answered_ = false;    // They are counted in the budget.
   absl::Duration max_wait_;
   std::vector<State>
       states_;  // One a partition; each touched by one node's answer at a time, under mu_.

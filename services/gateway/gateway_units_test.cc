@@ -209,14 +209,73 @@ TEST(BatchFrames, DecodingSkipsRecordsBelowTheOffsetAskedFor) {
   record::BatchBuilder::BuildOptions options;
   options.base_offset = Offset(100);
   const Bytes batch = *builder.Build(options);
-  v1::PartitionRecords out;
-  ASSERT_TRUE(DecodeRecords(batch, Offset(103), &out).ok());
+  v1::PartitionRecords description;
+  description.set_next_offset(105);
+  const auto runs = DecodeRuns(batch, Offset(103), description, 1 << 20, 1);
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  ASSERT_EQ(runs->size(), 1u);
+  const v1::PartitionRecords& out = runs->front();
   ASSERT_EQ(out.records_size(), 2);
   EXPECT_EQ(out.records(0).offset(), 103);
   EXPECT_FALSE(out.records(0).has_key());
+  EXPECT_EQ(out.next_offset(), 105);
+  EXPECT_EQ(out.size_bytes(), static_cast<int64_t>(batch.size()));
   std::string damaged = batch.ToString();
   damaged.back() ^= 1;
-  EXPECT_EQ(ReasonOf(DecodeRecords(Bytes::Own(damaged), Offset(0), &out)), Reason::kCorruptRecord);
+  EXPECT_EQ(ReasonOf(DecodeRuns(Bytes::Own(damaged), Offset(0), description, 1, 1).status()),
+            Reason::kCorruptRecord);
+}
+
+TEST(BatchFrames, LargeDecodedRunsAreCutWithoutLosingARecord) {
+  Bytes batches;
+  for (int b = 0; b < 3; ++b) {
+    record::BatchBuilder builder;
+    for (int i = 0; i < 10; ++i) builder.Add(1000, std::nullopt, std::string(1000, 'v'));
+    record::BatchBuilder::BuildOptions options;
+    options.codec = record::Codec::kZstd;
+    options.base_offset = Offset(10 * b);
+    batches = Bytes::Concat(batches, *builder.Build(options));
+  }
+  v1::PartitionRecords description;
+  description.set_next_offset(30);
+  const auto runs = DecodeRuns(batches, Offset(0), description, 4000, 1000);
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  int64_t next = 0;
+  int64_t size = 0;
+  for (const v1::PartitionRecords& run : *runs) {
+    EXPECT_LE(run.ByteSizeLong(), 4100u);
+    for (const v1::Record& record : run.records()) EXPECT_EQ(record.offset(), next++);
+    EXPECT_EQ(run.next_offset(), next);
+    size += run.size_bytes();
+  }
+  EXPECT_EQ(next, 30);
+  EXPECT_EQ(size, static_cast<int64_t>(batches.size()));
+  const auto first = DecodeRuns(batches, Offset(0), description, 4000, 1);
+  ASSERT_TRUE(first.ok());
+  ASSERT_EQ(first->size(), 1u);
+  EXPECT_EQ(first->front().next_offset(), first->front().records_size());
+  EXPECT_LT(first->front().next_offset(), 30);
+}
+
+TEST(BatchFrames, FirstBatchesFitTheBoundExceptTheVeryFirst) {
+  Bytes batches;
+  size_t one = 0;
+  for (int b = 0; b < 3; ++b) {
+    record::BatchBuilder builder;
+    builder.Add(1000, std::nullopt, std::string(100, 'v'));
+    record::BatchBuilder::BuildOptions options;
+    options.base_offset = Offset(b);
+    const Bytes batch = *builder.Build(options);
+    one = batch.size();
+    batches = Bytes::Concat(batches, batch);
+  }
+  Offset next;
+  EXPECT_EQ(FirstBatches(batches, 1, &next)->size(), one);
+  EXPECT_EQ(next, Offset(1));
+  EXPECT_EQ(FirstBatches(batches, static_cast<int64_t>(3 * one) - 1, &next)->size(), 2 * one);
+  EXPECT_EQ(next, Offset(2));
+  EXPECT_EQ(FirstBatches(batches, 1 << 20, &next)->size(), 3 * one);
+  EXPECT_FALSE(FirstBatches(batches.Subrange(0, one / 2), 1 << 20, &next).ok());
 }
 
 TEST(ByteBudget, CallsWaitersOnceThereIsRoom) {

@@ -248,6 +248,10 @@ void ProduceStream::Enter(int64_t size_bytes) {
 }
 
 void ProduceStream::SendAck(const v1::BatchAck& ack) {
+  if (ack.has_error()) parts_->metrics->CountError(rpc::FromProto(ack.error()));
+  for (const v1::PartitionAppend& append : ack.appends()) {
+    if (append.has_error()) parts_->metrics->CountError(rpc::FromProto(append.error()));
+  }
   v1::StreamProduceResponse response;
   *response.mutable_ack() = ack;
   MutexLock lock(&mu_);
@@ -325,7 +329,6 @@ void ProduceStream::FinishWhenDrained() {
 void ProduceStream::End(const absl::Status& status) {
   if (std::exchange(finished_, true)) return;
   acks_out_.clear();
-  if (!status.ok()) parts_->metrics->CountError(status);
   Finish(rpc::ToGrpc(status));
 }
 

@@ -16,12 +16,6 @@ namespace {
 
 constexpr absl::Duration kThrottleDelay = absl::Milliseconds(100);
 
-void FinishCall(const GatewayParts* parts, grpc::ServerUnaryReactor* reactor,
-                const absl::Status& status) {
-  if (!status.ok()) parts->metrics->CountError(status);
-  reactor->Finish(rpc::ToGrpc(status));
-}
-
 // What both doors have in common once the request is known to be good.
 struct ProduceCall {
   const GatewayParts* parts;
@@ -35,13 +29,16 @@ struct ProduceCall {
   void Answer(AppendGather::Result result) const {
     parts->metrics->ObserveProduce(acks, parts->clock->MonotonicNow() - start);
     if (!result.any_appended && !result.first_error.ok()) {
-      FinishCall(parts, reactor, result.first_error);
+      reactor->Finish(rpc::ToGrpc(result.first_error));
       return;
     }
-    for (v1::PartitionAppend& append : result.appends) *response->add_appends() = std::move(append);
+    for (v1::PartitionAppend& append : result.appends) {
+      if (append.has_error()) parts->metrics->CountError(rpc::FromProto(append.error()));
+      *response->add_appends() = std::move(append);
+    }
     for (v1::RecordPosition& position : result.positions)
       *response->add_positions() = std::move(position);
-    FinishCall(parts, reactor, absl::OkStatus());
+    reactor->Finish(grpc::Status::OK);
   }
 
   void Append(const std::vector<EncodedBatch>& batches, int record_count,
@@ -103,7 +100,7 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
         kThrottleDelay);
   }
   if (!status.ok()) {
-    FinishCall(parts_, reactor, status);
+    reactor->Finish(rpc::ToGrpc(status));
     return reactor;
   }
   absl::StatusOr<std::vector<EncodedBatch>> batches;
@@ -118,11 +115,13 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
         EncodeRecords(request->records(), partition, **topic, &sticky, parts_->clock->NowMs());
   }
   if (!batches.ok()) {
-    FinishCall(parts_, reactor, batches.status());
+    reactor->Finish(rpc::ToGrpc(batches.status()));
     return reactor;
   }
   const MonotonicTime start = parts_->clock->MonotonicNow();
-  const absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
+  // Until shortly before the caller's deadline, so that the caller still hears what went wrong.
+  absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
+  left -= std::min(left / 10, absl::Milliseconds(200));
   const ProduceCall call{parts_,
                          reactor,
                          response,
