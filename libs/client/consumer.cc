@@ -1,6 +1,7 @@
 #include "libs/client/consumer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <utility>
 
@@ -23,6 +24,15 @@ constexpr absl::Duration kReconnectBase = absl::Milliseconds(50);
 constexpr absl::Duration kReconnectMax = absl::Seconds(2);
 constexpr absl::Duration kPartitionRetry = absl::Milliseconds(200);
 constexpr MonotonicTime kNever{std::numeric_limits<int64_t>::max()};
+
+// gRPC merges connections with equal arguments; each consumer wants one of its own. Lanes from 0 up
+// are the producers'.
+std::shared_ptr<grpc::Channel> MakeOwnChannel(const std::string& address) {
+  static std::atomic<int> lanes{-1};
+  rpc::ChannelOptions options;
+  options.lane = lanes.fetch_sub(1);
+  return rpc::MakeChannel(address, options);
+}
 
 absl::Status Located(const absl::Status& status, const std::string& topic,
                      PartitionIndex partition) {
@@ -62,7 +72,7 @@ v1::OffsetTarget AtEnd() {
 Consumer::Impl::Impl(const ConsumerOptions& options, const std::vector<ConsumerPosition>& positions)
     : options_(options),
       clock_(Clock::Real()),
-      channel_(rpc::MakeChannel(options.address, rpc::ChannelOptions())),
+      channel_(MakeOwnChannel(options.address)),
       admin_(AdminOptions{.address = options.address}) {
   for (const ConsumerPosition& position : positions) {
     Place place{.topic = position.topic, .partition = position.partition, .start = position.start};

@@ -1,7 +1,7 @@
 #include "libs/client/producer.h"
 
 #include <algorithm>
-#include <map>
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -17,6 +17,9 @@
 
 namespace falaj::client {
 namespace {
+
+// gRPC merges connections with equal arguments; each producer wants one of its own.
+std::atomic<int> lanes{0};
 
 // What a record takes in a batch, at most: its bytes and the varints around them.
 int64_t SizeOf(const record::Record& record) {
@@ -38,7 +41,9 @@ class Producer::Impl {
  public:
   explicit Impl(const ProducerOptions& options) : budget_(options.buffer_bytes_max) {
     context_.options = options;
-    context_.channel = rpc::MakeChannel(options.address, rpc::ChannelOptions());
+    rpc::ChannelOptions channel;
+    channel.lane = lanes.fetch_add(1);
+    context_.channel = rpc::MakeChannel(options.address, channel);
     context_.clock = Clock::Real();
     context_.budget = &budget_;
     context_.wake_at = [this](MonotonicTime at) { WakeAt(at); };

@@ -1,0 +1,266 @@
+#include "libs/client/producer.h"
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/base/mutex.h"
+#include "libs/base/status.h"
+#include "libs/client/produce_frame.h"
+#include "libs/client/testing/fake_gateway.h"
+#include "libs/record/partitioner.h"
+#include "libs/rpc/byte_buffer.h"
+
+namespace falaj::client {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr absl::Duration kLong = absl::Seconds(20);
+
+record::Record MakeRecord(const std::string& value) {
+  record::Record record;
+  record.value = value;
+  record.timestamp_ms = 1;
+  return record;
+}
+
+class ProducerTest : public testing::Test {
+ protected:
+  std::unique_ptr<Producer> MakeProducer() {
+    options_.address = gateway_->address();
+    return *Producer::Create(options_);
+  }
+  static Destination Partition(int32_t p) { return Destination("orders", PartitionIndex(p)); }
+
+  std::unique_ptr<FakeGateway> gateway_ = std::make_unique<FakeGateway>();
+  ProducerOptions options_;
+};
+
+FakeGateway::Verdict Refuse(Reason reason) {
+  return {FakeGateway::Verdict::kError, MakeError(reason, "refused by the test")};
+}
+
+TEST_F(ProducerTest, EveryRecordLearnsItsOffset) {
+  auto producer = MakeProducer();
+  std::vector<std::future<Delivery>> deliveries;
+  for (int i = 0; i < 100; ++i) {
+    deliveries.push_back(producer->Send(Partition(2), MakeRecord(absl::StrCat(i))));
+  }
+  for (int i = 0; i < 100; ++i) {
+    const Delivery delivery = deliveries[static_cast<size_t>(i)].get();
+    ASSERT_TRUE(delivery.status.ok()) << delivery.status;
+    EXPECT_EQ(delivery.partition, PartitionIndex(2));
+    EXPECT_EQ(delivery.offset, Offset(i));
+  }
+  const std::vector<std::string> values = gateway_->Values(2);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], absl::StrCat(i));
+}
+
+TEST_F(ProducerTest, AKeyPicksItsPartition) {
+  auto producer = MakeProducer();
+  for (const char* key : {"21", "foobar", "abc"}) {
+    record::Record record = MakeRecord("v");
+    record.key = key;
+    EXPECT_EQ(producer->Send("orders", record).get().partition, record::PartitionForKey(key, 4));
+  }
+}
+
+TEST_F(ProducerTest, RecordsGatherIntoBatchesUnderLoad) {
+  options_.linger = absl::Seconds(5);
+  options_.batch_bytes = 64 << 10;
+  auto producer = MakeProducer();
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(producer->Send(Partition(0), MakeRecord("x"), nullptr).ok());
+  }
+  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->batches(), 1);
+  EXPECT_EQ(producer->BufferedBytes(), 0);
+}
+
+TEST_F(ProducerTest, LingerSendsWithoutAFlush) {
+  options_.linger = absl::Milliseconds(20);
+  auto producer = MakeProducer();
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("x")).get().status.ok());
+}
+
+TEST_F(ProducerTest, AnUnknownTopicFailsSend) {
+  auto producer = MakeProducer();
+  const absl::Status status = producer->Send("missing", MakeRecord("x"), nullptr);
+  EXPECT_EQ(ReasonOf(status), Reason::kTopicNotFound) << status;
+}
+
+TEST_F(ProducerTest, AnUnknownPartitionFailsSend) {
+  auto producer = MakeProducer();
+  const absl::Status status = producer->Send(Partition(4), MakeRecord("x"), nullptr);
+  EXPECT_EQ(ReasonOf(status), Reason::kPartitionNotFound) << status;
+}
+
+TEST_F(ProducerTest, ARecordLargerThanABatchMayBeFailsSend) {
+  gateway_->batch_bytes_max = 1000;
+  auto producer = MakeProducer();
+  const absl::Status status =
+      producer->Send(Partition(0), MakeRecord(std::string(2000, 'x')), nullptr);
+  EXPECT_EQ(ReasonOf(status), Reason::kRecordTooLarge) << status;
+  EXPECT_EQ(producer->BufferedBytes(), 0);
+}
+
+TEST_F(ProducerTest, DefiniteErrorsAreRetriedInOrder) {
+  gateway_->judge = [](int batch) {
+    return batch % 3 == 0 ? Refuse(Reason::kLeaderUnavailable) : FakeGateway::Verdict();
+  };
+  options_.batches_in_flight_max = 1;
+  auto producer = MakeProducer();
+  std::vector<std::future<Delivery>> deliveries;
+  for (int i = 0; i < 20; ++i) {
+    deliveries.push_back(producer->Send(Partition(0), MakeRecord(absl::StrCat(i))));
+    if (i % 5 == 0) {
+      EXPECT_TRUE(deliveries.back().get().status.ok());
+    }
+  }
+  EXPECT_TRUE(producer->Flush(kLong).ok());
+  const std::vector<std::string> values = gateway_->Values(0);
+  ASSERT_EQ(values.size(), 20u);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], absl::StrCat(i));
+}
+
+TEST_F(ProducerTest, AnErrorThatWillNotPassIsReported) {
+  gateway_->judge = [](int) { return Refuse(Reason::kInvalidBatch); };
+  auto producer = MakeProducer();
+  const Delivery delivery = producer->Send(Partition(0), MakeRecord("x")).get();
+  EXPECT_EQ(ReasonOf(delivery.status), Reason::kInvalidBatch);
+  EXPECT_EQ(delivery.offset, Offset(-1));
+  EXPECT_EQ(gateway_->batches(), 1);
+}
+
+TEST_F(ProducerTest, ABrokenStreamLeavesItsBatchesUncertainAndIsReplaced) {
+  gateway_->judge = [](int batch) {
+    return batch == 0 ? FakeGateway::Verdict{FakeGateway::Verdict::kBreak, absl::OkStatus()}
+                      : FakeGateway::Verdict();
+  };
+  auto producer = MakeProducer();
+  const Delivery first = producer->Send(Partition(0), MakeRecord("a")).get();
+  EXPECT_EQ(ReasonOf(first.status), Reason::kAppendUncertain) << first.status;
+  const Delivery second = producer->Send(Partition(0), MakeRecord("b")).get();
+  EXPECT_TRUE(second.status.ok()) << second.status;
+  EXPECT_THAT(gateway_->Values(0), ElementsAre("b"));
+}
+
+TEST_F(ProducerTest, UncertainBatchesAreSentAgainIfAskedTo) {
+  gateway_->judge = [](int batch) {
+    return batch == 0 ? FakeGateway::Verdict{FakeGateway::Verdict::kBreak, absl::OkStatus()}
+                      : FakeGateway::Verdict();
+  };
+  options_.retry_uncertain = true;
+  auto producer = MakeProducer();
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
+  EXPECT_THAT(gateway_->Values(0), ElementsAre("a"));
+}
+
+TEST_F(ProducerTest, AReplacedGatewayGetsWhatWaits) {
+  auto producer = MakeProducer();
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
+  const int port = gateway_->port();
+  gateway_.reset();
+  // The break may not have been noticed yet; what was sent into it is uncertain, never silent.
+  std::future<Delivery> second = producer->Send(Partition(0), MakeRecord("b"));
+  gateway_ = std::make_unique<FakeGateway>(port);
+  const Delivery delivery = second.get();
+  EXPECT_TRUE(delivery.status.ok() || ReasonOf(delivery.status) == Reason::kAppendUncertain);
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("c")).get().status.ok());
+  EXPECT_EQ(gateway_->Values(0).back(), "c");
+}
+
+TEST_F(ProducerTest, AFullBufferRefusesIfAskedTo) {
+  gateway_->judge = [](int) {
+    return FakeGateway::Verdict{FakeGateway::Verdict::kSilence, absl::OkStatus()};
+  };
+  options_.buffer_bytes_max = 2000;
+  options_.refuse_when_full = true;
+  auto producer = MakeProducer();
+  ASSERT_TRUE(producer->Send(Partition(0), MakeRecord(std::string(1500, 'x')), nullptr).ok());
+  const absl::Status status =
+      producer->Send(Partition(0), MakeRecord(std::string(1500, 'x')), nullptr);
+  EXPECT_EQ(ReasonOf(status), Reason::kQuotaExceeded) << status;
+}
+
+TEST_F(ProducerTest, AFullBufferBlocksUntilThereIsRoom) {
+  options_.buffer_bytes_max = 2000;
+  auto producer = MakeProducer();
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(producer->Send(Partition(0), MakeRecord(std::string(1500, 'x')), nullptr).ok());
+    EXPECT_LE(producer->BufferedBytes(), 2000);
+  }
+  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->Values(0).size(), 20u);
+}
+
+TEST_F(ProducerTest, FlushSaysWhenAnswersAreMissing) {
+  gateway_->judge = [](int) {
+    return FakeGateway::Verdict{FakeGateway::Verdict::kSilence, absl::OkStatus()};
+  };
+  auto producer = MakeProducer();
+  std::future<Delivery> delivery = producer->Send(Partition(0), MakeRecord("x"));
+  EXPECT_EQ(ReasonOf(producer->Flush(absl::Milliseconds(50))), Reason::kTimedOut);
+  producer.reset();
+  EXPECT_EQ(ReasonOf(delivery.get().status), Reason::kCancelled);
+}
+
+TEST_F(ProducerTest, WhatIsNotAnsweredInTimeFails) {
+  gateway_->judge = [](int) {
+    return FakeGateway::Verdict{FakeGateway::Verdict::kSilence, absl::OkStatus()};
+  };
+  options_.delivery_timeout = absl::Milliseconds(200);
+  auto producer = MakeProducer();
+  const Delivery delivery = producer->Send(Partition(0), MakeRecord("x")).get();
+  EXPECT_FALSE(delivery.status.ok());
+  EXPECT_FALSE(IsDefinite(ReasonOf(delivery.status))) << delivery.status;
+}
+
+TEST_F(ProducerTest, SeveralTopicsAndThreadsShareAProducer) {
+  auto producer = MakeProducer();
+  std::vector<std::thread> threads;
+  std::atomic<int> delivered{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string topic = absl::StrCat("topic-", t % 2);
+      for (int i = 0; i < 250; ++i) {
+        ASSERT_TRUE(producer
+                        ->Send(topic, MakeRecord("x"),
+                               [&](const Delivery& d) { delivered += d.status.ok() ? 1 : 0; })
+                        .ok());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(delivered, 1000);
+  EXPECT_EQ(gateway_->opens(), 2);
+}
+
+TEST_F(ProducerTest, OptionsThatMakeNoSenseAreRefused) {
+  EXPECT_FALSE(Producer::Create(ProducerOptions()).ok());
+  options_.address = "x:1";
+  options_.acks = v1::ACKS_UNSPECIFIED;
+  EXPECT_FALSE(Producer::Create(options_).ok());
+  options_.acks = v1::ACKS_ALL;
+  options_.batch_bytes = 0;
+  EXPECT_FALSE(Producer::Create(options_).ok());
+}
+
+TEST(ProduceFrameTest, AFrameIsWhatProtobufWouldWrite) {
+  const Bytes batch = MakeBatch(0, {"a", "b"});
+  v1::StreamProduceRequest parsed;
+  ASSERT_TRUE(rpc::ParseProto(MakeBatchFrame(77, PartitionIndex(300), batch), &parsed));
+  EXPECT_EQ(parsed.batch().batch_id(), 77u);
+  EXPECT_EQ(parsed.batch().partition(), 300);
+  EXPECT_EQ(parsed.batch().batch(), batch.ToString());
+}
+
+}  // namespace
+}  // namespace falaj::client

@@ -1,0 +1,122 @@
+#include "libs/client/testing/fake_gateway.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/record/batch_builder.h"
+#include "libs/record/batch_reader.h"
+#include "libs/rpc/status_grpc.h"
+
+namespace falaj::client {
+
+FakeGateway::FakeGateway(int port) {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::InsecureServerCredentials(),
+                           &port_);
+  builder.RegisterService(static_cast<v1::ProducerService::Service*>(this));
+  builder.RegisterService(static_cast<v1::ConsumerService::Service*>(this));
+  server_ = builder.BuildAndStart();
+}
+
+FakeGateway::~FakeGateway() { server_->Shutdown(gpr_inf_past(GPR_CLOCK_MONOTONIC)); }
+
+std::string FakeGateway::address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+std::vector<std::string> FakeGateway::Values(int32_t partition) const {
+  MutexLock lock(&mu_);
+  const auto it = values_.find(partition);
+  return it == values_.end() ? std::vector<std::string>() : it->second;
+}
+
+int FakeGateway::batches() const {
+  MutexLock lock(&mu_);
+  return batches_;
+}
+
+int FakeGateway::opens() const {
+  MutexLock lock(&mu_);
+  return opens_;
+}
+
+grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, ProduceStream* stream) {
+  v1::StreamProduceRequest request;
+  if (!stream->Read(&request) || !request.has_open()) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no open frame");
+  }
+  {
+    MutexLock lock(&mu_);
+    ++opens_;
+  }
+  if (request.open().topic() == "missing") {
+    return rpc::ToGrpc(MakeError(Reason::kTopicNotFound, "no such topic"));
+  }
+  if (!answer_opens) return rpc::ToGrpc(MakeError(Reason::kShuttingDown, "not now"));
+  v1::StreamProduceResponse response;
+  response.mutable_opened()->set_partition_count(partitions);
+  response.mutable_opened()->set_batches_in_flight_max(100);
+  response.mutable_opened()->set_bytes_in_flight_max(16 << 20);
+  response.mutable_opened()->set_batch_bytes_max(batch_bytes_max);
+  stream->Write(response);
+  while (stream->Read(&request)) {
+    bool end = false;
+    const std::optional<v1::BatchAck> ack = Take(request.batch(), &end);
+    if (end) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway fell over");
+    if (!ack.has_value()) continue;
+    response.Clear();
+    *response.mutable_ack() = *ack;
+    stream->Write(response);
+  }
+  return grpc::Status::OK;
+}
+
+std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, bool* end) {
+  MutexLock lock(&mu_);
+  const Verdict verdict = judge(batches_++);
+  *end = verdict.kind == Verdict::kBreak;
+  if (*end || verdict.kind == Verdict::kSilence) return std::nullopt;
+  v1::BatchAck ack;
+  ack.set_batch_id(batch.batch_id());
+  v1::PartitionAppend* append = ack.add_appends();
+  append->set_partition(batch.partition());
+  if (verdict.kind == Verdict::kError) {
+    rpc::ToProto(verdict.error, append->mutable_error());
+    return ack;
+  }
+  std::vector<std::string>& values = values_[batch.partition()];
+  append->set_base_offset(static_cast<int64_t>(values.size()));
+  const absl::Status walked = record::ForEachRecord(
+      Bytes::Copy(batch.batch()), record::Limits(), [&](const record::RecordView& record) {
+        values.push_back(std::string(record.value.value_or("(null)")));
+      });
+  if (!walked.ok()) rpc::ToProto(walked, append->mutable_error());
+  return ack;
+}
+
+grpc::Status FakeGateway::Consume(grpc::ServerContext* /*context*/, ConsumeStream* stream) {
+  v1::ConsumeRequest request;
+  if (!stream->Read(&request) || !request.has_open()) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no open frame");
+  }
+  int call = 0;
+  {
+    MutexLock lock(&mu_);
+    call = consumes_++;
+  }
+  return consume(call, request.open(), stream);
+}
+
+Bytes MakeBatch(int64_t base_offset, const std::vector<std::string>& values) {
+  record::BatchBuilder builder;
+  for (const std::string& value : values) {
+    record::Record record;
+    record.value = value;
+    builder.Add(record);
+  }
+  record::BatchBuilder::BuildOptions options;
+  options.base_offset = Offset(base_offset);
+  return *builder.Build(options);
+}
+
+}  // namespace falaj::client

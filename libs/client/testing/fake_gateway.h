@@ -1,0 +1,74 @@
+// FakeGateway speaks the two streams of the public API for tests of the client: it keeps what is
+// produced, and lets a test decide how batches are answered and what consumers get.
+#ifndef LIBS_CLIENT_TESTING_FAKE_GATEWAY_H_
+#define LIBS_CLIENT_TESTING_FAKE_GATEWAY_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "falaj/v1/consumer_service.grpc.pb.h"
+#include "falaj/v1/producer_service.grpc.pb.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/mutex.h"
+
+namespace falaj::client {
+
+class FakeGateway final : public v1::ProducerService::Service, public v1::ConsumerService::Service {
+ public:
+  using ProduceStream =
+      grpc::ServerReaderWriter<v1::StreamProduceResponse, v1::StreamProduceRequest>;
+  using ConsumeStream = grpc::ServerReaderWriter<v1::ConsumeResponse, v1::ConsumeRequest>;
+
+  // What to do with a batch: an error to answer, kBreak to end the stream, kSilence not to answer.
+  struct Verdict {
+    enum Kind { kAppend, kError, kBreak, kSilence } kind = kAppend;
+    absl::Status error;
+  };
+
+  // Listens on `port`, 0 for any.
+  explicit FakeGateway(int port = 0);
+  ~FakeGateway() override;
+  std::string address() const;
+  int port() const { return port_; }
+
+  // Set before use. The argument counts batches from 0.
+  std::function<Verdict(int)> judge = [](int) { return Verdict(); };
+  // Runs a Consume call after its open frame; `call` counts from 0.
+  std::function<grpc::Status(int call, const v1::OpenConsumeStream&, ConsumeStream*)> consume;
+  int32_t partitions = 4;
+  int32_t batch_bytes_max = 1 << 20;
+  std::atomic<bool> answer_opens{true};
+
+  // The values appended to a partition, in order.
+  std::vector<std::string> Values(int32_t partition) const;
+  int batches() const;
+  int opens() const;
+
+ private:
+  grpc::Status StreamProduce(grpc::ServerContext* context, ProduceStream* stream) override;
+  grpc::Status Consume(grpc::ServerContext* context, ConsumeStream* stream) override;
+  std::optional<v1::BatchAck> Take(const v1::ProduceBatch& batch, bool* end);
+
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+  mutable Mutex mu_;
+  int batches_ ABSL_GUARDED_BY(mu_) = 0;
+  int opens_ ABSL_GUARDED_BY(mu_) = 0;
+  int consumes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<int32_t, std::vector<std::string>> values_ ABSL_GUARDED_BY(mu_);
+};
+
+// An encoded batch of the values, at its place in the log.
+Bytes MakeBatch(int64_t base_offset, const std::vector<std::string>& values);
+
+}  // namespace falaj::client
+
+#endif  // LIBS_CLIENT_TESTING_FAKE_GATEWAY_H_
