@@ -6,7 +6,7 @@
         cluster.kill("storage-1")
         cluster.start_process("storage-1")
 
-Every process keeps its ports and its data directory over restarts, as a machine would. Processes are ended by their pid.
+Every process keeps its ports and data directory over restarts, as a machine would. Processes are ended by their pid.
 """
 
 import os
