@@ -247,8 +247,9 @@ void Transcript::Ready_(const Words& words) {
 // the nodes left out are lost.
 void Transcript::Stabilize(const Words& words) {
   const bool quiet = std::count(words.begin(), words.end(), "quiet") > 0;
+  const std::string left_out = ToSettings(words)["without"];
   std::vector<NodeId> without;
-  for (const auto& node : absl::StrSplit(ToSettings(words)["without"], ',', absl::SkipEmpty())) {
+  for (const auto& node : absl::StrSplit(left_out, ',', absl::SkipEmpty())) {
     without.push_back(ToNode(node));
   }
   const auto is_out = [&](int32_t id) {
