@@ -1,6 +1,7 @@
 #include "services/cli/bench_processes.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
@@ -61,6 +62,8 @@ absl::StatusOr<std::unique_ptr<BenchProcesses>> BenchProcesses::Start(const std:
     processes->data_ = pattern;
     processes->remove_data_ = true;
   }
+  std::error_code error;
+  std::filesystem::create_directories(processes->data_, error);
   FALAJ_RETURN_IF_ERROR(processes->StartAll(storage_nodes));
   return processes;
 }
@@ -93,8 +96,16 @@ absl::Status BenchProcesses::Spawn(const std::string& name, const std::string& p
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
+  // What the child says belongs to nobody's output; it is kept beside its data.
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addopen(&files, STDERR_FILENO,
+                                   absl::StrCat(data_, "/", name, ".log").c_str(),
+                                   O_WRONLY | O_CREAT | O_APPEND, 0644);
+  posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
   pid_t pid = 0;
-  const int failed = posix_spawn(&pid, path.c_str(), nullptr, nullptr, argv.data(), environ);
+  const int failed = posix_spawn(&pid, path.c_str(), &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
   if (failed != 0) {
     return MakeError(Reason::kInvalidRequest,
                      absl::StrCat("cannot start ", path, ": ", std::strerror(failed)));

@@ -190,7 +190,7 @@ ExitCode RunProduce(const ProduceOptions& options) {
   if (!session.ok()) return FailUsage(session.status());
   CatchInterrupts();
   const absl::StatusOr<ExitCode> code = Produce(options, *session);
-  return code.ok() ? *code : FailUsage(code.status());
+  return code.ok() ? *code : Fail(code.status());
 }
 
 }  // namespace falaj::cli

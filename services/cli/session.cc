@@ -51,7 +51,10 @@ absl::StatusOr<v1::Durability> ParseDurability(absl::string_view text) {
 
 ExitCode Fail(const absl::Status& status) {
   PrintError(status);
-  return ExitCode::kFailed;
+  const Reason reason = ReasonOf(status);
+  const bool mistyped = reason == Reason::kInvalidRequest || reason == Reason::kInvalidName ||
+                        reason == Reason::kInvalidConfig;
+  return mistyped ? ExitCode::kUsage : ExitCode::kFailed;
 }
 
 ExitCode FailUsage(const absl::Status& status) {

@@ -27,8 +27,9 @@ absl::StatusOr<v1::Acks> ParseAcks(absl::string_view text);                // al
 absl::StatusOr<v1::Compression> ParseCompression(absl::string_view text);  // none, lz4, zstd, "".
 absl::StatusOr<v1::Durability> ParseDurability(absl::string_view text);    // fsync, os.
 
-// Prints the error and returns kUsage for INVALID_REQUEST made by this program, else kFailed.
+// Prints the error. kUsage if it says that something was typed wrong, else kFailed.
 ExitCode Fail(const absl::Status& status);
+// The same, always kUsage.
 ExitCode FailUsage(const absl::Status& status);
 
 }  // namespace falaj::cli
