@@ -71,7 +71,7 @@ function(falaj_binary name)
 endfunction()
 
 # falaj_test(NAME [GRPC] [SLOW] SRCS ... DEPS ...) makes NAME and one CTest entry of the same name. LABEL is one of
-# unit (default), sim, integration, e2e.
+# unit (default), sim, integration, e2e. The target falaj_tests_LABEL builds all tests of a label.
 function(falaj_test name)
   cmake_parse_arguments(ARG "GRPC" "LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
@@ -82,6 +82,10 @@ function(falaj_test name)
     set(ARG_LABEL unit)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL})
+  if(NOT TARGET falaj_tests_${ARG_LABEL})
+    add_custom_target(falaj_tests_${ARG_LABEL})
+  endif()
+  add_dependencies(falaj_tests_${ARG_LABEL} ${name})
   if(ARG_TIMEOUT)
     set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
   endif()
