@@ -40,6 +40,7 @@ class FaultTest(unittest.TestCase):
         producers = [Producer(cluster.producer(gateway), TOPIC, p, f"p{p}") for p in range(PARTITIONS)]
         for producer in producers:
             producer.start()
+            self.addCleanup(producer.stop)  # Before the cluster goes away, also when the test fails.
         return producers
 
     def wait_for_progress(self, producers, records=200):
