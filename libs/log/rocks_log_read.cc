@@ -17,8 +17,8 @@ namespace {
 constexpr size_t kCachedReadMax = 256 << 10;
 // Memory reserved before anything is read.
 constexpr size_t kReserveMax = 1 << 20;
-// Batches walked to reach an offset inside a batch before the dearer backward seek is taken.
-constexpr int kStepsMax = 16;
+// Batches walked from where the batch that holds an offset may begin, before other ways are tried.
+constexpr int kStepsMax = 4;
 constexpr int kReadAttempts = 3;
 // The largest batch a stored batch may decompress to.
 constexpr record::Limits kStoredLimits = {.batch_bytes_max = size_t{256} << 20,
@@ -97,15 +97,12 @@ absl::StatusOr<RocksLogStore::Impl::StoredBatch> RocksLogStore::Impl::ParseStore
   return batch;
 }
 
-// Positions `it` on the batch that holds `from`. Forward seeks first: with the first-key index they
-// read one block, a backward seek reads one of every table.
+// Positions `it` on the batch that holds `from`: it begins at most span_max - 1 offsets before it.
+// Forward seeks first: with the first-key index they read one block, a backward seek reads one of
+// every table. With batches of equal length the first seek is the last.
 absl::Status RocksLogStore::Impl::SeekTo(LocalPartitionId id, Offset from,
                                          const DirectoryEntry& entry, rocksdb::Iterator* it) const {
   const auto failed = [&] { return FromRocks(it->status(), options_.directory, "read"); };
-  it->Seek(DataKey(id, from));
-  FALAJ_RETURN_IF_ERROR(failed());
-  if (it->Valid() && ParseDataKey(View(it->key()), id) == from) return absl::OkStatus();
-  // Inside a batch, which begins at most span_max - 1 offsets earlier.
   it->Seek(DataKey(id, std::max(entry.first, from - (std::max<int64_t>(entry.span_max, 1) - 1))));
   for (int steps = 0; it->Valid() && steps < kStepsMax; ++steps, it->Next()) {
     FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/false));
@@ -113,6 +110,10 @@ absl::Status RocksLogStore::Impl::SeekTo(LocalPartitionId id, Offset from,
     if (batch.header.last_offset() >= from) return absl::OkStatus();
   }
   FALAJ_RETURN_IF_ERROR(failed());
+  // Many batches that are much shorter than the longest one.
+  it->Seek(DataKey(id, from));
+  FALAJ_RETURN_IF_ERROR(failed());
+  if (it->Valid() && ParseDataKey(View(it->key()), id) == from) return absl::OkStatus();
   it->SeekForPrev(DataKey(id, from));
   FALAJ_RETURN_IF_ERROR(failed());
   if (it->Valid()) {

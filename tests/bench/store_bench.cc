@@ -47,7 +47,7 @@ ABSL_FLAG(int, batch_bytes, 16 << 10, "Size of a batch.");
 ABSL_FLAG(int, round_batches, 64, "Batches per round, as a busy appender collects them.");
 ABSL_FLAG(int, seeks, 2000, "Random reads.");
 ABSL_FLAG(int, mb_per_second, 0, "Rate of the append phases; 0: as fast as possible.");
-ABSL_FLAG(std::string, phases, "fsync,os,seek,reopen", "What to measure.");
+ABSL_FLAG(std::string, phases, "reopen,idle,fsync,os,seek", "What to measure.");
 
 namespace falaj::log {
 namespace {
@@ -80,6 +80,15 @@ double CpuSeconds() {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
   };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+// Resident memory of this process, in MB.
+double ResidentMegabytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total = 0;
+  int64_t resident = 0;
+  statm >> total >> resident;
+  return static_cast<double>(resident * sysconf(_SC_PAGESIZE)) / 1e6;
 }
 
 // Bytes written to the device that holds `path` since the machine started.
@@ -130,6 +139,7 @@ class Bench {
   void Append(const std::string& name, bool sync);
   void Seek();
   void Reopen();
+  void Idle();
   int Report() const;
 
  private:
@@ -318,6 +328,22 @@ void Bench::Reopen() {
   Add({"reopen.time", absl::ToDoubleSeconds(took), "s", 10});
 }
 
+void Bench::Idle() {
+  constexpr int kIdlePartitions = 10'000;
+  const double before = ResidentMegabytes();
+  std::unique_ptr<RocksLogStore> store = Open("idle");
+  const double opened = ResidentMegabytes();
+  for (int i = 0; i < kIdlePartitions; ++i) {
+    Check(store
+              ->OpenPartition({.topic = Uuid::FromRandomBits(2, 2), .partition = PartitionIndex(i)},
+                              {})
+              .status());
+  }
+  Check(store->Maintain(absl::Now()));
+  Add({"idle.store", opened - before, "MB"});
+  Add({"idle.10000_partitions", ResidentMegabytes() - opened, "MB", 100});
+}
+
 int Bench::Report() const {
   bool all = true;
   std::string json = absl::StrFormat(
@@ -357,6 +383,7 @@ int main(int argc, char** argv) {
   };
   falaj::log::Bench bench;
   if (wanted("reopen")) bench.Reopen();  // First: it forks, so no threads may run yet.
+  if (wanted("idle")) bench.Idle();
   if (wanted("fsync")) bench.Append("fsync", true);
   if (wanted("os")) bench.Append("os", false);
   if (wanted("seek")) bench.Seek();
