@@ -84,7 +84,7 @@ TEST_F(PartitionQueueTest, AFullBatchIsReadyWhateverIsInFlight) {
 
 TEST_F(PartitionQueueTest, FailedBatchesAreSentAgainInTheirOrder) {
   PartitionQueue queue(&options_, PartitionIndex(0));
-  for (const uint64_t id : {1, 2, 3}) {
+  for (uint64_t id = 1; id <= 3; ++id) {
     Append(&queue, "x");
     Send(&queue, id);
   }
@@ -105,7 +105,7 @@ TEST_F(PartitionQueueTest, FailedBatchesAreSentAgainInTheirOrder) {
 
 TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchWasAppended) {
   PartitionQueue queue(&options_, PartitionIndex(0));
-  for (const uint64_t id : {1, 2}) {
+  for (uint64_t id = 1; id <= 2; ++id) {
     Append(&queue, "x");
     Send(&queue, id);
   }
@@ -119,7 +119,7 @@ TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchWasAppended) {
 
 TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchMayHaveBeenAppended) {
   PartitionQueue queue(&options_, PartitionIndex(0));
-  for (const uint64_t id : {1, 2}) {
+  for (uint64_t id = 1; id <= 2; ++id) {
     Append(&queue, "x");
     Send(&queue, id);
   }
@@ -130,7 +130,7 @@ TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchMayHaveBeenAppended) {
 
 TEST_F(PartitionQueueTest, ARefusedBatchDoesNotKeepTheOneBeforeItFromBeingSentAgain) {
   PartitionQueue queue(&options_, PartitionIndex(0));
-  for (const uint64_t id : {1, 2}) {
+  for (uint64_t id = 1; id <= 2; ++id) {
     Append(&queue, "x");
     Send(&queue, id);
   }

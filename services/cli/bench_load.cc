@@ -13,6 +13,7 @@
 #include "services/cli/bench_stamp.h"
 #include "services/cli/interrupt.h"
 #include "services/cli/pace.h"
+#include "services/cli/progress.h"
 
 namespace falaj::cli {
 namespace {
@@ -248,17 +249,48 @@ class ConsumerLoop {
   ConsumeResult result_;
 };
 
+// How many loops still run.
+class Running {
+ public:
+  explicit Running(int count) : count_(count) {}
+  void OneLess() {
+    MutexLock lock(&mu_);
+    if (--count_ == 0) done_.NotifyAll();
+  }
+  // Waits at most so long; true while any runs.
+  bool WaitFor(absl::Duration timeout) {
+    MutexLock lock(&mu_);
+    if (count_ > 0) done_.WaitFor(&mu_, timeout);
+    return count_ > 0;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar done_;
+  int count_ ABSL_GUARDED_BY(mu_);
+};
+
 }  // namespace
 
 ProduceResult BenchLoad::Produce() {
   const MonotonicTime start = Clock::Real()->MonotonicNow();
   std::vector<ProduceResult> results(static_cast<size_t>(options_.producers));
   std::vector<std::thread> threads;
+  Running running(options_.producers);
   for (size_t i = 0; i < results.size(); ++i) {
-    threads.emplace_back([this, i, start, &results] {
+    threads.emplace_back([this, i, start, &results, &running] {
       ProducerLoop loop(options_, static_cast<uint32_t>(i), check_);
       results[i] = loop.Run(start);
+      running.OneLess();
     });
+  }
+  const int64_t before = check_->acknowledged();
+  const auto expected =
+      static_cast<int64_t>(options_.input != nullptr ? options_.input->size() : 0);
+  ProgressBar progress("producing", std::max(expected, options_.records), Clock::Real());
+  while (running.WaitFor(kPoll)) {
+    const int64_t count = check_->acknowledged() - before;
+    progress.Update(count, count * options_.record_size);
   }
   ProduceResult sum;
   for (size_t i = 0; i < results.size(); ++i) {
@@ -278,11 +310,19 @@ ProduceResult BenchLoad::Produce() {
 ConsumeResult BenchLoad::Consume() {
   std::vector<ConsumeResult> results(static_cast<size_t>(options_.consumers));
   std::vector<std::thread> threads;
+  Running running(options_.consumers);
   for (size_t i = 0; i < results.size(); ++i) {
-    threads.emplace_back([this, i, &results] {
+    threads.emplace_back([this, i, &results, &running] {
       ConsumerLoop loop(options_, static_cast<int>(i), check_, &produced_);
       results[i] = loop.Run();
+      running.OneLess();
     });
+  }
+  const bool alone = produced_;  // Otherwise the producers' bar is drawn.
+  ProgressBar progress("consuming", check_->acknowledged(), Clock::Real());
+  while (running.WaitFor(kPoll)) {
+    const int64_t count = check_->received();
+    if (alone) progress.Update(count, count * options_.record_size);
   }
   ConsumeResult sum;
   for (size_t i = 0; i < results.size(); ++i) {

@@ -80,8 +80,6 @@ class BenchLoad {
   ConsumeResult Consume();
   // Tells Consume() that no more will be acknowledged.
   void EndOfProducing() { produced_ = true; }
-  // For the progress bar.
-  int64_t delivered() const { return check_->acknowledged(); }
 
  private:
   const LoadOptions options_;

@@ -13,6 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+
 #include "falaj/v1/consumer_service.grpc.pb.h"
 #include "falaj/v1/producer_service.grpc.pb.h"
 
