@@ -1,6 +1,7 @@
 #include "libs/rpc/process.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "absl/flags/reflection.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 
 namespace falaj::rpc {
 namespace {
@@ -27,6 +29,14 @@ void OnTermination(int signal) {
 }
 
 }  // namespace
+
+void TuneProcess() {
+  constexpr int kKeptBytesMax = 64 << 20;    // Free memory at the end of a heap.
+  constexpr int kMappedBytesMin = 16 << 20;  // Larger blocks are mapped and unmapped one by one.
+  mallopt(M_TRIM_THRESHOLD, kKeptBytesMax);
+  mallopt(M_MMAP_THRESHOLD, kMappedBytesMin);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+}
 
 int64_t RaiseFileDescriptorLimit() {
   rlimit limit{};

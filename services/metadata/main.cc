@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   falaj::rpc::ApplyEnvironmentToFlags();
   absl::ParseCommandLine(argc, argv);
   falaj::log::Configure({.component = "metadata"});
+  falaj::rpc::TuneProcess();
   falaj::rpc::RaiseFileDescriptorLimit();
 
   falaj::metadata::MetadataServer::Options options;

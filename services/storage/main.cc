@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
   const bool text = absl::GetFlag(FLAGS_log_format) == "text";
   falaj::log::Configure({.format = text ? falaj::log::Format::kText : falaj::log::Format::kJson,
                          .component = "storage"});
+  falaj::rpc::TuneProcess();
   falaj::rpc::RaiseFileDescriptorLimit();
   auto server = falaj::storage::StorageServer::Start(OptionsFromFlags());
   if (!server.ok()) {

@@ -26,6 +26,7 @@
 #include "libs/base/log.h"
 #include "libs/base/random.h"
 #include "libs/record/batch_builder.h"
+#include "libs/rpc/process.h"
 #include "services/gateway/gateway_server.h"
 #include "services/gateway/testing/fake_metadata.h"
 #include "services/gateway/testing/fake_storage.h"
@@ -181,6 +182,7 @@ int RunClient() {
 }  // namespace falaj::gateway
 
 int main(int argc, char** argv) {
+  falaj::rpc::TuneProcess();
   absl::ParseCommandLine(argc, argv);
   falaj::log::Configure({.level_min = falaj::log::Level::kWarning, .component = "bench"});
   const std::string role = absl::GetFlag(FLAGS_role);
