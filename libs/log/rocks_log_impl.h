@@ -144,7 +144,8 @@ class RocksLogStore::Impl {
   absl::Status AdoptOrphans(LocalPartitionId id, rocksdb::WriteBatch* cleanup)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
-                                    std::optional<Offset> next_first, DirectoryEntry* entry);
+                                    std::optional<Offset> next_first, DirectoryEntry* entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
   absl::Status RecoverEntry(LocalPartitionId id, Offset seen, Offset end_max,
                             const SlabFamily& family, DirectoryEntry* entry) const;

@@ -303,19 +303,17 @@ absl::Status RocksLogStore::Impl::PlanRound(const Round& round, RoundPlan* plan)
 }
 
 void RocksLogStore::Impl::FillRows(LocalPartitionId id, const PartitionPlan& plan) {
-  const auto put = [this](const rocksdb::Slice& key, const rocksdb::Slice& value) {
-    batch_.Put(meta_, key, value);
-  };
   if (plan.epochs.has_value()) {
     for (const EpochStart& epoch : *plan.epochs) {
-      put(EpochRowKey(id, epoch.epoch), EncodeEpochRow(epoch.start));
+      batch_.Put(meta_, EpochRowKey(id, epoch.epoch), EncodeEpochRow(epoch.start));
     }
   }
   if (plan.tail_row) {
-    put(DirectoryRowKey(id, plan.tail->first, plan.tail->slab), EncodeDirectoryRow(*plan.tail));
+    batch_.Put(meta_, DirectoryRowKey(id, plan.tail->first, plan.tail->slab),
+               EncodeDirectoryRow(*plan.tail));
   }
   if (plan.partition_row) {
-    put(PartitionRowKey(id), EncodePartitionRow(RowOf(*plan.partition, plan.next)));
+    batch_.Put(meta_, PartitionRowKey(id), EncodePartitionRow(RowOf(*plan.partition, plan.next)));
   }
 }
 

@@ -1,5 +1,8 @@
 #include "libs/log/rocks_log_store.h"
 
+#include <atomic>
+#include <thread>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -320,6 +323,61 @@ TEST_F(StoreTest, OldMemtablesAreFlushedSoThatTheyPinNoWriteAheadLog) {
   }
   EXPECT_GT(store_->Stats().flushed_bytes, 0);
   EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(0, 1));
+}
+
+TEST_F(StoreTest, ReadersSeeADenseLogWhileAppenderAndMaintenanceWork) {
+  options_.slab_bytes_max = 40'000;
+  options_.memtable_bytes = 64 << 10;
+  Open();
+  const LocalPartitionId id = Partition(0);
+  std::atomic<bool> done = false;
+  std::atomic<int64_t> committed = 0;
+  const auto read_all = [&] {
+    int64_t reads = 0;
+    while (!done || reads == 0) {
+      const Offset limit(committed.load());
+      const StoredPartition stored = Get(id);
+      Offset from = stored.log_start;
+      const auto read = store_->Read(id, from, limit, 1 << 20);
+      ASSERT_TRUE(read.ok()) << read.status();
+      Offset expected{};
+      record::BatchIterator batches(read->batches);
+      for (int i = 0;; ++i) {
+        const auto batch = batches.Next();
+        ASSERT_TRUE(batch.ok()) << batch.status();
+        if (!batch->has_value()) break;
+        if (i > 0) {
+          ASSERT_EQ(batches.header().base_offset, expected);
+        }
+        expected = batches.header().next_offset();
+        ASSERT_LE(expected, limit);
+      }
+      ++reads;
+    }
+  };
+  std::thread maintainer([&] {
+    while (!done) ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  });
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; ++i) readers.emplace_back(read_all);
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(Append(id, {i, i, i}, 1000).ok());
+    committed = Get(id).log_end.value();
+    if (i % 20 == 19) {
+      Round round;
+      round.log_starts.push_back({id, Offset(committed - 40)});
+      ASSERT_TRUE(store_->Commit(round, false).ok());
+    }
+    if (i % 50 == 49) {
+      // Above what readers may see: a follower's diverged suffix.
+      ASSERT_TRUE(Append(id, {0}, 1000).ok());
+      ASSERT_TRUE(store_->TruncateSuffix(id, Offset(committed.load())).ok());
+    }
+  }
+  done = true;
+  maintainer.join();
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(Get(id).log_end, Offset(900));
 }
 
 TEST_F(StoreTest, StatsCountCommitsAndReads) {
