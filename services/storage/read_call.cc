@@ -91,8 +91,10 @@ absl::Status ReadCall::Parse(const grpc::ByteBuffer& bytes) {
 void ReadCall::SetAlarm(int64_t wait_ms) {
   const gpr_timespec deadline =
       gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(wait_ms, GPR_TIMESPAN));
-  alarm_.Set(deadline, [self = shared_from_this()](bool fired) {
-    if (!fired) return;  // Answered before.
+  // Weak: the alarm keeps its callback even after it has run, and this call owns the alarm.
+  alarm_.Set(deadline, [weak = weak_from_this()](bool fired) {
+    const std::shared_ptr<ReadCall> self = weak.lock();
+    if (!fired || self == nullptr) return;  // Answered before.
     {
       MutexLock lock(&self->mu_);
       self->timed_out_ = true;
