@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "libs/base/log.h"
+#include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/http/http_server.h"
 #include "libs/rpc/channel.h"
@@ -21,6 +22,7 @@
 namespace falaj::gateway {
 namespace {
 
+constexpr absl::Duration kReadinessInterval = absl::Seconds(1);
 // Connections are closed now and then so that clients spread over gateways that were added (gRFC
 // A9).
 constexpr absl::Duration kConnectionAgeMax = absl::Hours(1);
@@ -62,6 +64,7 @@ class GatewayServerImpl final : public GatewayServer {
                                   http::StandardHandlers(&registry_, [this] { return Ready(); })));
     }
     routes_.Start();
+    CheckReadiness();
     log::Info("gateway listens", {{"grpc", grpc_address()}, {"http", http_address()}});
     return absl::OkStatus();
   }
@@ -96,12 +99,22 @@ class GatewayServerImpl final : public GatewayServer {
     return limits;
   }
 
-  // Runs with every event of the watch, signs of life included.
+  // Follows Ready(): at once when the first routes come, within a second afterwards.
   void AnnounceReady() {
-    if (!std::exchange(announced_, true)) {
-      host_->SetReady(true);
+    MutexLock lock(&announce_mu_);
+    const bool ready = Ready();
+    if (std::exchange(announced_, ready) == ready) return;
+    host_->SetReady(ready);
+    if (ready) {
       log::Info("gateway is ready", {{"topics", routes_.View()->topics().size()}});
+    } else {
+      log::Warning("gateway is not ready: its routes are too old", {});
     }
+  }
+
+  void CheckReadiness() {
+    AnnounceReady();
+    timers_.RunAfter(kReadinessInterval, [this] { CheckReadiness(); });
   }
 
   void Collect(telemetry::Samples* out) const {
@@ -134,7 +147,8 @@ class GatewayServerImpl final : public GatewayServer {
   std::unique_ptr<rpc::ServerHost> host_;
   std::unique_ptr<http::HttpServer> http_;
   std::shared_ptr<void> ready_watch_;
-  bool announced_ = false;  // Touched by the watch's thread only.
+  Mutex announce_mu_;
+  bool announced_ ABSL_GUARDED_BY(announce_mu_) = false;  // What health says.
   std::atomic<bool> stopped_{false};
 };
 

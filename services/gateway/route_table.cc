@@ -41,16 +41,20 @@ RouteTable::RouteTable(rpc::MetadataChannel* metadata, Clock* clock)
 RouteTable::~RouteTable() { Stop(); }
 
 void RouteTable::Start() {
-  watch_ = metadata_->WatchCluster(Uuid(), [this](const auto& event) { return Take(event); });
+  // The first events may come, and ask for age(), before this has returned.
+  auto watch = metadata_->WatchCluster(Uuid(), [this](const auto& event) { return Take(event); });
+  MutexLock lock(&mu_);
+  watch_ = std::move(watch);
 }
 
 void RouteTable::Stop() {
+  std::unique_ptr<rpc::MetadataChannel::Watch> watch;  // Ends without the lock: it calls Take().
   {
     MutexLock lock(&mu_);
     stopping_ = true;
     changed_.NotifyAll();
+    watch = std::move(watch_);
   }
-  watch_.reset();
 }
 
 absl::Status RouteTable::Take(const internal::v1::WatchClusterResponse& event) {
@@ -124,6 +128,7 @@ std::shared_ptr<void> RouteTable::Listen(Listener listener) {
 }
 
 absl::Duration RouteTable::age() const {
+  MutexLock lock(&mu_);
   if (watch_ == nullptr || watch_->last_message().ns == 0) return absl::InfiniteDuration();
   return clock_->MonotonicNow() - watch_->last_message();
 }

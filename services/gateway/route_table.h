@@ -83,7 +83,7 @@ class RouteTable {
   };
   const std::shared_ptr<Listeners> listeners_ = std::make_shared<Listeners>();
 
-  std::unique_ptr<rpc::MetadataChannel::Watch> watch_;
+  std::unique_ptr<rpc::MetadataChannel::Watch> watch_ ABSL_GUARDED_BY(mu_);
 };
 
 // Checks that calls and streams share. Errors name field, value and limit.
