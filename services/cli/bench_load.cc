@@ -21,8 +21,9 @@ namespace {
 constexpr absl::Duration kPoll = absl::Milliseconds(100);
 constexpr absl::Duration kSilence = absl::Seconds(10);  // Then what has not come is lost.
 constexpr absl::Duration kFlushTimeout = absl::Minutes(2);
-constexpr size_t kPayloads = 64;          // Made-up values to choose from.
-constexpr size_t kOutstanding = 1 << 20;  // More than the buffer can hold records.
+constexpr absl::Duration kFlushStep = absl::Seconds(1);  // How soon Ctrl-C is seen.
+constexpr size_t kPayloads = 64;                         // Made-up values to choose from.
+constexpr size_t kOutstanding = 1 << 20;                 // More than the buffer can hold records.
 constexpr int64_t kBufferBytes = 32 << 20;
 
 // One producer: sends its share on schedule and notes what became of each record.
@@ -39,7 +40,11 @@ class ProducerLoop {
     if (producer.ok()) {
       producer_ = producer->get();
       const absl::Status status = SendAll(start);
-      const absl::Status flushed = producer_->Flush(kFlushTimeout);
+      absl::Status flushed = producer_->Flush(kFlushStep);
+      for (absl::Duration waited = kFlushStep;
+           !flushed.ok() && waited < kFlushTimeout && !Interrupted(); waited += kFlushStep) {
+        flushed = producer_->Flush(kFlushStep);
+      }
       producer->reset();
       Note(status.ok() ? flushed : status);
     } else {

@@ -1,144 +1,26 @@
 #include <cstdio>
-#include <filesystem>
-#include <memory>
-#include <string>
-#include <system_error>
-#include <vector>
-
-#include "absl/strings/str_cat.h"
 
 #include "libs/base/clock.h"
 #include "libs/base/log.h"
-#include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/process.h"
 #include "services/cli/commands.h"
+#include "services/cli/dev_cluster.h"
 #include "services/cli/session.h"
-#include "services/gateway/gateway_server.h"
-#include "services/metadata/metadata_server.h"
-#include "services/storage/storage_server.h"
 
 namespace falaj::cli {
-namespace {
-
-constexpr absl::Duration kReadyTimeout = absl::Seconds(30);
-constexpr absl::Duration kReadyCheck = absl::Milliseconds(5);
-
-// A whole cluster in this process. Parts stop in the reverse order of their start: gateways first,
-// so that clients leave before what serves them does.
-class DevCluster {
- public:
-  absl::Status Start(const DevOptions& options) {
-    if (options.metadata != 1) {
-      return MakeError(Reason::kUnsupported, "one metadata node is what this version runs");
-    }
-    if (options.storage < 1 || options.gateways < 1) {
-      return MakeError(Reason::kInvalidRequest, "a cluster has at least one node of each kind");
-    }
-    FALAJ_RETURN_IF_ERROR(StartMetadata(options));
-    for (int i = 1; i <= options.storage; ++i) FALAJ_RETURN_IF_ERROR(StartStorage(options, i));
-    for (int i = 0; i < options.gateways; ++i) FALAJ_RETURN_IF_ERROR(StartGateway(options, i));
-    return WaitReady();
-  }
-
-  void Stop() {
-    for (const auto& gateway : gateways_) gateway->Stop();
-    for (const auto& node : storage_) node->Stop();
-    if (metadata_ != nullptr) metadata_->Stop();
-  }
-
-  void Print() const {
-    Table table({"SERVICE", "ID", "GRPC", "HTTP"});
-    for (size_t i = 0; i < gateways_.size(); ++i) {
-      table.Add({"gateway", static_cast<int64_t>(i), gateways_[i]->grpc_address(),
-                 gateways_[i]->http_address()});
-    }
-    for (size_t i = 0; i < storage_.size(); ++i) {
-      table.Add({"storage", static_cast<int64_t>(i + 1), storage_[i]->grpc_address(),
-                 storage_[i]->http_address()});
-    }
-    table.Add({"metadata", 1, metadata_->grpc_address(), metadata_->http_address()});
-    table.Print(OutputMode::kTable);
-  }
-
-  const std::string address() const { return gateways_[0]->grpc_address(); }
-
- private:
-  absl::Status StartMetadata(const DevOptions& options) {
-    metadata::MetadataServer::Options node;
-    node.node_id = 1;
-    node.data_dir = absl::StrCat(options.data, "/metadata-1");
-    node.cluster_name = "dev";
-    FALAJ_ASSIGN_OR_RETURN(metadata_, metadata::MetadataServer::Start(node));
-    return absl::OkStatus();
-  }
-
-  absl::Status StartStorage(const DevOptions& options, int id) {
-    storage::StorageServer::Options node;
-    node.node_id = id;
-    node.data_dir = absl::StrCat(options.data, "/storage-", id);
-    node.metadata_addresses = {metadata_->grpc_address()};
-    node.zone = absl::StrCat("zone-", id);
-    FALAJ_ASSIGN_OR_RETURN(storage_.emplace_back(), storage::StorageServer::Start(node));
-    return absl::OkStatus();
-  }
-
-  // The first gateway takes the well-known ports, the others the ones after the first two.
-  absl::Status StartGateway(const DevOptions& options, int index) {
-    gateway::GatewayServer::Options node;
-    const auto port = [index](int first) { return first == 0 ? 0 : first + 2 * index; };
-    node.listen_address = absl::StrCat("127.0.0.1:", port(options.port));
-    node.http_address = absl::StrCat("127.0.0.1:", port(options.http_port));
-    node.metadata_addresses = {metadata_->grpc_address()};
-    FALAJ_ASSIGN_OR_RETURN(gateways_.emplace_back(), gateway::GatewayServer::Start(node));
-    return absl::OkStatus();
-  }
-
-  bool Ready() const {
-    bool ready = metadata_->Ready();
-    for (const auto& node : storage_) ready = ready && node->Ready();
-    for (const auto& gateway : gateways_) ready = ready && gateway->Ready();
-    return ready;
-  }
-
-  absl::Status WaitReady() const {
-    const MonotonicTime deadline = Clock::Real()->MonotonicNow() + kReadyTimeout;
-    Mutex mu;
-    CondVar never;  // Waited on for its timeout only.
-    MutexLock lock(&mu);
-    while (!Ready()) {
-      if (Clock::Real()->MonotonicNow() > deadline) {
-        return MakeError(Reason::kTimedOut, "the cluster did not become ready");
-      }
-      never.WaitFor(&mu, kReadyCheck);
-    }
-    return absl::OkStatus();
-  }
-
-  std::unique_ptr<metadata::MetadataServer> metadata_;
-  std::vector<std::unique_ptr<storage::StorageServer>> storage_;
-  std::vector<std::unique_ptr<gateway::GatewayServer>> gateways_;
-};
-
-}  // namespace
 
 ExitCode RunDev(const DevOptions& options) {
   const MonotonicTime start = Clock::Real()->MonotonicNow();
   log::Configure(
       {.format = log::Format::kText, .level_min = log::Level::kWarning, .component = "dev"});
   rpc::RaiseFileDescriptorLimit();
-  std::error_code error;
-  std::filesystem::create_directories(options.data, error);
-  if (error) {
-    return FailUsage(MakeError(Reason::kInvalidRequest,
-                               absl::StrCat("cannot make ", options.data, ": ", error.message())));
-  }
   DevCluster cluster;
   if (absl::Status status = cluster.Start(options); !status.ok()) {
     cluster.Stop();
     return Fail(status);
   }
-  cluster.Print();
+  cluster.Describe().Print(OutputMode::kTable);
   const absl::Duration took = Clock::Real()->MonotonicNow() - start;
   std::fprintf(stdout, "ready in %.2f s, data in %s; try: falaj --address %s topic list\n",
                absl::ToDoubleSeconds(took), options.data.c_str(), cluster.address().c_str());
