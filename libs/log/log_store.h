@@ -110,8 +110,10 @@ class LogStore {
   // appender.
   virtual std::vector<StoredPartition> ListPartitions() const = 0;
 
-  // Returns the partition, making it if the store does not hold it. Blocks on disk; durable when it
-  // returns.
+  // Returns the partition, making it if the store does not hold it. Blocks on disk. A partition
+  // that was made is durable with the next synced Commit(), as everything written before it is;
+  // append nothing to it before that. Its leader need not take care: the start of its epoch is such
+  // a round.
   virtual absl::StatusOr<StoredPartition> OpenPartition(const PartitionKey& key,
                                                         const RetentionPolicy& retention) = 0;
   // New batches go to the slabs of this policy from now on.
