@@ -85,6 +85,15 @@ std::string DataKey(LocalPartitionId id, Offset base) {
   return key;
 }
 
+std::optional<LocalPartitionId> PartitionOfDataKey(absl::string_view key) {
+  Reader in(key);
+  if (in.U8() != 'D') return std::nullopt;
+  const LocalPartitionId id(in.U32());
+  in.U64();
+  if (!in.Done()) return std::nullopt;
+  return id;
+}
+
 std::optional<Offset> ParseDataKey(absl::string_view key, LocalPartitionId id) {
   Reader in(key);
   if (in.U8() != 'D' || in.U32() != id.value()) return std::nullopt;

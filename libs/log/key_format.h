@@ -23,6 +23,7 @@ namespace falaj::log {
 inline constexpr size_t kDataKeySize = 13;
 inline constexpr size_t kDataPrefixSize = 5;  // 'D' pid: what one partition's keys share.
 std::string DataKey(LocalPartitionId id, Offset base);
+std::optional<LocalPartitionId> PartitionOfDataKey(absl::string_view key);
 std::optional<Offset> ParseDataKey(absl::string_view key, LocalPartitionId id);
 
 // What the store puts before a batch.

@@ -170,6 +170,29 @@ TEST_F(StoreCrashTest, APowerFailureLeavesADenseLogOfWhatReachedTheTables) {
   ASSERT_TRUE(again.ok()) << again.status();
 }
 
+TEST_F(StoreCrashTest, AnIdWhoseRowsAPowerFailureTookIsNotUsedAgain) {
+  Open();
+  const LocalPartitionId kept = Partition(0);
+  Open();  // Closing flushed the rows so far.
+  const LocalPartitionId lost = Partition(1);
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (store_->Stats().flushed_bytes < 1 << 20 && absl::Now() < deadline) {
+    ASSERT_TRUE(Append(lost, {1}, 60'000, /*sync=*/false).ok());
+  }
+  const std::string photograph = Photograph();
+  for (const auto& file : std::filesystem::directory_iterator(photograph)) {
+    if (file.path().extension() == ".log") std::filesystem::resize_file(file.path(), 0);
+  }
+  const auto store = OpenAt(photograph);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_TRUE((*store)->GetPartition(kept).ok());
+  EXPECT_FALSE((*store)->GetPartition(lost).ok());
+  const auto made = (*store)->OpenPartition(MakeKey(2), {});
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_GT(made->id, lost);
+  EXPECT_TRUE(ReadOffsets(**store, made->id, Offset(0), kNoLimit).empty());
+}
+
 TEST(WalTailTest, TornIsSoundAndDamagedIsNot) {
   EXPECT_TRUE(WalTailIsSound(""));
   EXPECT_TRUE(WalTailIsSound(std::string(100, '\0')));

@@ -141,6 +141,7 @@ class RocksLogStore::Impl {
   absl::Status RestorePartition(LocalPartitionId id, const PartitionRow& row,
                                 std::vector<DirectoryEntry> entries, std::vector<EpochStart> epochs,
                                 rocksdb::WriteBatch* cleanup);
+  absl::Status SkipUsedIds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   absl::Status AdoptOrphans(LocalPartitionId id, rocksdb::WriteBatch* cleanup)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,

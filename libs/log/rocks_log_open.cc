@@ -377,9 +377,30 @@ void RocksLogStore::Impl::ForgetUnowned(const LoadedRows& rows,
   }
 }
 
+// A power failure may take the rows of a young partition and the counter its id came from, but
+// leave batches of it in a table: that id must not be given to another partition.
+absl::Status RocksLogStore::Impl::SkipUsedIds() {
+  rocksdb::ReadOptions read;
+  read.total_order_seek = true;
+  read.fill_cache = false;
+  MutexLock lock(&mu_);
+  for (const auto& [slab, family] : families_) {
+    if (directory_.FindSlab(slab)->sealed_ms != 0) continue;
+    const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(read, family->handle));
+    it->SeekToLast();
+    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
+    if (!it->Valid()) continue;
+    const std::optional<LocalPartitionId> last = PartitionOfDataKey(View(it->key()));
+    if (!last.has_value()) return Corrupt("a key of a slab is malformed");
+    counters_.next_partition = std::max(counters_.next_partition, *last + 1);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RocksLogStore::Impl::Restore(const LoadedRows& rows) {
   rocksdb::WriteBatch cleanup;
   FALAJ_RETURN_IF_ERROR(RestoreSlabs(rows, &cleanup));
+  FALAJ_RETURN_IF_ERROR(SkipUsedIds());
   ForgetUnowned(rows, &cleanup);
   for (const auto& [id, row] : rows.partitions) {
     const auto entries = rows.entries.find(id);
