@@ -54,7 +54,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   // gRPC's own retries keep a copy of what was sent and repeat what must not be repeated.
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, Milliseconds(options.reconnect_backoff_min));
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, Milliseconds(options.reconnect_backoff_min));
+  // In spite of its name: how long one attempt to connect may take. Short of it, a busy machine
+  // would never be reached; a refused connection fails at once all the same.
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, Milliseconds(options.connect_timeout));
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, Milliseconds(options.reconnect_backoff_max));
   args.SetInt(GRPC_ARG_TCP_TX_ZEROCOPY_ENABLED, 0);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

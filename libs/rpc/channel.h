@@ -31,6 +31,7 @@ struct ChannelOptions {
   // Channels to one address with different lanes have connections of their own; gRPC merges those
   // whose arguments are equal.
   int lane = 0;
+  absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration reconnect_backoff_min = absl::Milliseconds(100);
   absl::Duration reconnect_backoff_max = absl::Seconds(2);
 };

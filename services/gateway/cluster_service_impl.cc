@@ -23,13 +23,14 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchClusterResponse> {
  public:
   WatchStream(ClusterHistory* history, uint64_t after_index)
       : history_(history), index_(after_index) {
-    subscription_ = history_->Subscribe([this] { Pump(); });
+    // The first write is decided before anybody can wake the stream; what comes in between is found
+    // by Pump().
     if (after_index == 0) {
       MutexLock lock(&mu_);
       Write(history_->Snapshot());
-    } else {
-      Pump();
     }
+    subscription_ = history_->Subscribe([this] { Pump(); });
+    Pump();
   }
 
  private:

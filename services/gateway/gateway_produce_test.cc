@@ -299,6 +299,7 @@ TEST_F(ProduceTest, WaitsForALeaderAndSaysSoWhenThereIsNone) {
   CreateTopic("t", 1);
   const bool first = LeaderIdOf("t", 0) == 1;
   metadata_.EndSession(first ? session1_ : session2_);
+  ASSERT_TRUE(Eventually([&] { return LeaderIdOf("t", 0) == 0; }));
   const absl::Status status = Produce(Records("t", {"a"}), absl::Milliseconds(300)).status();
   EXPECT_TRUE(ReasonOf(status) == Reason::kLeaderUnavailable ||
               ReasonOf(status) == Reason::kTimedOut)
@@ -315,6 +316,7 @@ TEST_F(ProduceTest, StopDoesNotWaitForBatchesWithoutALeader) {
   CreateTopic("t", 1);
   metadata_.EndSession(session1_);
   metadata_.EndSession(session2_);
+  ASSERT_TRUE(Eventually([&] { return LeaderIdOf("t", 0) == 0; }));
   grpc::ClientContext context;
   auto stream = Open(&context, "t");
   for (uint64_t id = 1; id <= 10; ++id) stream->Write(BatchFrame(id, 0, MakeBatch(1)));

@@ -113,6 +113,7 @@ class GatewayServerImpl final : public GatewayServer {
   }
 
   void CheckReadiness() {
+    if (stopped_) return;
     AnnounceReady();
     timers_.RunAfter(kReadinessInterval, [this] { CheckReadiness(); });
   }
