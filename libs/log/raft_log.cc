@@ -20,6 +20,7 @@
 #include "libs/base/crc32c.h"
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/log/rocks_info_log.h"
 #include "libs/log/wal_check.h"
 #include "libs/raft/validation.h"
 
@@ -62,7 +63,7 @@ std::string EncodeIdentity(NodeId node, const Uuid& cluster) {
   return absl::StrCat(kFormat, BigEndian(static_cast<uint64_t>(node.value())), cluster.bytes());
 }
 
-rocksdb::DBOptions DatabaseOptions(bool is_new) {
+rocksdb::DBOptions DatabaseOptions(const std::string& directory, bool is_new) {
   rocksdb::DBOptions options;
   options.create_if_missing = is_new;
   // Only an incomplete last record is forgiven: it was never acknowledged. Anything else must not
@@ -71,10 +72,9 @@ rocksdb::DBOptions DatabaseOptions(bool is_new) {
   options.paranoid_checks = true;
   options.max_background_jobs = 2;
   options.max_total_wal_size = 64 << 20;
-  options.keep_log_file_num = 4;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
-  options.info_log_level = rocksdb::WARN_LEVEL;
+  options.info_log = std::make_shared<RocksInfoLog>(directory);
   return options;
 }
 
@@ -206,7 +206,7 @@ absl::StatusOr<bool> RaftLog::Database::FindExisting() const {
 
 absl::Status RaftLog::Database::Open() {
   FALAJ_ASSIGN_OR_RETURN(const bool exists, FindExisting());
-  const rocksdb::DBOptions options = DatabaseOptions(!exists);
+  const rocksdb::DBOptions options = DatabaseOptions(directory_, !exists);
   std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName};
   rocksdb::Status status;
   if (exists) {

@@ -15,6 +15,7 @@
 #include "rocksdb/write_buffer_manager.h"
 
 #include "libs/log/key_format.h"
+#include "libs/log/rocks_info_log.h"
 
 namespace falaj::log {
 namespace {
@@ -89,7 +90,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
                                  /*max_trash_db_ratio=*/1.1, /*bytes_max_delete_chunk=*/64 << 20));
   db.statistics = rocksdb::CreateDBStatistics();
   db.statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
-  db.keep_log_file_num = 10;
+  db.info_log = std::make_shared<RocksInfoLog>(options.directory);
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
   db.listeners.push_back(std::move(listener));

@@ -380,6 +380,16 @@ TEST_F(StoreTest, ReadersSeeADenseLogWhileAppenderAndMaintenanceWork) {
   EXPECT_EQ(Get(id).log_end, Offset(900));
 }
 
+// RocksDB 7.8.3 aborts the process at the second line that does not fit on the disk into its own
+// log.
+TEST_F(StoreTest, RocksDbKeepsNoLogFileThatAFullDiskCouldBreak) {
+  Open();
+  ASSERT_TRUE(Append(Partition(0), {1}, 1000, /*sync=*/true).ok());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path())) {
+    EXPECT_NE(entry.path().filename().string().substr(0, 3), "LOG") << entry.path();
+  }
+}
+
 TEST_F(StoreTest, StatsCountCommitsAndReads) {
   Open();
   const LocalPartitionId id = Partition(0);
