@@ -125,11 +125,10 @@ class FaultTest(unittest.TestCase):
         self.verify(cluster, producers)
 
     def test_full_disk_refuses_produce_and_recovers_by_itself(self):
-        if os.geteuid() != 0:
-            self.skipTest("only root can mount a small file system")
         mount = os.path.join(self.directory, "small")
         os.mkdir(mount)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", mount], check=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", mount], check=False).returncode != 0:
+            self.skipTest("may not mount a small file system here: wants root, outside an unprivileged container")
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
         cluster = self.cluster(data_directories={"storage-1": os.path.join(mount, "data")})
         cluster.create_topic(TOPIC, 1)
