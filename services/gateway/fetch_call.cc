@@ -32,6 +32,16 @@ constexpr absl::Duration kNodeGrace =
     absl::Seconds(5);                // On top of the wait, for a node to answer.
 constexpr int kPartitionsField = 1;  // Of FetchResponse.
 
+constexpr absl::Duration kLeadersWait = absl::Seconds(2);
+constexpr absl::Duration kLeaderRetryDelay = absl::Milliseconds(20);
+
+// Which node leads is the gateway's business: clients hear that nobody does, now.
+absl::Status PublicError(const absl::Status& error) {
+  if (ReasonOf(error) != Reason::kNotLeader) return error;
+  return WithRetryAfter(MakeError(Reason::kLeaderUnavailable, error.message(), MetadataOf(error)),
+                        absl::Milliseconds(100));
+}
+
 absl::Status BadField(const std::string& field, const std::string& value, const std::string& rule) {
   return MakeError(Reason::kInvalidRequest, absl::StrCat(field, " is ", value, "; it ", rule),
                    {{"field", field}, {"value", value}});
@@ -99,6 +109,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     max_wait_ = absl::Milliseconds(
         google::protobuf::util::TimeUtil::DurationToMilliseconds(request_.max_wait()));
     states_.resize(static_cast<size_t>(request_.partitions_size()));
+    leaders_deadline_ = parts_->clock->MonotonicNow() + kLeadersWait;
     Resolve();
   }
 
@@ -194,7 +205,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       calls_.clear();
     }
     if (by_node.empty()) {
-      Answer();
+      Conclude(wait);
       return;
     }
     for (auto& [address, node] : by_node) {
@@ -239,12 +250,39 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       }
       done = --calls_left_ == 0;
     }
-    if (!done) return;
-    if (wait == absl::ZeroDuration() && NothingToTell() && max_wait_ > absl::ZeroDuration()) {
+    if (done) Conclude(wait);
+  }
+
+  // What to do once every node that was asked has answered.
+  void Conclude(absl::Duration wait) {
+    const bool glance = wait == absl::ZeroDuration();
+    if (glance && ForgetMissingLeaders() &&
+        parts_->timers->RunAfter(kLeaderRetryDelay, [self = shared_from_this()] {
+          self->ReadNodes(absl::ZeroDuration());
+        })) {
+      return;
+    }
+    if (glance && NothingToTell() && max_wait_ > absl::ZeroDuration()) {
       ReadNodes(max_wait_);
     } else {
       Answer();
     }
+  }
+
+  // True if the leader of some partition was missing (a topic just made, a node just restarted) and
+  // there is time to look for it again.
+  bool ForgetMissingLeaders() {
+    MutexLock lock(&mu_);
+    const bool late = parts_->clock->MonotonicNow() >= leaders_deadline_;
+    if (enough_ || cancelled_ || late || parts_->timers->closed()) return false;
+    bool missing = false;
+    for (State& state : states_) {
+      if (state.error.ok() || !IsLeaderMissing(state.error)) continue;
+      state.error = absl::OkStatus();
+      missing = true;
+    }
+    if (missing) bytes_ = 0;  // Everything is read again.
+    return missing;
   }
 
   // True if waiting may bring something: not enough bytes yet and no error to report.
@@ -261,7 +299,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     int64_t bytes = 0;
     for (size_t i = 0; i < states_.size(); ++i) {
       State& state = states_[i];
-      state.read.error = state.error;
+      state.read.error = PublicError(state.error);
       const auto size = static_cast<int64_t>(state.read.batches.size());
       if (!state.error.ok() || (bytes > 0 && bytes + size > request_.max_bytes())) {
         state.read.batches = Bytes();
@@ -319,6 +357,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   size_t answer_bytes_ = 0;  // Of the answer so far.
   bool answered_ = false;    // They are counted in the budget.
   absl::Duration max_wait_;
+  MonotonicTime leaders_deadline_;  // Until then missing leaders are looked for again.
   std::vector<State>
       states_;  // One a partition; each touched by one node's answer at a time, under mu_.
 

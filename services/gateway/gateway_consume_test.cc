@@ -106,6 +106,30 @@ TEST_F(ConsumeTest, FetchMergesPartitionsOfAllNodesInTheOrderAskedFor) {
   EXPECT_THAT(order, ElementsAre(5, 0, 3, 1, 4, 2));
 }
 
+TEST_F(ConsumeTest, FetchLooksAgainForALeaderThatHasNotTakenOverYet) {
+  CreateTopic("t", 1);
+  MustProduce("t", 0, MakeBatch(2));
+  const absl::Status moved = MakeError(Reason::kNotLeader, "not yet");
+  storage1_.RefuseReads(moved, 3);
+  storage2_.RefuseReads(moved, 3);
+  const auto response = Fetch(FetchOf("t", {0}));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_FALSE(response->partitions(0).has_error()) << response->partitions(0).error().message();
+  EXPECT_EQ(response->partitions(0).records_size(), 2);
+}
+
+TEST_F(ConsumeTest, ClientsHearThatThereIsNoLeaderNotWhereItIsNot) {
+  CreateTopic("t", 1);
+  MustProduce("t", 0, MakeBatch(2));
+  const absl::Status moved = MakeError(Reason::kNotLeader, "never");
+  storage1_.RefuseReads(moved, 1'000'000);
+  storage2_.RefuseReads(moved, 1'000'000);
+  const auto response = Fetch(FetchOf("t", {0}));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->partitions(0).error().reason(), "LEADER_UNAVAILABLE");
+  EXPECT_TRUE(response->partitions(0).error().retryable());
+}
+
 TEST_F(ConsumeTest, ErrorsOfAPartitionLeaveTheOthersAlone) {
   CreateTopic("t", 2);
   MustProduce("t", 0, MakeBatch(2));

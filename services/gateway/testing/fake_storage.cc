@@ -226,6 +226,12 @@ void FakeStorage::RefuseAppends(const absl::Status& status, int count) {
   refusals_left_ = count;
 }
 
+void FakeStorage::RefuseReads(const absl::Status& status, int count) {
+  MutexLock lock(&mu_);
+  read_refusal_ = status;
+  read_refusals_left_ = count;
+}
+
 void FakeStorage::HoldAnswers(bool on) {
   MutexLock lock(&mu_);
   hold_ = on;
@@ -339,7 +345,11 @@ Bytes FakeStorage::ReadPartition(const internal::v1::ReadPartition& request, int
     answer.set_next_offset(next);
     return true;
   };
-  if (!options_.endless.empty()) {
+  if (read_refusals_left_ > 0) {
+    --read_refusals_left_;
+    *failed = true;
+    rpc::ToProto(read_refusal_, answer.mutable_error());
+  } else if (!options_.endless.empty()) {
     while (take(options_.endless, answer.next_offset() + options_.endless_records)) {
     }
     answer.set_high_watermark(answer.next_offset() + 1'000'000);

@@ -43,6 +43,8 @@ class FakeStorage {
 
   // The next `count` appends are refused with `status`.
   void RefuseAppends(const absl::Status& status, int count);
+  // The next `count` partitions that are read are refused with `status`.
+  void RefuseReads(const absl::Status& status, int count);
   // While on, appends are carried out but not answered; turning it off answers them.
   void HoldAnswers(bool on);
   // Cancels every Append stream.
@@ -93,6 +95,8 @@ class FakeStorage {
   std::vector<internal::v1::AppendHeader> headers_;
   absl::Status refusal_;
   int refusals_left_ = 0;
+  absl::Status read_refusal_;
+  int read_refusals_left_ = 0;
   int appends_ = 0;
   bool hold_ = false;
 };
