@@ -11,8 +11,12 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/flags/parse.h"
 #include "absl/flags/reflection.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 
@@ -76,6 +80,17 @@ void ApplyEnvironmentToFlags() {
       std::exit(2);
     }
   }
+}
+
+void ParseFlags(absl::string_view usage, int argc, char** argv) {
+  absl::SetProgramUsageMessage(usage);
+  absl::FlagsUsageConfig config;
+  config.contains_help_flags = [](absl::string_view file) {
+    return absl::StrContains(file, "services/");
+  };
+  absl::SetFlagsUsageConfig(config);
+  ApplyEnvironmentToFlags();
+  absl::ParseCommandLine(argc, argv);
 }
 
 }  // namespace falaj::rpc

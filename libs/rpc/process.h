@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "absl/strings/string_view.h"
+
 namespace falaj::rpc {
 
 // Raises the soft limit of open files to the hard one and returns it. gRPC 1.51 stops accepting
@@ -22,9 +24,13 @@ void TuneProcess();
 int WaitForTermination();
 
 // Reads every flag of the program (ABSL_FLAG) from its environment variable: --data_dir from
-// FALAJ_DATA_DIR. Call before absl::ParseCommandLine(), which then overrides the environment. Ends
-// the process with a message if a value does not parse.
+// FALAJ_DATA_DIR. Ends the process with a message if a value does not parse.
 void ApplyEnvironmentToFlags();
+
+// The flags of a service: from the environment, then from the command line, which wins. --help
+// prints `usage` and the service's own flags. Ends the process with a message if something is
+// wrong.
+void ParseFlags(absl::string_view usage, int argc, char** argv);
 
 }  // namespace falaj::rpc
 

@@ -5,8 +5,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_split.h"
 
 #include "libs/base/log.h"
@@ -23,9 +21,7 @@ ABSL_FLAG(int64_t, bytes_max, int64_t{512} << 20,
 ABSL_FLAG(std::string, log_format, "json", "json or text.");
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("A Falaj gateway: the address that clients of a cluster use.");
-  falaj::rpc::ApplyEnvironmentToFlags();
-  absl::ParseCommandLine(argc, argv);
+  falaj::rpc::ParseFlags("A Falaj gateway: the address that clients of a cluster use.", argc, argv);
   using falaj::log::Format;
   falaj::log::Configure(
       {.format = absl::GetFlag(FLAGS_log_format) == "text" ? Format::kText : Format::kJson,

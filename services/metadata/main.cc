@@ -5,8 +5,6 @@
 #include <string>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 
 #include "libs/base/log.h"
 #include "libs/rpc/process.h"
@@ -20,10 +18,9 @@ ABSL_FLAG(std::string, http_listen, "127.0.0.1:7401",
 ABSL_FLAG(std::string, cluster_name, "", "A name for people; appears in the log.");
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
-      "A Falaj metadata node. Every flag can be set as FALAJ_<NAME> in the environment.");
-  falaj::rpc::ApplyEnvironmentToFlags();
-  absl::ParseCommandLine(argc, argv);
+  falaj::rpc::ParseFlags(
+      "A Falaj metadata node. Every flag can be set as FALAJ_<NAME> in the environment.", argc,
+      argv);
   falaj::log::Configure({.component = "metadata"});
   falaj::rpc::TuneProcess();
   falaj::rpc::RaiseFileDescriptorLimit();

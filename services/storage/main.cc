@@ -7,8 +7,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 
@@ -58,9 +56,7 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("A storage node of a Falaj cluster.");
-  falaj::rpc::ApplyEnvironmentToFlags();
-  absl::ParseCommandLine(argc, argv);
+  falaj::rpc::ParseFlags("A storage node of a Falaj cluster.", argc, argv);
   const bool text = absl::GetFlag(FLAGS_log_format) == "text";
   falaj::log::Configure({.format = text ? falaj::log::Format::kText : falaj::log::Format::kJson,
                          .component = "storage"});
