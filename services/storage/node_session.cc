@@ -60,7 +60,8 @@ void NodeSession::StopThread() {
 }
 
 void NodeSession::Run() {
-  while (Register()) KeepAlive();
+  while (Register() && KeepAlive()) {
+  }
 }
 
 bool NodeSession::Register() {
@@ -105,7 +106,7 @@ bool NodeSession::Register() {
   }
 }
 
-void NodeSession::KeepAlive() {
+bool NodeSession::KeepAlive() {
   const absl::Duration interval = options_.timeout / 3;
   while (!WaitOrStop(interval)) {
     SessionId session;
@@ -117,12 +118,13 @@ void NodeSession::KeepAlive() {
     const absl::Status status = channel_->Heartbeat(session, interval);
     if (ReasonOf(status) == Reason::kSessionExpired) {
       log::Warning("the session has expired; registering again", {{"node", identity_->node()}});
-      return;
+      return true;
     }
     if (!status.ok()) continue;
     MutexLock lock(&mu_);
     heard_ = asked;
   }
+  return false;
 }
 
 bool NodeSession::WaitOrStop(absl::Duration delay) const {

@@ -59,7 +59,8 @@ class NodeSession {
   void Run();
   // Returns false when it is time to stop.
   bool Register();
-  void KeepAlive();
+  // Returns true when the session has expired, false when it is time to stop.
+  bool KeepAlive();
   bool WaitOrStop(absl::Duration delay) const;
   void StopThread();
 

@@ -26,6 +26,8 @@ TEST_F(StorageNodeTest, CleanRestartKeepsEverythingAndOffsetsGoOn) {
   const internal::v1::NodeState before = metadata_.Node(1);
   node_->Stop();
   EXPECT_EQ(metadata_.Node(1).session_id(), 0) << "the session must be ended, not left to expire";
+  EXPECT_EQ(metadata_.Node(1).node_epoch(), before.node_epoch())
+      << "stopping is no time to register";
   EXPECT_TRUE(std::filesystem::exists(dir_ + "/clean"));
   StartNode();
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
