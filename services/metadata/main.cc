@@ -3,10 +3,17 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 #include "libs/base/log.h"
+#include "libs/base/status.h"
 #include "libs/rpc/process.h"
 #include "services/metadata/metadata_server.h"
 
@@ -15,7 +22,34 @@ ABSL_FLAG(std::string, data_dir, "", "Where the Raft log lives; made if it does 
 ABSL_FLAG(std::string, listen, "127.0.0.1:7400", "host:port of the gRPC server.");
 ABSL_FLAG(std::string, http_listen, "127.0.0.1:7401",
           "host:port of /metrics and /healthz; empty: none.");
-ABSL_FLAG(std::string, cluster_name, "", "A name for people; appears in the log.");
+ABSL_FLAG(std::string, cluster_name, "", "A name for people, the same on all nodes of a cluster.");
+ABSL_FLAG(std::vector<std::string>, peers, {},
+          "All metadata nodes, this one included: 1=host:port,2=host:port,3=host:port. The same on "
+          "every node. Empty: this node alone.");
+ABSL_FLAG(std::string, cluster_id, "",
+          "A UUID, the same on all nodes; empty: derived from the name and the peers.");
+
+namespace {
+
+// Returns INVALID_CONFIG naming the entry that is not ID=HOST:PORT.
+absl::StatusOr<std::vector<falaj::metadata::MetadataServer::Peer>> ParsePeers(
+    const std::vector<std::string>& entries) {
+  std::vector<falaj::metadata::MetadataServer::Peer> peers;
+  for (const std::string& entry : entries) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    falaj::metadata::MetadataServer::Peer peer = {.node_id = 0, .address = parts.second};
+    if (!absl::SimpleAtoi(parts.first, &peer.node_id) || peer.address.empty()) {
+      return falaj::MakeError(falaj::Reason::kInvalidConfig,
+                              absl::StrCat("peers: \"", entry, "\" is not ID=HOST:PORT"),
+                              {{"field", "peers"}});
+    }
+    peers.push_back(std::move(peer));
+  }
+  return peers;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   falaj::rpc::ParseFlags(
@@ -31,6 +65,13 @@ int main(int argc, char** argv) {
   options.listen_address = absl::GetFlag(FLAGS_listen);
   options.http_address = absl::GetFlag(FLAGS_http_listen);
   options.cluster_name = absl::GetFlag(FLAGS_cluster_name);
+  options.cluster_id = absl::GetFlag(FLAGS_cluster_id);
+  const auto peers = ParsePeers(absl::GetFlag(FLAGS_peers));
+  if (!peers.ok()) {
+    falaj::log::Error("the metadata node cannot start", {{"error", peers.status()}});
+    return 1;
+  }
+  options.peers = *peers;
   const auto server = falaj::metadata::MetadataServer::Start(options);
   if (!server.ok()) {
     falaj::log::Error("the metadata node cannot start", {{"error", server.status()}});

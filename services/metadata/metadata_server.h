@@ -31,7 +31,7 @@ class MetadataServer {
  public:
   struct Peer {
     int32_t node_id = 0;
-    std::string address;  // host:port.
+    std::string address;  // host:port; may be empty until ConnectPeers().
   };
 
   struct Options {
@@ -40,8 +40,13 @@ class MetadataServer {
 
     std::string listen_address = "127.0.0.1:0";
     std::string http_address = "127.0.0.1:0";  // Empty: no HTTP.
-    std::vector<Peer> peers;                   // The other voters. Must be empty today.
-    std::string cluster_name;                  // For people; may be empty.
+    // The first members of the cluster, this node included, the same on every node; empty: this
+    // node alone. An existing directory keeps the members it has, and learns only addresses.
+    std::vector<Peer> peers;
+    std::string cluster_name;  // For people; nodes of one cluster must agree.
+    // A UUID all nodes agree on. Empty: drawn by chance by a node alone, else derived from the
+    // cluster's name and peers, so that nodes that were told of different peers refuse each other.
+    std::string cluster_id;
 
     absl::Duration tick = absl::Milliseconds(10);  // Of the Raft core.
     size_t snapshot_entries = 100'000;             // A snapshot is due after so many entries...
@@ -66,6 +71,8 @@ class MetadataServer {
   virtual std::string grpc_address() const = 0;
   virtual std::string http_address() const = 0;  // Empty if there is no HTTP.
   virtual bool Ready() const = 0;
+  // Where the members are, this node included, if Options::peers did not say or it has changed.
+  virtual void ConnectPeers(const std::vector<Peer>& peers) = 0;
   // Readiness off, watches end with SHUTTING_DOWN, queued commands are finished or refused, the
   // log is closed. Idempotent.
   virtual void Stop() = 0;

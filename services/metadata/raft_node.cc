@@ -17,6 +17,7 @@ namespace pb = ::falaj::internal::v1;
 // A round this late means the process stood still (a stopped or starved machine), not that the
 // nodes were silent.
 constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
+constexpr absl::Duration kHandOverMax = absl::Seconds(1);
 constexpr int kTicksPerRoundMax = 10;  // After a pause: no burst of ticks, no needless election.
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
@@ -75,9 +76,10 @@ NodeStatus RaftNode::status() const {
   return status_;
 }
 
-absl::Status RaftNode::Post(Task task) {
+absl::Status RaftNode::Post(Task task, bool also_stopping) {
   MutexLock lock(&mu_);
-  if (stopping_) return MakeError(Reason::kShuttingDown, "the metadata node is stopping");
+  if (stopping_ && !also_stopping)
+    return MakeError(Reason::kShuttingDown, "the metadata node is stopping");
   if (tasks_.size() >= options_.queue_max) {
     return MakeError(Reason::kQuotaExceeded, "too many commands are waiting");
   }
@@ -121,6 +123,29 @@ void RaftNode::Watch(pb::WatchClusterRequest request, std::shared_ptr<Watcher> w
   if (!posted.ok()) done(posted);
 }
 
+void RaftNode::Step(pb::RaftMessage message) {
+  const absl::Status posted = Post(
+      [this, message = std::move(message)] {
+        if (storage_failed_) return;
+        const absl::Status taken = core_->Step(message);
+        if (!taken.ok()) {
+          log::Error("a metadata node's message was refused",
+                     {{"from", message.from()},
+                      {"type", pb::RaftMessageType_Name(message.type())},
+                      {"error", taken}});
+        }
+      },
+      /*also_stopping=*/true);
+  // Dropped: whoever sent it will send again.
+  posted.IgnoreError();
+}
+
+void RaftNode::SetAddresses(std::map<NodeId, std::string> addresses) {
+  const absl::Status posted = Post(
+      [this, addresses = std::move(addresses)]() mutable { addresses_ = std::move(addresses); });
+  if (!posted.ok()) log::Error("addresses not taken", {{"error", posted}});
+}
+
 void RaftNode::Run() {
   last_round_ = options_.clock->MonotonicNow();
   next_tick_ = last_round_ + options_.tick;
@@ -133,10 +158,10 @@ void RaftNode::Run() {
     MaybeSnapshot();
     KeepWatchesAlive();
     PublishStatus();
-    if (!go_on) break;
+    if (!go_on && HandedOver()) break;
     MutexLock lock(&mu_);
     const absl::Duration wait = next_tick_ - options_.clock->MonotonicNow();
-    if (tasks_.empty() && !stopping_ && wait > absl::ZeroDuration()) wake_.WaitFor(&mu_, wait);
+    if (tasks_.empty() && wait > absl::ZeroDuration()) wake_.WaitFor(&mu_, wait);
   }
   FinishStopping();
 }
@@ -204,15 +229,22 @@ void RaftNode::ExpireSessions() {
 
 void RaftNode::DrainReady() {
   while (!storage_failed_ && core_->HasReady()) {
-    const raft::Ready ready = core_->TakeReady();
+    raft::Ready ready = core_->TakeReady();
+    Send(&ready.messages);
     if (absl::Status status = StoreReady(ready); !status.ok()) return FailStorage(status);
     core_->Persisted(ready.number);
+    Send(&ready.messages_after_persist);
     if (ready.soft_state.has_value()) OnSoftState(*ready.soft_state);
     for (const pb::RaftEntry& entry : ready.committed_entries) ApplyEntry(entry);
     if (!ready.committed_entries.empty()) {
       core_->Applied(LogIndex(ready.committed_entries.back().index()));
     }
   }
+}
+
+void RaftNode::Send(std::vector<pb::RaftMessage>* messages) {
+  if (!options_.send) return;
+  for (pb::RaftMessage& message : *messages) options_.send(std::move(message));
 }
 
 absl::Status RaftNode::StoreReady(const raft::Ready& ready) {
@@ -387,8 +419,8 @@ bool RaftNode::IsReady() const {
 void RaftNode::PublishStatus() {
   NodeStatus status;
   status.core = core_->status();
-  const auto leader = options_.addresses.find(status.core.soft.leader);
-  if (leader != options_.addresses.end()) status.leader_address = leader->second;
+  const auto leader = addresses_.find(status.core.soft.leader);
+  if (leader != addresses_.end()) status.leader_address = leader->second;
   status.cluster_id = state_.cluster_id();
   status.live = !storage_failed_;
   status.ready = IsReady();
@@ -402,6 +434,22 @@ void RaftNode::PublishStatus() {
     status_ = status;
   }
   if (changed && options_.on_health) options_.on_health(status.live, status.ready);
+}
+
+// True when a stopping node need not wait any longer for another one to take the lead.
+bool RaftNode::HandedOver() {
+  if (storage_failed_ || !core_->is_leader()) return true;
+  const MonotonicTime now = options_.clock->MonotonicNow();
+  if (hand_over_until_.has_value()) return now >= *hand_over_until_;
+  const raft::CoreStatus status = core_->status();
+  const raft::FollowerStatus* target = nullptr;
+  for (const raft::FollowerStatus& follower : status.followers) {
+    if (follower.learner || !follower.active) continue;
+    if (target == nullptr || follower.match > target->match) target = &follower;
+  }
+  if (target == nullptr || !core_->TransferLeadership(target->node).ok()) return true;
+  hand_over_until_ = now + kHandOverMax;
+  return false;
 }
 
 void RaftNode::FinishStopping() {
@@ -418,8 +466,8 @@ absl::Status RaftNode::NotLeader(absl::string_view outcome) const {
                      metadata);
   }
   const NodeId leader = core_->leader();
-  const auto address = options_.addresses.find(leader);
-  if (leader != options_.raft.self && address != options_.addresses.end()) {
+  const auto address = addresses_.find(leader);
+  if (leader != options_.raft.self && address != addresses_.end()) {
     metadata["leader"] = address->second;
     return MakeError(Reason::kMetadataUnavailable, absl::StrCat("metadata node ", leader, " leads"),
                      metadata);

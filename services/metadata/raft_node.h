@@ -6,8 +6,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -34,7 +36,8 @@ namespace falaj::metadata {
 //
 // MetadataServer owns one; the gRPC service posts work to it and is called back from its thread.
 // Each round of the thread takes in everything that was posted, lets the core tick, and carries out
-// the core's effects in the order raft::Ready prescribes. All proposals of a round share one write
+// the core's effects in the order raft::Ready prescribes; entries leave for the other nodes before
+// this one's own write of them. All proposals of a round share one write
 // and one fsync; while that runs, the next round's proposals gather.
 //
 // Invariants:
@@ -45,7 +48,7 @@ namespace falaj::metadata {
 // Failures: after a disk error the node refuses everything, ends its watches and reports that it is
 // no longer live; what was answered before is on disk. Stop() answers everything that was taken in.
 //
-// Threads: Execute, Heartbeat, Watch and status from any; Start and Stop from one.
+// Threads: Execute, Heartbeat, Watch, Step and status from any; Start and Stop from one.
 class RaftNode {
  public:
   struct Options {
@@ -54,8 +57,10 @@ class RaftNode {
     absl::Duration watch_keepalive = absl::Seconds(1);
     size_t queue_max = 10'000;
     WatchHub::Options watches;
-    std::map<NodeId, std::string> addresses;  // Of the metadata nodes, this one included.
-    Clock* clock = nullptr;                   // Not owned.
+    // Carries a message to another metadata node, or drops it. From the node's thread; must not
+    // block.
+    std::function<void(internal::v1::RaftMessage message)> send;
+    Clock* clock = nullptr;  // Not owned.
     // Told of NodeStatus::live and ready when one changes; from the node's thread.
     std::function<void(bool live, bool ready)> on_health;
   };
@@ -72,7 +77,8 @@ class RaftNode {
   RaftNode& operator=(const RaftNode&) = delete;
 
   void Start();
-  // Refuses new work, finishes or refuses what was taken in, ends all watches. Idempotent.
+  // Refuses new work, hands the lead over if it has it (up to a second), finishes or refuses what
+  // was taken in, ends all watches. Idempotent.
   void Stop();
 
   // Calls back with METADATA_UNAVAILABLE if this node does not lead: metadata "leader" (address, if
@@ -85,6 +91,10 @@ class RaftNode {
   // CLUSTER_MISMATCH, QUOTA_EXCEEDED, or as above.
   void Watch(internal::v1::WatchClusterRequest request, std::shared_ptr<Watcher> watcher,
              StatusCallback done);
+  // Takes in a message of another metadata node; drops it if too much is queued.
+  void Step(internal::v1::RaftMessage message);
+  // Where clients and the other nodes find the metadata nodes, this one included.
+  void SetAddresses(std::map<NodeId, std::string> addresses);
   NodeStatus status() const;
   NodeId id() const { return options_.raft.self; }
 
@@ -107,8 +117,9 @@ class RaftNode {
   RaftNode(const Options& options, std::unique_ptr<log::RaftLog> log,
            telemetry::Registry* registry);
 
-  // Returns SHUTTING_DOWN or QUOTA_EXCEEDED; the task is not taken then.
-  absl::Status Post(Task task);
+  // Returns SHUTTING_DOWN or QUOTA_EXCEEDED; the task is not taken then. `also_stopping`: taken
+  // even so, since it is needed to hand the lead over.
+  absl::Status Post(Task task, bool also_stopping = false);
 
   // All below: on the thread.
   void Run();
@@ -118,6 +129,7 @@ class RaftNode {
   void StampCommand(internal::v1::ClusterCommand* command);
   void ExpireSessions();
   void DrainReady();
+  void Send(std::vector<raft::pb::RaftMessage>* messages);
   absl::Status StoreReady(const raft::Ready& ready);
   void ApplyEntry(const raft::pb::RaftEntry& entry);
   void Answer(const raft::pb::RaftEntry& entry,
@@ -132,6 +144,7 @@ class RaftNode {
   void KeepWatchesAlive();
   void CountCluster();
   void PublishStatus();
+  bool HandedOver();
   void FinishStopping();
   bool IsReady() const;
   absl::Status NotLeader(absl::string_view outcome) const;
@@ -141,6 +154,7 @@ class RaftNode {
   Metrics metrics_;
 
   // Of the thread.
+  std::map<NodeId, std::string> addresses_;
   std::unique_ptr<raft::RaftCore> core_;
   cluster::ClusterState state_;
   SessionTable sessions_;
@@ -156,6 +170,7 @@ class RaftNode {
   MonotonicTime last_round_;
   MonotonicTime next_tick_;
   MonotonicTime next_keepalive_;
+  std::optional<MonotonicTime> hand_over_until_;  // Set once the node is stopping and led.
 
   mutable Mutex mu_;
   CondVar wake_;
