@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -18,10 +19,7 @@ constexpr absl::Duration kReadyCheck = absl::Milliseconds(5);
 }  // namespace
 
 absl::Status DevCluster::Start(const DevOptions& options) {
-  if (options.metadata != 1) {
-    return MakeError(Reason::kUnsupported, "one metadata node is what this version runs");
-  }
-  if (options.storage < 1 || options.gateways < 1) {
+  if (options.metadata < 1 || options.storage < 1 || options.gateways < 1) {
     return MakeError(Reason::kInvalidRequest, "a cluster has at least one node of each kind");
   }
   std::error_code error;
@@ -39,10 +37,10 @@ absl::Status DevCluster::Start(const DevOptions& options) {
 void DevCluster::Stop() {
   for (const auto& gateway : gateways_) gateway->Stop();
   for (const auto& node : storage_) node->Stop();
-  if (metadata_ != nullptr) metadata_->Stop();
+  for (const auto& node : metadata_) node->Stop();
   gateways_.clear();
   storage_.clear();
-  metadata_.reset();
+  metadata_.clear();
 }
 
 Table DevCluster::Describe() const {
@@ -55,24 +53,42 @@ Table DevCluster::Describe() const {
     table.Add({"storage", static_cast<int64_t>(i + 1), storage_[i]->grpc_address(),
                storage_[i]->http_address()});
   }
-  table.Add({"metadata", 1, metadata_->grpc_address(), metadata_->http_address()});
+  for (size_t i = 0; i < metadata_.size(); ++i) {
+    table.Add({"metadata", static_cast<int64_t>(i + 1), metadata_[i]->grpc_address(),
+               metadata_[i]->http_address()});
+  }
   return table;
 }
 
 absl::Status DevCluster::StartMetadata(const DevOptions& options) {
-  metadata::MetadataServer::Options node;
-  node.node_id = 1;
-  node.data_dir = absl::StrCat(options.data, "/metadata-1");
-  node.cluster_name = "dev";
-  FALAJ_ASSIGN_OR_RETURN(metadata_, metadata::MetadataServer::Start(node));
+  std::vector<metadata::MetadataServer::Peer> peers;
+  for (int id = 1; id <= options.metadata; ++id) peers.push_back({id, ""});
+  for (int id = 1; id <= options.metadata; ++id) {
+    metadata::MetadataServer::Options node;
+    node.node_id = id;
+    node.data_dir = absl::StrCat(options.data, "/metadata-", id);
+    node.cluster_name = "dev";
+    if (options.metadata > 1) node.peers = peers;
+    FALAJ_ASSIGN_OR_RETURN(auto server, metadata::MetadataServer::Start(node));
+    metadata_.push_back(std::move(server));
+  }
+  // The ports are known only now.
+  for (size_t i = 0; i < peers.size(); ++i) peers[i].address = metadata_[i]->grpc_address();
+  for (const auto& node : metadata_) node->ConnectPeers(peers);
   return absl::OkStatus();
+}
+
+std::vector<std::string> DevCluster::MetadataAddresses() const {
+  std::vector<std::string> addresses;
+  for (const auto& node : metadata_) addresses.push_back(node->grpc_address());
+  return addresses;
 }
 
 absl::Status DevCluster::StartStorage(const DevOptions& options, int id) {
   storage::StorageServer::Options node;
   node.node_id = id;
   node.data_dir = absl::StrCat(options.data, "/storage-", id);
-  node.metadata_addresses = {metadata_->grpc_address()};
+  node.metadata_addresses = MetadataAddresses();
   node.zone = absl::StrCat("zone-", id);
   FALAJ_ASSIGN_OR_RETURN(auto server, storage::StorageServer::Start(node));
   storage_.push_back(std::move(server));
@@ -85,14 +101,15 @@ absl::Status DevCluster::StartGateway(const DevOptions& options, int index) {
   const auto port = [index](int first) { return first == 0 ? 0 : first + 2 * index; };
   node.listen_address = absl::StrCat("127.0.0.1:", port(options.port));
   node.http_address = absl::StrCat("127.0.0.1:", port(options.http_port));
-  node.metadata_addresses = {metadata_->grpc_address()};
+  node.metadata_addresses = MetadataAddresses();
   FALAJ_ASSIGN_OR_RETURN(auto server, gateway::GatewayServer::Start(node));
   gateways_.push_back(std::move(server));
   return absl::OkStatus();
 }
 
 bool DevCluster::Ready() const {
-  bool ready = metadata_->Ready();
+  bool ready = true;
+  for (const auto& node : metadata_) ready = ready && node->Ready();
   for (const auto& node : storage_) ready = ready && node->Ready();
   for (const auto& gateway : gateways_) ready = ready && gateway->Ready();
   return ready;

@@ -38,10 +38,11 @@ class DevCluster {
   absl::Status StartMetadata(const DevOptions& options);
   absl::Status StartStorage(const DevOptions& options, int id);
   absl::Status StartGateway(const DevOptions& options, int index);
+  std::vector<std::string> MetadataAddresses() const;
   bool Ready() const;
   absl::Status WaitReady() const;
 
-  std::unique_ptr<metadata::MetadataServer> metadata_;
+  std::vector<std::unique_ptr<metadata::MetadataServer>> metadata_;
   std::vector<std::unique_ptr<storage::StorageServer>> storage_;
   std::vector<std::unique_ptr<gateway::GatewayServer>> gateways_;
 };

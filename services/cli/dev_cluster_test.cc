@@ -104,6 +104,18 @@ class DevClusterTest : public testing::Test {
   DevCluster cluster_;
 };
 
+TEST_F(DevClusterTest, AQuorumOfThreeMetadataNodesKeepsItsTopicsOverARestart) {
+  cluster_.Stop();
+  std::filesystem::remove_all(options_.data);
+  options_.metadata = 3;
+  Start();
+  CreateTopic("flights", 2);
+  cluster_.Stop();
+  Start();  // On new ports.
+  client::Admin admin({.address = cluster_.address(), .timeout = kLong});
+  EXPECT_TRUE(admin.GetTopic("flights").ok());
+}
+
 TEST_F(DevClusterTest, WhatWentInComesOutAlsoAfterARestart) {
   CreateTopic("orders", 3);
   Produce("orders", 0, 500);
