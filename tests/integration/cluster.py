@@ -10,10 +10,12 @@ Every process keeps its ports and data directory over restarts, as a machine wou
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 
 import grpc
 
@@ -76,6 +78,14 @@ class Process:
         self.child = None
         return code
 
+    def metrics(self):
+        """What /metrics says; empty while the process does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://{self.http_address}/metrics", timeout=2) as answer:
+                return answer.read().decode()
+        except OSError:
+            return ""
+
     def ready(self):
         if self.child.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self.child.returncode}; see {self.log_path}")
@@ -90,24 +100,29 @@ class Process:
 
 
 class Cluster:
-    """One metadata node, some storage nodes, some gateways."""
+    """Some metadata nodes (a quorum if there are several), some storage nodes, some gateways."""
 
-    def __init__(self, binaries, directory, storage_nodes=1, gateways=1, data_directories=None, storage_flags=()):
+    def __init__(self, binaries, directory, storage_nodes=1, gateways=1, metadata_nodes=1, data_directories=None,
+                 storage_flags=()):
         self.directory = directory
         self.processes = {}
         self.channels = []
-        metadata_port = free_port()
-        self._add("metadata-1", os.path.join(binaries, "falaj-metadata"), metadata_port,
-                  [f"--data_dir={directory}/metadata-1", "--node_id=1"])
+        metadata_ports = [free_port() for _ in range(metadata_nodes)]
+        metadata = ",".join(f"127.0.0.1:{port}" for port in metadata_ports)
+        peers = ",".join(f"{number}=127.0.0.1:{port}" for number, port in enumerate(metadata_ports, 1))
+        for number, port in enumerate(metadata_ports, 1):
+            self._add(f"metadata-{number}", os.path.join(binaries, "falaj-metadata"), port,
+                      [f"--data_dir={directory}/metadata-{number}", f"--node_id={number}"] +
+                      ([f"--peers={peers}"] if metadata_nodes > 1 else []))
         for number in range(1, storage_nodes + 1):
             name = f"storage-{number}"
             data_directory = (data_directories or {}).get(name, f"{directory}/{name}")
             self._add(name, os.path.join(binaries, "falaj-storage"), free_port(),
                       [f"--data_dir={data_directory}", f"--node_id={number}",
-                       f"--metadata=127.0.0.1:{metadata_port}", *storage_flags])
+                       f"--metadata={metadata}", *storage_flags])
         for number in range(1, gateways + 1):
             self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), free_port(),
-                      [f"--metadata=127.0.0.1:{metadata_port}"])
+                      [f"--metadata={metadata}"])
 
     def _add(self, name, binary, port, arguments):
         http_port = free_port()
@@ -147,6 +162,21 @@ class Cluster:
         """Ends a process as Kubernetes would, and checks that it ends well."""
         code = self.processes[name].end(signal.SIGTERM)
         assert code == 0, f"{name} ended with {code} after SIGTERM"
+
+    def metadata_leader(self):
+        """The name of the metadata node that says it leads; waits until there is one."""
+        found = []
+
+        def leads():
+            for name, process in self.processes.items():
+                if name.startswith("metadata-") and process.child is not None:
+                    if re.search(r"^falaj_raft_is_leader\{[^}]*\} 1$", process.metrics(), re.MULTILINE):
+                        found.append(name)
+                        return True
+            return False
+
+        wait_until(leads, "a metadata node leads")
+        return found[0]
 
     def channel(self, gateway="gateway-1"):
         options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]

@@ -6,6 +6,7 @@ Run by ctest; by hand: tests/integration/run.sh build/release [unittest argument
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,43 @@ class FaultTest(unittest.TestCase):
         self.assertIn(error_reason(caught.exception)[0], ("METADATA_UNAVAILABLE", "TIMED_OUT"))
         cluster.start_process("metadata-1")
         cluster.create_topic("new", 1)
+        self.verify(cluster, producers)
+
+    def test_metadata_leader_killed_or_paused_loses_no_topic(self):
+        cluster = self.cluster(metadata_nodes=3)
+        cluster.create_topic(TOPIC, PARTITIONS)
+        producers = self.produce_in_background(cluster)
+        created = []
+
+        def create():
+            created.append(f"t{len(created)}")
+            cluster.create_topic(created[-1], 1)  # Raises if the answer takes 20 s.
+
+        for _ in range(3):
+            leader = cluster.metadata_leader()
+            cluster.kill(leader)
+            create()
+            cluster.start_process(leader)
+            create()
+        paused = cluster.processes[cluster.metadata_leader()]
+        paused.child.send_signal(signal.SIGSTOP)
+        create()
+        paused.child.send_signal(signal.SIGCONT)
+        cluster.wait_ready()
+        create()
+        # Two of three: no majority, so no answer, but records go on.
+        away = [name for name in ("metadata-1", "metadata-2")]
+        for name in away:
+            cluster.kill(name)
+        with self.assertRaises(grpc.RpcError):
+            cluster.topics().CreateTopic(
+                topic_service_pb2.CreateTopicRequest(name="never", partition_count=1), timeout=2)
+        self.wait_for_progress(producers)
+        for name in away:
+            cluster.start_process(name)
+        create()
+        listed = cluster.topics().ListTopics(topic_service_pb2.ListTopicsRequest(page_size=100), timeout=20)
+        self.assertLessEqual(set(created), {topic.name for topic in listed.topics})
         self.verify(cluster, producers)
 
     def test_graceful_stop_and_restart_keeps_everything(self):
