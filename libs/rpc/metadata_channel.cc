@@ -70,6 +70,19 @@ bool IsRepeatable(const pb::ClusterCommand& command) {
          command.command_case() != pb::ClusterCommand::kAddPartitions;
 }
 
+// False if there is no connection in time or, unless we are to be `patient` because there is nobody
+// else to ask, as soon as an attempt has failed.
+bool Connect(grpc::Channel* channel, absl::Duration limit, bool patient) {
+  if (patient) return channel->WaitForConnected(After(limit));
+  const auto deadline = After(limit);
+  while (true) {
+    const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return true;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) return false;
+    if (!channel->WaitForStateChange(state, deadline)) return false;
+  }
+}
+
 }  // namespace
 
 // The metadata nodes and which of them to ask. Shared by the channel and its watches.
@@ -135,9 +148,8 @@ class MetadataChannel::Nodes {
 absl::Status MetadataChannel::Nodes::Attempt(const Node& node, absl::Duration limit,
                                              const Call& call, Outcome* outcome) {
   // Connect first: what fails before there is a connection had no effect for certain.
-  const absl::Duration connect_limit =
-      options_.addresses.size() > 1 ? std::min(limit, absl::Seconds(1)) : limit;
-  if (!node.channel->WaitForConnected(After(connect_limit))) {
+  const bool alone = options_.addresses.size() == 1;
+  if (!Connect(node.channel.get(), alone ? limit : std::min(limit, absl::Seconds(1)), alone)) {
     *outcome = Outcome::kNoEffect;
     return MakeError(Reason::kMetadataUnavailable,
                      absl::StrCat("cannot connect to metadata node ", node.address),

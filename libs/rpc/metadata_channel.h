@@ -37,7 +37,7 @@ class MetadataChannel {
     // Of one attempt within a call, so that a silent node costs no more than this.
     absl::Duration attempt_timeout = absl::Seconds(5);
     absl::Duration backoff_base = absl::Milliseconds(20);
-    absl::Duration backoff_max = absl::Seconds(1);
+    absl::Duration backoff_max = absl::Milliseconds(200);  // An election takes that long.
   };
 
   // A watch on the cluster. Destroying it stops it and waits until the callback has returned, so

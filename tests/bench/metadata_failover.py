@@ -2,9 +2,9 @@
 
     tests/bench/metadata_failover.sh build/release [KILLS]
 
-Three metadata nodes on loopback. Before each kill a write has just succeeded; the pause is the time from the kill to the
-next write that succeeds (a topic's creation through the gateway, which is linearizable). Prints percentiles and one line
-of JSON.
+Three metadata nodes on loopback. Before each kill a write has just succeeded; the pause is the time from the kill to
+the next write that succeeds (a topic's creation through the gateway, which is linearizable). Prints percentiles and one
+line of JSON.
 """
 
 import json
