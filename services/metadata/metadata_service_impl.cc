@@ -52,8 +52,19 @@ grpc::ServerUnaryReactor* MetadataServiceImpl::GetStatus(grpc::CallbackServerCon
   response->set_applied_index(status.core.applied.value());
   response->set_first_index(status.core.first_index.value());
   for (NodeId voter : status.core.membership.voters) response->add_voters(voter.value());
+  for (NodeId learner : status.core.membership.learners) response->add_learners(learner.value());
+  response->set_ready(status.ready);
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* MetadataServiceImpl::TransferLeadership(
+    grpc::CallbackServerContext* context, const pb::TransferLeadershipRequest* request,
+    pb::TransferLeadershipResponse* /*response*/) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  node_->Transfer(NodeId(request->node_id()),
+                  [reactor](const absl::Status& status) { reactor->Finish(rpc::ToGrpc(status)); });
   return reactor;
 }
 

@@ -31,6 +31,9 @@ class MetadataServiceImpl final : public internal::v1::MetadataService::Callback
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const internal::v1::GetStatusRequest* request,
                                       internal::v1::GetStatusResponse* response) override;
+  grpc::ServerUnaryReactor* TransferLeadership(
+      grpc::CallbackServerContext* context, const internal::v1::TransferLeadershipRequest* request,
+      internal::v1::TransferLeadershipResponse* response) override;
 
  private:
   RaftNode* const node_;

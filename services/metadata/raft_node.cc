@@ -123,6 +123,16 @@ void RaftNode::Watch(pb::WatchClusterRequest request, std::shared_ptr<Watcher> w
   if (!posted.ok()) done(posted);
 }
 
+void RaftNode::Transfer(NodeId target, StatusCallback done) {
+  const absl::Status posted = Post([this, target, done] {
+    if (storage_failed_ || !core_->is_leader()) return done(NotLeader("none"));
+    const absl::Status begun = core_->TransferLeadership(target);
+    if (!begun.ok()) return done(begun);
+    transfers_.push_back(done);
+  });
+  if (!posted.ok()) done(posted);
+}
+
 void RaftNode::Step(pb::RaftMessage message) {
   const absl::Status posted = Post(
       [this, message = std::move(message)] {
@@ -156,6 +166,7 @@ void RaftNode::Run() {
     ExpireSessions();
     DrainReady();
     MaybeSnapshot();
+    AnswerTransfers();
     KeepWatchesAlive();
     PublishStatus();
     if (!go_on && HandedOver()) break;
@@ -436,6 +447,20 @@ void RaftNode::PublishStatus() {
   if (changed && options_.on_health) options_.on_health(status.live, status.ready);
 }
 
+void RaftNode::AnswerTransfers() {
+  if (transfers_.empty()) return;
+  absl::Status outcome;
+  if (core_->is_leader()) {
+    if (core_->status().transferring_to.value() != 0) return;
+    outcome = MakeError(Reason::kTimedOut, "the node did not catch up in time, the leader stays");
+  } else if (core_->leader().value() == 0 && !storage_failed_) {
+    return;  // The election is under way.
+  }
+  std::vector<StatusCallback> answered;
+  answered.swap(transfers_);
+  for (const StatusCallback& done : answered) done(outcome);
+}
+
 // True when a stopping node need not wait any longer for another one to take the lead.
 bool RaftNode::HandedOver() {
   if (storage_failed_ || !core_->is_leader()) return true;
@@ -456,6 +481,8 @@ void RaftNode::FinishStopping() {
   const absl::Status stopping = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
   // With a quorum elsewhere an entry under way may still be committed.
   FailPending(NotLeader("unknown"));
+  for (const StatusCallback& done : transfers_) done(NotLeader("unknown"));
+  transfers_.clear();
   hub_.CloseAll(stopping);
 }
 

@@ -91,6 +91,9 @@ class RaftNode {
   // CLUSTER_MISMATCH, QUOTA_EXCEEDED, or as above.
   void Watch(internal::v1::WatchClusterRequest request, std::shared_ptr<Watcher> watcher,
              StatusCallback done);
+  // Hands the lead to `target`; calls back once another node leads. INVALID_REQUEST, TIMED_OUT if
+  // it did not catch up in time (this node goes on leading), or METADATA_UNAVAILABLE as above.
+  void Transfer(NodeId target, StatusCallback done);
   // Takes in a message of another metadata node; drops it if too much is queued.
   void Step(internal::v1::RaftMessage message);
   // Where clients and the other nodes find the metadata nodes, this one included.
@@ -144,6 +147,7 @@ class RaftNode {
   void KeepWatchesAlive();
   void CountCluster();
   void PublishStatus();
+  void AnswerTransfers();
   bool HandedOver();
   void FinishStopping();
   bool IsReady() const;
@@ -161,6 +165,7 @@ class RaftNode {
   WatchHub hub_;
   Random random_;
   std::map<LogIndex, Pending> pending_;
+  std::vector<StatusCallback> transfers_;  // Wait for another leader.
   ClusterCounts counts_;
   bool counts_stale_ = true;
   bool storage_failed_ = false;
