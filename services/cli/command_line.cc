@@ -26,6 +26,7 @@ struct Choice {
   ContextOptions context;
   TopicOptions topic;
   ClusterOptions cluster;
+  MetadataOptions metadata;
   ProduceOptions produce;
   ConsumeOptions consume;
   DebugOptions debug;
@@ -168,6 +169,32 @@ void AddCluster(CLI::App* app, Choice* choice) {
     if (std::string(name) != "partitions") continue;
     sub->add_flag("--under-replicated", o->under_replicated, "Only those short of replicas");
     sub->add_flag("--leaderless", o->leaderless, "Only those without a leader");
+  }
+}
+
+void AddMetadata(CLI::App* app, Choice* choice) {
+  MetadataOptions* o = &choice->metadata;
+  CLI::App* metadata = app->add_subcommand("metadata", "Look after the metadata nodes");
+  metadata->require_subcommand(1);
+  metadata->footer(Examples({"falaj metadata status --metadata m1:7400,m2:7400,m3:7400",
+                             "falaj metadata transfer 2 --metadata m1:7400,m2:7400,m3:7400"}));
+  const std::pair<const char*, const char*> subs[] = {
+      {"status", "Every node's role, term and log"}, {"transfer", "Hand the lead to another node"}};
+  for (const auto& [name, help] : subs) {
+    CLI::App* sub = metadata->add_subcommand(name, help);
+    AddCommon(sub, &o->common);
+    sub->add_option("--metadata", o->addresses, "host:port of every metadata node")
+        ->delimiter(',')
+        ->required();
+    sub->callback([o, choice, action = name] {
+      o->action = action;
+      choice->run = [o] { return RunMetadata(*o); };
+    });
+    if (std::string(name) == "status") {
+      AddOutput(sub, &o->common.output);
+    } else {
+      sub->add_option("node", o->node, "Id of the node that shall lead")->required();
+    }
   }
 }
 
@@ -343,6 +370,7 @@ ExitCode RunCommandLine(int argc, const char* const* argv) {
   AddContext(&app, &choice);
   AddTopic(&app, &choice);
   AddCluster(&app, &choice);
+  AddMetadata(&app, &choice);
   AddProduce(&app, &choice);
   AddConsume(&app, &choice);
   AddBench(&app, &choice);

@@ -64,6 +64,14 @@ struct ClusterOptions {
 };
 ExitCode RunCluster(const ClusterOptions& options);
 
+struct MetadataOptions {
+  CommonOptions common;
+  std::string action;                  // "status", "transfer".
+  std::vector<std::string> addresses;  // Of the metadata nodes.
+  int32_t node = 0;                    // transfer: who shall lead.
+};
+ExitCode RunMetadata(const MetadataOptions& options);
+
 struct ProduceOptions {
   CommonOptions common;
   std::string topic;

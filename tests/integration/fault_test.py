@@ -122,6 +122,16 @@ class FaultTest(unittest.TestCase):
             created.append(f"t{len(created)}")
             cluster.create_topic(created[-1], 1)  # Raises if the answer takes 20 s.
 
+        addresses = ",".join(p.grpc_address for name, p in cluster.processes.items() if name.startswith("metadata-"))
+
+        def falaj_metadata(*arguments):
+            return subprocess.run([os.path.join(BINARIES, "falaj"), "metadata", *arguments, "--metadata", addresses,
+                                   "--timeout", "5s"], capture_output=True, text=True, timeout=60)
+
+        target = next(n for n in (1, 2, 3) if f"metadata-{n}" != cluster.metadata_leader())
+        transfer = falaj_metadata("transfer", str(target))
+        self.assertEqual(0, transfer.returncode, transfer.stderr)
+        self.assertEqual(f"metadata-{target}", cluster.metadata_leader())
         for _ in range(3):
             leader = cluster.metadata_leader()
             cluster.kill(leader)
@@ -141,6 +151,8 @@ class FaultTest(unittest.TestCase):
         with self.assertRaises(grpc.RpcError):
             cluster.topics().CreateTopic(
                 topic_service_pb2.CreateTopicRequest(name="never", partition_count=1), timeout=2)
+        self.assertIn("unreachable", falaj_metadata("status").stdout)
+        self.assertNotEqual(0, falaj_metadata("status").returncode)
         self.wait_for_progress(producers)
         for name in away:
             cluster.start_process(name)
