@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "libs/base/random.h"
 #include "libs/base/status.h"
 
 namespace falaj::raft {
@@ -28,6 +29,13 @@ RaftEntries RestoreEntries(Restored* restored) {
   return RaftEntries(anchor, std::move(restored->entries), committed, applied);
 }
 
+// The low bits count the batches of one life.
+constexpr int kReadBatchBits = 20;
+
+uint64_t FirstReadBatch(uint64_t seed) {
+  return Random(seed ^ 0x7265616473ULL).Next() << kReadBatchBits;
+}
+
 }  // namespace
 
 CoreState::CoreState(const Options& core_options, Restored restored, Membership base)
@@ -39,6 +47,7 @@ CoreState::CoreState(const Options& core_options, Restored restored, Membership 
       timer(core_options.election_ticks_min, core_options.election_ticks_max,
             core_options.random_seed),
       snapshot(std::move(restored.snapshot)),
+      read_batch(FirstReadBatch(core_options.random_seed)),
       durable_term(term),
       durable_vote(vote),
       told_hard_(restored.hard_state) {}

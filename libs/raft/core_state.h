@@ -37,7 +37,8 @@ struct CoreState {
 
   // A message of the current term from this node.
   pb::RaftMessage NewMessage(pb::RaftMessageType type, NodeId to) const;
-  // Only for what a leader tells followers: it promises nothing about this node's disk.
+  // Only for what promises nothing about this node's disk: what a leader tells followers, and
+  // reads.
   void SendNow(pb::RaftMessage message) { messages.push_back(std::move(message)); }
   void SendAfterPersist(pb::RaftMessage message) {
     messages_after_persist.push_back(std::move(message));
@@ -77,6 +78,9 @@ struct CoreState {
   };
   std::optional<Incoming> incoming;
   bool storage_failed = false;
+  // The last batch of reads a leader was asked about. It begins at random in every life of the
+  // node: a late answer to the life before must not be taken for one to this life's reads.
+  uint64_t read_batch;
 
   std::vector<pb::RaftMessage> messages;
   std::vector<pb::RaftMessage> messages_after_persist;

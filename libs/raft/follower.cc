@@ -1,5 +1,6 @@
 #include "libs/raft/follower.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +36,9 @@ absl::StatusOr<Next> Follower::Step(const pb::RaftMessage& message) {
       HearLeader(message);
       FALAJ_RETURN_IF_ERROR(StepSnapshot(message));
       return Next::kStay;
+    case pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY:
+      StepReadIndexReply(message);
+      return Next::kStay;
     case pb::RAFT_MESSAGE_TYPE_TIMEOUT_NOW:
       return state_->IsVoter() ? Next::kTransferCampaign : Next::kStay;
     default:
@@ -43,6 +47,7 @@ absl::StatusOr<Next> Follower::Step(const pb::RaftMessage& message) {
 }
 
 Next Follower::Tick() {
+  AgeReads();
   if (!state_->timer.Tick() || !state_->IsVoter()) return Next::kStay;
   return state_->IsOnlyVoter() ? Next::kCampaign : Next::kPreCampaign;
 }
@@ -118,10 +123,10 @@ absl::Status Follower::StepSnapshot(const pb::RaftMessage& message) {
     ReplyHeld(message, data.size(), false);
     return absl::OkStatus();
   }
-  return FinishSnapshot(message, std::move(membership));
+  return InstallSnapshot(message, std::move(membership));
 }
 
-absl::Status Follower::FinishSnapshot(const pb::RaftMessage& message, Membership membership) {
+absl::Status Follower::InstallSnapshot(const pb::RaftMessage& message, Membership membership) {
   CoreState::Incoming received = *std::exchange(state_->incoming, std::nullopt);
   if (crc32c::Of(received.data) != received.meta.checksum()) {
     ReplyHeld(message, 0, true);
@@ -142,6 +147,60 @@ void Follower::ReplyHeld(const pb::RaftMessage& message, uint64_t held, bool ref
   reply.set_chunk_offset(held);
   reply.set_reject(refused);
   state_->SendAfterPersist(std::move(reply));
+}
+
+absl::Status Follower::ReadIndex(uint64_t request_id) {
+  if (state_->leader == NodeId()) return RoleBehaviour::ReadIndex(request_id);
+  if (reads_waiting_ >= state_->options.reads_waiting_max) {
+    return MakeError(Reason::kQuotaExceeded, "too many reads wait for the leader");
+  }
+  new_reads_.push_back(request_id);
+  ++reads_waiting_;
+  return absl::OkStatus();
+}
+
+void Follower::Flush() {
+  if (new_reads_.empty()) return;
+  batches_.push_back({.number = ++state_->read_batch, .requests = std::exchange(new_reads_, {})});
+  pb::RaftMessage ask = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX, state_->leader);
+  ask.set_read_round(batches_.back().number);
+  state_->SendNow(std::move(ask));
+}
+
+void Follower::StepReadIndexReply(const pb::RaftMessage& message) {
+  const auto batch = std::find_if(batches_.begin(), batches_.end(), [&](const ReadBatch& waiting) {
+    return waiting.number == message.read_round();
+  });
+  if (batch == batches_.end()) return;  // Given up, or answered already.
+  if (message.reject()) {
+    Drop(batch->requests);
+  } else {
+    for (uint64_t request_id : batch->requests) {
+      state_->reads.push_back({request_id, LogIndex(message.log_index())});
+    }
+    reads_waiting_ -= batch->requests.size();
+  }
+  batches_.erase(batch);
+}
+
+void Follower::AgeReads() {
+  for (ReadBatch& batch : batches_) ++batch.age_ticks;
+  while (!batches_.empty() && batches_.front().age_ticks >= state_->options.election_ticks_min) {
+    Drop(batches_.front().requests);
+    batches_.pop_front();
+  }
+}
+
+void Follower::Drop(const std::vector<uint64_t>& requests) {
+  state_->dropped_reads.insert(state_->dropped_reads.end(), requests.begin(), requests.end());
+  reads_waiting_ -= requests.size();
+}
+
+void Follower::Retire() {
+  for (const ReadBatch& batch : batches_) Drop(batch.requests);
+  Drop(new_reads_);
+  batches_.clear();
+  new_reads_.clear();
 }
 
 }  // namespace falaj::raft

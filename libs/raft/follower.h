@@ -1,6 +1,10 @@
 #ifndef LIBS_RAFT_FOLLOWER_H_
 #define LIBS_RAFT_FOLLOWER_H_
 
+#include <cstdint>
+#include <deque>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -16,6 +20,11 @@ namespace falaj::raft {
 //
 // It acknowledges entries only together with the write that makes them durable, and never lets go
 // of a committed one.
+//
+// Reads (thesis 6.4): the requests made since the last Ready go to the leader as one batch, which
+// the leader puts into its own rounds. An answer is good for the batch whose number it carries, and
+// for no other: a late one to an earlier batch says nothing of what was committed since. Nothing is
+// sent twice: what is not answered in time is given up, and whoever asked asks again.
 class Follower final : public RoleBehaviour {
  public:
   explicit Follower(CoreState* state) : state_(state) {}
@@ -23,16 +32,32 @@ class Follower final : public RoleBehaviour {
   Role role() const override;
   absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
   Next Tick() override;
+  absl::Status ReadIndex(uint64_t request_id) override;
+  void Flush() override;
+  void Retire() override;
 
  private:
+  // Reads the leader was asked about.
+  struct ReadBatch {
+    uint64_t number = 0;
+    int age_ticks = 0;
+    std::vector<uint64_t> requests;
+  };
+
   void HearLeader(const pb::RaftMessage& message);
   absl::Status StepAppend(const pb::RaftMessage& message);
   void StepHeartbeat(const pb::RaftMessage& message);
   absl::Status StepSnapshot(const pb::RaftMessage& message);
-  absl::Status FinishSnapshot(const pb::RaftMessage& message, Membership membership);
+  absl::Status InstallSnapshot(const pb::RaftMessage& message, Membership membership);
   void ReplyHeld(const pb::RaftMessage& message, uint64_t held, bool refused);
+  void StepReadIndexReply(const pb::RaftMessage& message);
+  void AgeReads();
+  void Drop(const std::vector<uint64_t>& requests);
 
-  CoreState* const state_;  // Not owned; outlives this.
+  CoreState* const state_;           // Not owned; outlives this.
+  std::vector<uint64_t> new_reads_;  // Wait for a batch.
+  std::deque<ReadBatch> batches_;    // Oldest first.
+  size_t reads_waiting_ = 0;         // In both.
 };
 
 }  // namespace falaj::raft

@@ -49,6 +49,9 @@ absl::StatusOr<Next> Leader::Step(const pb::RaftMessage& message) {
         progress->ChunkAnswered(message.chunk_offset(), message.reject());
       }
       return Next::kStay;
+    case pb::RAFT_MESSAGE_TYPE_READ_INDEX:
+      StepReadIndex(message);
+      return Next::kStay;
     default:
       return Next::kStay;
   }
@@ -111,8 +114,12 @@ bool Leader::HearsMajority() {
 }
 
 void Leader::Retire() {
-  for (const ReadState& read : round_reads_) state_->dropped_reads.push_back(read.request_id);
-  state_->dropped_reads.insert(state_->dropped_reads.end(), new_reads_.begin(), new_reads_.end());
+  // Followers give theirs up by themselves.
+  for (const std::vector<Read>* reads : {&round_reads_, &new_reads_}) {
+    for (const Read& read : *reads) {
+      if (read.node == state_->self()) state_->dropped_reads.push_back(read.number);
+    }
+  }
   round_reads_.clear();
   new_reads_.clear();
 }
@@ -173,11 +180,23 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
 }
 
 absl::Status Leader::ReadIndex(uint64_t request_id) {
-  if (new_reads_.size() + round_reads_.size() >= state_->options.reads_waiting_max) {
+  if (reads_waiting() >= state_->options.reads_waiting_max) {
     return MakeError(Reason::kQuotaExceeded, "too many reads wait for the quorum");
   }
-  new_reads_.push_back(request_id);
+  new_reads_.push_back({state_->self(), request_id});
   return absl::OkStatus();
+}
+
+void Leader::StepReadIndex(const pb::RaftMessage& message) {
+  const NodeId node(message.from());
+  if (reads_waiting() < state_->options.reads_waiting_max) {
+    new_reads_.push_back({node, message.read_round()});
+    return;
+  }
+  pb::RaftMessage reply = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY, node);
+  reply.set_read_round(message.read_round());
+  reply.set_reject(true);
+  state_->SendNow(std::move(reply));
 }
 
 absl::Status Leader::Transfer(NodeId target) {
@@ -255,9 +274,8 @@ void Leader::SendHeartbeats() {
 void Leader::StartReadRound() {
   if (new_reads_.empty() || !round_reads_.empty() || !HasCommittedOwnTerm()) return;
   ++read_round_;
-  for (uint64_t request_id : std::exchange(new_reads_, {})) {
-    round_reads_.push_back({request_id, state_->log.committed()});
-  }
+  round_index_ = state_->log.committed();
+  round_reads_.swap(new_reads_);
   SendHeartbeats();
   ConfirmReads();
 }
@@ -268,8 +286,19 @@ void Leader::ConfirmReads() {
     return voter == state_->self() || progress_.at(voter).read_round == read_round_;
   });
   if (!confirmed) return;
-  state_->reads.insert(state_->reads.end(), round_reads_.begin(), round_reads_.end());
+  for (const Read& read : round_reads_) Answer(read, round_index_);
   round_reads_.clear();
+}
+
+void Leader::Answer(const Read& read, LogIndex index) {
+  if (read.node == state_->self()) {
+    state_->reads.push_back({read.number, index});
+    return;
+  }
+  pb::RaftMessage reply = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY, read.node);
+  reply.set_read_round(read.number);
+  reply.set_log_index(index.value());
+  state_->SendNow(std::move(reply));
 }
 
 std::vector<FollowerStatus> Leader::followers() const {

@@ -27,8 +27,9 @@ namespace falaj::raft {
 //
 // Appends are made by Flush(), once per Ready, so that proposals made together travel together.
 //
-// Reads (thesis 6.4): requests are gathered into rounds; a round is confirmed when a majority has
-// answered a heartbeat sent after it began. Before the no-op is committed they wait.
+// Reads (thesis 6.4): requests, this node's and the followers' batches, are gathered into rounds; a
+// round is confirmed when a majority has answered a heartbeat sent after it began. Before the no-op
+// is committed they wait.
 class Leader final : public RoleBehaviour {
  public:
   explicit Leader(CoreState* state);
@@ -37,21 +38,25 @@ class Leader final : public RoleBehaviour {
   absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
   Next Tick() override;
   Next OnPersisted() override { return AdvanceCommit(); }
-  // Gives up the reads that wait.
+  absl::Status ReadIndex(uint64_t request_id) override;
+  // The messages and reads that are due.
+  void Flush() override;
   void Retire() override;
 
   absl::StatusOr<EntryId> Propose(std::string command);
   absl::StatusOr<EntryId> ProposeMembership(const MembershipChange& change);
-  absl::Status ReadIndex(uint64_t request_id);
   absl::Status Transfer(NodeId target);
-
-  // Makes the messages and reads that are due. Does nothing if called again at once.
-  void Flush();
 
   NodeId transferring_to() const { return transfer_target_; }
   std::vector<FollowerStatus> followers() const;
 
  private:
+  // A read of this node, or a batch of them of a follower.
+  struct Read {
+    NodeId node;
+    uint64_t number = 0;  // Request id, or the follower's number of the batch.
+  };
+
   Next StepAppendReply(const pb::RaftMessage& message, Progress* progress);
   Next StepHeartbeatReply(const pb::RaftMessage& message, Progress* progress);
   Next AdvanceCommit();
@@ -63,8 +68,11 @@ class Leader final : public RoleBehaviour {
   void Replicate(NodeId node, Progress* progress);
   void SendChunk(NodeId node, Progress* progress);
   void SendHeartbeats();
+  void StepReadIndex(const pb::RaftMessage& message);
+  size_t reads_waiting() const { return new_reads_.size() + round_reads_.size(); }
   void StartReadRound();
   void ConfirmReads();
+  void Answer(const Read& read, LogIndex index);
   void TransferIfCaughtUp();
 
   CoreState* const state_;               // Not owned; outlives this.
@@ -73,9 +81,10 @@ class Leader final : public RoleBehaviour {
   int heartbeat_elapsed_ = 0;
   int quorum_elapsed_ = 0;
   uint64_t read_round_ = 0;
-  std::vector<uint64_t> new_reads_;     // Wait for a round.
-  std::vector<ReadState> round_reads_;  // Wait for round read_round_ to be confirmed.
-  NodeId transfer_target_;              // 0: none.
+  LogIndex round_index_;           // Committed when round read_round_ began.
+  std::vector<Read> new_reads_;    // Wait for a round.
+  std::vector<Read> round_reads_;  // Wait for round read_round_ to be confirmed.
+  NodeId transfer_target_;         // 0: none.
   bool transfer_told_ = false;
   int transfer_elapsed_ = 0;
 };

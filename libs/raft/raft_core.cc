@@ -193,8 +193,8 @@ absl::StatusOr<EntryId> RaftCore::ProposeMembership(const MembershipChange& chan
 }
 
 absl::Status RaftCore::ReadIndex(uint64_t request_id) {
-  FALAJ_RETURN_IF_ERROR(CheckLeads());
-  return leader_->ReadIndex(request_id);
+  if (state_->storage_failed) return StorageFailedError();
+  return role_->ReadIndex(request_id);
 }
 
 absl::Status RaftCore::TransferLeadership(NodeId target) {
@@ -203,12 +203,12 @@ absl::Status RaftCore::TransferLeadership(NodeId target) {
 }
 
 bool RaftCore::HasReady() {
-  if (leader_ != nullptr) leader_->Flush();
+  role_->Flush();
   return state_->HasEffects() || told_soft_ != Soft();
 }
 
 Ready RaftCore::TakeReady() {
-  if (leader_ != nullptr) leader_->Flush();
+  role_->Flush();
   Ready ready = state_->TakeReady();
   if (told_soft_ != Soft()) ready.soft_state = told_soft_ = Soft();
   return ready;
@@ -261,6 +261,16 @@ Role RaftCore::role() const { return role_->role(); }
 NodeId RaftCore::leader() const { return state_->leader; }
 
 Term RaftCore::term() const { return state_->term; }
+
+LogIndex RaftCore::committed() const { return state_->log.committed(); }
+
+LogIndex RaftCore::applied() const { return state_->log.applied(); }
+
+LogIndex RaftCore::last_index() const { return state_->log.last_index(); }
+
+const Membership& RaftCore::membership() const { return state_->members.current(); }
+
+std::optional<Term> RaftCore::term_at(LogIndex index) const { return state_->log.TermAt(index); }
 
 SoftState RaftCore::Soft() const { return {role(), state_->leader, state_->term}; }
 

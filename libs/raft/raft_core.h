@@ -80,8 +80,10 @@ class RaftCore {
   // uncommitted or nothing of this term is committed yet: try again. INVALID_REQUEST if the change
   // makes no sense or a learner lags too far behind to vote.
   absl::StatusOr<EntryId> ProposeMembership(const MembershipChange& change);
-  // Asks for a point from which a linearizable read may be served; it comes as Ready::reads, or as
-  // Ready::dropped_reads. Returns METADATA_UNAVAILABLE if this node does not lead; QUOTA_EXCEEDED.
+  // Asks for a point from which this node may serve a linearizable read; it comes as Ready::reads,
+  // or as Ready::dropped_reads if the leader changes or does not answer within an election timeout.
+  // A follower or learner asks the leader. Returns METADATA_UNAVAILABLE if it knows none;
+  // QUOTA_EXCEEDED.
   absl::Status ReadIndex(uint64_t request_id);
   // Hands the lead to `target` as soon as its log equals this one; proposals are refused meanwhile.
   // Given up after an election timeout. INVALID_REQUEST if target is not another voter.
@@ -111,6 +113,14 @@ class RaftCore {
   bool is_leader() const { return role() == Role::kLeader; }
   NodeId leader() const;  // 0: unknown.
   Term term() const;
+  LogIndex committed() const;
+  LogIndex applied() const;
+  LogIndex last_index() const;
+  // The newest membership in the log, committed or not.
+  const Membership& membership() const;
+  // nullopt for an entry the log does not hold, or not any more.
+  std::optional<Term> term_at(LogIndex index) const;
+  // All at once; copies.
   CoreStatus status() const;
 
  private:

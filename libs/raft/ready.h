@@ -34,7 +34,9 @@ struct Options {
   int election_ticks_min = 15;
   int election_ticks_max = 30;
   int heartbeat_ticks = 5;
-  uint64_t random_seed = 1;  // For the election timeouts; differs between nodes.
+  // For the election timeouts, and for telling the reads of a node's lives apart: differs between
+  // nodes and between the lives of a node.
+  uint64_t random_seed = 1;
 
   // Limits. An entry larger than message_bytes_max still travels, alone.
   size_t entry_bytes_max = 4 << 20;         // Larger proposals are refused.
@@ -98,7 +100,7 @@ struct SoftState {
 
 // Ready is a batch of effects the shell must carry out, in this order:
 //
-//   1. send `messages` (leader to follower; they do not depend on this node's disk)
+//   1. send `messages` (they do not depend on this node's disk)
 //   2. if `snapshot` is set, store it, replacing the whole log, and load the state machine from it
 //   3. write `hard_state` and `entries` as ONE atomic unit; an entry replaces the stored one of its
 //      index and removes all behind it. If `must_sync`, it must be on disk before step 4
@@ -119,7 +121,7 @@ struct Ready {
   std::vector<pb::RaftMessage> messages_after_persist;
   std::vector<pb::RaftEntry> committed_entries;
   std::vector<ReadState> reads;
-  std::vector<uint64_t> dropped_reads;  // This node lost the lead: ask the new leader.
+  std::vector<uint64_t> dropped_reads;  // The leader was lost or did not answer: ask again.
   std::optional<SoftState> soft_state;  // Set if it changed.
 };
 

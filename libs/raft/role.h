@@ -1,10 +1,14 @@
 #ifndef LIBS_RAFT_ROLE_H_
 #define LIBS_RAFT_ROLE_H_
 
+#include <cstdint>
+
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "falaj/internal/v1/raft.pb.h"
 
+#include "libs/base/status.h"
 #include "libs/raft/ready.h"
 
 namespace falaj::raft {
@@ -31,7 +35,14 @@ class RoleBehaviour {
   virtual Next Tick() = 0;
   // Something more of what was asked to be stored is stored.
   virtual Next OnPersisted() { return Next::kStay; }
-  // Another role takes over.
+  // Asks for a point from which a linearizable read may be served; RaftCore::ReadIndex().
+  virtual absl::Status ReadIndex(uint64_t) {
+    return MakeError(Reason::kMetadataUnavailable, "this metadata node knows no leader");
+  }
+  // Makes the messages that are due; called before a Ready is taken. Does nothing if called again
+  // at once.
+  virtual void Flush() {}
+  // Another role takes over. Gives up the reads that wait.
   virtual void Retire() {}
 };
 

@@ -11,6 +11,9 @@
 namespace falaj::raft {
 namespace {
 
+// Batches of reads are numbered from a random multiple of 2^20 in each life of a node.
+constexpr uint64_t kBatchOfLife = (1 << 20) - 1;
+
 std::string Join(const std::vector<NodeId>& nodes) {
   return absl::StrJoin(nodes, ",",
                        [](std::string* out, NodeId node) { absl::StrAppend(out, node); });
@@ -65,7 +68,9 @@ TestNode& TestCluster::Add(const Options& options, Restored initial) {
 
 absl::Status TestCluster::Start(NodeId id) {
   TestNode& node = nodes_.at(id);
-  auto core = RaftCore::Create(node.options, node.disk.content());
+  Options options = node.options;
+  options.random_seed += node.lives++;
+  auto core = RaftCore::Create(options, node.disk.content());
   if (!core.ok()) return core.status();
   node.core = *std::move(core);
   node.applied = StateFrom(node.disk.content().snapshot);
@@ -180,6 +185,13 @@ std::string Describe(const pb::RaftMessage& message) {
     case pb::RAFT_MESSAGE_TYPE_SNAPSHOT_REPLY:
       absl::StrAppend(&text, " of ", message.snapshot().index(), "/", message.snapshot().term(),
                       message.reject() ? " refused," : "", " holds ", message.chunk_offset());
+      break;
+    case pb::RAFT_MESSAGE_TYPE_READ_INDEX:
+      absl::StrAppend(&text, " batch ", message.read_round() & kBatchOfLife);
+      break;
+    case pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY:
+      absl::StrAppend(&text, " batch ", message.read_round() & kBatchOfLife,
+                      message.reject() ? " no" : absl::StrCat(" at ", message.log_index()));
       break;
     default:
       break;

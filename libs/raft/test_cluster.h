@@ -40,6 +40,7 @@ struct TestNode {
   std::vector<ReadState> reads;
   std::vector<uint64_t> dropped_reads;
   uint64_t snapshots_installed = 0;
+  uint64_t lives = 0;
 };
 
 // TestCluster is a few nodes and the messages between them, all under the control of a test:

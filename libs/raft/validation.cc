@@ -48,6 +48,9 @@ absl::Status CheckMessage(const pb::RaftMessage& message, NodeId self) {
   if (NodeId(message.to()) != self) return Malformed("it is for another node");
   if (message.from() < 1 || NodeId(message.from()) == self) return Malformed("impossible sender");
   if (message.term() == 0) return Malformed("term 0");
+  const bool is_read = message.type() == pb::RAFT_MESSAGE_TYPE_READ_INDEX ||
+                       message.type() == pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY;
+  if (is_read && message.read_round() == 0) return Malformed("a batch of reads without a number");
   const bool may_have_entries = message.type() == pb::RAFT_MESSAGE_TYPE_APPEND;
   if (!may_have_entries && message.entries_size() > 0) return Malformed("unexpected entries");
   const std::string fault =
