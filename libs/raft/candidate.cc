@@ -15,7 +15,7 @@ Next Candidate::Start() {
   } else {
     state_->vote = state_->self();
   }
-  for (NodeId voter : state_->members.current().voters) {
+  for (NodeId voter : state_->electorate().nodes) {
     if (voter == state_->self()) continue;
     pb::RaftMessage request = state_->NewMessage(
         pre ? pb::RAFT_MESSAGE_TYPE_PRE_VOTE : pb::RAFT_MESSAGE_TYPE_VOTE, voter);
@@ -62,11 +62,11 @@ Next Candidate::Count() const {
       return vote != votes_.end() && vote->second == answer;
     };
   };
-  const std::vector<NodeId>& voters = state_->members.current().voters;
-  if (HoldsForMajority(voters, answered(true))) {
+  const Electorate electorate = state_->electorate();
+  if (HoldsForMajority(electorate, answered(true))) {
     return kind_ == Kind::kPreVote ? Next::kCampaign : Next::kLead;
   }
-  if (HoldsForMajority(voters, answered(false))) return Next::kFollow;
+  if (HoldsForMajority(electorate, answered(false))) return Next::kFollow;
   return Next::kStay;
 }
 

@@ -145,6 +145,7 @@ Ready CoreState::TakeReady() {
   if (promised || hard.commit() != told_hard_.commit()) ready.hard_state = hard;
   told_hard_ = hard;
   ready.must_sync = promised || !ready.entries.empty() || ready.snapshot.has_value();
+  if (has_bug(PlantedBug::kVoteNotPersisted) && ready.hard_state) ready.hard_state->clear_vote();
   ready.messages_after_persist = std::exchange(messages_after_persist, {});
   ready.committed_entries = log.TakeCommitted(options.apply_bytes_max);
   ready.reads = std::exchange(reads, {});

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 
 #include "falaj/internal/v1/raft.pb.h"
@@ -14,6 +15,8 @@
 #include "libs/base/ids.h"
 #include "libs/raft/election_timer.h"
 #include "libs/raft/membership.h"
+#include "libs/raft/planted_bug.h"
+#include "libs/raft/quorum.h"
 #include "libs/raft/raft_entries.h"
 #include "libs/raft/ready.h"
 
@@ -29,7 +32,18 @@ struct CoreState {
   CoreState(const Options& options, Restored restored, Membership base);
 
   NodeId self() const { return options.self; }
-  bool IsVoter() const { return members.current().IsVoter(options.self); }
+  // Whose votes and acknowledgements count.
+  Electorate electorate() const {
+    const std::vector<NodeId>& voters = members.current().voters;
+    return {has_bug(PlantedBug::kRemovedMemberCounts) ? members.ever_voted() : voters,
+            MajorityOf(voters.size())};
+  }
+  bool has_bug(PlantedBug bug) const { return options.planted_bug == bug; }
+  bool IsVoter() const {
+    return has_bug(PlantedBug::kRemovedMemberCounts)
+               ? absl::c_linear_search(members.ever_voted(), options.self)
+               : members.current().IsVoter(options.self);
+  }
   bool IsOnlyVoter() const { return IsVoter() && members.current().voters.size() == 1; }
   // True while a leader was heard so recently that nobody should stand against it (thesis 4.2.3).
   bool HearsLeader() const { return leader != NodeId() && timer.IsWithinMinimum(); }

@@ -15,13 +15,24 @@ Leader::Leader(CoreState* state) : state_(state) {
   state_->leader = state_->self();
   state_->timer.Reset();
   FollowMembership();
-  no_op_ = state_->AppendOwn(pb::RAFT_ENTRY_TYPE_NO_OP, "").index;
+  if (state_->has_bug(PlantedBug::kCommitOldTermByCounting)) {
+    no_op_ = state_->log.last_index();
+    for (auto& [node, progress] : progress_)
+      progress = Progress(std::max(no_op_, state_->log.first_index()));
+  } else {
+    no_op_ = state_->AppendOwn(pb::RAFT_ENTRY_TYPE_NO_OP, "").index;
+  }
 }
 
 void Leader::FollowMembership() {
   const Membership& members = state_->members.current();
-  std::erase_if(progress_, [&](const auto& item) { return !members.Contains(item.first); });
-  for (NodeId node : members.All()) {
+  std::vector<NodeId> nodes = members.All();
+  if (state_->has_bug(PlantedBug::kRemovedMemberCounts)) {
+    for (NodeId node : state_->members.ever_voted()) nodes.push_back(node);
+  } else {
+    std::erase_if(progress_, [&](const auto& item) { return !members.Contains(item.first); });
+  }
+  for (NodeId node : nodes) {
     if (node != state_->self()) progress_.try_emplace(node, state_->log.last_index() + 1);
   }
 }
@@ -81,11 +92,12 @@ Next Leader::StepHeartbeatReply(const pb::RaftMessage& message, Progress* progre
 }
 
 Next Leader::AdvanceCommit() {
-  const Membership& members = state_->members.current();
-  const auto reached = ReachedByMajority<LogIndex>(members.voters, [this](NodeId voter) {
+  const auto reached = ReachedByMajority<LogIndex>(state_->electorate(), [this](NodeId voter) {
     return voter == state_->self() ? state_->log.persisted() : progress_.at(voter).match();
   });
-  if (reached >= no_op_) state_->log.CommitTo(reached);
+  if (reached >= no_op_ || state_->has_bug(PlantedBug::kCommitOldTermByCounting)) {
+    state_->log.CommitTo(reached);
+  }
   const bool removed =
       !state_->IsVoter() && state_->members.current_index() <= state_->log.committed();
   if (!removed) return Next::kStay;
@@ -106,7 +118,7 @@ Next Leader::Tick() {
 }
 
 bool Leader::HearsMajority() {
-  const bool hears = HoldsForMajority(state_->members.current().voters, [this](NodeId voter) {
+  const bool hears = HoldsForMajority(state_->electorate(), [this](NodeId voter) {
     return voter == state_->self() || progress_.at(voter).active;
   });
   for (auto& [node, progress] : progress_) progress.active = false;
@@ -183,15 +195,22 @@ absl::Status Leader::ReadIndex(uint64_t request_id) {
   if (reads_waiting() >= state_->options.reads_waiting_max) {
     return MakeError(Reason::kQuotaExceeded, "too many reads wait for the quorum");
   }
-  new_reads_.push_back({state_->self(), request_id});
+  TakeIn({state_->self(), request_id});
   return absl::OkStatus();
+}
+
+void Leader::TakeIn(const Read& read) {
+  if (state_->has_bug(PlantedBug::kReadWithoutReadIndex)) {
+    Answer(read, state_->log.committed());
+  } else {
+    new_reads_.push_back(read);
+  }
 }
 
 void Leader::StepReadIndex(const pb::RaftMessage& message) {
   const NodeId node(message.from());
   if (reads_waiting() < state_->options.reads_waiting_max) {
-    new_reads_.push_back({node, message.read_round()});
-    return;
+    return TakeIn({node, message.read_round()});
   }
   pb::RaftMessage reply = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY, node);
   reply.set_read_round(message.read_round());
@@ -282,7 +301,7 @@ void Leader::StartReadRound() {
 
 void Leader::ConfirmReads() {
   if (round_reads_.empty()) return;
-  const auto confirmed = HoldsForMajority(state_->members.current().voters, [this](NodeId voter) {
+  const auto confirmed = HoldsForMajority(state_->electorate(), [this](NodeId voter) {
     return voter == state_->self() || progress_.at(voter).read_round == read_round_;
   });
   if (!confirmed) return;

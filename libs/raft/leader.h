@@ -69,6 +69,7 @@ class Leader final : public RoleBehaviour {
   void SendChunk(NodeId node, Progress* progress);
   void SendHeartbeats();
   void StepReadIndex(const pb::RaftMessage& message);
+  void TakeIn(const Read& read);
   size_t reads_waiting() const { return new_reads_.size() + round_reads_.size(); }
   void StartReadRound();
   void ConfirmReads();

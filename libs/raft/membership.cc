@@ -95,6 +95,7 @@ absl::StatusOr<Membership> Membership::With(const MembershipChange& change) cons
 }
 
 MembershipHistory::MembershipHistory(LogIndex base_index, Membership base) {
+  Remember(base);
   changes_.emplace_back(base_index, std::move(base));
 }
 
@@ -105,7 +106,14 @@ const Membership& MembershipHistory::At(LogIndex index) const {
 }
 
 void MembershipHistory::Add(LogIndex index, Membership membership) {
+  Remember(membership);
   changes_.emplace_back(index, std::move(membership));
+}
+
+void MembershipHistory::Remember(const Membership& membership) {
+  for (NodeId voter : membership.voters) {
+    if (!Holds(ever_voted_, voter)) Insert(&ever_voted_, voter);
+  }
 }
 
 void MembershipHistory::TruncateFrom(LogIndex index) {

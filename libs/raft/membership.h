@@ -56,6 +56,8 @@ class MembershipHistory {
   const Membership& current() const { return changes_.back().second; }
   // The entry that brought current(); the base index if there has been none since.
   LogIndex current_index() const { return changes_.back().first; }
+  // All that this node has ever known as voters, ascending; for PlantedBug::kRemovedMemberCounts.
+  const std::vector<NodeId>& ever_voted() const { return ever_voted_; }
   // As of entry `index`. Requires index >= the base index.
   const Membership& At(LogIndex index) const;
 
@@ -67,7 +69,10 @@ class MembershipHistory {
   void CompactTo(LogIndex index);
 
  private:
+  void Remember(const Membership& membership);
+
   std::vector<std::pair<LogIndex, Membership>> changes_;  // Never empty; first is the base.
+  std::vector<NodeId> ever_voted_;
 };
 
 }  // namespace falaj::raft

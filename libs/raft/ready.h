@@ -16,6 +16,7 @@
 #include "libs/base/bytes.h"
 #include "libs/base/ids.h"
 #include "libs/raft/membership.h"
+#include "libs/raft/planted_bug.h"
 
 namespace falaj::raft {
 
@@ -53,6 +54,9 @@ struct Options {
   size_t snapshot_chunk_bytes = 1 << 20;    // Per snapshot message.
   int64_t snapshot_bytes_max = 1LL << 30;   // Larger ones are refused.
   uint64_t promote_lag_max_entries = 1000;  // A learner further behind cannot become a voter.
+
+  // A mistake others shipped, switched on only by tests that must catch it; services never set it.
+  PlantedBug planted_bug = PlantedBug::kNone;
 
   // Returns kInvalidArgument (INVALID_CONFIG) naming the first setting outside its range.
   absl::Status Validate() const;

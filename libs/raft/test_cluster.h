@@ -2,6 +2,7 @@
 #define LIBS_RAFT_TEST_CLUSTER_H_
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,7 +18,8 @@ class TestDisk {
  public:
   explicit TestDisk(Restored initial) : cached_(initial), durable_(std::move(initial)) {}
 
-  void Write(const Ready& ready);
+  // Returns false if that leaves a gap in the log.
+  bool Write(const Ready& ready);
   void SaveSnapshot(const Snapshot& snapshot, LogIndex first_kept);
   void Crash() { cached_ = durable_; }
   const Restored& content() const { return cached_; }
@@ -47,6 +49,10 @@ struct TestNode {
 // nothing happens but by a call.
 class TestCluster {
  public:
+  // Told when a node asks for something that cannot be. Fails the test by default.
+  std::function<void(const std::string&)> on_fault;
+
+  TestCluster();
   // Adds a node that finds `initial` on its disk, and starts it.
   TestNode& Add(const Options& options, Restored initial);
   TestNode& node(NodeId id) { return nodes_.at(id); }
