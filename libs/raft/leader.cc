@@ -18,7 +18,7 @@ Leader::Leader(CoreState* state) : state_(state) {
   if (state_->has_bug(PlantedBug::kCommitOldTermByCounting)) {
     no_op_ = state_->log.last_index();
     for (auto& [node, progress] : progress_)
-      progress = Progress(std::max(no_op_, state_->log.first_index()));
+      progress = Progress(std::max(no_op_, state_->log.first_index()), ticks_);
   } else {
     no_op_ = state_->AppendOwn(pb::RAFT_ENTRY_TYPE_NO_OP, "").index;
   }
@@ -33,7 +33,7 @@ void Leader::FollowMembership() {
     std::erase_if(progress_, [&](const auto& item) { return !members.Contains(item.first); });
   }
   for (NodeId node : nodes) {
-    if (node != state_->self()) progress_.try_emplace(node, state_->log.last_index() + 1);
+    if (node != state_->self()) progress_.try_emplace(node, state_->log.last_index() + 1, ticks_);
   }
 }
 
@@ -48,7 +48,7 @@ absl::StatusOr<Next> Leader::Step(const pb::RaftMessage& message) {
   const auto found = progress_.find(NodeId(message.from()));
   if (found == progress_.end()) return Next::kStay;  // Not a member any more.
   Progress* progress = &found->second;
-  progress->active = true;
+  progress->heard_at = ticks_;
   switch (message.type()) {
     case pb::RAFT_MESSAGE_TYPE_APPEND_REPLY:
       return StepAppendReply(message, progress);
@@ -106,6 +106,7 @@ Next Leader::AdvanceCommit() {
 }
 
 Next Leader::Tick() {
+  ++ticks_;
   if (transfer_target_ != NodeId() && ++transfer_elapsed_ >= state_->options.election_ticks_min) {
     transfer_target_ = NodeId();
   }
@@ -117,12 +118,10 @@ Next Leader::Tick() {
   return Next::kStay;
 }
 
-bool Leader::HearsMajority() {
-  const bool hears = HoldsForMajority(state_->electorate(), [this](NodeId voter) {
-    return voter == state_->self() || progress_.at(voter).active;
+bool Leader::HearsMajority() const {
+  return HoldsForMajority(state_->electorate(), [this](NodeId voter) {
+    return voter == state_->self() || IsActive(progress_.at(voter));
   });
-  for (auto& [node, progress] : progress_) progress.active = false;
-  return hears;
 }
 
 void Leader::Retire() {
@@ -157,27 +156,28 @@ absl::StatusOr<EntryId> Leader::Propose(std::string command) {
   return state_->AppendOwn(pb::RAFT_ENTRY_TYPE_COMMAND, std::move(command));
 }
 
-absl::Status Leader::CheckCaughtUp(NodeId learner) const {
-  const auto found = progress_.find(learner);
-  if (found == progress_.end()) return absl::OkStatus();  // Membership::With says what is wrong.
-  const uint64_t lag = state_->log.last_index() - found->second.match();
+absl::Status Leader::CheckCaughtUp(NodeId node, const Progress& progress) const {
+  const uint64_t lag = state_->log.last_index() - progress.match();
   if (lag <= state_->options.promote_lag_max_entries) return absl::OkStatus();
-  return MakeError(Reason::kInvalidRequest,
-                   absl::StrCat("node ", learner, " lags by ", lag, " entries: too far to vote"),
-                   {{"node_id", absl::StrCat(learner)}, {"lag", absl::StrCat(lag)}});
+  return MakeError(Reason::kNodeLags,
+                   absl::StrCat("node ", node, " lags by ", lag, " entries: too far"),
+                   {{"node_id", absl::StrCat(node)}, {"lag", absl::StrCat(lag)}});
 }
 
 absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change) {
   FALAJ_RETURN_IF_ERROR(CheckMayPropose(0));
-  // The first condition closes the hole found in the thesis' single-step changes in 2015.
-  if (!HasCommittedOwnTerm() || state_->members.current_index() > state_->log.committed()) {
+  if (state_->members.current_index() > state_->log.committed()) {
+    return MakeError(Reason::kMembershipChanging, "another membership change is not committed yet");
+  }
+  // Closes the hole found in the thesis' single-step changes in 2015.
+  if (!HasCommittedOwnTerm()) {
     return MakeError(Reason::kMetadataUnavailable,
-                     "the membership cannot change before earlier entries are committed",
+                     "the membership cannot change before the leader's first entry is committed",
                      {{"leader_id", absl::StrCat(state_->self())}});
   }
   FALAJ_ASSIGN_OR_RETURN(Membership next, state_->members.current().With(change));
   if (change.kind == MembershipChange::Kind::kPromote) {
-    FALAJ_RETURN_IF_ERROR(CheckCaughtUp(change.node));
+    FALAJ_RETURN_IF_ERROR(CheckCaughtUp(change.node, progress_.at(change.node)));
   }
   const LogIndex before = state_->log.last_index();
   const EntryId id =
@@ -186,7 +186,7 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
   FollowMembership();
   // A newcomer needs the entry that names it, too.
   if (change.kind == MembershipChange::Kind::kAddLearner) {
-    progress_.insert_or_assign(change.node, Progress(before + 1));
+    progress_.insert_or_assign(change.node, Progress(before + 1, ticks_));
   }
   return id;
 }
@@ -218,12 +218,22 @@ void Leader::StepReadIndex(const pb::RaftMessage& message) {
   state_->SendNow(std::move(reply));
 }
 
-absl::Status Leader::Transfer(NodeId target) {
-  if (target == state_->self() || !state_->members.current().IsVoter(target)) {
-    return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("node ", target, " is not another voter"),
+absl::Status Leader::CheckMayLead(NodeId target) const {
+  const Membership& members = state_->members.current();
+  const auto refuse = [target](Reason reason, absl::string_view why) {
+    return MakeError(reason, absl::StrCat("node ", target, " ", why),
                      {{"node_id", absl::StrCat(target)}});
-  }
+  };
+  if (!members.Contains(target)) return refuse(Reason::kNodeNotFound, "is not a member");
+  if (target == state_->self()) return refuse(Reason::kInvalidRequest, "leads already");
+  if (!members.IsVoter(target)) return refuse(Reason::kInvalidRequest, "does not vote");
+  const Progress& progress = progress_.at(target);
+  if (!IsActive(progress)) return refuse(Reason::kNodeLags, "was not heard from lately");
+  return CheckCaughtUp(target, progress);
+}
+
+absl::Status Leader::Transfer(NodeId target) {
+  FALAJ_RETURN_IF_ERROR(CheckMayLead(target));
   transfer_target_ = target;
   transfer_told_ = false;
   transfer_elapsed_ = 0;
@@ -325,7 +335,7 @@ std::vector<FollowerStatus> Leader::followers() const {
   for (const auto& [node, progress] : progress_) {
     result.push_back({.node = node,
                       .learner = state_->members.current().IsLearner(node),
-                      .active = progress.active,
+                      .active = IsActive(progress),
                       .receiving_snapshot = progress.state() == Progress::State::kSnapshot,
                       .match = progress.match()});
   }

@@ -61,9 +61,14 @@ class Leader final : public RoleBehaviour {
   Next StepHeartbeatReply(const pb::RaftMessage& message, Progress* progress);
   Next AdvanceCommit();
   bool HasCommittedOwnTerm() const { return state_->log.committed() >= no_op_; }
-  bool HearsMajority();
+  // Was heard from within an election timeout.
+  bool IsActive(const Progress& progress) const {
+    return ticks_ - progress.heard_at <= static_cast<uint64_t>(state_->options.election_ticks_min);
+  }
+  bool HearsMajority() const;
   absl::Status CheckMayPropose(size_t bytes) const;
-  absl::Status CheckCaughtUp(NodeId learner) const;
+  absl::Status CheckCaughtUp(NodeId node, const Progress& progress) const;
+  absl::Status CheckMayLead(NodeId target) const;
   void FollowMembership();
   void Replicate(NodeId node, Progress* progress);
   void SendChunk(NodeId node, Progress* progress);
@@ -79,6 +84,7 @@ class Leader final : public RoleBehaviour {
   CoreState* const state_;               // Not owned; outlives this.
   LogIndex no_op_;                       // The first entry of this term.
   std::map<NodeId, Progress> progress_;  // Of every other member.
+  uint64_t ticks_ = 0;                   // In office.
   int heartbeat_elapsed_ = 0;
   int quorum_elapsed_ = 0;
   uint64_t read_round_ = 0;

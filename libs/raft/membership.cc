@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
@@ -25,12 +27,49 @@ void Erase(std::vector<NodeId>* nodes, NodeId node) {
   nodes->erase(std::remove(nodes->begin(), nodes->end(), node), nodes->end());
 }
 
+constexpr size_t kAddressBytesMax = 261;
+
+absl::Status NotFound(NodeId node) {
+  return MakeError(Reason::kNodeNotFound, absl::StrCat("node ", node, " is not a member"),
+                   {{"node_id", absl::StrCat(node)}});
+}
+
 absl::Status Refuse(absl::string_view why, NodeId node) {
   return MakeError(Reason::kInvalidRequest, absl::StrCat("node ", node, " ", why),
                    {{"node_id", absl::StrCat(node)}});
 }
 
+// The addresses of a membership whose voters and learners are known.
+absl::Status ReadAddresses(const internal::v1::RaftMembership& proto, Membership* membership) {
+  NodeId last;
+  for (const internal::v1::RaftMemberAddress& member : proto.addresses()) {
+    const NodeId node(member.node_id());
+    if (!membership->Contains(node)) return Refuse("has an address, but is not a member", node);
+    if (node <= last) return Refuse("has its address out of order", node);
+    FALAJ_RETURN_IF_ERROR(CheckAddress(member.address()));
+    membership->addresses[node] = member.address();
+    last = node;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status CheckAddress(absl::string_view address) {
+  const size_t colon = address.rfind(':');
+  uint32_t port = 0;
+  const bool has_port = colon != absl::string_view::npos && colon > 0 &&
+                        absl::SimpleAtoi(address.substr(colon + 1), &port) && port > 0 &&
+                        port <= 65535;
+  const bool printable = std::all_of(address.begin(), address.end(), [](char c) {
+    return absl::ascii_isgraph(static_cast<unsigned char>(c));
+  });
+  if (has_port && printable && address.size() <= kAddressBytesMax) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("an address of a member must be host:port of at most ",
+                                kAddressBytesMax, " bytes"),
+                   {{"field", "address"}});
+}
 
 absl::StatusOr<Membership> Membership::FromProto(const internal::v1::RaftMembership& proto) {
   Membership result;
@@ -49,6 +88,7 @@ absl::StatusOr<Membership> Membership::FromProto(const internal::v1::RaftMembers
   if (result.voters.front() < NodeId(1)) {
     return Refuse("is not a valid id", result.voters.front());
   }
+  FALAJ_RETURN_IF_ERROR(ReadAddresses(proto, &result));
   return result;
 }
 
@@ -56,6 +96,11 @@ internal::v1::RaftMembership Membership::ToProto() const {
   internal::v1::RaftMembership proto;
   for (NodeId node : voters) proto.add_voters(node.value());
   for (NodeId node : learners) proto.add_learners(node.value());
+  for (const auto& [node, address] : addresses) {
+    internal::v1::RaftMemberAddress* member = proto.add_addresses();
+    member->set_node_id(node.value());
+    member->set_address(address);
+  }
   return proto;
 }
 
@@ -78,17 +123,28 @@ absl::StatusOr<Membership> Membership::With(const MembershipChange& change) cons
       if (change.node < NodeId(1)) return Refuse("is not a valid id", change.node);
       if (Contains(change.node)) return Refuse("is a member already", change.node);
       Insert(&result.learners, change.node);
+      if (change.address.empty()) return result;
+      FALAJ_RETURN_IF_ERROR(CheckAddress(change.address));
+      result.addresses[change.node] = change.address;
       return result;
     case MembershipChange::Kind::kPromote:
-      if (!IsLearner(change.node)) return Refuse("is not a learner", change.node);
+      if (!Contains(change.node)) return NotFound(change.node);
+      if (!IsLearner(change.node)) return Refuse("votes already", change.node);
       Erase(&result.learners, change.node);
       Insert(&result.voters, change.node);
       return result;
     case MembershipChange::Kind::kRemove:
-      if (!Contains(change.node)) return Refuse("is not a member", change.node);
+      if (!Contains(change.node)) return NotFound(change.node);
+      result.addresses.erase(change.node);
       Erase(&result.learners, change.node);
       Erase(&result.voters, change.node);
       if (result.voters.empty()) return Refuse("is the last voter", change.node);
+      return result;
+    case MembershipChange::Kind::kSetAddress:
+      if (!Contains(change.node)) return NotFound(change.node);
+      FALAJ_RETURN_IF_ERROR(CheckAddress(change.address));
+      result.addresses[change.node] = change.address;
+      if (result == *this) return Refuse("has this address already", change.node);
       return result;
   }
   return MakeError(Reason::kInvalidRequest, "unknown kind of membership change");

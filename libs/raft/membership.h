@@ -2,11 +2,14 @@
 #ifndef LIBS_RAFT_MEMBERSHIP_H_
 #define LIBS_RAFT_MEMBERSHIP_H_
 
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 #include "falaj/internal/v1/raft.pb.h"
 
@@ -17,17 +20,23 @@ namespace falaj::raft {
 // A change of one node; larger changes are several of these (thesis, section 4.1: with one node at
 // a time any two majorities overlap, so no joint configuration is needed).
 struct MembershipChange {
-  enum class Kind { kAddLearner, kPromote, kRemove };
+  enum class Kind { kAddLearner, kPromote, kRemove, kSetAddress };
   Kind kind = Kind::kAddLearner;
   NodeId node;
+  std::string address;  // kAddLearner: may be empty. kSetAddress: the new one.
 };
 
-// Membership is a value: two disjoint ascending lists of node ids.
+// INVALID_REQUEST unless it is host:port of at most 261 bytes.
+absl::Status CheckAddress(absl::string_view address);
+
+// Membership is a value: two disjoint ascending lists of node ids, and where the nodes are found.
 struct Membership {
   std::vector<NodeId> voters;
   std::vector<NodeId> learners;
+  std::map<NodeId, std::string> addresses;  // Of members only; some may be missing.
 
-  // Returns INVALID_REQUEST if an id is below 1, not ascending, on both lists, or nobody votes.
+  // Returns INVALID_REQUEST if an id is below 1, not ascending, on both lists, or nobody votes, or
+  // an address is malformed or of no member.
   static absl::StatusOr<Membership> FromProto(const internal::v1::RaftMembership& proto);
   internal::v1::RaftMembership ToProto() const;
 
@@ -37,8 +46,8 @@ struct Membership {
   // All nodes, ascending.
   std::vector<NodeId> All() const;
 
-  // The membership after `change`. Returns INVALID_REQUEST if it would change nothing, names an
-  // unknown node, or would leave nobody to vote.
+  // The membership after `change`. Returns NODE_NOT_FOUND if it is about a node that is no member,
+  // INVALID_REQUEST if it would change nothing, would leave nobody to vote, or is malformed.
   absl::StatusOr<Membership> With(const MembershipChange& change) const;
 
   friend bool operator==(const Membership&, const Membership&) = default;

@@ -43,11 +43,11 @@ enum class PlantedBug {
 };
 
 inline constexpr std::array kPlantedBugs = {
-    PlantedBug::kCommitOldTermByCounting,     PlantedBug::kAcknowledgeBeforeFsync,
-    PlantedBug::kVoteNotPersisted,            PlantedBug::kReadWithoutReadIndex,
-    PlantedBug::kSnapshotNotDurable,          PlantedBug::kRemovedMemberCounts,
-    PlantedBug::kDuplicateApplyAfterRestart,  PlantedBug::kSessionExpiredByFollowerClock,
-    PlantedBug::kWatchSkipsAnEntry,           PlantedBug::kEphemeralSurvivesItsSession,
+    PlantedBug::kCommitOldTermByCounting,    PlantedBug::kAcknowledgeBeforeFsync,
+    PlantedBug::kVoteNotPersisted,           PlantedBug::kReadWithoutReadIndex,
+    PlantedBug::kSnapshotNotDurable,         PlantedBug::kRemovedMemberCounts,
+    PlantedBug::kDuplicateApplyAfterRestart, PlantedBug::kSessionExpiredByFollowerClock,
+    PlantedBug::kWatchSkipsAnEntry,          PlantedBug::kEphemeralSurvivesItsSession,
 };
 
 // "vote-not-persisted"; "none" for kNone.

@@ -23,7 +23,8 @@ class Progress {
  public:
   enum class State { kProbe, kReplicate, kSnapshot };
 
-  explicit Progress(LogIndex next) : next_(next) {}
+  // `now` is the leader's tick: a follower has a full election timeout to speak up.
+  Progress(LogIndex next, uint64_t now) : heard_at(now), next_(next) {}
 
   State state() const { return state_; }
   LogIndex match() const { return match_; }
@@ -104,7 +105,7 @@ class Progress {
     awaiting_ = chunk_offset_ == snapshot_->data.size() && !refused;  // Being installed.
   }
 
-  bool active = true;       // Was heard from since the last check of the quorum.
+  uint64_t heard_at;        // The leader's tick when it was last heard from.
   LogIndex commit_told;     // Highest commit index sent with an append.
   uint64_t read_round = 0;  // Highest read round it confirmed.
 

@@ -76,9 +76,10 @@ class RaftCore {
   // Returns METADATA_UNAVAILABLE if this node does not lead (metadata "leader_id" if known) or is
   // handing over; QUOTA_EXCEEDED if too much is uncommitted; INVALID_REQUEST if it is too large.
   absl::StatusOr<EntryId> Propose(std::string command);
-  // Changes the membership by one node. Returns METADATA_UNAVAILABLE also while another change is
-  // uncommitted or nothing of this term is committed yet: try again. INVALID_REQUEST if the change
-  // makes no sense or a learner lags too far behind to vote.
+  // Changes the membership by one node. Returns METADATA_UNAVAILABLE also while nothing of this
+  // term is committed yet: try again. MEMBERSHIP_CHANGING while another change is uncommitted;
+  // NODE_LAGS if a learner is too far behind to vote; NODE_NOT_FOUND if the node is no member;
+  // INVALID_REQUEST if the change makes no sense.
   absl::StatusOr<EntryId> ProposeMembership(const MembershipChange& change);
   // Asks for a point from which this node may serve a linearizable read; it comes as Ready::reads,
   // or as Ready::dropped_reads if the leader changes or does not answer within an election timeout.
@@ -86,7 +87,9 @@ class RaftCore {
   // QUOTA_EXCEEDED.
   absl::Status ReadIndex(uint64_t request_id);
   // Hands the lead to `target` as soon as its log equals this one; proposals are refused meanwhile.
-  // Given up after an election timeout. INVALID_REQUEST if target is not another voter.
+  // Given up after an election timeout. NODE_LAGS if the target is far behind or was not heard from
+  // within an election timeout; NODE_NOT_FOUND if it is no member; INVALID_REQUEST if it is this
+  // node or does not vote.
   absl::Status TransferLeadership(NodeId target);
 
   bool HasReady();

@@ -134,9 +134,12 @@ absl::Status TestCluster::TakeSnapshot(NodeId id) {
 }
 
 std::string Describe(const Membership& membership) {
-  return membership.learners.empty()
-             ? Join(membership.voters)
-             : absl::StrCat(Join(membership.voters), "+", Join(membership.learners));
+  std::string text = Join(membership.voters);
+  if (!membership.learners.empty()) absl::StrAppend(&text, "+", Join(membership.learners));
+  for (const auto& [node, address] : membership.addresses) {
+    absl::StrAppend(&text, " ", node, "@", address);
+  }
+  return text;
 }
 
 std::string Describe(const pb::RaftEntry& entry) {

@@ -305,12 +305,14 @@ void Transcript::Status(const Words& words) {
   }
 }
 
-// member 1 add-learner|promote|remove 4
+// member 1 add-learner|promote|remove|set-address 4 [host:port]
 void Transcript::Member(const Words& words) {
   MembershipChange change;
   change.kind = words.at(2) == "add-learner" ? MembershipChange::Kind::kAddLearner
                 : words.at(2) == "promote"   ? MembershipChange::Kind::kPromote
-                                             : MembershipChange::Kind::kRemove;
+                : words.at(2) == "remove"    ? MembershipChange::Kind::kRemove
+                                             : MembershipChange::Kind::kSetAddress;
+  if (words.size() > 4) change.address = words.at(4);
   change.node = ToNode(words.at(3));
   SayStatus(core(words).ProposeMembership(change).status());
 }

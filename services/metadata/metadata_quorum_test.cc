@@ -219,7 +219,7 @@ TEST_F(MetadataQuorumTest, TheLeadIsHandedOverOnDemand) {
     pb::TransferLeadershipResponse response;
     return rpc::FromGrpc(stub->TransferLeadership(&context, request, &response));
   };
-  EXPECT_EQ(Reason::kInvalidRequest, ReasonOf(transfer(leader, 9)));
+  EXPECT_EQ(Reason::kNodeNotFound, ReasonOf(transfer(leader, 9)));
   const int next = (leader + 1) % 3;
   EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(transfer(next, next + 1))) << "does not lead";
   const absl::Status handed = transfer(leader, next + 1);
