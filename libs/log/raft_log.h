@@ -28,13 +28,19 @@ namespace falaj::log {
 // generation; generations that hold nothing needed any more are dropped whole, so there are no
 // range deletes and no compaction of the log.
 //
+// Snapshots of this node's own are stored in two steps, so that the log goes on meanwhile: another
+// thread writes the bytes (WriteSnapshot), the node's thread makes them current by one small write
+// (CommitSnapshot). Until then nothing refers to them, and a crash leaves the old snapshot.
+//
 // Invariants:
 //   Persist() is one atomic WriteBatch: never a term without its entries, never half of them
 //   the stored entries are dense; a snapshot becomes the current one in one write, or not at all
 //
-// Threads: one at a time. Failures: after a failed write the outcome is unknown and every further
-// write returns STORAGE_FAILED; reopen. Damage found by Open() is CORRUPT_RECORD naming the
-// directory, and never repaired silently: a voter that forgot its vote could elect two leaders.
+// Threads: the node's, for everything but WriteSnapshot and DropObsolete, which belong to one other
+// thread (or to the same); it must have ended before the RaftLog does. Failures: after a failed
+// write the outcome is unknown and every further write returns STORAGE_FAILED; reopen. Damage found
+// by Open() is CORRUPT_RECORD naming the directory, and never repaired silently: a voter that
+// forgot its vote could elect two leaders.
 //
 // Not here: what the entries mean, and when to take a snapshot (raft::RaftCore).
 class RaftLog {
@@ -46,14 +52,45 @@ class RaftLog {
     Uuid cluster_id;
     // What a new directory is stamped with if cluster_id is nil. Must not be nil then.
     Uuid cluster_id_if_new;
-    // The members of a new cluster; stored in a new directory, ignored otherwise.
+    // The members of a new cluster, or, with `join`, those the node is to join; stored in a new
+    // directory, ignored otherwise.
     raft::Membership initial_membership;
+    // What a new directory is for. False: a founding voter, among the initial voters. True: a node
+    // that an existing cluster will add as a learner; it is not among them, so it never stands for
+    // election, and learns everything from the leader.
+    bool join = false;
+  };
+  // What RecoverQuorum() did.
+  struct Recovery {
+    LogIndex last_index;  // Of the entry that makes the node the only voter.
+    Term term;            // Of that entry.
+    // Entries before it that this node did not know to be committed, and that are so now.
+    uint64_t entries_not_known_committed = 0;
+    std::vector<NodeId> former_voters;
+    uint64_t incarnation = 0;
   };
 
   // Opens the directory, making it if it is missing or empty. Blocks on disk.
   // Returns CLUSTER_MISMATCH if it belongs to another node or cluster, CORRUPT_RECORD if what is
   // stored is damaged or contradicts itself, STORAGE_FAILED if it cannot be opened, INVALID_CONFIG.
   static absl::StatusOr<std::unique_ptr<RaftLog>> Open(const Options& options);
+
+  // Last resort after the majority of the voters is lost for good: makes the node of this directory
+  // the only voter, by an entry behind its last one in a new term, and begins the next incarnation
+  // of the quorum. Of the options, directory, node_id and cluster_id count; `address` may be empty.
+  // The node must be stopped.
+  //
+  // What is risked: entries that the lost majority had committed and this node had not received are
+  // gone, though they were acknowledged. Entries this node holds become committed, even those whose
+  // proposers were told that they failed. Fencing tokens, offsets and versions handed out from lost
+  // entries may be handed out again. If a former voter is not lost but only unreachable and a
+  // majority of the old membership comes back, two clusters go on under the same cluster id; they
+  // refuse each other by their incarnations, but clients may find either. So: choose the node with
+  // the highest last index, and erase the directories of the others before they start again.
+  //
+  // Returns INVALID_REQUEST if the node is no member, is the only voter already, or the address is
+  // malformed; else as Open(), and CORRUPT_RECORD if there is no log.
+  static absl::StatusOr<Recovery> RecoverQuorum(const Options& options, const std::string& address);
   ~RaftLog();
 
   RaftLog(const RaftLog&) = delete;
@@ -63,6 +100,13 @@ class RaftLog {
   raft::Restored TakeRestored();
   // The cluster the directory belongs to.
   Uuid cluster_id() const;
+  // How often the quorum was recovered from the loss of its majority. Nodes of different
+  // incarnations hold different histories and must not talk to each other.
+  uint64_t incarnation() const;
+  // Joins the incarnation of the cluster that this node's leader has named. Blocks on disk.
+  // Returns CLUSTER_MISMATCH unless the log is as empty as that of a node that was made to join:
+  // any other belongs to the history it is of.
+  absl::Status AdoptIncarnation(uint64_t incarnation);
 
   // Writes both as one unit: the hard state if there is one, and the entries, which replace every
   // stored entry from the first one's index on. With sync it is on disk on return. Blocks on disk.
@@ -73,10 +117,17 @@ class RaftLog {
   // whole log, in one write with the hard state and the entries behind it.
   absl::Status Persist(const raft::Ready& ready);
 
-  // Stores a snapshot this node made, durably; does nothing if a newer one is stored already;
-  // entries before `first_kept` are given up with their generations, sooner or later. Blocks on
-  // disk.
-  absl::Status SaveSnapshot(const raft::Snapshot& snapshot, LogIndex first_kept);
+  // Writes a snapshot this node made to disk, beside the current one. Any one other thread may call
+  // it while the node's thread goes on calling Persist(). One that is never made current, or is
+  // overtaken by one from the leader, is thrown away later. Blocks on disk, for long.
+  absl::Status WriteSnapshot(const raft::Snapshot& snapshot);
+  // Makes the snapshot that WriteSnapshot() has written the current one, by one small write; does
+  // nothing if a newer one is current already. Entries before `first_kept` are given up with their
+  // generations, sooner or later. Of the node's thread. Blocks on disk.
+  absl::Status CommitSnapshot(const raft::Snapshot& snapshot, LogIndex first_kept);
+  // Gives back the space of what is obsolete. Of the thread that writes snapshots. The next
+  // WriteSnapshot() or Open() does it, too. Blocks on disk.
+  void DropObsolete();
 
  private:
   class Database;  // Everything RocksDB.

@@ -3,152 +3,21 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <memory>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
-#include "libs/base/crc32c.h"
-#include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/log/raft_log_fixture.h"
 #include "libs/raft/raft_core.h"
 
 namespace falaj::log {
 namespace {
-
-namespace fs = std::filesystem;
-namespace pb = ::falaj::internal::v1;
-
-pb::RaftEntry Entry(uint64_t index, uint64_t term, std::string data) {
-  pb::RaftEntry entry;
-  entry.set_index(index);
-  entry.set_term(term);
-  entry.set_type(pb::RAFT_ENTRY_TYPE_COMMAND);
-  entry.set_data(std::move(data));
-  return entry;
-}
-
-std::vector<pb::RaftEntry> Entries(uint64_t first, uint64_t last, uint64_t term) {
-  std::vector<pb::RaftEntry> entries;
-  for (uint64_t i = first; i <= last; ++i) entries.push_back(Entry(i, term, absl::StrCat("e", i)));
-  return entries;
-}
-
-pb::RaftHardState HardState(uint64_t term, int32_t vote, uint64_t commit) {
-  pb::RaftHardState state;
-  state.set_term(term);
-  state.set_vote(vote);
-  state.set_commit(commit);
-  return state;
-}
-
-raft::Snapshot MakeSnapshot(uint64_t index, uint64_t term, std::string data) {
-  raft::Snapshot snapshot;
-  snapshot.meta.set_index(index);
-  snapshot.meta.set_term(term);
-  snapshot.meta.mutable_membership()->add_voters(1);
-  snapshot.meta.set_size_bytes(static_cast<int64_t>(data.size()));
-  snapshot.meta.set_checksum(crc32c::Of(data));
-  snapshot.data = Bytes::Own(std::move(data));
-  return snapshot;
-}
-
-class RaftLogTest : public testing::Test {
- protected:
-  RaftLogTest() {
-    directory_ = absl::StrCat(testing::TempDir(), "/raft_log_test_",
-                              testing::UnitTest::GetInstance()->current_test_info()->name(), "_",
-                              Random::FromSystem().Next());
-    options_.directory = absl::StrCat(directory_, "/raft");
-    options_.node_id = NodeId(1);
-    options_.cluster_id_if_new = Uuid::FromRandomBits(1, 2);
-    options_.initial_membership.voters = {NodeId(1)};
-  }
-  ~RaftLogTest() override { fs::remove_all(directory_); }
-
-  // Closes what is open and opens again.
-  absl::Status Reopen() {
-    log_.reset();
-    auto opened = RaftLog::Open(options_);
-    if (!opened.ok()) return opened.status();
-    log_ = *std::move(opened);
-    restored_ = log_->TakeRestored();
-    return absl::OkStatus();
-  }
-
-  void Write(uint64_t first, uint64_t last, uint64_t term, uint64_t commit = 0) {
-    const absl::Status status =
-        log_->Persist(HardState(term, 1, commit), Entries(first, last, term), true);
-    ASSERT_TRUE(status.ok()) << status;
-  }
-
-  // "1/1 2/1 3/2" of what was restored.
-  std::string RestoredLog() const {
-    std::string text;
-    for (const pb::RaftEntry& entry : restored_.entries) {
-      absl::StrAppend(&text, text.empty() ? "" : " ", entry.index(), "/", entry.term());
-    }
-    return text;
-  }
-
-  std::vector<fs::path> FilesEndingWith(absl::string_view extension) const {
-    std::vector<fs::path> files;
-    for (const auto& file : fs::directory_iterator(options_.directory)) {
-      if (file.path().extension() == std::string(extension)) files.push_back(file.path());
-    }
-    return files;
-  }
-
-  // As a crash leaves the directory: the files as they are now, without a clean close.
-  void CrashAndKeepFiles() {
-    const std::string copy = options_.directory + "-copy";
-    fs::copy(options_.directory, copy, fs::copy_options::recursive);
-    log_.reset();
-    fs::remove_all(options_.directory);
-    fs::rename(copy, options_.directory);
-  }
-
-  // The write-ahead log that holds data.
-  fs::path LargestWal() const {
-    fs::path largest;
-    for (const fs::path& file : FilesEndingWith(".log")) {
-      if (largest.empty() || fs::file_size(file) > fs::file_size(largest)) largest = file;
-    }
-    return largest;
-  }
-
-  static void FlipByte(const fs::path& file, int64_t offset) {
-    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
-    stream.seekg(offset);
-    const char byte = static_cast<char>(stream.get() ^ 0x5a);
-    stream.seekp(offset);
-    stream.put(byte);
-    ASSERT_TRUE(stream.good());
-  }
-
-  // Where `text` stands in the file; -1 if it does not.
-  static int64_t Find(const fs::path& file, const std::string& text) {
-    std::ifstream stream(file, std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(stream)), {});
-    const size_t at = bytes.find(text);
-    return at == std::string::npos ? -1 : static_cast<int64_t>(at);
-  }
-
-  void ExpectCorrupt(const absl::Status& status) const {
-    EXPECT_EQ(ReasonOf(status), Reason::kCorruptRecord) << status;
-    EXPECT_TRUE(absl::StrContains(status.message(), options_.directory)) << status;
-  }
-
-  std::string directory_;
-  RaftLog::Options options_;
-  std::unique_ptr<RaftLog> log_;
-  raft::Restored restored_;
-};
 
 TEST_F(RaftLogTest, NewDirectoryHoldsTheInitialMembershipAndNothingElse) {
   ASSERT_TRUE(Reopen().ok());
@@ -203,7 +72,7 @@ TEST_F(RaftLogTest, SnapshotReplacesOldGenerations) {
   ASSERT_TRUE(Reopen().ok());
   Write(1, 5, 1, 5);
   const std::string state(3'000'000, 's');  // Three pieces.
-  ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(5, 1, state), LogIndex(6)).ok());
+  ASSERT_TRUE(Save(MakeSnapshot(5, 1, state), 6).ok());
   Write(6, 8, 1, 8);
   ASSERT_TRUE(Reopen().ok());
   EXPECT_EQ(restored_.snapshot.meta.index(), 5u);
@@ -214,12 +83,12 @@ TEST_F(RaftLogTest, SnapshotReplacesOldGenerations) {
 TEST_F(RaftLogTest, SnapshotKeepsTheEntriesAskedFor) {
   ASSERT_TRUE(Reopen().ok());
   Write(1, 5, 1, 5);
-  ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(5, 1, "a"), LogIndex(4)).ok());
+  ASSERT_TRUE(Save(MakeSnapshot(5, 1, "a"), 4).ok());
   Write(6, 9, 1, 9);
   ASSERT_TRUE(Reopen().ok());
   // Generations go whole: one that is partly needed stays.
   EXPECT_EQ(RestoredLog(), "1/1 2/1 3/1 4/1 5/1 6/1 7/1 8/1 9/1");
-  ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(9, 1, "b"), LogIndex(8)).ok());
+  ASSERT_TRUE(Save(MakeSnapshot(9, 1, "b"), 8).ok());
   ASSERT_TRUE(Reopen().ok());
   EXPECT_EQ(RestoredLog(), "6/1 7/1 8/1 9/1");
   EXPECT_EQ(restored_.snapshot.data.ToString(), "b");
@@ -228,7 +97,7 @@ TEST_F(RaftLogTest, SnapshotKeepsTheEntriesAskedFor) {
 TEST_F(RaftLogTest, OverwritesAcrossGenerations) {
   ASSERT_TRUE(Reopen().ok());
   Write(1, 6, 1, 3);
-  ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(3, 1, "a"), LogIndex(3)).ok());
+  ASSERT_TRUE(Save(MakeSnapshot(3, 1, "a"), 3).ok());
   Write(7, 8, 1, 3);
   Write(5, 5, 2, 3);
   ASSERT_TRUE(Reopen().ok());
@@ -258,8 +127,8 @@ TEST_F(RaftLogTest, InstalledSnapshotReplacesTheWholeLog) {
 TEST_F(RaftLogTest, OlderSnapshotIsIgnored) {
   ASSERT_TRUE(Reopen().ok());
   Write(1, 5, 1, 5);
-  ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(5, 1, "new"), LogIndex(6)).ok());
-  ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(4, 1, "old"), LogIndex(5)).ok());
+  ASSERT_TRUE(Save(MakeSnapshot(5, 1, "new"), 6).ok());
+  ASSERT_TRUE(Save(MakeSnapshot(4, 1, "old"), 5).ok());
   ASSERT_TRUE(Reopen().ok());
   EXPECT_EQ(restored_.snapshot.data.ToString(), "new");
 }
@@ -268,7 +137,7 @@ TEST_F(RaftLogTest, ManySnapshotsLeaveOneBehind) {
   ASSERT_TRUE(Reopen().ok());
   for (uint64_t i = 1; i <= 20; ++i) {
     Write(i, i, 1, i);
-    ASSERT_TRUE(log_->SaveSnapshot(MakeSnapshot(i, 1, absl::StrCat("s", i)), LogIndex(i)).ok());
+    ASSERT_TRUE(Save(MakeSnapshot(i, 1, absl::StrCat("s", i)), i).ok());
   }
   ASSERT_TRUE(Reopen().ok());
   EXPECT_EQ(restored_.snapshot.data.ToString(), "s20");
@@ -341,7 +210,7 @@ TEST_F(RaftLogTest, DamagedSnapshotIsReported) {
   Write(1, 2, 1, 2);
   raft::Snapshot snapshot = MakeSnapshot(2, 1, "right");
   snapshot.data = Bytes::Copy("wrong");
-  ASSERT_TRUE(log_->SaveSnapshot(snapshot, LogIndex(3)).ok());
+  ASSERT_TRUE(Save(snapshot, 3).ok());
   ExpectCorrupt(Reopen());
 }
 
@@ -388,6 +257,8 @@ TEST_F(RaftLogTest, ANewDirectoryNeedsAClusterAndAVoter) {
   options_.cluster_id_if_new = Uuid::FromRandomBits(1, 2);
   options_.initial_membership.voters.clear();
   EXPECT_FALSE(Reopen().ok());
+  options_.initial_membership.voters = {NodeId(2)};
+  EXPECT_EQ(ReasonOf(Reopen()), Reason::kInvalidConfig) << "it founds a cluster it is no voter of";
   options_.initial_membership.voters = {NodeId(1)};
   EXPECT_TRUE(Reopen().ok()) << "a failed start must not stand in the way of the next";
 }

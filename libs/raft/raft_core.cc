@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "libs/base/crc32c.h"
 #include "libs/base/status.h"
 #include "libs/raft/candidate.h"
 #include "libs/raft/core_state.h"
@@ -221,20 +220,17 @@ bool RaftCore::SnapshotDue() const {
                          state_->log.applied_bytes() >= state_->options.snapshot_log_bytes);
 }
 
-absl::StatusOr<Snapshot> RaftCore::DescribeSnapshot(LogIndex index, Bytes data) const {
+absl::StatusOr<pb::RaftSnapshot> RaftCore::DescribeSnapshot(LogIndex index) const {
   if (index <= LogIndex(state_->snapshot.meta.index()) || index > state_->log.applied()) {
     return MakeError(Reason::kInvalidRequest,
                      "a snapshot must end after the last one and with an "
                      "applied entry");
   }
-  Snapshot snapshot;
-  snapshot.meta.set_index(index.value());
-  snapshot.meta.set_term(state_->log.TermAt(index)->value());
-  *snapshot.meta.mutable_membership() = state_->members.At(index).ToProto();
-  snapshot.meta.set_size_bytes(static_cast<int64_t>(data.size()));
-  snapshot.meta.set_checksum(crc32c::Of(data));
-  snapshot.data = std::move(data);
-  return snapshot;
+  pb::RaftSnapshot meta;
+  meta.set_index(index.value());
+  meta.set_term(state_->log.TermAt(index)->value());
+  *meta.mutable_membership() = state_->members.At(index).ToProto();
+  return meta;
 }
 
 LogIndex RaftCore::FirstIndexToKeep(const Snapshot& snapshot) const {

@@ -101,15 +101,18 @@ class RaftCore {
   // The disk refused a write. Steps down and takes no part in anything any more.
   void StorageFailed();
 
-  // True if enough was applied since the last snapshot to make one.
+  // Snapshots are made while the log goes on: describe it together with freezing the state, write
+  // the state out (FinishSnapshot) and store it on another thread, then compact.
+  //
+  // True if enough was applied since the last snapshot to make one. Stays true while it is made.
   bool SnapshotDue() const;
-  // Describes the state `data` reached by applying all entries up to `index`: fills in term,
-  // membership, size and checksum. Returns INVALID_REQUEST unless snapshot index < index <=
-  // applied.
-  absl::StatusOr<Snapshot> DescribeSnapshot(LogIndex index, Bytes data) const;
+  // What a snapshot of the state reached by applying all entries up to `index` covers: index, term
+  // and membership. Returns INVALID_REQUEST unless snapshot index < index <= applied.
+  absl::StatusOr<pb::RaftSnapshot> DescribeSnapshot(LogIndex index) const;
   // The oldest entry the log should keep once `snapshot` is stored.
   LogIndex FirstIndexToKeep(const Snapshot& snapshot) const;
-  // `snapshot` (from DescribeSnapshot) is stored: forgets the entries before FirstIndexToKeep().
+  // `snapshot` is stored: forgets the entries before FirstIndexToKeep(). Does nothing if one from
+  // the leader has overtaken it.
   absl::Status Compact(Snapshot snapshot);
 
   Role role() const;

@@ -1,7 +1,10 @@
 #include "libs/raft/ready.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
+#include "libs/base/crc32c.h"
 #include "libs/base/status.h"
 
 namespace falaj::raft {
@@ -20,6 +23,12 @@ absl::string_view RoleName(Role role) {
       return "leader";
   }
   return "unknown";
+}
+
+Snapshot FinishSnapshot(pb::RaftSnapshot meta, Bytes data) {
+  meta.set_size_bytes(static_cast<int64_t>(data.size()));
+  meta.set_checksum(crc32c::Of(data));
+  return {std::move(meta), std::move(data)};
 }
 
 absl::Status Options::Validate() const {

@@ -68,6 +68,10 @@ struct Snapshot {
   Bytes data;
 };
 
+// The snapshot that `meta` (from RaftCore::DescribeSnapshot) and the state's bytes make: fills in
+// size and checksum. Pure: any thread may make it.
+Snapshot FinishSnapshot(pb::RaftSnapshot meta, Bytes data);
+
 // What the disk held when the node started. `entries` are dense and ascending. They may begin
 // before the snapshot's end, and begin at the latest right behind it.
 struct Restored {

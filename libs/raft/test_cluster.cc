@@ -126,11 +126,12 @@ absl::Status TestCluster::Deliver(const pb::RaftMessage& message) {
 
 absl::Status TestCluster::TakeSnapshot(NodeId id) {
   TestNode& node = nodes_.at(id);
-  auto snapshot = node.core->DescribeSnapshot(LogIndex(node.applied.size()),
-                                              Bytes::Own(absl::StrJoin(node.applied, "\n")));
-  if (!snapshot.ok()) return snapshot.status();
-  node.disk.SaveSnapshot(*snapshot, node.core->FirstIndexToKeep(*snapshot));
-  return node.core->Compact(*std::move(snapshot));
+  auto meta = node.core->DescribeSnapshot(LogIndex(node.applied.size()));
+  if (!meta.ok()) return meta.status();
+  Snapshot snapshot =
+      FinishSnapshot(*std::move(meta), Bytes::Own(absl::StrJoin(node.applied, "\n")));
+  node.disk.SaveSnapshot(snapshot, node.core->FirstIndexToKeep(snapshot));
+  return node.core->Compact(std::move(snapshot));
 }
 
 std::string Describe(const Membership& membership) {

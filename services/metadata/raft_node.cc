@@ -360,15 +360,16 @@ void RaftNode::MaybeSnapshot() {
   if (storage_failed_ || !core_->SnapshotDue()) return;
   std::string bytes = state_.Snapshot().SerializeAsString();
   const size_t size = bytes.size();
-  absl::StatusOr<raft::Snapshot> snapshot =
-      core_->DescribeSnapshot(state_.index(), Bytes::Own(std::move(bytes)));
-  if (!snapshot.ok()) {
-    log::Error("cannot make a snapshot", {{"error", snapshot.status()}});
+  absl::StatusOr<raft::pb::RaftSnapshot> meta = core_->DescribeSnapshot(state_.index());
+  if (!meta.ok()) {
+    log::Error("cannot make a snapshot", {{"error", meta.status()}});
     return;
   }
-  const absl::Status saved = log_->SaveSnapshot(*snapshot, core_->FirstIndexToKeep(*snapshot));
+  raft::Snapshot snapshot = raft::FinishSnapshot(*std::move(meta), Bytes::Own(std::move(bytes)));
+  absl::Status saved = log_->WriteSnapshot(snapshot);
+  if (saved.ok()) saved = log_->CommitSnapshot(snapshot, core_->FirstIndexToKeep(snapshot));
   if (!saved.ok()) return FailStorage(saved);
-  const absl::Status compacted = core_->Compact(*std::move(snapshot));
+  const absl::Status compacted = core_->Compact(std::move(snapshot));
   if (!compacted.ok()) log::Error("cannot compact the log", {{"error", compacted}});
   metrics_.snapshots->Add();
   log::Info("snapshot saved", {{"index", state_.index()}, {"size_bytes", size}});

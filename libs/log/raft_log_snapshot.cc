@@ -1,0 +1,194 @@
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/log/raft_log_database.h"
+
+namespace falaj::log {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+constexpr size_t kPieceBytes = 1 << 20;
+// Below the size of a memtable: one that fills up while another is being written out would make
+// RocksDB hold up every writer, the log's too.
+constexpr size_t kFlushBytes = 4 << 20;
+
+}  // namespace
+
+absl::StatusOr<RaftLog::Database::Family> RaftLog::Database::CreateFamily(const std::string& name) {
+  Family family = nullptr;
+  const rocksdb::Status status = db_->CreateColumnFamily(RaftFamilyOptions(name), name, &family);
+  if (!status.ok()) return Failed(absl::StrCat("create the column family ", name), status);
+  return family;
+}
+
+// Makes the column families of the next generation and fills in the snapshot. Nothing refers to
+// them yet. On any thread.
+absl::StatusOr<RaftLog::Database::Written> RaftLog::Database::WriteGeneration(
+    const raft::Snapshot& snapshot) {
+  Written written;
+  written.snapshot_index = snapshot.meta.index();
+  {
+    MutexLock lock(&mu_);
+    written.number = ++last_number_;
+  }
+  FALAJ_ASSIGN_OR_RETURN(written.log, CreateFamily(absl::StrCat(kLogPrefix, written.number)));
+  absl::StatusOr<Family> family = CreateFamily(absl::StrCat(kSnapshotPrefix, written.number));
+  if (family.ok()) written.snapshot = *family;
+  const absl::Status filled =
+      family.ok() ? FillSnapshot(snapshot, written.snapshot) : family.status();
+  if (filled.ok()) return written;
+  GiveUp(written);
+  return filled;
+}
+
+// Past the write-ahead log, which the log's entries are waiting to be synced in: straight into
+// tables, which are on disk once flushed.
+absl::Status RaftLog::Database::FillSnapshot(const raft::Snapshot& snapshot, Family family) {
+  rocksdb::WriteOptions options;
+  options.disableWAL = true;
+  uint64_t piece = 0;
+  size_t unflushed = 0;
+  for (size_t offset = 0; offset < snapshot.data.size(); offset += kPieceBytes) {
+    const size_t size = std::min(kPieceBytes, snapshot.data.size() - offset);
+    const std::string bytes = snapshot.data.Subrange(offset, size).ToString();
+    rocksdb::Status status = db_->Put(options, family, EncodeNumber(piece++), bytes);
+    unflushed += size;
+    if (status.ok() && unflushed >= kFlushBytes) {
+      status = db_->Flush(rocksdb::FlushOptions(), family);
+      unflushed = 0;
+    }
+    if (!status.ok()) return Failed("write a snapshot", status);
+  }
+  const rocksdb::Status flushed = db_->Flush(rocksdb::FlushOptions(), family);
+  return flushed.ok() ? absl::OkStatus() : Failed("write a snapshot", flushed);
+}
+
+std::optional<RaftLog::Database::Written> RaftLog::Database::TakeWritten() {
+  MutexLock lock(&mu_);
+  return std::exchange(written_, std::nullopt);
+}
+
+void RaftLog::Database::GiveUp(const Written& written) {
+  MutexLock lock(&mu_);
+  for (Family family : {written.log, written.snapshot}) {
+    if (family != nullptr) obsolete_.push_back(family);
+  }
+}
+
+void RaftLog::Database::PutSnapshot(const raft::Snapshot& snapshot, uint64_t number,
+                                    uint64_t oldest, rocksdb::WriteBatch* batch) const {
+  batch->Put(default_, kSnapshotKey, snapshot.meta.SerializeAsString());
+  batch->Put(default_, kSnapshotGenerationKey, EncodeNumber(number));
+  batch->Put(default_, kOldestGenerationKey, EncodeNumber(oldest));
+}
+
+// The generation takes new entries from now on. What it replaces is dropped by DropObsolete().
+void RaftLog::Database::MakeCurrent(const Written& written, uint64_t oldest) {
+  generations_[written.number].log = written.log;
+  snapshots_[written.number] = written.snapshot;
+  snapshot_index_ = written.snapshot_index;
+  FindObsolete(written.number, oldest);
+}
+
+void RaftLog::Database::FindObsolete(uint64_t snapshot_number, uint64_t oldest) {
+  MutexLock lock(&mu_);
+  while (generations_.begin()->first < oldest) {
+    obsolete_.push_back(generations_.begin()->second.log);
+    generations_.erase(generations_.begin());
+  }
+  for (auto it = snapshots_.begin(); it != snapshots_.end();) {
+    if (it->first == snapshot_number) {
+      ++it;
+    } else {
+      obsolete_.push_back(it->second);
+      it = snapshots_.erase(it);
+    }
+  }
+}
+
+void RaftLog::Database::DropObsolete() {
+  std::vector<Family> obsolete;
+  {
+    MutexLock lock(&mu_);
+    obsolete.swap(obsolete_);
+  }
+  for (Family family : obsolete) DropFamily(family);
+}
+
+void RaftLog::Database::DropFamily(Family family) {
+  const std::string name = family->GetName();
+  const rocksdb::Status status = db_->DropColumnFamily(family);
+  // It is obsolete all the same, and dropped by the next Open().
+  if (!status.ok()) {
+    Warning("column family not dropped", {{"name", name}, {"error", status.ToString()}});
+  }
+  db_->DestroyColumnFamilyHandle(family);
+}
+
+absl::Status RaftLog::Database::WriteSnapshot(const raft::Snapshot& snapshot) {
+  FALAJ_RETURN_IF_ERROR(CheckWritable());
+  if (const std::optional<Written> abandoned = TakeWritten()) GiveUp(*abandoned);
+  DropObsolete();
+  FALAJ_ASSIGN_OR_RETURN(Written written, WriteGeneration(snapshot));
+  MutexLock lock(&mu_);
+  written_ = written;
+  return absl::OkStatus();
+}
+
+absl::Status RaftLog::Database::CommitSnapshot(const raft::Snapshot& snapshot,
+                                               LogIndex first_kept) {
+  const std::optional<Written> written = TakeWritten();
+  if (!written || written->snapshot_index != snapshot.meta.index()) {
+    if (written) GiveUp(*written);
+    return MakeError(Reason::kInternal, "the snapshot to be made current was not written");
+  }
+  const absl::Status writable = CheckWritable();
+  const bool overtaken = written->snapshot_index <= snapshot_index_;
+  if (!writable.ok() || overtaken) {
+    GiveUp(*written);
+    return writable;
+  }
+  uint64_t oldest = written->number;
+  for (const auto& [number, generation] : generations_) {
+    if (generation.empty() || generation.last < first_kept.value()) continue;
+    oldest = number;
+    break;
+  }
+  rocksdb::WriteBatch batch;
+  PutSnapshot(snapshot, written->number, oldest, &batch);
+  const absl::Status stored = Write(&batch, true);
+  if (!stored.ok()) {
+    GiveUp(*written);
+    return stored;
+  }
+  MakeCurrent(*written, oldest);
+  return absl::OkStatus();
+}
+
+absl::Status RaftLog::Database::InstallSnapshot(const raft::Ready& ready) {
+  FALAJ_RETURN_IF_ERROR(CheckWritable());
+  FALAJ_ASSIGN_OR_RETURN(const Written written, WriteGeneration(*ready.snapshot));
+  rocksdb::WriteBatch batch;
+  PutSnapshot(*ready.snapshot, written.number, written.number, &batch);
+  if (ready.hard_state) {
+    batch.Put(default_, kHardStateKey, ready.hard_state->SerializeAsString());
+  }
+  for (const pb::RaftEntry& entry : ready.entries) {
+    batch.Put(written.log, EncodeNumber(entry.index()), entry.SerializeAsString());
+  }
+  const absl::Status stored = Write(&batch, true);
+  if (!stored.ok()) {
+    GiveUp(written);
+    return stored;
+  }
+  MakeCurrent(written, written.number);
+  RememberEntries(ready.entries);
+  return absl::OkStatus();
+}
+
+}  // namespace falaj::log
