@@ -32,6 +32,12 @@ absl::Status ValidateSessionTimeout(int64_t timeout_ms);
 // INVALID_REQUEST if the handle has no session id. Whether it is right is for CheckSession.
 absl::Status ValidateSessionHandle(const v1::SessionHandle& session);
 
+// The error of the operation numbered so in a multi: says which in message and metadata.
+absl::Status AtOperation(const absl::Status& status, int operation);
+
+// QUOTA_EXCEEDED, naming the limit in "field".
+absl::Status QuotaExceeded(absl::string_view limit_name, int64_t value, int64_t limit);
+
 // How large a page of children is asked for. Requires: ValidateList is ok.
 int32_t ChildrenPageSize(const v1::ListChildrenRequest& request);
 

@@ -15,6 +15,7 @@
 
 #include "libs/base/ids.h"
 #include "libs/base/persistent_map.h"
+#include "libs/coordination/limits.h"
 #include "libs/coordination/session.h"
 #include "libs/coordination/znode.h"
 
@@ -95,7 +96,7 @@ class CoordinationState {
   int64_t saved_answer_bytes() const { return saved_answer_bytes_; }
 
  private:
-  // Lets a test stand close below a limit.
+  // Lets a test lower the quotas; everybody else has the same.
   friend class QuotaPeer;
 
   using Command = internal::v1::CoordinationCommand;
@@ -162,7 +163,8 @@ class CoordinationState {
   void RemoveZnode(Entry* entry, ZnodePtr znode);
   // `count` children of `path` were removed (created, if `delta` is +1).
   void CountChildren(const Entry& entry, absl::string_view path, int64_t delta);
-  void RaiseSequence(absl::string_view path, uint64_t next_sequence);
+  // The number at the end of `path` is the newest its parent has given.
+  void RaiseSequence(absl::string_view path);
   void Put(ZnodePtr znode);         // New, or in place of its last version.
   void Forget(const Znode& znode);  // Takes it out of everything that is kept of znodes.
 
@@ -170,6 +172,7 @@ class CoordinationState {
   PersistentMap<EphemeralKey, SharedBytes> ephemerals_;  // Path; keys view it.
   PersistentMap<SessionId, SessionPtr> sessions_;
   uint64_t digest_ = 0;  // Of all znodes and sessions, by exclusive or.
+  Quotas quotas_;
   int64_t data_bytes_ = 0;
   int64_t saved_answer_bytes_ = 0;
 };

@@ -29,11 +29,14 @@ inline constexpr int kWatchesMax = 1'000;  // In one request.
 inline constexpr int32_t kChildrenPageDefault = 1'000;
 inline constexpr int32_t kChildrenPageMax = 10'000;
 
-// Of the whole tree. What the cluster itself keeps below /falaj counts, but is never refused.
-inline constexpr int64_t kZnodesMax = 1'000'000;
-inline constexpr int64_t kDataBytesMax = int64_t{256} << 20;  // Paths and data of all znodes.
-inline constexpr int64_t kSessionsMax = 100'000;
-inline constexpr int64_t kSavedAnswerBytesMax = int64_t{256} << 20;  // Of all sessions.
+// Quotas bound the whole tree. What the cluster itself keeps below /falaj counts, but is never
+// refused.
+struct Quotas {
+  int64_t znodes_max = 1'000'000;
+  int64_t data_bytes_max = int64_t{256} << 20;  // Paths and data of all znodes.
+  int64_t sessions_max = 100'000;
+  int64_t saved_answer_bytes_max = int64_t{256} << 20;  // Of all sessions.
+};
 
 }  // namespace falaj::coordination
 

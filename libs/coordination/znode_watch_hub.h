@@ -70,8 +70,8 @@ class ZnodeWatchHub {
 
   explicit ZnodeWatchHub(const Options& options) : options_(options) {}
 
-  // The state was replaced by the one at `index`: what led there is unknown. Ends all watches with
-  // WATCH_COMPACTED.
+  // The state was replaced by the one at `index`, or read from disk: what led there is unknown.
+  // Ends all watches with WATCH_COMPACTED.
   void Reset(LogIndex index);
   // The entry at `index` made `changes`. Requires: rising indexes. Nothing to do if there are none.
   void Publish(LogIndex index, const ZnodeChanges& changes);
@@ -104,7 +104,8 @@ class ZnodeWatchHub {
   };
   struct Watching {
     std::shared_ptr<ZnodeWatcher> watcher;
-    std::vector<Scope> scopes;  // Distinct.
+    std::vector<Scope> scopes;  // Distinct, in order.
+    bool Matches(const ZnodeChange& change) const;
   };
   struct Published {
     LogIndex index;
@@ -113,18 +114,14 @@ class ZnodeWatchHub {
   };
   // Who watches a path, by scope. Ids rise.
   using Index = absl::flat_hash_map<std::string, std::vector<WatcherId>>;
-  // Positions in an entry's changes; distinct, rising.
-  using Matches = std::vector<uint32_t>;
 
-  Index* IndexOf(v1::WatchScope scope);
-  void Enlist(WatcherId id, const Watching& watching);
+  Index& IndexOf(v1::WatchScope scope);
   void Drop(WatcherId id);
   void Keep(LogIndex index, const ZnodeChanges& changes);
   // Adds those who watch the change at `position` to `found`.
   void FindWatchers(const ZnodeChange& change, uint32_t position,
                     std::vector<std::pair<WatcherId, uint32_t>>* found) const;
-  static Matches MatchesOf(const std::vector<Scope>& scopes, const ZnodeChanges& changes);
-  // Pushes the matching changes, or ends the watch if they are too many. False: forget the watcher.
+  // Pushes the message, or ends the watch if it is too large. False: forget the watcher.
   bool Deliver(ZnodeWatcher* watcher, const ZnodeWatchMessage& message) const;
   // Sends what is missing between `after` and now. False: forget the watcher.
   bool Replay(const Watching& watching, LogIndex after) const;

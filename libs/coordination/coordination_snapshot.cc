@@ -1,0 +1,147 @@
+// CoordinationState to and from its snapshot.
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/coordination/coordination_state.h"
+#include "libs/coordination/limits.h"
+#include "libs/coordination/path_rules.h"
+
+namespace falaj::coordination {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+absl::Status Damaged(absl::string_view what) {
+  return MakeError(Reason::kCorruptRecord,
+                   absl::StrCat("the coordination snapshot is damaged: ", what),
+                   {{"what", std::string(what)}});
+}
+
+absl::StatusOr<SessionPtr> SessionOf(const pb::CoordinationSession& snapshot) {
+  auto session = std::make_shared<Session>();
+  session->id = SessionId(snapshot.session_id());
+  session->secret = snapshot.secret();
+  session->timeout_ms = snapshot.timeout_ms();
+  if (!session->secret.empty() && session->secret.size() != kSessionSecretSize) {
+    return Damaged("a session's secret has another size");
+  }
+  if (session->timeout_ms < 1) return Damaged("a session has no timeout");
+  if (snapshot.saved_results_size() > static_cast<int>(kSavedAnswersMax)) {
+    return Damaged("a session has too many answers");
+  }
+  uint64_t last = 0;
+  for (const pb::SavedResult& saved : snapshot.saved_results()) {
+    if (saved.request_id() <= last) return Damaged("a session's answers are out of order");
+    last = saved.request_id();
+    if (saved.has_result() == !saved.error_reason().empty()) {
+      return Damaged("an answer is neither a result nor an error");
+    }
+    session->answers.push_back({last, ShareBytes(saved.SerializeAsString())});
+  }
+  return SessionPtr(std::move(session));
+}
+
+absl::Status CheckNumbers(const Znode& znode) {
+  if (znode.create_index > znode.modify_index || znode.create_index > znode.children_index) {
+    return Damaged("a znode was changed before it was created");
+  }
+  if (znode.version < 0 || znode.child_count < 0 || znode.children_version < znode.child_count ||
+      znode.next_sequence > kSequenceMax + 1) {
+    return Damaged("a znode's counts cannot be");
+  }
+  if (znode.data().size() > kDataSizeMax) return Damaged("a znode is too large");
+  return absl::OkStatus();
+}
+
+// Counts children as znodes come in the order of the tree, in which siblings stand side by side.
+class ChildCounter {
+ public:
+  // The next znode's parent. False: the parent before it has another number of children.
+  bool Next(const Znode& parent) {
+    ++children_;
+    if (parent_ != nullptr && parent_->path() == parent.path()) {
+      ++run_;
+      return true;
+    }
+    const bool matched = RunMatches();
+    parent_ = &parent;
+    run_ = 1;
+    return matched;
+  }
+  // After the last. `claimed`: the sum of all child counts. If it is right, and every parent met
+  // has the number it claims, those without children claim none.
+  bool Matches(int64_t claimed) const { return RunMatches() && children_ == claimed; }
+
+ private:
+  bool RunMatches() const { return parent_ == nullptr || parent_->child_count == run_; }
+
+  const Znode* parent_ = nullptr;  // In the tree: it stays there, as it is.
+  int64_t run_ = 0;
+  int64_t children_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<CoordinationState> CoordinationState::FromSnapshot(
+    const pb::CoordinationState& snapshot) {
+  if (snapshot.znodes_size() == 0 || snapshot.znodes(0).path() != kRootPath) {
+    return Damaged("there is no '/'");
+  }
+  if (snapshot.znodes(0).ephemeral_session_id() != 0) return Damaged("'/' is ephemeral");
+  CoordinationState state;
+  SessionId last_session;
+  for (const pb::CoordinationSession& saved : snapshot.sessions()) {
+    FALAJ_ASSIGN_OR_RETURN(SessionPtr session, SessionOf(saved));
+    if (session->id <= last_session) return Damaged("sessions are out of order");
+    last_session = session->id;
+    state.PutSession(std::move(session));
+  }
+
+  ChildCounter children;
+  int64_t claimed_children = 0;
+  std::string last_path;
+  for (const pb::ZnodeState& saved : snapshot.znodes()) {
+    if (!ValidatePath(saved.path()).ok()) return Damaged("a znode has an impossible path");
+    auto znode = std::make_shared<const Znode>(ZnodeOf(saved));
+    FALAJ_RETURN_IF_ERROR(CheckNumbers(*znode));
+    claimed_children += znode->child_count;
+    if (!last_path.empty()) {
+      if (ZnodeKey(last_path) >= ZnodeKey(znode->path())) return Damaged("znodes are out of order");
+      const ZnodePtr* const parent = state.FindInTree(ParentOf(znode->path()));
+      if (parent == nullptr) return Damaged("a znode has no parent");
+      if ((*parent)->is_ephemeral()) return Damaged("an ephemeral znode has a child");
+      if (!children.Next(**parent)) return Damaged("a znode miscounts its children");
+    }
+    last_path = znode->path();
+    if (znode->is_ephemeral() && state.FindSession(znode->ephemeral_session) == nullptr) {
+      return Damaged("an ephemeral znode has outlived its session");
+    }
+    state.Put(std::move(znode));
+  }
+  if (!children.Matches(claimed_children)) return Damaged("a znode miscounts its children");
+  return state;
+}
+
+pb::CoordinationState CoordinationState::Snapshot() const {
+  pb::CoordinationState snapshot;
+  snapshot.mutable_sessions()->Reserve(static_cast<int>(sessions_.size()));
+  for (const auto& [id, session] : sessions_) {
+    pb::CoordinationSession* const saved = snapshot.add_sessions();
+    saved->set_session_id(id.value());
+    saved->set_secret(session->secret);
+    saved->set_timeout_ms(session->timeout_ms);
+    for (const SavedAnswer& answer : session->answers) {
+      // It was encoded by this process, or parsed by it: it parses.
+      saved->add_saved_results()->ParseFromString(answer.encoded->bytes);
+    }
+  }
+  snapshot.mutable_znodes()->Reserve(static_cast<int>(tree_.size()));
+  for (const auto& [key, znode] : tree_) FillState(*znode, snapshot.add_znodes());
+  return snapshot;
+}
+
+}  // namespace falaj::coordination
