@@ -61,7 +61,9 @@ absl::StatusOr<ClusterState> ClusterState::FromSnapshot(const pb::ClusterState& 
     if (node.node_id() < 1 || !state.nodes_.emplace(node.node_id(), node).second) {
       return Damaged("a storage node is there twice");
     }
-    if (node.session_id() >= snapshot.next_session_id()) return Damaged("a session is not counted");
+    if (node.session_id() > static_cast<int64_t>(snapshot.index())) {
+      return Damaged("a session is of the future");
+    }
   }
   for (const pb::TopicState& topic : snapshot.topics()) {
     FALAJ_RETURN_IF_ERROR(CheckTopic(state.nodes_, topic));
@@ -71,11 +73,8 @@ absl::StatusOr<ClusterState> ClusterState::FromSnapshot(const pb::ClusterState& 
     }
     state.CountLoad(topic, 0, 1);
   }
-  if (snapshot.next_producer_id() < 1 || snapshot.next_session_id() < 1) {
-    return Damaged("a counter is missing");
-  }
+  if (snapshot.next_producer_id() < 1) return Damaged("a counter is missing");
   state.next_producer_id_ = snapshot.next_producer_id();
-  state.next_session_id_ = snapshot.next_session_id();
   return state;
 }
 
@@ -86,7 +85,6 @@ pb::ClusterState ClusterState::Snapshot() const {
   for (const auto& [id, node] : nodes_) *snapshot.add_nodes() = node;
   for (const auto& [name, topic] : topics_) *snapshot.add_topics() = topic;
   snapshot.set_next_producer_id(next_producer_id_);
-  snapshot.set_next_session_id(next_session_id_);
   return snapshot;
 }
 

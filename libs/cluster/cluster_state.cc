@@ -104,6 +104,7 @@ absl::Status ClusterState::Execute(const pb::ClusterCommand& command, ExecuteRes
       return AddPartitions(command.add_partitions(), response, delta);
     case Kind::kAllocateProducerIds:
       return AllocateProducerIds(command.allocate_producer_ids(), response);
+    case Kind::kCoordination:  // Of the other half of the metadata service's state.
     case Kind::COMMAND_NOT_SET:
       break;
   }
@@ -170,7 +171,7 @@ absl::Status ClusterState::RegisterNode(const pb::RegisterNodeCommand& command,
   node.set_address(command.address());
   node.set_zone(command.zone());
   node.set_node_epoch(static_cast<int64_t>(index_.value()));
-  node.set_session_id(next_session_id_++);
+  node.set_session_id(static_cast<int64_t>(index_.value()));
   node.set_session_timeout_ms(command.session_timeout_ms());
   node.set_incarnation_id(command.incarnation_id());
   ReviveNode(command.node_id(), kept_data, &touched);

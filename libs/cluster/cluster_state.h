@@ -107,7 +107,6 @@ class ClusterState {
   std::map<int32_t, NodeLoad> loads_;
   std::set<std::string> topic_ids_;
   int64_t next_producer_id_ = 1;
-  int64_t next_session_id_ = 1;
 };
 
 }  // namespace falaj::cluster

@@ -57,11 +57,11 @@ TEST(ClusterStateTest, ARegistrationOpensASessionUnderANewEpoch) {
   const auto first = cluster.Apply(RegisterCommand(1, 1, 1));
   ASSERT_TRUE(first.response.ok());
   EXPECT_EQ(2, first.response->node().node_epoch());
-  EXPECT_EQ(1, first.response->node().session_id());
+  EXPECT_EQ(2, first.response->node().session_id());
   EXPECT_EQ(1, first.delta.nodes_size());
   const auto second = cluster.Apply(RegisterCommand(1, 1, 2));
   EXPECT_EQ(3, second.response->node().node_epoch());
-  EXPECT_EQ(2, second.response->node().session_id());
+  EXPECT_EQ(3, second.response->node().session_id());
 }
 
 TEST(ClusterStateTest, ABadRegistrationIsRefused) {
@@ -410,7 +410,8 @@ TEST(ClusterStateTest, ADamagedSnapshotIsRefused) {
   EXPECT_EQ(Reason::kNone, reason([](State*) {}));
   EXPECT_EQ(Reason::kCorruptRecord, reason([](State* s) { s->set_cluster_id("x"); }));
   EXPECT_EQ(Reason::kCorruptRecord, reason([](State* s) { s->clear_next_producer_id(); }));
-  EXPECT_EQ(Reason::kCorruptRecord, reason([](State* s) { s->set_next_session_id(1); }));
+  EXPECT_EQ(Reason::kCorruptRecord,
+            reason([](State* s) { s->mutable_nodes(0)->set_session_id(1'000); }));
   EXPECT_EQ(Reason::kCorruptRecord, reason([](State* s) { *s->add_nodes() = s->nodes(0); }));
   EXPECT_EQ(Reason::kCorruptRecord, reason([](State* s) { *s->add_topics() = s->topics(0); }));
   EXPECT_EQ(Reason::kCorruptRecord, reason([&](State* s) { partition(s)->set_partition(7); }));

@@ -223,7 +223,7 @@ absl::Status ValidateSessionTimeout(int64_t timeout_ms) {
   if (timeout_ms >= kSessionTimeoutMsMin && timeout_ms <= kSessionTimeoutMsMax) {
     return absl::OkStatus();
   }
-  return OutOfRange("timeout_ms", timeout_ms, kSessionTimeoutMsMin, kSessionTimeoutMsMax);
+  return OutOfRange("timeout", timeout_ms, kSessionTimeoutMsMin, kSessionTimeoutMsMax);
 }
 
 absl::Status ValidateSessionHandle(const v1::SessionHandle& session) {

@@ -39,7 +39,7 @@ TEST(CoordinationSessionTest, TimeoutsAreBounded) {
   Tree tree;
   for (const int32_t timeout_ms : {-1, 0, 999, 600'001}) {
     EXPECT_EQ(tree.ReasonFor(OpenCommand(timeout_ms)), Reason::kInvalidRequest) << timeout_ms;
-    EXPECT_EQ(tree.Said("field"), "timeout_ms");
+    EXPECT_EQ(tree.Said("field"), "timeout");
   }
   EXPECT_EQ(tree.Said("limit"), "600000");
   EXPECT_TRUE(tree.Apply(OpenCommand(1'000)).ok());

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+
 #include "libs/base/status.h"
 #include "libs/coordination/limits.h"
 #include "libs/record/utf8.h"
@@ -14,7 +16,7 @@ bool SequentialOk(absl::string_view path) { return ValidateSequentialPath(path).
 
 std::string Repeat(absl::string_view text, size_t times) {
   std::string all;
-  for (size_t i = 0; i < times; ++i) all += text;
+  for (size_t i = 0; i < times; ++i) absl::StrAppend(&all, text);
   return all;
 }
 

@@ -21,8 +21,8 @@ using testing::MultiCommand;
 using testing::SetCommand;
 using testing::Tree;
 
-// Writes down what it is told: "5:" is a sign of life, "6:+/a *b -/c" the changes of an entry, "(7)"
-// a keepalive, "end:REASON" its end.
+// Writes down what it is told: "5:" is a sign of life, "6:+/a *b -/c" the changes of an entry,
+// "(7)" a keepalive, "end:REASON" its end.
 class Recorder : public ZnodeWatcher {
  public:
   bool Push(const ZnodeWatchMessage& message) override {
@@ -361,6 +361,18 @@ Command RandomCommand(Random* random, const v1::SessionHandle& session) {
   }
 }
 
+std::vector<Client> RandomClients(Random* random) {
+  const char* const paths[] = {"/", "/a", "/b", "/a/b", "/a/b/c", "/c"};
+  std::vector<Client> clients(8);
+  for (Client& client : clients) {
+    for (int64_t count = random->Between(1, 4); count > 0; --count) {
+      const auto scope = static_cast<v1::WatchScope>(random->Between(1, 3));
+      *client.request.add_watches() = Watch(paths[random->Below(6)], scope).watches(0);
+    }
+  }
+  return clients;
+}
+
 TEST(ZnodeWatchHubRandomTest, ClientsThatComeAndGoMissNothing) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     SCOPED_TRACE(seed);
@@ -368,15 +380,7 @@ TEST(ZnodeWatchHubRandomTest, ClientsThatComeAndGoMissNothing) {
     Tree tree;
     ZnodeWatchHub hub({.history_entries = 30});
     std::deque<std::pair<uint64_t, ZnodeChanges>> all;  // The model's history is never cut.
-    std::vector<Client> clients(8);
-    for (Client& client : clients) {
-      for (int64_t count = random.Between(1, 4); count > 0; --count) {
-        const char* const paths[] = {"/", "/a", "/b", "/a/b", "/a/b/c", "/c"};
-        *client.request.add_watches() =
-            Watch(paths[random.Below(6)], static_cast<v1::WatchScope>(random.Between(1, 3)))
-                .watches(0);
-      }
-    }
+    std::vector<Client> clients = RandomClients(&random);
     v1::SessionHandle session = tree.Open();
     int resumed = 0;
     int compacted = 0;
@@ -384,8 +388,8 @@ TEST(ZnodeWatchHubRandomTest, ClientsThatComeAndGoMissNothing) {
       Client& client = clients[random.Below(clients.size())];
       if (random.Below(8) == 0 && client.watcher != nullptr) {
         ASSERT_EQ(client.watcher->Heard(), client.expected);
-        client.seen = random.Below(2) == 0 ? tree.index.value()
-                                           : client.watcher->newest.response->index();
+        client.seen =
+            random.Below(2) == 0 ? tree.index.value() : client.watcher->newest.response->index();
         hub.Remove(client.watcher.get());
         client.watcher = nullptr;
       } else if (random.Below(4) == 0 && client.watcher == nullptr) {
@@ -428,7 +432,8 @@ TEST(ZnodeWatchHubRandomTest, ClientsThatComeAndGoMissNothing) {
     EXPECT_LT(20, resumed);
     EXPECT_LT(0, compacted);
     for (Client& client : clients) {
-      if (client.watcher != nullptr) ASSERT_EQ(client.watcher->Heard(), client.expected);
+      if (client.watcher == nullptr) continue;
+      ASSERT_EQ(client.watcher->Heard(), client.expected);
     }
   }
 }

@@ -46,8 +46,8 @@ class RaftLogCrashTest : public RaftLogTest {
     auto log = RaftLog::Open(options);
     if (!log.ok()) _exit(1);
     const raft::Restored restored = (*log)->TakeRestored();
-    uint64_t last = restored.entries.empty() ? restored.snapshot.meta.index()
-                                             : restored.entries.back().index();
+    uint64_t last =
+        restored.entries.empty() ? restored.snapshot.meta.index() : restored.entries.back().index();
     uint64_t snapshot_index = restored.snapshot.meta.index();
     std::thread writer;
     for (uint64_t i = last + 1;; ++i) {
@@ -118,8 +118,7 @@ TEST_F(RaftLogCrashTest, KilledAnywhereItOpensWithEverythingAcknowledged) {
     ASSERT_GT(acknowledged, 0u);
     ASSERT_TRUE(Reopen().ok());  // Verifies the snapshot's checksum and that nothing is missing.
     const uint64_t snapshot = restored_.snapshot.meta.index();
-    const uint64_t last =
-        restored_.entries.empty() ? snapshot : restored_.entries.back().index();
+    const uint64_t last = restored_.entries.empty() ? snapshot : restored_.entries.back().index();
     EXPECT_GE(last, acknowledged);
     if (snapshot > 0) {
       had_snapshot = true;

@@ -15,9 +15,7 @@ namespace {
 
 class RaftLogRecoveryTest : public RaftLogTest {
  protected:
-  RaftLogRecoveryTest() {
-    options_.initial_membership.voters = {NodeId(1), NodeId(2), NodeId(3)};
-  }
+  RaftLogRecoveryTest() { options_.initial_membership.voters = {NodeId(1), NodeId(2), NodeId(3)}; }
 
   absl::StatusOr<RaftLog::Recovery> Recover(const std::string& address = "one:9301") {
     log_.reset();
@@ -107,8 +105,8 @@ TEST_F(RaftLogRecoveryTest, IncarnationsRise) {
   pb::RaftMembership both;
   both.add_voters(1);
   both.add_voters(2);
-  pb::RaftEntry entry = Entry(restored_.entries.back().index() + 1,
-                              restored_.hard_state.term(), both.SerializeAsString());
+  pb::RaftEntry entry = Entry(restored_.entries.back().index() + 1, restored_.hard_state.term(),
+                              both.SerializeAsString());
   entry.set_type(pb::RAFT_ENTRY_TYPE_MEMBERSHIP);
   ASSERT_TRUE(log_->Persist(std::nullopt, {entry}, true).ok());
   const auto again = Recover();
@@ -120,8 +118,7 @@ TEST_F(RaftLogRecoveryTest, RefusesWhatCannotBeMeant) {
   EXPECT_EQ(ReasonOf(Recover().status()), Reason::kCorruptRecord) << "there is no log";
   ASSERT_TRUE(Reopen().ok());
   Write(1, 3, 1, 1);
-  EXPECT_EQ(ReasonOf(RaftLog::RecoverQuorum(options_, "one:9301").status()),
-            Reason::kStorageFailed)
+  EXPECT_EQ(ReasonOf(RaftLog::RecoverQuorum(options_, "one:9301").status()), Reason::kStorageFailed)
       << "the node runs";
   EXPECT_EQ(ReasonOf(Recover("no port").status()), Reason::kInvalidRequest);
   options_.node_id = NodeId(2);

@@ -233,8 +233,8 @@ absl::StatusOr<pb::RaftSnapshot> RaftCore::DescribeSnapshot(LogIndex index) cons
   return meta;
 }
 
-LogIndex RaftCore::FirstIndexToKeep(const Snapshot& snapshot) const {
-  const uint64_t index = snapshot.meta.index();
+LogIndex RaftCore::FirstIndexToKeep(LogIndex snapshot_index) const {
+  const uint64_t index = snapshot_index.value();
   const uint64_t kept = std::min(index, state_->options.entries_kept);
   return std::max(LogIndex(index - kept + 1), state_->log.first_index());
 }
@@ -245,7 +245,7 @@ absl::Status RaftCore::Compact(Snapshot snapshot) {
   if (index > state_->log.applied()) {
     return MakeError(Reason::kInvalidRequest, "the snapshot covers entries not applied yet");
   }
-  const LogIndex anchor = FirstIndexToKeep(snapshot) - 1;
+  const LogIndex anchor = FirstIndexToKeep(index) - 1;
   state_->snapshot = std::move(snapshot);
   state_->log.Compact(anchor, index);
   state_->members.CompactTo(anchor);
@@ -257,6 +257,14 @@ Role RaftCore::role() const { return role_->role(); }
 NodeId RaftCore::leader() const { return state_->leader; }
 
 Term RaftCore::term() const { return state_->term; }
+
+const Membership& RaftCore::committed_membership() const {
+  return state_->members.At(state_->log.committed());
+}
+
+NodeId RaftCore::transferring_to() const {
+  return leader_ == nullptr ? NodeId() : leader_->transferring_to();
+}
 
 LogIndex RaftCore::committed() const { return state_->log.committed(); }
 

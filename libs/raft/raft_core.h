@@ -109,8 +109,8 @@ class RaftCore {
   // What a snapshot of the state reached by applying all entries up to `index` covers: index, term
   // and membership. Returns INVALID_REQUEST unless snapshot index < index <= applied.
   absl::StatusOr<pb::RaftSnapshot> DescribeSnapshot(LogIndex index) const;
-  // The oldest entry the log should keep once `snapshot` is stored.
-  LogIndex FirstIndexToKeep(const Snapshot& snapshot) const;
+  // The oldest entry the log should keep once the snapshot at `snapshot_index` is stored.
+  LogIndex FirstIndexToKeep(LogIndex snapshot_index) const;
   // `snapshot` is stored: forgets the entries before FirstIndexToKeep(). Does nothing if one from
   // the leader has overtaken it.
   absl::Status Compact(Snapshot snapshot);
@@ -124,6 +124,9 @@ class RaftCore {
   LogIndex last_index() const;
   // The newest membership in the log, committed or not.
   const Membership& membership() const;
+  const Membership& committed_membership() const;
+  // 0: no leadership transfer under way.
+  NodeId transferring_to() const;
   // nullopt for an entry the log does not hold, or not any more.
   std::optional<Term> term_at(LogIndex index) const;
   // All at once; copies.

@@ -130,7 +130,7 @@ absl::Status TestCluster::TakeSnapshot(NodeId id) {
   if (!meta.ok()) return meta.status();
   Snapshot snapshot =
       FinishSnapshot(*std::move(meta), Bytes::Own(absl::StrJoin(node.applied, "\n")));
-  node.disk.SaveSnapshot(snapshot, node.core->FirstIndexToKeep(snapshot));
+  node.disk.SaveSnapshot(snapshot, node.core->FirstIndexToKeep(LogIndex(snapshot.meta.index())));
   return node.core->Compact(std::move(snapshot));
 }
 

@@ -26,6 +26,10 @@ ABSL_FLAG(std::string, cluster_name, "", "A name for people, the same on all nod
 ABSL_FLAG(std::vector<std::string>, peers, {},
           "All metadata nodes, this one included: 1=host:port,2=host:port,3=host:port. The same on "
           "every node. Empty: this node alone.");
+ABSL_FLAG(
+    bool, join, false,
+    "Join the running cluster that --peers are of, with an empty directory and a new id; then "
+    "`falaj metadata members add`.");
 ABSL_FLAG(std::string, cluster_id, "",
           "A UUID, the same on all nodes; empty: derived from the name and the peers.");
 
@@ -66,6 +70,7 @@ int main(int argc, char** argv) {
   options.http_address = absl::GetFlag(FLAGS_http_listen);
   options.cluster_name = absl::GetFlag(FLAGS_cluster_name);
   options.cluster_id = absl::GetFlag(FLAGS_cluster_id);
+  options.join = absl::GetFlag(FLAGS_join);
   const auto peers = ParsePeers(absl::GetFlag(FLAGS_peers));
   if (!peers.ok()) {
     falaj::log::Error("the metadata node cannot start", {{"error", peers.status()}});

@@ -17,6 +17,11 @@ void CollectRaft(const NodeStatus& status, telemetry::Samples* out) {
   gauge("falaj_raft_first_index", "First index still in the log.", core.first_index.value());
   gauge("falaj_raft_proposals_pending", "Commands proposed and not yet applied.",
         status.proposals_pending);
+  gauge("falaj_raft_reads_pending", "Reads that wait for the quorum or for an index.",
+        status.reads_pending);
+  gauge("falaj_raft_last_index", "Last index in the log of this node.", core.last_index.value());
+  gauge("falaj_raft_snapshot_index", "Index of the newest snapshot; 0: none.",
+        core.snapshot_index.value());
 }
 
 void CollectCluster(const NodeStatus& status, telemetry::Samples* out) {
@@ -39,10 +44,24 @@ void CollectCluster(const NodeStatus& status, telemetry::Samples* out) {
   gauge("falaj_cluster_watchers", "Open watches on the cluster state.", status.watchers);
 }
 
+void CollectCoordination(const NodeStatus& status, telemetry::Samples* out) {
+  const auto gauge = [out](const char* name, const char* help, int64_t value) {
+    out->Gauge(name, help, {}, static_cast<double>(value));
+  };
+  gauge("falaj_coordination_sessions", "Sessions of clients and storage nodes.", status.sessions);
+  gauge("falaj_coordination_znodes", "Znodes in the tree.", status.znodes);
+  gauge("falaj_coordination_data_bytes", "Bytes of data in znodes.", status.znode_bytes);
+  gauge("falaj_coordination_watchers", "Open watches on znodes at this node.",
+        status.znode_watchers);
+  gauge("falaj_coordination_candidates_waiting",
+        "Candidates whose callers wait at this node to be elected.", status.candidates_waiting);
+}
+
 }  // namespace
 
 void CollectMetrics(const NodeStatus& status, telemetry::Samples* out) {
   CollectRaft(status, out);
+  CollectCoordination(status, out);
   if (status.core.soft.role == raft::Role::kLeader) CollectCluster(status, out);
 }
 

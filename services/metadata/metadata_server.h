@@ -44,6 +44,10 @@ class MetadataServer {
     // node alone. An existing directory keeps the members it has, and learns only addresses.
     std::vector<Peer> peers;
     std::string cluster_name;  // For people; nodes of one cluster must agree.
+    // A node with an empty directory joins the cluster that `peers` are of, which it asks for the
+    // cluster's identity: it listens until it is added (ChangeMembership) and has caught up.
+    // Ignored if there is a directory.
+    bool join = false;
     // A UUID all nodes agree on. Empty: drawn by chance by a node alone, else derived from the
     // cluster's name and peers, so that nodes that were told of different peers refuse each other.
     std::string cluster_id;
@@ -56,6 +60,8 @@ class MetadataServer {
     size_t delta_history_entries = 10'000;  // Kept in memory to resume watches from.
     size_t delta_history_bytes = 32 << 20;  //
     size_t watcher_queue_bytes = 64 << 20;  // A watcher further behind is cancelled.
+    size_t znode_history_entries = 10'000;  // As above, for watches on znodes.
+    size_t znode_history_bytes = 32 << 20;  //
     size_t watchers_max = 10'000;           // Further ones are refused.
     size_t proposals_queued_max = 10'000;   // Further ones are refused.
     absl::Duration watch_keepalive = absl::Seconds(1);

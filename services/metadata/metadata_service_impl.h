@@ -7,6 +7,7 @@
 
 #include "falaj/internal/v1/metadata_service.grpc.pb.h"
 
+#include "libs/base/ids.h"
 #include "services/metadata/raft_node.h"
 
 namespace falaj::metadata {
@@ -16,8 +17,12 @@ namespace falaj::metadata {
 class MetadataServiceImpl final : public internal::v1::MetadataService::CallbackService {
  public:
   // `node` is not owned and outlives this.
-  MetadataServiceImpl(RaftNode* node, size_t watcher_queue_bytes)
-      : node_(node), watcher_queue_bytes_(watcher_queue_bytes) {}
+  MetadataServiceImpl(RaftNode* node, const Uuid& cluster_id, uint64_t incarnation,
+                      size_t watcher_queue_bytes)
+      : node_(node),
+        cluster_id_(cluster_id),
+        incarnation_(incarnation),
+        watcher_queue_bytes_(watcher_queue_bytes) {}
 
   grpc::ServerUnaryReactor* Execute(grpc::CallbackServerContext* context,
                                     const internal::v1::ExecuteRequest* request,
@@ -34,9 +39,14 @@ class MetadataServiceImpl final : public internal::v1::MetadataService::Callback
   grpc::ServerUnaryReactor* TransferLeadership(
       grpc::CallbackServerContext* context, const internal::v1::TransferLeadershipRequest* request,
       internal::v1::TransferLeadershipResponse* response) override;
+  grpc::ServerUnaryReactor* ChangeMembership(
+      grpc::CallbackServerContext* context, const internal::v1::ChangeMembershipRequest* request,
+      internal::v1::ChangeMembershipResponse* response) override;
 
  private:
   RaftNode* const node_;
+  const Uuid cluster_id_;
+  const uint64_t incarnation_;
   const size_t watcher_queue_bytes_;
 };
 

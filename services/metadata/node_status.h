@@ -2,6 +2,7 @@
 #define SERVICES_METADATA_NODE_STATUS_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "libs/base/ids.h"
@@ -19,16 +20,23 @@ struct ClusterCounts {
   int64_t under_replicated_partitions = 0;
 };
 
-// NodeStatus is what RaftNode's thread tells the others of itself: a copy, published when it
+// NodeStatus is what the metadata node tells the others of itself: a copy, published when it
 // changes.
 struct NodeStatus {
   raft::CoreStatus core;
-  std::string leader_address;  // Empty if unknown.
-  Uuid cluster_id;             // Nil until the cluster has been named.
-  bool live = true;            // False once the disk has refused a write.
-  bool ready = false;          // The leader is known and everything committed is applied.
+  std::map<NodeId, std::string> addresses;  // Of the members, as far as known.
+  std::string leader_address;               // Empty if unknown.
+  Uuid cluster_id;                          // Nil until the cluster has been named.
+  bool live = true;                         // False once the disk has refused a write.
+  bool ready = false;  // The leader is known and everything committed is applied.
   int64_t proposals_pending = 0;
-  int64_t watchers = 0;
+  int64_t reads_pending = 0;
+  int64_t candidates_waiting = 0;  // For their election, at this node.
+  int64_t watchers = 0;            // Of the cluster.
+  int64_t znode_watchers = 0;
+  int64_t sessions = 0;
+  int64_t znodes = 0;
+  int64_t znode_bytes = 0;
   ClusterCounts counts;  // At most a second old.
 };
 

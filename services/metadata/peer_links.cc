@@ -56,6 +56,7 @@ class PeerLinks::Link {
     pb::ExchangeRequest request;
     *request.mutable_message() = std::move(message);
     request.set_cluster_id(std::string(options_.cluster_id.bytes()));
+    request.set_incarnation(options_.incarnation);
     bytes_ += request.ByteSizeLong();
     queue_.push_back(std::move(request));
     wake_.NotifyOne();

@@ -2,6 +2,7 @@
 #define SERVICES_METADATA_PEER_LINKS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,7 +33,8 @@ class PeerLinks {
  public:
   struct Options {
     NodeId self;
-    Uuid cluster_id;                    // Sent along: another cluster's node refuses.
+    Uuid cluster_id;                    // Sent along: another cluster's node refuses...
+    uint64_t incarnation = 0;           // ...and so does one of another incarnation of the quorum.
     size_t queue_messages_max = 1024;   // Per peer.
     size_t queue_bytes_max = 16 << 20;  // Per peer; a larger message still travels alone.
   };

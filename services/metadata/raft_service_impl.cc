@@ -3,6 +3,8 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "libs/base/status.h"
 #include "libs/rpc/status_grpc.h"
 
@@ -21,21 +23,32 @@ class RaftServiceImpl::ExchangeStream final : public grpc::ServerReadReactor<pb:
 
   void OnReadDone(bool ok) override {
     if (!ok) return Close(absl::OkStatus());
-    if (request_.cluster_id() != service_->cluster_id_.bytes()) {
-      return Close(MakeError(Reason::kClusterMismatch,
-                             "this metadata node belongs to another cluster",
-                             {{"cluster_id", service_->cluster_id_.ToString()}}));
-    }
+    if (const absl::Status ours = CheckOrigin(); !ours.ok()) return Close(ours);
     service_->node_->Step(std::move(*request_.mutable_message()));
     StartRead(&request_);
   }
   void OnCancel() override { Close(absl::OkStatus()); }
   void OnDone() override {
-    service_->Remove(this);
+    service_->streams_.Remove(this);
     delete this;
   }
 
  private:
+  absl::Status CheckOrigin() const {
+    if (request_.cluster_id() != service_->cluster_id_.bytes()) {
+      return MakeError(Reason::kClusterMismatch, "this metadata node belongs to another cluster",
+                       {{"cluster_id", service_->cluster_id_.ToString()}});
+    }
+    if (request_.incarnation() != service_->incarnation_) {
+      return MakeError(
+          Reason::kClusterMismatch,
+          absl::StrCat("this metadata node belongs to incarnation ", service_->incarnation_,
+                       " of the quorum, the caller to ", request_.incarnation()),
+          {{"incarnation", absl::StrCat(service_->incarnation_)}});
+    }
+    return absl::OkStatus();
+  }
+
   RaftServiceImpl* const service_;
   pb::ExchangeRequest request_;
   std::atomic<bool> finished_ = false;  // Close() may come from several threads.
@@ -44,24 +57,12 @@ class RaftServiceImpl::ExchangeStream final : public grpc::ServerReadReactor<pb:
 grpc::ServerReadReactor<pb::ExchangeRequest>* RaftServiceImpl::Exchange(
     grpc::CallbackServerContext* /*context*/, pb::ExchangeResponse* /*response*/) {
   auto* const stream = new ExchangeStream(this);
-  MutexLock lock(&mu_);
-  streams_.insert(stream);
-  if (closed_) stream->Close(MakeError(Reason::kShuttingDown, "the metadata node is stopping"));
+  streams_.Add(stream);
   return stream;
 }
 
 void RaftServiceImpl::Close() {
-  MutexLock lock(&mu_);
-  closed_ = true;
-  // Under the lock: OnDone, which deletes a stream, waits for it.
-  for (ExchangeStream* stream : streams_) {
-    stream->Close(MakeError(Reason::kShuttingDown, "the metadata node is stopping"));
-  }
-}
-
-void RaftServiceImpl::Remove(ExchangeStream* stream) {
-  MutexLock lock(&mu_);
-  streams_.erase(stream);
+  streams_.CloseAll(MakeError(Reason::kShuttingDown, "the metadata node is stopping"));
 }
 
 }  // namespace falaj::metadata

@@ -3,26 +3,27 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <set>
-
-#include "absl/base/thread_annotations.h"
+#include <cstdint>
 
 #include "falaj/internal/v1/raft.grpc.pb.h"
 
-#include "libs/base/mutex.h"
+#include "libs/base/ids.h"
+#include "services/metadata/open_streams.h"
 #include "services/metadata/raft_node.h"
 
 namespace falaj::metadata {
 
 // RaftServiceImpl takes in the other metadata nodes' messages and passes them to RaftNode.
 //
-// A stream from another cluster ends with CLUSTER_MISMATCH. A message that finds RaftNode's queue
-// full is dropped, which Raft bears. The streams belong to gRPC and live until it is done with
-// them, before the server has stopped. Threads: any; nothing here blocks.
+// A stream from another cluster, or from another incarnation of the quorum (one that was recovered
+// without its majority, RaftLog::RecoverQuorum), ends with CLUSTER_MISMATCH. A message that finds
+// RaftNode's queue full is dropped, which Raft bears. The streams belong to gRPC and live until it
+// is done with them, before the server has stopped. Threads: any; nothing here blocks.
 class RaftServiceImpl final : public internal::v1::RaftService::CallbackService {
  public:
   // `node` is not owned and outlives this.
-  RaftServiceImpl(RaftNode* node, const Uuid& cluster_id) : node_(node), cluster_id_(cluster_id) {}
+  RaftServiceImpl(RaftNode* node, const Uuid& cluster_id, uint64_t incarnation)
+      : node_(node), cluster_id_(cluster_id), incarnation_(incarnation) {}
 
   grpc::ServerReadReactor<internal::v1::ExchangeRequest>* Exchange(
       grpc::CallbackServerContext* context, internal::v1::ExchangeResponse* response) override;
@@ -32,14 +33,10 @@ class RaftServiceImpl final : public internal::v1::RaftService::CallbackService 
  private:
   class ExchangeStream;
 
-  void Remove(ExchangeStream* stream);
-
   RaftNode* const node_;
   const Uuid cluster_id_;
-
-  Mutex mu_;
-  std::set<ExchangeStream*> streams_ ABSL_GUARDED_BY(mu_);
-  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  const uint64_t incarnation_;
+  OpenStreams<ExchangeStream> streams_;
 };
 
 }  // namespace falaj::metadata

@@ -1,42 +1,65 @@
 #include "services/metadata/session_table.h"
 
-#include <set>
+#include <algorithm>
 
 namespace falaj::metadata {
 
 void SessionTable::Put(SessionId session, absl::Duration timeout, MonotonicTime now) {
-  sessions_[session] = {timeout, now + timeout, false};
+  Remove(session);
+  const MonotonicTime deadline = WithoutPauses(now) + timeout;
+  sessions_[session] = {timeout, deadline, deadline, false};
+  agenda_.emplace(deadline, session);
 }
 
-void SessionTable::RemoveAllBut(const std::vector<SessionId>& alive) {
-  const std::set<SessionId> kept(alive.begin(), alive.end());
-  std::erase_if(sessions_, [&kept](const auto& entry) { return kept.count(entry.first) == 0; });
+void SessionTable::Remove(SessionId session) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) return;
+  agenda_.erase({found->second.look_at, session});
+  sessions_.erase(found);
+}
+
+void SessionTable::Clear() {
+  sessions_.clear();
+  agenda_.clear();
 }
 
 bool SessionTable::Touch(SessionId session, MonotonicTime now) {
   const auto found = sessions_.find(session);
   if (found == sessions_.end() || found->second.reported) return false;
-  found->second.deadline = now + found->second.timeout;
+  found->second.deadline = WithoutPauses(now) + found->second.timeout;
   return true;
 }
 
+absl::Duration SessionTable::TimeoutOf(SessionId session) const {
+  const auto found = sessions_.find(session);
+  return found == sessions_.end() ? absl::ZeroDuration() : found->second.timeout;
+}
+
 std::vector<SessionId> SessionTable::TakeExpired(MonotonicTime now) {
+  const MonotonicTime running = WithoutPauses(now);
   std::vector<SessionId> expired;
-  for (auto& [id, session] : sessions_) {
-    if (session.reported || now < session.deadline) continue;
-    session.reported = true;
-    expired.push_back(id);
+  while (!agenda_.empty() && agenda_.begin()->first <= running) {
+    const SessionId id = agenda_.begin()->second;
+    agenda_.erase(agenda_.begin());
+    Session& session = sessions_.at(id);
+    if (session.deadline > running) {
+      session.look_at = session.deadline;
+      agenda_.emplace(session.look_at, id);
+    } else {
+      session.reported = true;
+      expired.push_back(id);
+    }
   }
+  std::sort(expired.begin(), expired.end());
   return expired;
 }
 
 void SessionTable::PutBack(SessionId session) {
   const auto found = sessions_.find(session);
-  if (found != sessions_.end()) found->second.reported = false;
-}
-
-void SessionTable::Extend(absl::Duration pause) {
-  for (auto& [id, session] : sessions_) session.deadline = session.deadline + pause;
+  if (found == sessions_.end() || !found->second.reported) return;
+  found->second.reported = false;
+  found->second.look_at = found->second.deadline;
+  agenda_.emplace(found->second.look_at, session);
 }
 
 }  // namespace falaj::metadata

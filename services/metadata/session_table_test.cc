@@ -52,7 +52,7 @@ TEST(SessionTableTest, ForgetsSessionsThatAreGone) {
   SessionTable table;
   table.Put(kOne, absl::Seconds(10), At(0));
   table.Put(kTwo, absl::Seconds(10), At(0));
-  table.RemoveAllBut({kTwo});
+  table.Remove(kOne);
   EXPECT_EQ(1u, table.size());
   EXPECT_FALSE(table.Touch(kOne, At(1)));
   EXPECT_TRUE(table.Touch(kTwo, At(1)));

@@ -1,0 +1,66 @@
+#include "services/metadata/campaign_queue.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::metadata {
+
+bool CampaignQueue::TryAnswer(Candidate* candidate, const coordination::CoordinationState& state,
+                              LogIndex index) {
+  const std::string path = candidate->response.znode_path();
+  const auto own = state.FindZnode(path);
+  if (own == nullptr || own->create_index.value() != candidate->response.fencing_token()) {
+    candidate->done(MakeError(Reason::kSessionExpired,
+                              absl::StrCat("the candidacy ", path, " has ended before it was won"),
+                              {{"znode_path", path}}));
+    return true;
+  }
+  const auto first = state.FirstCandidate(candidate->election_path);
+  if (first == nullptr || first->path() != path) return false;
+  candidate->response.set_index(index.value());
+  candidate->done(std::move(candidate->response));
+  return true;
+}
+
+void CampaignQueue::Add(Candidate candidate, const coordination::CoordinationState& state,
+                        LogIndex index) {
+  if (TryAnswer(&candidate, state, index)) return;
+  ++size_;
+  waiting_[candidate.election_path].push_back(std::move(candidate));
+}
+
+void CampaignQueue::Look(const std::string& election_path,
+                         const coordination::CoordinationState& state, LogIndex index) {
+  const auto found = waiting_.find(election_path);
+  if (found == waiting_.end()) return;
+  size_ -= std::erase_if(found->second,
+                         [&](Candidate& candidate) { return TryAnswer(&candidate, state, index); });
+  if (found->second.empty()) waiting_.erase(found);
+}
+
+void CampaignQueue::Expire(MonotonicTime now) {
+  for (auto& [path, candidates] : waiting_) {
+    size_ -= std::erase_if(candidates, [now](Candidate& candidate) {
+      const bool given_up = candidate.given_up && candidate.given_up();
+      if (now < candidate.deadline && !given_up) return false;
+      candidate.done(MakeError(Reason::kTimedOut, "the election was not won in time",
+                               {{"znode_path", candidate.response.znode_path()}}));
+      return true;
+    });
+  }
+  std::erase_if(waiting_, [](const auto& entry) { return entry.second.empty(); });
+}
+
+void CampaignQueue::FailAll(const absl::Status& why) {
+  std::map<std::string, std::vector<Candidate>> failed;
+  failed.swap(waiting_);
+  size_ = 0;
+  for (auto& [path, candidates] : failed) {
+    for (Candidate& candidate : candidates) candidate.done(why);
+  }
+}
+
+}  // namespace falaj::metadata

@@ -1,0 +1,63 @@
+#ifndef SERVICES_METADATA_CAMPAIGN_QUEUE_H_
+#define SERVICES_METADATA_CAMPAIGN_QUEUE_H_
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "falaj/v1/coordination_service.pb.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/ids.h"
+#include "libs/coordination/coordination_state.h"
+
+namespace falaj::metadata {
+
+// CampaignQueue holds the candidates that wait to be elected, as far as their callers wait for the
+// answer at this node. Whose turn it is, the coordination tree says; the queue only knows whom to
+// tell.
+//
+// MetadataNode owns it and calls Look() when candidates of a path have come or gone. A candidacy
+// outlives its caller's wait: it ends with its session or by ResignCampaign.
+//
+// Threads: none; one thread at a time.
+class CampaignQueue {
+ public:
+  using Callback = std::function<void(absl::StatusOr<v1::CampaignResponse>)>;
+  struct Candidate {
+    v1::CampaignResponse response;  // To be answered when it leads; index is filled in then.
+    std::string election_path;
+    MonotonicTime deadline;
+    std::function<bool()> given_up;  // May be null.
+    Callback done;
+  };
+
+  // Answers at once if the candidate leads in `state`, or is gone.
+  void Add(Candidate candidate, const coordination::CoordinationState& state, LogIndex index);
+  // The candidates of `election_path` may have changed.
+  void Look(const std::string& election_path, const coordination::CoordinationState& state,
+            LogIndex index);
+  // Answers those whose deadline has passed or whose caller has gone with TIMED_OUT.
+  void Expire(MonotonicTime now);
+  void FailAll(const absl::Status& why);
+
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+ private:
+  // Answers it if there is something to say.
+  static bool TryAnswer(Candidate* candidate, const coordination::CoordinationState& state,
+                        LogIndex index);
+
+  std::map<std::string, std::vector<Candidate>> waiting_;  // By election path.
+  size_t size_ = 0;
+};
+
+}  // namespace falaj::metadata
+
+#endif  // SERVICES_METADATA_CAMPAIGN_QUEUE_H_

@@ -1,0 +1,419 @@
+#include "services/metadata/metadata_node.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/coordination/command_rules.h"
+
+namespace falaj::metadata {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
+
+std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
+
+telemetry::Counter* AddSnapshots(telemetry::Registry* registry, const char* direction) {
+  return registry->AddCounter("falaj_raft_snapshots_total", "Snapshots made or received.",
+                              {{"raft_group", "metadata"}, {"direction", direction}});
+}
+
+}  // namespace
+
+MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
+    : leader_changes(registry->AddCounter("falaj_raft_leader_changes_total",
+                                          "Changes of leader this node has seen.", kGroup)),
+      proposals_failed(registry->AddCounter("falaj_raft_proposals_failed_total",
+                                            "Commands that did not reach the log.", kGroup)),
+      snapshots_saved(AddSnapshots(registry, "saved")),
+      snapshots_received(AddSnapshots(registry, "received")),
+      sessions_expired(registry->AddCounter("falaj_cluster_sessions_expired_total",
+                                            "Sessions ended for want of a heartbeat.")),
+      commit_seconds(registry->AddHistogram("falaj_raft_commit_seconds",
+                                            "From proposal to applied entry.", kGroup)) {}
+
+MetadataNode::MetadataNode(const Options& options, MonotonicTime now, telemetry::Registry* registry)
+    : options_(options),
+      metrics_(registry),
+      hub_(options.watches),
+      znode_hub_(options.znode_watches),
+      random_(options.random_seed),
+      now_(now),
+      next_keepalive_(now + options.watch_keepalive) {}
+
+MetadataNode::~MetadataNode() = default;
+
+absl::StatusOr<std::unique_ptr<MetadataNode>> MetadataNode::Create(const Options& options,
+                                                                   raft::Restored restored,
+                                                                   MonotonicTime now,
+                                                                   telemetry::Registry* registry) {
+  auto node = std::unique_ptr<MetadataNode>(new MetadataNode(options, now, registry));
+  FALAJ_RETURN_IF_ERROR(node->Load(restored.snapshot));
+  if (node->HasBug(raft::PlantedBug::kDuplicateApplyAfterRestart)) {
+    node->ApplyAgain(restored.entries, LogIndex(restored.snapshot.meta.index()));
+  }
+  FALAJ_ASSIGN_OR_RETURN(node->core_, raft::RaftCore::Create(options.raft, std::move(restored)));
+  node->FollowMembership();
+  return node;
+}
+
+void MetadataNode::Tick(MonotonicTime now, int64_t wall_ms, int ticks) {
+  now_ = now;
+  wall_ms_ = wall_ms;
+  for (int i = 0; i < ticks; ++i) core_->Tick();
+}
+
+void MetadataNode::EndRound() {
+  ExpireSessions();
+  reads_.Expire(now_);
+  if (!campaigns_.empty()) campaigns_.Expire(now_);
+  CheckCaughtUp();
+  RecordAddresses();
+  AnswerTransfers();
+  KeepWatchesAlive();
+  PublishHealth();
+}
+
+void MetadataNode::Execute(pb::ClusterCommand command, ExecuteCallback done) {
+  if (!Leads()) return done(NotLeader("none"));
+  if (command.command_case() == pb::ClusterCommand::COMMAND_NOT_SET) {
+    return done(MakeError(Reason::kInvalidRequest, "command must be set", {{"field", "command"}}));
+  }
+  StampCommand(&command);
+  if (command.has_coordination()) {
+    const absl::Status valid = coordination::ValidateCommand(command.coordination());
+    if (!valid.ok()) return done(valid);
+    TouchWriter(command.coordination());
+  }
+  Propose(command, std::move(done));
+}
+
+void MetadataNode::Propose(const pb::ClusterCommand& command, ExecuteCallback done) {
+  const absl::StatusOr<raft::EntryId> entry = core_->Propose(command.SerializeAsString());
+  if (!entry.ok()) {
+    metrics_.proposals_failed->Add();
+    const bool elsewhere = ReasonOf(entry.status()) == Reason::kMetadataUnavailable;
+    if (done) done(elsewhere ? NotLeader("none") : entry.status());
+    return;
+  }
+  pending_[entry->index] = {entry->term, now_, std::move(done)};
+}
+
+// Whatever depends on time or chance is drawn here, once, so that all nodes apply the same.
+void MetadataNode::StampCommand(pb::ClusterCommand* command) {
+  command->set_time_ms(wall_ms_);
+  if (command->has_create_topic() && command->create_topic().topic_id().empty()) {
+    command->mutable_create_topic()->set_topic_id(DrawUuid(&random_));
+  }
+  if (command->has_coordination() && command->coordination().has_open_session()) {
+    command->mutable_coordination()->mutable_open_session()->set_secret(DrawUuid(&random_));
+  }
+}
+
+// A session that writes lives.
+void MetadataNode::TouchWriter(const pb::CoordinationCommand& command) {
+  const v1::SessionHandle* const session = coordination::SessionOf(command);
+  if (session == nullptr || !state_.coordination().CheckSession(*session).ok()) return;
+  sessions_.Touch(SessionId(session->session_id()), now_);
+}
+
+absl::Status MetadataNode::Heartbeat(SessionId session) {
+  if (!Leads()) return NotLeader("none");
+  if (sessions_.Touch(session, now_)) return absl::OkStatus();
+  return MakeError(Reason::kSessionExpired, absl::StrCat("session ", session, " has ended"),
+                   {{"session", absl::StrCat(session)}});
+}
+
+absl::StatusOr<absl::Duration> MetadataNode::KeepSession(const v1::SessionHandle& session) {
+  if (!Leads()) return NotLeader("none");
+  // A leader that has not applied everything yet may not know the session.
+  const SessionId id(session.session_id());
+  if (!IsReady() && state_.coordination().FindSession(id) == nullptr) return NotLeader("none");
+  FALAJ_RETURN_IF_ERROR(state_.coordination().CheckSession(session));
+  FALAJ_RETURN_IF_ERROR(Heartbeat(id));
+  return sessions_.TimeoutOf(id);
+}
+
+void MetadataNode::Read(const PendingReads::Options& options, PendingReads::Callback done) {
+  if (storage_failed_) return done(NotLeader("none"));
+  if (!options.linearizable && options.min_index <= state_.index()) return done(absl::OkStatus());
+  if (reads_.size() + campaigns_.size() >= options_.waiting_max) {
+    return done(MakeError(Reason::kQuotaExceeded,
+                          absl::StrCat("more than ", options_.waiting_max, " requests wait"),
+                          {{"limit", absl::StrCat(options_.waiting_max)}}));
+  }
+  if (!options.linearizable) {
+    return reads_.AddConfirmed(options.min_index, options.deadline, std::move(done));
+  }
+  if (core_->leader() == NodeId()) return done(NotLeader("none"));
+  const uint64_t id = reads_.AddUnconfirmed(options, std::move(done));
+  const absl::Status asked = core_->ReadIndex(id);
+  if (asked.ok()) return;
+  const bool elsewhere = ReasonOf(asked) == Reason::kMetadataUnavailable;
+  reads_.Drop(id, elsewhere ? NotLeader("none") : asked);
+}
+
+void MetadataNode::Campaign(v1::CampaignRequest request, MonotonicTime deadline,
+                            std::function<bool()> given_up, CampaignCallback done) {
+  if (reads_.size() + campaigns_.size() >= options_.waiting_max) {
+    return done(MakeError(Reason::kQuotaExceeded,
+                          absl::StrCat("more than ", options_.waiting_max, " requests wait"),
+                          {{"limit", absl::StrCat(options_.waiting_max)}}));
+  }
+  std::string path = request.path();
+  pb::ClusterCommand command;
+  *command.mutable_coordination()->mutable_campaign() = std::move(request);
+  Execute(std::move(command),
+          [this, path = std::move(path), deadline, given_up = std::move(given_up),
+           done = std::move(done)](absl::StatusOr<pb::ExecuteResponse> stood) mutable {
+            if (!stood.ok()) return done(std::move(stood).status());
+            CampaignQueue::Candidate candidate;
+            candidate.response = stood->coordination().campaign();
+            candidate.election_path = std::move(path);
+            candidate.deadline = deadline;
+            candidate.given_up = std::move(given_up);
+            candidate.done = std::move(done);
+            campaigns_.Add(std::move(candidate), state_.coordination(), state_.index());
+          });
+}
+
+void MetadataNode::Watch(const pb::WatchClusterRequest& request, std::shared_ptr<Watcher> watcher,
+                         StatusCallback done) {
+  if (!IsReady()) return done(NotLeader("none"));
+  const Uuid& cluster_id = state_.cluster().cluster_id();
+  if (!request.cluster_id().empty() && request.cluster_id() != cluster_id.bytes()) {
+    return done(MakeError(Reason::kClusterMismatch, "this is another cluster",
+                          {{"cluster_id", cluster_id.ToString()}}));
+  }
+  done(hub_.Add(state_.cluster(), request.after_index(), std::move(watcher)));
+}
+
+void MetadataNode::WatchZnodes(v1::WatchZnodesRequest request, MonotonicTime deadline,
+                               std::shared_ptr<coordination::ZnodeWatcher> watcher,
+                               StatusCallback done) {
+  const absl::Status valid = coordination::ValidateWatch(request);
+  if (!valid.ok()) return done(valid);
+  // A watcher that comes from another node may be ahead of this one; a new one wants the present.
+  PendingReads::Options options;
+  options.linearizable = request.after_index() == 0;
+  options.min_index = LogIndex(request.after_index());
+  options.deadline = deadline;
+  Read(options, [this, request = std::move(request), watcher = std::move(watcher),
+                 done = std::move(done)](const absl::Status& readable) {
+    done(readable.ok() ? znode_hub_.Add(state_.index(), request, watcher) : readable);
+  });
+}
+
+void MetadataNode::Transfer(NodeId target, StatusCallback done) {
+  if (!Leads()) return done(NotLeader("none"));
+  const absl::Status begun = core_->TransferLeadership(target);
+  if (!begun.ok()) return done(begun);
+  transfers_.push_back(std::move(done));
+}
+
+void MetadataNode::ChangeMembership(const raft::MembershipChange& change, ExecuteCallback done) {
+  if (!Leads()) return done(NotLeader("none"));
+  const absl::StatusOr<raft::EntryId> entry = core_->ProposeMembership(change);
+  if (!entry.ok()) {
+    const bool elsewhere = ReasonOf(entry.status()) == Reason::kMetadataUnavailable;
+    return done(elsewhere ? NotLeader("none") : entry.status());
+  }
+  pending_[entry->index] = {entry->term, now_, std::move(done)};
+  FollowMembership();
+}
+
+absl::Status MetadataNode::Step(const raft::pb::RaftMessage& message) {
+  if (storage_failed_) return absl::OkStatus();
+  return core_->Step(message);
+}
+
+void MetadataNode::SetAddresses(std::map<NodeId, std::string> addresses) {
+  told_addresses_ = std::move(addresses);
+  addresses_recorded_ = false;
+  FollowMembership();
+}
+
+std::string MetadataNode::AddressOf(NodeId node) const {
+  const auto found = addresses_.find(node);
+  return found == addresses_.end() ? "" : found->second;
+}
+
+void MetadataNode::FollowMembership() {
+  std::map<NodeId, std::string> addresses = core_->membership().addresses;
+  for (const auto& [node, address] : told_addresses_) addresses[node] = address;
+  if (addresses == addresses_) return;
+  addresses_ = std::move(addresses);
+  if (options_.on_addresses) options_.on_addresses(addresses_);
+}
+
+// Members learn from the log where the others are. Founders that did not know their ports when they
+// began are entered later, one at a time; what is entered already is only changed on demand.
+void MetadataNode::RecordAddresses() {
+  if (!Leads() || addresses_recorded_ || !IsReady()) return;
+  const raft::Membership& members = core_->committed_membership();
+  for (const auto& [node, address] : told_addresses_) {
+    if (!members.Contains(node) || members.addresses.contains(node)) continue;
+    raft::MembershipChange change;
+    change.kind = raft::MembershipChange::Kind::kSetAddress;
+    change.node = node;
+    change.address = address;
+    IgnoreError(core_->ProposeMembership(change).status(), "another change is under way");
+    return;
+  }
+  addresses_recorded_ = true;
+}
+
+void MetadataNode::ExpireSessions() {
+  const bool follower_clock = HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock);
+  if (storage_failed_ || !(core_->is_leader() || follower_clock)) return;
+  for (SessionId session : sessions_.TakeExpired(now_)) {
+    pb::ClusterCommand command;
+    command.mutable_end_session()->set_session_id(session.value());
+    if (!core_->is_leader()) {  // The planted bug.
+      state_.Apply(state_.index(), command);
+      continue;
+    }
+    log::Warning("a session has expired", {{"session", session}});
+    metrics_.sessions_expired->Add();
+    StampCommand(&command);
+    Propose(command, [this, session](const auto& response) {
+      if (!response.ok()) sessions_.PutBack(session);
+    });
+  }
+}
+
+// Asks a new leader once how far the log was committed; what is applied from there on is current.
+void MetadataNode::CheckCaughtUp() {
+  if (storage_failed_ || catch_up_ != CatchUp::kUnknown || core_->leader() == NodeId()) return;
+  catch_up_ = CatchUp::kAsked;
+  PendingReads::Options options;
+  options.deadline = now_ + absl::Seconds(1);
+  Read(options, [this](const absl::Status& status) {
+    catch_up_ = status.ok() ? CatchUp::kDone : CatchUp::kUnknown;
+  });
+}
+
+bool MetadataNode::IsReady() const {
+  if (storage_failed_ || core_->leader() == NodeId()) return false;
+  if (state_.cluster().cluster_id().is_nil() || catch_up_ != CatchUp::kDone) return false;
+  return core_->applied() == core_->committed();
+}
+
+void MetadataNode::AnswerTransfers() {
+  if (transfers_.empty()) return;
+  absl::Status outcome;
+  if (core_->is_leader()) {
+    if (core_->transferring_to() != NodeId()) return;
+    outcome = MakeError(Reason::kTimedOut, "the node did not catch up in time, the leader stays");
+  } else if (core_->leader() == NodeId() && !storage_failed_) {
+    return;  // The election is under way.
+  }
+  std::vector<StatusCallback> answered;
+  answered.swap(transfers_);
+  for (const StatusCallback& done : answered) done(outcome);
+}
+
+void MetadataNode::KeepWatchesAlive() {
+  if (now_ < next_keepalive_) return;
+  next_keepalive_ = now_ + options_.watch_keepalive;
+  if (counts_stale_) CountCluster();
+  // Without a leader nobody can say that the state is the newest.
+  if (!IsReady()) return;
+  hub_.Keepalive(state_.index());
+  znode_hub_.Keepalive(state_.index());
+}
+
+void MetadataNode::CountCluster() {
+  counts_ = {};
+  counts_stale_ = false;
+  for (const auto& [id, node] : state_.cluster().nodes()) {
+    ++(node.session_id() != 0 ? counts_.nodes_online : counts_.nodes_offline);
+  }
+  for (const auto& [name, topic] : state_.cluster().topics()) {
+    ++counts_.topics;
+    counts_.partitions += topic.partitions_size();
+    for (const pb::PartitionState& partition : topic.partitions()) {
+      if (partition.leader() == 0) ++counts_.leaderless_partitions;
+      if (partition.isr_size() < partition.replicas_size()) ++counts_.under_replicated_partitions;
+    }
+  }
+}
+
+void MetadataNode::PublishHealth() {
+  const bool live = !storage_failed_;
+  const bool ready = IsReady();
+  if (live == told_live_ && ready == told_ready_) return;
+  told_live_ = live;
+  told_ready_ = ready;
+  if (options_.on_health) options_.on_health(live, ready);
+}
+
+NodeStatus MetadataNode::Status() const {
+  NodeStatus status;
+  status.core = core_->status();
+  status.addresses = addresses_;
+  status.leader_address = AddressOf(status.core.soft.leader);
+  status.cluster_id = state_.cluster().cluster_id();
+  status.live = !storage_failed_;
+  status.ready = IsReady();
+  status.proposals_pending = static_cast<int64_t>(pending_.size());
+  status.reads_pending = static_cast<int64_t>(reads_.size());
+  status.candidates_waiting = static_cast<int64_t>(campaigns_.size());
+  status.watchers = static_cast<int64_t>(hub_.watcher_count());
+  status.znode_watchers = static_cast<int64_t>(znode_hub_.watcher_count());
+  status.sessions = state_.coordination().session_count();
+  status.znodes = state_.coordination().znode_count();
+  status.znode_bytes = state_.coordination().data_bytes();
+  status.counts = counts_;
+  return status;
+}
+
+bool MetadataNode::HandOver() {
+  if (!Leads()) return true;
+  if (hand_over_begun_) return core_->transferring_to() == NodeId();
+  const raft::CoreStatus status = core_->status();
+  const raft::FollowerStatus* target = nullptr;
+  for (const raft::FollowerStatus& follower : status.followers) {
+    if (follower.learner || !follower.active) continue;
+    if (target == nullptr || follower.match > target->match) target = &follower;
+  }
+  if (target == nullptr || !core_->TransferLeadership(target->node).ok()) return true;
+  hand_over_begun_ = true;
+  return false;
+}
+
+void MetadataNode::Stop() {
+  // With a quorum elsewhere an entry under way may still be committed.
+  FailPending(NotLeader("unknown"));
+  std::vector<StatusCallback> transfers;
+  transfers.swap(transfers_);
+  for (const StatusCallback& done : transfers) done(NotLeader("unknown"));
+  const absl::Status stopping = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
+  reads_.FailAll(stopping);
+  hub_.CloseAll(stopping);
+  znode_hub_.CloseAll(stopping);
+}
+
+absl::Status MetadataNode::NotLeader(absl::string_view outcome) const {
+  ErrorMetadata metadata = {{"outcome", std::string(outcome)}};
+  if (storage_failed_) {
+    return MakeError(Reason::kMetadataUnavailable, "this metadata node's disk has failed",
+                     metadata);
+  }
+  const NodeId leader = core_->leader();
+  const std::string address = AddressOf(leader);
+  if (leader != options_.raft.self && !address.empty()) {
+    metadata["leader"] = address;
+    return MakeError(Reason::kMetadataUnavailable, absl::StrCat("metadata node ", leader, " leads"),
+                     metadata);
+  }
+  return MakeError(Reason::kMetadataUnavailable, "the metadata service has no leader now",
+                   metadata);
+}
+
+}  // namespace falaj::metadata

@@ -1,0 +1,182 @@
+#include "services/metadata/metadata_options.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "falaj/internal/v1/metadata_service.grpc.pb.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/crc32c.h"
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/rpc/channel.h"
+#include "libs/rpc/status_grpc.h"
+
+namespace falaj::metadata {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+constexpr absl::Duration kAskPeerMax = absl::Seconds(5);
+
+absl::Status InvalidOption(absl::string_view field, absl::string_view rule) {
+  return MakeError(Reason::kInvalidConfig, absl::StrCat(field, " ", rule),
+                   {{"field", std::string(field)}});
+}
+
+absl::Status ValidatePeers(const MetadataServer::Options& options) {
+  std::set<int32_t> ids;
+  for (const MetadataServer::Peer& peer : options.peers) {
+    if (peer.node_id < 1) return InvalidOption("peers", "must have ids of at least 1");
+    if (!ids.insert(peer.node_id).second) {
+      return InvalidOption("peers", absl::StrCat("name node ", peer.node_id, " twice"));
+    }
+  }
+  if (options.join) {
+    ids.erase(options.node_id);
+    if (ids.empty()) return InvalidOption("peers", "must name members of the cluster to join");
+    return absl::OkStatus();
+  }
+  if (!ids.empty() && !ids.contains(options.node_id)) {
+    return InvalidOption("peers", absl::StrCat("must name this node, ", options.node_id));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Uuid> NewClusterId(const MetadataServer::Options& options) {
+  if (!options.cluster_id.empty()) return Uuid::Parse(options.cluster_id);
+  if (options.peers.empty()) return Random::FromSystem().NextUuid();
+  std::string members = options.cluster_name;
+  for (const auto& [node, address] : AddressesOf(options.peers)) {
+    absl::StrAppend(&members, "\n", node, "=", address);
+  }
+  // Not secret and not random: four checksums with different beginnings tell clusters apart.
+  uint64_t halves[2] = {0, 0};
+  for (int i = 0; i < 4; ++i) {
+    halves[i / 2] = halves[i / 2] << 32 | crc32c::Of(absl::StrCat(i, "\n", members));
+  }
+  return Uuid::FromRandomBits(halves[0], halves[1]);
+}
+
+absl::StatusOr<pb::GetStatusResponse> AskPeer(const std::string& address) {
+  const auto stub = pb::MetadataService::NewStub(rpc::MakeChannel(address));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kAskPeerMax));
+  context.set_wait_for_ready(true);
+  pb::GetStatusResponse response;
+  const grpc::Status status = stub->GetStatus(&context, {}, &response);
+  if (!status.ok()) return rpc::FromGrpc(status);
+  return response;
+}
+
+// What the cluster says of itself. METADATA_UNAVAILABLE if none of the peers answers.
+absl::StatusOr<pb::GetStatusResponse> AskPeers(const MetadataServer::Options& options) {
+  absl::Status last;
+  for (const MetadataServer::Peer& peer : options.peers) {
+    if (peer.node_id == options.node_id) continue;
+    absl::StatusOr<pb::GetStatusResponse> answer = AskPeer(peer.address);
+    if (answer.ok()) return answer;
+    last = answer.status();
+  }
+  return MakeError(
+      Reason::kMetadataUnavailable,
+      absl::StrCat("no peer says which cluster to join; the last one: ", last.message()));
+}
+
+bool IsNew(const std::string& directory) {
+  std::error_code error;
+  return !std::filesystem::exists(directory, error) || std::filesystem::is_empty(directory, error);
+}
+
+absl::StatusOr<std::unique_ptr<falaj::log::RaftLog>> Join(
+    const MetadataServer::Options& options, falaj::log::RaftLog::Options log_options) {
+  FALAJ_ASSIGN_OR_RETURN(const pb::GetStatusResponse cluster, AskPeers(options));
+  FALAJ_ASSIGN_OR_RETURN(log_options.cluster_id, Uuid::FromBytes(cluster.cluster_id()));
+  log_options.join = true;
+  for (const pb::MetadataMember& member : cluster.members()) {
+    const NodeId node(member.node_id());
+    if (!member.voter() || node == log_options.node_id) continue;
+    log_options.initial_membership.voters.push_back(node);
+    if (!member.address().empty()) {
+      log_options.initial_membership.addresses[node] = member.address();
+    }
+  }
+  FALAJ_ASSIGN_OR_RETURN(std::unique_ptr<falaj::log::RaftLog> log,
+                         falaj::log::RaftLog::Open(log_options));
+  FALAJ_RETURN_IF_ERROR(log->AdoptIncarnation(cluster.incarnation()));
+  return log;
+}
+
+}  // namespace
+
+absl::Status ValidateOptions(const MetadataServer::Options& options) {
+  if (options.node_id < 1) return InvalidOption("node_id", "must be at least 1");
+  if (options.data_dir.empty()) return InvalidOption("data_dir", "must be set");
+  FALAJ_RETURN_IF_ERROR(ValidatePeers(options));
+  if (options.tick <= absl::ZeroDuration()) return InvalidOption("tick", "must be positive");
+  if (options.watch_keepalive <= absl::ZeroDuration()) {
+    return InvalidOption("watch_keepalive", "must be positive");
+  }
+  return absl::OkStatus();
+}
+
+std::map<NodeId, std::string> AddressesOf(const std::vector<MetadataServer::Peer>& peers) {
+  std::map<NodeId, std::string> addresses;
+  for (const MetadataServer::Peer& peer : peers) addresses[NodeId(peer.node_id)] = peer.address;
+  return addresses;
+}
+
+absl::StatusOr<std::unique_ptr<falaj::log::RaftLog>> OpenRaftLog(
+    const MetadataServer::Options& options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.data_dir, error);
+  if (error) {
+    return MakeError(Reason::kStorageFailed,
+                     absl::StrCat("cannot make ", options.data_dir, ": ", error.message()),
+                     {{"directory", options.data_dir}});
+  }
+  falaj::log::RaftLog::Options log_options;
+  log_options.directory = absl::StrCat(options.data_dir, "/raft");
+  log_options.node_id = NodeId(options.node_id);
+  if (options.join && IsNew(log_options.directory)) return Join(options, std::move(log_options));
+  FALAJ_ASSIGN_OR_RETURN(log_options.cluster_id_if_new, NewClusterId(options));
+  if (!options.cluster_id.empty()) log_options.cluster_id = log_options.cluster_id_if_new;
+  raft::Membership* const members = &log_options.initial_membership;
+  for (const auto& [node, address] : AddressesOf(options.peers)) {
+    members->voters.push_back(node);
+    if (!address.empty()) members->addresses[node] = address;
+  }
+  if (options.peers.empty()) members->voters = {NodeId(options.node_id)};
+  return falaj::log::RaftLog::Open(log_options);
+}
+
+RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid& cluster_id) {
+  RaftNode::Options result;
+  result.tick = options.tick;
+  result.queue_max = options.proposals_queued_max;
+  result.clock = Clock::Real();
+  MetadataNode::Options* const node = &result.node;
+  node->cluster_id = cluster_id;
+  node->random_seed = Random::FromSystem().Next();
+  node->watch_keepalive = options.watch_keepalive;
+  node->watches.history_entries = options.delta_history_entries;
+  node->watches.history_bytes = options.delta_history_bytes;
+  node->watches.watchers_max = options.watchers_max;
+  node->znode_watches.history_entries = options.znode_history_entries;
+  node->znode_watches.history_bytes = options.znode_history_bytes;
+  node->znode_watches.watchers_max = options.watchers_max;
+  node->raft.self = NodeId(options.node_id);
+  node->raft.random_seed = Random::FromSystem().Next();
+  node->raft.snapshot_entries = options.snapshot_entries;
+  node->raft.snapshot_log_bytes = options.snapshot_log_bytes;
+  node->raft.entries_kept = options.entries_kept;
+  return result;
+}
+
+}  // namespace falaj::metadata

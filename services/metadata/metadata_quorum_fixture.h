@@ -1,0 +1,180 @@
+// Three metadata nodes in one process, on real ports and real disks; for tests.
+#ifndef SERVICES_METADATA_METADATA_QUORUM_FIXTURE_H_
+#define SERVICES_METADATA_METADATA_QUORUM_FIXTURE_H_
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "falaj/internal/v1/metadata_service.grpc.pb.h"
+#include "falaj/internal/v1/raft.grpc.pb.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/mutex.h"
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/cluster/cluster_view.h"
+#include "libs/cluster/topic_rules.h"
+#include "libs/rpc/channel.h"
+#include "libs/rpc/metadata_channel.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/metadata/metadata_server.h"
+
+namespace falaj::metadata {
+
+class MetadataQuorumTest : public ::testing::Test {
+ protected:
+  static constexpr absl::Duration kPatience = absl::Seconds(20);
+
+  MetadataQuorumTest()
+      : directory_(absl::StrCat(::testing::TempDir(), "/metadata_quorum_test_",
+                                Random::FromSystem().NextUuid().ToString())) {}
+  ~MetadataQuorumTest() override {
+    channel_.reset();
+    for (auto& server : servers_) server.reset();
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+  }
+
+  // Starts nodes [0, count); their ports are known afterwards only.
+  void StartAll(int count = 3) {
+    for (int i = 0; i < count; ++i) Start(i);
+    Connect();
+    rpc::MetadataChannel::Options options;
+    options.attempt_timeout = absl::Milliseconds(500);
+    options.backoff_max = absl::Milliseconds(50);
+    for (const auto& peer : peers_) {
+      if (!peer.address.empty()) options.addresses.push_back(peer.address);
+    }
+    channel_ = std::make_unique<rpc::MetadataChannel>(options);
+  }
+  void Start(int i) {
+    MetadataServer::Options options;
+    options.node_id = i + 1;
+    options.data_dir = absl::StrCat(directory_, "/", i + 1);
+    options.cluster_id = "5f0c9f6e-1f5b-4d0c-9a53-0d3f6b3a9f10";
+    options.peers = {{1, ""}, {2, ""}, {3, ""}};
+    options.snapshot_entries = snapshot_entries_;
+    options.entries_kept = 5;
+    options.watch_keepalive = absl::Milliseconds(50);
+    // Keeps the port over restarts.
+    if (!peers_[i].address.empty()) options.listen_address = peers_[i].address;
+    absl::StatusOr<std::unique_ptr<MetadataServer>> server = MetadataServer::Start(options);
+    ASSERT_TRUE(server.ok()) << server.status();
+    servers_[i] = *std::move(server);
+    peers_[i].address = servers_[i]->grpc_address();
+  }
+  void Connect() {
+    for (auto& server : servers_) {
+      if (server != nullptr) server->ConnectPeers(peers_);
+    }
+  }
+  void Restart(int i) {
+    Start(i);
+    servers_[i]->ConnectPeers(peers_);
+  }
+
+  absl::StatusOr<internal::v1::GetStatusResponse> StatusOf(int i) {
+    const auto stub = internal::v1::MetadataService::NewStub(rpc::MakeChannel(peers_[i].address));
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kPatience));
+    internal::v1::GetStatusResponse response;
+    const grpc::Status status =
+        stub->GetStatus(&context, internal::v1::GetStatusRequest(), &response);
+    if (!status.ok()) return rpc::FromGrpc(status);
+    return response;
+  }
+  // Until node i has made a snapshot and forgotten entries. False: not in time.
+  bool WaitForCompaction(int i) {
+    const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;
+    while (Clock::Real()->MonotonicNow() < end) {
+      const absl::StatusOr<internal::v1::GetStatusResponse> status = StatusOf(i);
+      if (status.ok() && status->first_index() > 1) return true;
+    }
+    return false;
+  }
+  // The node that leads, -1 if none was found in time.
+  int WaitForLeader() {
+    const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;
+    while (Clock::Real()->MonotonicNow() < end) {
+      for (int i = 0; i < 3; ++i) {
+        if (servers_[i] == nullptr || !servers_[i]->Ready()) continue;
+        const absl::StatusOr<internal::v1::GetStatusResponse> status = StatusOf(i);
+        if (status.ok() && status->role() == "leader") return i;
+      }
+    }
+    return -1;
+  }
+  absl::StatusOr<internal::v1::ExecuteResponse> Create(const std::string& name,
+                                                       absl::Duration deadline = kPatience) {
+    internal::v1::ClusterCommand command;
+    internal::v1::CreateTopicCommand* const topic = command.mutable_create_topic();
+    topic->set_name(name);
+    topic->set_partition_count(1);
+    topic->set_replication_factor(1);
+    *topic->mutable_settings() = cluster::DefaultTopicSettings();
+    return channel_->Execute(command, deadline);
+  }
+  void RegisterStorageNode() {
+    internal::v1::ClusterCommand command;
+    internal::v1::RegisterNodeCommand* const node = command.mutable_register_node();
+    node->set_node_id(1);
+    node->set_directory_id(std::string(16, 'd'));
+    node->set_address("127.0.0.1:7001");
+    node->set_session_timeout_ms(600'000);
+    const auto registered = channel_->Execute(command, kPatience);
+    ASSERT_TRUE(registered.ok()) << registered.status();
+  }
+  absl::Status ChangeMembership(int at, int32_t node_id, internal::v1::MembershipChange what,
+                                const std::string& address) {
+    const auto stub = internal::v1::MetadataService::NewStub(rpc::MakeChannel(peers_[at].address));
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kPatience));
+    internal::v1::ChangeMembershipRequest request;
+    request.set_node_id(node_id);
+    request.set_change(what);
+    request.set_address(address);
+    internal::v1::ChangeMembershipResponse response;
+    return rpc::FromGrpc(stub->ChangeMembership(&context, request, &response));
+  }
+  // Asks node i alone until it has the topic; false if it does not get it in time.
+  bool WaitForTopic(int i, const std::string& name) {
+    rpc::MetadataChannel channel({.addresses = {peers_[i].address}});
+    Mutex mu;
+    CondVar changed;
+    cluster::ClusterView::Ptr view = cluster::ClusterView::Empty();
+    const auto watch = channel.WatchCluster(
+        Uuid(), [&](const internal::v1::WatchClusterResponse& event) -> absl::Status {
+          MutexLock lock(&mu);
+          FALAJ_ASSIGN_OR_RETURN(view, cluster::ClusterView::Advance(view, event));
+          changed.NotifyAll();
+          return absl::OkStatus();
+        });
+    const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;
+    MutexLock lock(&mu);
+    while (view->FindTopic(name) == nullptr) {
+      const absl::Duration left = end - Clock::Real()->MonotonicNow();
+      if (left <= absl::ZeroDuration()) return false;
+      changed.WaitFor(&mu, left);
+    }
+    return true;
+  }
+
+  const std::string directory_;
+  size_t snapshot_entries_ = 100'000;
+  std::vector<MetadataServer::Peer> peers_ = {{1, ""}, {2, ""}, {3, ""}};
+  std::unique_ptr<MetadataServer> servers_[3];
+  std::unique_ptr<rpc::MetadataChannel> channel_;
+};
+
+}  // namespace falaj::metadata
+
+#endif  // SERVICES_METADATA_METADATA_QUORUM_FIXTURE_H_
