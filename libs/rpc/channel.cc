@@ -5,6 +5,10 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <string>
+
+#include "absl/strings/match.h"
+
 namespace falaj::rpc {
 namespace {
 
@@ -63,6 +67,14 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetInt("falaj.lane", options.lane);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+}
+
+bool ReachedConnection(const grpc::ClientContext& context) {
+  // The transport names its peer, by number, before it takes the first byte of a call. Until then
+  // peer() is what the channel was made for: a host and port, with or without "dns:".
+  const std::string peer = context.peer();
+  return absl::StartsWith(peer, "ipv4:") || absl::StartsWith(peer, "ipv6:") ||
+         absl::StartsWith(peer, "unix:");
 }
 
 }  // namespace falaj::rpc

@@ -6,6 +6,7 @@
 #define LIBS_RPC_CHANNEL_H_
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <memory>
 #include <string>
@@ -39,6 +40,10 @@ struct ChannelOptions {
 // Does not connect yet. The address is "host:port".
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                                            const ChannelOptions& options = {});
+
+// False if a call that has failed never got as far as a connection, so that no server can have seen
+// it. True if it may have, or if that cannot be told.
+bool ReachedConnection(const grpc::ClientContext& context);
 
 }  // namespace falaj::rpc
 

@@ -4,10 +4,12 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <string>
 
 #include "gtest/gtest.h"
 
 #include "libs/base/mutex.h"
+#include "libs/rpc/server.h"
 
 namespace falaj::rpc {
 namespace {
@@ -45,6 +47,38 @@ TEST(Channel, ACallbackMayReleaseTheLastChannel) {
     while (ended <= i) changed.Wait(&mu);
     EXPECT_TRUE(released.expired());
   }
+}
+
+// The method is unknown to every server; what counts is whether one has seen the call.
+bool CallReaches(const std::string& address) {
+  grpc::GenericStub stub(MakeChannel(address));
+  grpc::ClientContext context;
+  const grpc::Slice slice("x");
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::ByteBuffer response;
+  Mutex mu;
+  CondVar changed;
+  bool ended = false;
+  stub.UnaryCall(&context, "/test/Call", grpc::StubOptions(), &request, &response,
+                 [&](const grpc::Status& status) {
+                   EXPECT_FALSE(status.ok());
+                   MutexLock lock(&mu);
+                   ended = true;
+                   changed.NotifyAll();
+                 });
+  MutexLock lock(&mu);
+  while (!ended) changed.Wait(&mu);
+  return ReachedConnection(context);
+}
+
+TEST(Channel, TellsACallThatNoServerCanHaveSeen) {
+  auto host = *ServerHost::Start({}, {}, nullptr);
+  const std::string port = host->address().substr(host->address().rfind(':'));
+  EXPECT_TRUE(CallReaches("127.0.0.1" + port));
+  host.reset();
+  EXPECT_FALSE(CallReaches("127.0.0.1" + port));
+  EXPECT_FALSE(CallReaches("localhost" + port));
+  EXPECT_FALSE(CallReaches("no-such-host.invalid:1"));
 }
 
 }  // namespace

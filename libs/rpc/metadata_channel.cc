@@ -4,7 +4,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <map>
 #include <thread>
 #include <utility>
 
@@ -16,7 +15,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
-#include "libs/rpc/channel.h"
+#include "libs/rpc/metadata_nodes.h"
 #include "libs/rpc/retry.h"
 #include "libs/rpc/status_grpc.h"
 
@@ -33,37 +32,6 @@ gpr_timespec After(absl::Duration duration) {
 }
 
 MonotonicTime Now() { return Clock::Real()->MonotonicNow(); }
-
-std::string LeaderHint(const absl::Status& status) {
-  const ErrorMetadata metadata = MetadataOf(status);
-  const auto leader = metadata.find("leader");
-  return leader == metadata.end() ? "" : leader->second;
-}
-
-// What an error says about the call that got it.
-enum class Outcome { kFinal, kNoEffect, kUnknown };
-
-Outcome Judge(const grpc::Status& wire, const absl::Status& status) {
-  if (wire.error_details().empty()) {  // gRPC's own error: the connection, not the service.
-    const bool connection = wire.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                            wire.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED ||
-                            wire.error_code() == grpc::StatusCode::CANCELLED;
-    return connection ? Outcome::kUnknown : Outcome::kFinal;
-  }
-  switch (ReasonOf(status)) {
-    case Reason::kShuttingDown:
-    case Reason::kQuotaExceeded:
-      return Outcome::kNoEffect;
-    case Reason::kMetadataUnavailable: {
-      const ErrorMetadata metadata = MetadataOf(status);
-      const auto outcome = metadata.find("outcome");
-      const bool none = outcome != metadata.end() && outcome->second == "none";
-      return none ? Outcome::kNoEffect : Outcome::kUnknown;
-    }
-    default:
-      return Outcome::kFinal;
-  }
-}
 
 bool IsRepeatable(const pb::ClusterCommand& command) {
   return command.command_case() != pb::ClusterCommand::kDeleteTopic &&
@@ -85,49 +53,15 @@ bool Connect(grpc::Channel* channel, absl::Duration limit, bool patient) {
 
 }  // namespace
 
-// The metadata nodes and which of them to ask. Shared by the channel and its watches.
+// What the channel and its watches share.
 class MetadataChannel::Nodes {
  public:
-  struct Node {
-    std::string address;
-    std::shared_ptr<grpc::Channel> channel;
-    std::shared_ptr<Stub> stub;
-  };
+  explicit Nodes(Options options) : options_(std::move(options)), nodes_(options_.addresses) {}
 
-  explicit Nodes(Options options) : options_(std::move(options)) {}
-
-  const Options& options() const { return options_; }
-
-  Node Current() {
-    MutexLock lock(&mu_);
-    const std::string& address =
-        hint_.empty() ? options_.addresses[index_ % options_.addresses.size()] : hint_;
-    Node& node = nodes_[address];
-    if (node.channel == nullptr) {
-      node.address = address;
-      node.channel = MakeChannel(address);
-      node.stub = pb::MetadataService::NewStub(node.channel);
-    }
-    return node;
-  }
-
-  // `failed` did not answer or does not lead; `leader` is who it says does, or empty.
+  MetadataNodes::Node Current() { return nodes_.Current(); }
   void MoveOn(const std::string& failed, const std::string& leader) {
-    MutexLock lock(&mu_);
-    if (!leader.empty() && leader != failed) {
-      // Forget earlier hints: a hostile or confused node must not make this table grow.
-      if (nodes_.size() > 2 * options_.addresses.size() + 8) nodes_.clear();
-      hint_ = leader;
-      return;
-    }
-    const bool by_hint = !hint_.empty();
-    const std::string& current =
-        by_hint ? hint_ : options_.addresses[index_ % options_.addresses.size()];
-    if (current != failed) return;  // Somebody else has moved on already.
-    hint_.clear();
-    if (!by_hint) ++index_;
+    nodes_.MoveOn(failed, leader);
   }
-
   Backoff MakeBackoff() const {
     return Backoff({.base = options_.backoff_base, .max = options_.backoff_max},
                    Random::FromSystem());
@@ -136,19 +70,17 @@ class MetadataChannel::Nodes {
   absl::Status CallLeader(absl::Duration deadline, bool repeatable, const Call& call);
 
  private:
-  absl::Status Attempt(const Node& node, absl::Duration limit, const Call& call, Outcome* outcome);
+  absl::Status Attempt(const MetadataNodes::Node& node, absl::Duration limit, const Call& call,
+                       Outcome* outcome);
 
   const Options options_;
-  Mutex mu_;
-  size_t index_ ABSL_GUARDED_BY(mu_) = 0;
-  std::string hint_ ABSL_GUARDED_BY(mu_);  // The leader by its own peers' account.
-  std::map<std::string, Node> nodes_ ABSL_GUARDED_BY(mu_);
+  MetadataNodes nodes_;
 };
 
-absl::Status MetadataChannel::Nodes::Attempt(const Node& node, absl::Duration limit,
+absl::Status MetadataChannel::Nodes::Attempt(const MetadataNodes::Node& node, absl::Duration limit,
                                              const Call& call, Outcome* outcome) {
   // Connect first: what fails before there is a connection had no effect for certain.
-  const bool alone = options_.addresses.size() == 1;
+  const bool alone = nodes_.size() == 1;
   if (!Connect(node.channel.get(), alone ? limit : std::min(limit, absl::Seconds(1)), alone)) {
     *outcome = Outcome::kNoEffect;
     return MakeError(Reason::kMetadataUnavailable,
@@ -157,13 +89,13 @@ absl::Status MetadataChannel::Nodes::Attempt(const Node& node, absl::Duration li
   }
   grpc::ClientContext context;
   context.set_deadline(After(limit));
-  const grpc::Status wire = call(node.stub.get(), &context);
+  const grpc::Status wire = call(pb::MetadataService::NewStub(node.channel).get(), &context);
   if (wire.ok()) {
     *outcome = Outcome::kFinal;
     return absl::OkStatus();
   }
   const absl::Status status = FromGrpc(wire);
-  *outcome = Judge(wire, status);
+  *outcome = JudgeOutcome(wire, status);
   if (!wire.error_details().empty()) return status;
   if (*outcome == Outcome::kFinal) return status;
   return MakeError(Reason::kMetadataUnavailable,
@@ -179,13 +111,13 @@ absl::Status MetadataChannel::Nodes::CallLeader(absl::Duration deadline, bool re
   while (true) {
     const absl::Duration left = end - Now();
     if (left <= absl::ZeroDuration()) return last;
-    const Node node = Current();
+    const MetadataNodes::Node node = nodes_.Current();
     Outcome outcome = Outcome::kUnknown;
     last = Attempt(node, std::min(left, options_.attempt_timeout), call, &outcome);
     if (outcome == Outcome::kFinal) return last;
     if (outcome == Outcome::kUnknown && !repeatable) return last;
     const std::string leader = LeaderHint(last);
-    MoveOn(node.address, leader);
+    nodes_.MoveOn(node.address, leader);
     if (!leader.empty() && leader != node.address) continue;
     Mutex mu;
     CondVar never;
@@ -229,7 +161,7 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
   void Run() {
     Backoff backoff = nodes_->MakeBackoff();
     while (true) {
-      const Nodes::Node node = nodes_->Current();
+      const MetadataNodes::Node node = nodes_->Current();
       bool received = false;
       const absl::Status status = ReadStream(node, &received);
       if (received) backoff.Reset();
@@ -243,7 +175,7 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
   }
 
   // Reads until the stream ends, and returns why it did.
-  absl::Status ReadStream(const Nodes::Node& node, bool* received) {
+  absl::Status ReadStream(const MetadataNodes::Node& node, bool* received) {
     grpc::ClientContext context;
     {
       MutexLock lock(&mu_);
@@ -253,7 +185,7 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
     pb::WatchClusterRequest request;
     request.set_after_index(after_index_);
     if (!cluster_id_.is_nil()) request.set_cluster_id(std::string(cluster_id_.bytes()));
-    const auto reader = node.stub->WatchCluster(&context, request);
+    const auto reader = pb::MetadataService::NewStub(node.channel)->WatchCluster(&context, request);
     pb::WatchClusterResponse message;
     absl::Status refused;
     while (refused.ok() && reader->Read(&message)) {
