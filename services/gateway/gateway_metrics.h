@@ -18,9 +18,11 @@ class GatewayMetrics {
   explicit GatewayMetrics(telemetry::Registry* registry)
       : produce_streams(AddStreams(registry, "produce")),
         consume_streams(AddStreams(registry, "consume")),
-        retries(registry->AddCounter("falaj_gateway_retries_total",
-                                     "Batches sent again because their leader had moved.",
-                                     {{"reason", "leader"}})),
+        retries(AddRetries(registry, "leader")),
+        coordination_retries(AddRetries(registry, "metadata")),
+        coordination_calls(registry->AddGauge(
+            "falaj_gateway_coordination_calls",
+            "Coordination calls and streams forwarded to the metadata service now.", {})),
         throttled(registry->AddCounter(
             "falaj_gateway_throttled_requests_total",
             "Times a stream was not read because the gateway held too many bytes.",
@@ -40,12 +42,20 @@ class GatewayMetrics {
   telemetry::Gauge* const produce_streams;
   telemetry::Gauge* const consume_streams;
   telemetry::Counter* const retries;
+  telemetry::Counter* const coordination_retries;
+  telemetry::Gauge* const coordination_calls;
   telemetry::Counter* const throttled;
 
  private:
   static telemetry::Gauge* AddStreams(telemetry::Registry* registry, const char* kind) {
     return registry->AddGauge("falaj_gateway_streams", "Client streams open now.",
                               {{"kind", kind}});
+  }
+  static telemetry::Counter* AddRetries(telemetry::Registry* registry, const char* reason) {
+    return registry->AddCounter(
+        "falaj_gateway_retries_total",
+        "Batches and coordination calls sent again because a leader had moved.",
+        {{"reason", reason}});
   }
   static telemetry::Histogram* AddProduce(telemetry::Registry* registry, const char* acks) {
     return registry->AddHistogram("falaj_produce_seconds",

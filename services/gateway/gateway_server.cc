@@ -14,6 +14,8 @@
 #include "services/gateway/cluster_history.h"
 #include "services/gateway/cluster_service_impl.h"
 #include "services/gateway/consumer_service_impl.h"
+#include "services/gateway/coordination_backend.h"
+#include "services/gateway/coordination_service_impl.h"
 #include "services/gateway/gateway_parts.h"
 #include "services/gateway/producer_service_impl.h"
 #include "services/gateway/storage_link.h"
@@ -41,7 +43,9 @@ class GatewayServerImpl final : public GatewayServer {
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
-        cluster_(&parts_, &history_) {}
+        cluster_(&parts_, &history_),
+        coordination_backend_(BackendOptions(options), metrics_.coordination_calls),
+        coordination_(&parts_, &coordination_backend_) {}
 
   ~GatewayServerImpl() override { Stop(); }
 
@@ -56,7 +60,8 @@ class GatewayServerImpl final : public GatewayServer {
     host.connection_age_max = kConnectionAgeMax;
     FALAJ_ASSIGN_OR_RETURN(
         host_,
-        rpc::ServerHost::Start(host, {&topics_, &producers_, &consumers_, &cluster_}, &registry_));
+        rpc::ServerHost::Start(
+            host, {&topics_, &producers_, &consumers_, &cluster_, &coordination_}, &registry_));
     if (!options_.http_address.empty()) {
       FALAJ_ASSIGN_OR_RETURN(
           http_,
@@ -83,6 +88,7 @@ class GatewayServerImpl final : public GatewayServer {
     grace.RunAfter(options_.stop_grace, [this] { links_.Break(); });
     if (host_ != nullptr) host_->Stop(options_.stop_grace);
     grace.Close();
+    coordination_backend_.Close();
     ready_watch_.reset();
     routes_.Stop();
     links_.Close();
@@ -97,6 +103,13 @@ class GatewayServerImpl final : public GatewayServer {
     limits.stream_bytes_in_flight_max = options.stream_bytes_in_flight_max;
     limits.total_bytes_max = options.total_bytes_max;
     return limits;
+  }
+
+  static CoordinationBackend::Options BackendOptions(const Options& options) {
+    CoordinationBackend::Options backend;
+    backend.addresses = options.metadata_addresses;
+    backend.calls_max = options.coordination_calls_max;
+    return backend;
   }
 
   // Follows Ready(): at once when the first routes come, within a second afterwards.
@@ -145,6 +158,8 @@ class GatewayServerImpl final : public GatewayServer {
   ProducerServiceImpl producers_;
   ConsumerServiceImpl consumers_;
   ClusterServiceImpl cluster_;
+  CoordinationBackend coordination_backend_;
+  CoordinationServiceImpl coordination_;
   std::unique_ptr<rpc::ServerHost> host_;
   std::unique_ptr<http::HttpServer> http_;
   std::shared_ptr<void> ready_watch_;
@@ -160,7 +175,8 @@ absl::Status CheckOptions(const GatewayServer::Options& options) {
                      {{"field", "metadata"}});
   }
   if (options.stream_batches_in_flight_max < 1 || options.stream_bytes_in_flight_max < 1 ||
-      options.total_bytes_max < 1 || options.connection_streams_max < 1) {
+      options.total_bytes_max < 1 || options.connection_streams_max < 1 ||
+      options.coordination_calls_max < 1) {
     return MakeError(Reason::kInvalidConfig, "limits of a gateway must be at least 1",
                      {{"field", "limits"}});
   }

@@ -35,6 +35,7 @@ class GatewayServer {
     int64_t stream_bytes_in_flight_max = int64_t{16} << 20;  // The same, in bytes.
     int64_t total_bytes_max = int64_t{512} << 20;            // Of all streams together.
     int connection_streams_max = 128;                        // Calls at a time on one connection.
+    int coordination_calls_max = 20'000;                     // Forwarded at a time.
     absl::Duration routes_age_max = absl::Seconds(30);
     absl::Duration stop_grace = absl::Seconds(5);  // For calls under way when it stops.
     Clock* clock = nullptr;                        // Not owned. Null: the machine's clock.

@@ -1,0 +1,25 @@
+#include "services/gateway/coordination_service_impl.h"
+
+#include "services/gateway/forwarded_call.h"
+#include "services/gateway/keep_sessions_stream.h"
+#include "services/gateway/watch_znodes_stream.h"
+
+namespace falaj::gateway {
+
+grpc::ServerUnaryReactor* CoordinationServiceImpl::Forward(const CoordinationMethod& method,
+                                                           Context* context, const Message* request,
+                                                           Message* response) {
+  return ForwardCall(parts_, backend_, method, context, request, response);
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* CoordinationServiceImpl::KeepSessions(
+    Context* /*context*/) {
+  return KeepSessionsStream::Start(parts_, backend_);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* CoordinationServiceImpl::WatchZnodes(
+    Context* /*context*/, const Message* request) {
+  return WatchZnodesStream::Start(parts_, backend_, *request);
+}
+
+}  // namespace falaj::gateway

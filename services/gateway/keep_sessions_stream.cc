@@ -1,0 +1,237 @@
+#include "services/gateway/keep_sessions_stream.h"
+
+#include <utility>
+
+#include "libs/base/status.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/gateway/coordination_requests.h"
+
+namespace falaj::gateway {
+namespace {
+
+constexpr size_t kFramesMax = 16;
+constexpr int64_t kFrameBytesMax = 1 << 20;
+// Two nodes that each take the other for the leader must not make a busy loop.
+constexpr int kHintsInARow = 3;
+
+// For a call that is refused: a reactor must exist to say so.
+class RefusedStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  explicit RefusedStream(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
+
+ private:
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KeepSessionsStream::Start(
+    const GatewayParts* parts, CoordinationBackend* backend) {
+  absl::StatusOr<CoordinationBackend::Slot> slot = backend->Admit();
+  if (!slot.ok()) return new RefusedStream(slot.status());
+  const std::shared_ptr<KeepSessionsStream> stream(
+      new KeepSessionsStream(parts, backend, *std::move(slot)));
+  stream->self_ = stream;
+  stream->Pump();
+  return stream.get();
+}
+
+KeepSessionsStream::KeepSessionsStream(const GatewayParts* parts, CoordinationBackend* backend,
+                                       CoordinationBackend::Slot slot)
+    : slot_(std::move(slot)), parts_(parts), backend_(backend), backoff_(backend->MakeBackoff()) {}
+
+KeepSessionsStream::~KeepSessionsStream() { parts_->budget->Remove(unanswered_bytes_); }
+
+void KeepSessionsStream::Pump() {
+  MutexLock lock(&mu_);
+  if (finished_) return;
+  WriteClient();
+  if (last_word_.has_value()) {
+    if (answers_.empty()) End(*last_word_);
+    return;
+  }
+  ReadClient();
+  if (!unanswered_.empty() && upstream_ == nullptr && !pausing_) Open();
+  WriteUpstream();
+  WatchAnswers();
+  if (half_closed_ && unanswered_.empty() && answers_.empty()) End(grpc::Status::OK);
+}
+
+void KeepSessionsStream::ReadClient() {
+  if (reading_ || half_closed_) return;
+  if (unanswered_.size() + answers_.size() >= kFramesMax || unanswered_bytes_ >= kFrameBytesMax) {
+    return;
+  }
+  reading_ = true;
+  StartRead(&incoming_);
+}
+
+void KeepSessionsStream::OnReadDone(bool ok) {
+  const auto size_bytes = ok ? static_cast<int64_t>(incoming_.Length()) : 0;
+  parts_->budget->Add(size_bytes);
+  {
+    MutexLock lock(&mu_);
+    reading_ = false;
+    if (!ok) half_closed_ = true;
+    if (ok) {
+      if (unanswered_.empty()) waiting_since_ = parts_->clock->MonotonicNow();
+      unanswered_.push_back(std::exchange(incoming_, grpc::ByteBuffer()));
+      unanswered_bytes_ += size_bytes;
+    }
+  }
+  Pump();
+}
+
+void KeepSessionsStream::WriteClient() {
+  if (writing_ || answers_.empty()) return;
+  writing_ = true;
+  StartWrite(&answers_.front());
+}
+
+void KeepSessionsStream::OnWriteDone(bool ok) {
+  {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    answers_.pop_front();
+    if (!ok) return;  // OnCancel() comes, or has been.
+  }
+  Pump();
+}
+
+void KeepSessionsStream::Open() {
+  upstream_ =
+      UpstreamStream::Start(backend_->leader()->Current(), kKeepSessionsPath, shared_from_this());
+  upstream_->Read();
+  sent_ = 0;
+  sending_ = false;
+  waiting_since_ = parts_->clock->MonotonicNow();
+}
+
+void KeepSessionsStream::WriteUpstream() {
+  if (upstream_ == nullptr || sending_ || sent_ >= unanswered_.size()) return;
+  sending_ = true;
+  upstream_->Write(unanswered_[sent_++], /*last=*/false);
+}
+
+void KeepSessionsStream::OnUpstreamWritten() {
+  {
+    MutexLock lock(&mu_);
+    sending_ = false;
+  }
+  Pump();
+}
+
+void KeepSessionsStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
+  int64_t size_bytes = 0;
+  {
+    MutexLock lock(&mu_);
+    if (finished_ || upstream_ == nullptr) return;
+    if (sent_ == 0) {  // It answers what nobody has asked.
+      upstream_->Break();
+      return;
+    }
+    size_bytes = static_cast<int64_t>(unanswered_.front().Length());
+    unanswered_.pop_front();
+    unanswered_bytes_ -= size_bytes;
+    --sent_;
+    answers_.push_back(message);
+    waiting_since_ = parts_->clock->MonotonicNow();
+    failing_since_.reset();
+    hints_followed_ = 0;
+    backoff_.Reset();
+    upstream_->Read();
+  }
+  parts_->budget->Remove(size_bytes);
+  Pump();
+}
+
+void KeepSessionsStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire) {
+  absl::Duration pause;
+  {
+    MutexLock lock(&mu_);
+    const std::string asked = upstream_->address();
+    upstream_.reset();
+    sent_ = 0;
+    sending_ = false;
+    if (finished_) return;
+    pause = PlanNext(end, wire, asked);
+    pausing_ = pause > absl::ZeroDuration();
+  }
+  if (pause == absl::ZeroDuration()) {
+    Pump();
+    return;
+  }
+  if (parts_->timers->RunAfter(pause, [self = shared_from_this()] { self->Retry(); })) return;
+  MutexLock lock(&mu_);
+  End(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
+}
+
+absl::Duration KeepSessionsStream::PlanNext(const CallEnd& end, const grpc::Status& wire,
+                                            const std::string& asked) {
+  if (end.outcome == rpc::Outcome::kFinal) {
+    last_word_ = wire;
+    return absl::ZeroDuration();
+  }
+  backend_->leader()->MoveOn(asked, end.leader);
+  parts_->metrics->coordination_retries->Add();
+  const MonotonicTime now = parts_->clock->MonotonicNow();
+  if (!failing_since_.has_value()) failing_since_ = now;
+  if (!unanswered_.empty() && now - *failing_since_ > backend_->options().patience) {
+    last_word_ = rpc::ToGrpc(MakeError(Reason::kMetadataUnavailable, end.status.message()));
+    return absl::ZeroDuration();
+  }
+  const bool hinted = !end.leader.empty() && end.leader != asked;
+  if (hinted && ++hints_followed_ <= kHintsInARow) return absl::ZeroDuration();
+  hints_followed_ = 0;
+  return backoff_.Next();
+}
+
+void KeepSessionsStream::Retry() {
+  {
+    MutexLock lock(&mu_);
+    pausing_ = false;
+    if (unanswered_.empty()) failing_since_.reset();  // Nobody waits.
+  }
+  Pump();
+}
+
+void KeepSessionsStream::WatchAnswers() {
+  if (watching_ || upstream_ == nullptr || unanswered_.empty()) return;
+  watching_ =
+      parts_->timers->RunAfter(backend_->options().attempt_timeout, [weak = weak_from_this()] {
+        if (const auto self = weak.lock()) self->CheckAnswers();
+      });
+}
+
+// A leader that is paused, or cut off one way, keeps its connection and says nothing.
+void KeepSessionsStream::CheckAnswers() {
+  {
+    MutexLock lock(&mu_);
+    watching_ = false;
+    if (finished_) return;
+    const absl::Duration waited = parts_->clock->MonotonicNow() - waiting_since_;
+    if (upstream_ != nullptr && !unanswered_.empty() &&
+        waited >= backend_->options().attempt_timeout) {
+      upstream_->Break();
+      return;  // OnUpstreamDone() goes on.
+    }
+  }
+  Pump();
+}
+
+void KeepSessionsStream::End(const grpc::Status& status) {
+  if (std::exchange(finished_, true)) return;
+  if (upstream_ != nullptr) upstream_->Break();
+  Finish(status);
+}
+
+void KeepSessionsStream::OnCancel() {
+  MutexLock lock(&mu_);
+  End(grpc::Status::CANCELLED);
+}
+
+void KeepSessionsStream::OnDone() {
+  const std::shared_ptr<KeepSessionsStream> last = std::move(self_);
+}
+
+}  // namespace falaj::gateway
