@@ -27,6 +27,7 @@ struct Choice {
   TopicOptions topic;
   ClusterOptions cluster;
   MetadataOptions metadata;
+  ZnodeOptions znode;
   ProduceOptions produce;
   ConsumeOptions consume;
   DebugOptions debug;
@@ -172,30 +173,135 @@ void AddCluster(CLI::App* app, Choice* choice) {
   }
 }
 
+using AddSubcommand = std::function<CLI::App*(CLI::App*, const char*, const char*)>;
+
+void AddMembers(CLI::App* metadata, MetadataOptions* o, const AddSubcommand& add) {
+  CLI::App* members = metadata->add_subcommand("members", "Who belongs to the quorum");
+  members->require_subcommand(1);
+  members->footer(Examples({"falaj metadata members list --metadata m1:7400,m2:7400,m3:7400",
+                            "falaj metadata members add 4=m4:7400 --metadata m1:7400,m2:7400",
+                            "falaj metadata members remove 2 --metadata m1:7400,m3:7400,m4:7400"}));
+  AddOutput(add(members, "list", "Members, and how far each is"), &o->common.output);
+  CLI::App* join = add(members, "add", "Add a member: as a learner, then as a voter");
+  join->add_option("member", o->member, "ID=HOST:PORT of the new member")->required();
+  join->add_flag("--learner", o->learner, "Stop before it votes");
+  CLI::App* move = add(members, "move", "Give a member another address");
+  move->add_option("member", o->member, "ID=HOST:PORT")->required();
+  CLI::App* remove = add(members, "remove", "Remove a member for good");
+  remove->add_option("node", o->node, "Its id, never to be used again")->required();
+  CLI::App* promote = add(members, "promote", "Let a learner vote");
+  promote->add_option("node", o->node, "Its id")->required();
+}
+
 void AddMetadata(CLI::App* app, Choice* choice) {
   MetadataOptions* o = &choice->metadata;
   CLI::App* metadata = app->add_subcommand("metadata", "Look after the metadata nodes");
   metadata->require_subcommand(1);
   metadata->footer(Examples({"falaj metadata status --metadata m1:7400,m2:7400,m3:7400",
-                             "falaj metadata transfer 2 --metadata m1:7400,m2:7400,m3:7400"}));
-  const std::pair<const char*, const char*> subs[] = {
-      {"status", "Every node's role, term and log"}, {"transfer", "Hand the lead to another node"}};
-  for (const auto& [name, help] : subs) {
-    CLI::App* sub = metadata->add_subcommand(name, help);
+                             "falaj metadata transfer 2 --metadata m1:7400,m2:7400,m3:7400",
+                             "falaj metadata members add 4=m4:7400 --metadata m1:7400,m2:7400"}));
+  const AddSubcommand add = [=](CLI::App* parent, const char* name, const char* help) {
+    CLI::App* sub = parent->add_subcommand(name, help);
     AddCommon(sub, &o->common);
     sub->add_option("--metadata", o->addresses, "host:port of every metadata node")
         ->delimiter(',')
         ->required();
-    sub->callback([o, choice, action = name] {
-      o->action = action;
+    sub->callback([=] {
+      o->action = name;
       choice->run = [o] { return RunMetadata(*o); };
     });
-    if (std::string(name) == "status") {
-      AddOutput(sub, &o->common.output);
-    } else {
-      sub->add_option("node", o->node, "Id of the node that shall lead")->required();
-    }
+    return sub;
+  };
+  AddOutput(add(metadata, "status", "Every node's role, term and log"), &o->common.output);
+  add(metadata, "transfer", "Hand the lead to another node")
+      ->add_option("node", o->node, "Id of the node that shall lead")
+      ->required();
+  AddMembers(metadata, o, add);
+}
+
+void AddSessionOptions(CLI::App* sub, ZnodeOptions* o) {
+  sub->add_option("--session-timeout", o->session_timeout,
+                  "The session ends so long after the last sign of life")
+      ->capture_default_str();
+  sub->add_option("--grace", o->grace, "From SIGTERM to SIGKILL when the session is lost")
+      ->capture_default_str();
+}
+
+void AddZnodeReads(ZnodeOptions* o, const std::function<CLI::App*(const char*, const char*)>& add) {
+  CLI::App* list = add("ls", "List the children of a znode");
+  list->add_flag("-l,--long", o->long_listing, "With versions, sessions, times");
+  list->add_flag("-r,--recursive", o->recursive, "Everything below it");
+  CLI::App* get = add("get", "Print the data of a znode");
+  get->add_flag("--stat", o->stat, "What is known about it instead");
+  for (CLI::App* sub : {list, get}) {
+    sub->add_option("--consistency", o->consistency, "linearizable, or local: faster, possibly old")
+        ->capture_default_str();
   }
+  CLI::App* watch = add("watch", "Print every change as a line until Ctrl-C");
+  CLI::Option* children = watch->add_flag("--children", o->children, "Of its children instead");
+  watch->add_flag("--subtree", o->subtree, "Of it and everything below")->excludes(children);
+  watch->add_option("--after", o->after, "Begin after this index, without a gap");
+  watch->add_option("-n,--count", o->count, "Stop after this many changes");
+}
+
+void AddZnodeWrites(ZnodeOptions* o,
+                    const std::function<CLI::App*(const char*, const char*)>& add) {
+  CLI::App* create = add("create", "Create a znode");
+  create->add_option("data", o->data, "Its data; -: standard input");
+  create->add_flag("-e,--ephemeral", o->ephemeral,
+                   "It goes with this command: after Ctrl-C, or the COMMAND after --");
+  create->add_flag("-s,--sequential", o->sequential, "Append a number to the path");
+  create->add_flag("-p,--parents", o->parents, "Create missing parents");
+  AddSessionOptions(create, o);
+  CLI::App* set = add("set", "Replace the data of a znode");
+  set->add_option("data", o->data, "The new data; -: standard input")->required();
+  CLI::App* remove = add("delete", "Remove a znode");
+  remove->add_flag("-r,--recursive", o->recursive, "And everything below it, one by one");
+  for (CLI::App* sub : {set, remove}) {
+    sub->add_option("--if-version", o->if_version, "Only if it has this version");
+  }
+  const std::pair<const char*, const char*> holds[] = {
+      {"elect", "Stand for election; run the COMMAND after -- while leading"},
+      {"lock", "Take a lock; run the COMMAND after -- while holding it"}};
+  for (const auto& [name, help] : holds) {
+    CLI::App* sub = add(name, help);
+    sub->add_option("--value", o->value, "What others see of the leader; default: host:pid");
+    AddSessionOptions(sub, o);
+  }
+}
+
+void AddZnode(CLI::App* app, Choice* choice) {
+  ZnodeOptions* o = &choice->znode;
+  CLI::App* znode = app->add_subcommand("znode", "Coordinate: a tree of small values, elections");
+  znode->require_subcommand(1);
+  znode->footer(Examples({"falaj znode create /app/config '{\"limit\": 5}' -p",
+                          "falaj znode watch /app --subtree",
+                          "falaj znode elect /app/leader -- sh -c 'work $FALAJ_FENCING_TOKEN'"}));
+  const std::function<CLI::App*(const char*, const char*)> add = [=](const char* name,
+                                                                     const char* help) {
+    CLI::App* sub = znode->add_subcommand(name, help);
+    AddCommon(sub, &o->common);
+    AddOutput(sub, &o->common.output);
+    sub->add_option("path", o->path, "Path of the znode, /like/this")->required();
+    sub->callback([=] {
+      o->action = name;
+      choice->run = [o] { return RunZnode(*o); };
+    });
+    return sub;
+  };
+  AddZnodeReads(o, add);
+  AddZnodeWrites(o, add);
+}
+
+// What stands after the first "--" of `falaj znode` is a command to run, whatever it looks like.
+int TakeCommand(int argc, const char* const* argv, std::vector<std::string>* command) {
+  if (argc < 2 || std::string(argv[1]) != "znode") return argc;
+  for (int i = 2; i < argc; ++i) {
+    if (std::string(argv[i]) != "--") continue;
+    command->assign(argv + i + 1, argv + argc);
+    return i;
+  }
+  return argc;
 }
 
 void AddProduce(CLI::App* app, Choice* choice) {
@@ -371,6 +477,7 @@ ExitCode RunCommandLine(int argc, const char* const* argv) {
   AddTopic(&app, &choice);
   AddCluster(&app, &choice);
   AddMetadata(&app, &choice);
+  AddZnode(&app, &choice);
   AddProduce(&app, &choice);
   AddConsume(&app, &choice);
   AddBench(&app, &choice);
@@ -384,7 +491,7 @@ ExitCode RunCommandLine(int argc, const char* const* argv) {
     };
   });
   try {
-    app.parse(argc, argv);
+    app.parse(TakeCommand(argc, argv, &choice.znode.command), argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? ExitCode::kOk : ExitCode::kUsage;
   }

@@ -66,11 +66,37 @@ ExitCode RunCluster(const ClusterOptions& options);
 
 struct MetadataOptions {
   CommonOptions common;
-  std::string action;                  // "status", "transfer".
+  std::string action;                  // "status", "transfer"; "list", "add", ... of members.
   std::vector<std::string> addresses;  // Of the metadata nodes.
-  int32_t node = 0;                    // transfer: who shall lead.
+  int32_t node = 0;                    // transfer: who shall lead; remove, promote: who.
+  std::string member;                  // add, move: ID=HOST:PORT.
+  bool learner = false;                // add: do not promote.
 };
 ExitCode RunMetadata(const MetadataOptions& options);
+
+struct ZnodeOptions {
+  CommonOptions common;
+  std::string action;  // "ls", "get", "create", "set", "delete", "watch", "elect", "lock".
+  std::string path;
+  std::string data;  // "-": standard input.
+  std::string consistency = "linearizable";
+  bool long_listing = false;
+  bool recursive = false;
+  bool stat = false;
+  bool ephemeral = false;
+  bool sequential = false;
+  bool parents = false;
+  std::optional<int64_t> if_version;
+  bool children = false;  // watch: what.
+  bool subtree = false;
+  std::optional<uint64_t> after;
+  int64_t count = 0;  // watch: 0: no limit.
+  std::string value;  // elect: what others see of the leader.
+  std::string session_timeout = "10s";
+  std::string grace = "10s";         // Between SIGTERM and SIGKILL.
+  std::vector<std::string> command;  // What stands after "--".
+};
+ExitCode RunZnode(const ZnodeOptions& options);
 
 struct ProduceOptions {
   CommonOptions common;

@@ -2,7 +2,6 @@
 // it also answers when the gateway does not.
 #include <grpcpp/grpcpp.h>
 
-#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -12,10 +11,11 @@
 #include "falaj/internal/v1/metadata_service.grpc.pb.h"
 
 #include "libs/base/clock.h"
+#include "libs/base/ids.h"
 #include "libs/base/status.h"
-#include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/cli/commands.h"
+#include "services/cli/metadata_members.h"
 #include "services/cli/output.h"
 #include "services/cli/session.h"
 
@@ -24,37 +24,29 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
-std::unique_ptr<pb::MetadataService::Stub> StubOf(const std::string& address) {
-  return pb::MetadataService::NewStub(rpc::MakeChannel(address));
-}
-
-absl::StatusOr<pb::GetStatusResponse> StatusOf(const std::string& address, absl::Duration timeout) {
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
-  pb::GetStatusResponse response;
-  const grpc::Status status =
-      StubOf(address)->GetStatus(&context, pb::GetStatusRequest(), &response);
-  if (!status.ok()) return rpc::FromGrpc(status);
-  return response;
-}
-
 // A row per node, also for those that do not answer. Fails if no node leads.
 absl::Status PrintStatus(const MetadataOptions& options, absl::Duration timeout) {
-  Table table({"NODE", "ADDRESS", "ROLE", "TERM", "LEADER", "COMMITTED", "APPLIED", "FIRST",
-               "VOTERS", "READY"});
+  Table table({"NODE", "ADDRESS", "ROLE", "TERM", "LEADER", "COMMITTED", "APPLIED", "FIRST", "LAST",
+               "SNAPSHOT", "VOTERS", "LEARNERS", "TRANSFER-TO", "CLUSTER", "READY"});
   bool led = false;
   for (const std::string& address : options.addresses) {
-    const absl::StatusOr<pb::GetStatusResponse> node = StatusOf(address, timeout);
+    const absl::StatusOr<pb::GetStatusResponse> node = AskMetadataNode(address, timeout);
     if (!node.ok()) {
-      table.Add({"-", address, "unreachable", "-", "-", "-", "-", "-", "-", "no"});
+      table.Add({"-", address, "unreachable", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-",
+                 "no"});
       continue;
     }
     led = led || node->role() == "leader";
-    table.Add({node->node_id(), address, node->role(), static_cast<int64_t>(node->term()),
-               node->leader_id(), static_cast<int64_t>(node->commit_index()),
+    const absl::StatusOr<Uuid> cluster = Uuid::FromBytes(node->cluster_id());
+    table.Add({node->node_id(), address, node->storage_failed() ? "failed" : node->role(),
+               static_cast<int64_t>(node->term()), node->leader_id(),
+               static_cast<int64_t>(node->commit_index()),
                static_cast<int64_t>(node->applied_index()),
-               static_cast<int64_t>(node->first_index()), absl::StrJoin(node->voters(), ","),
-               node->ready() ? "yes" : "no"});
+               static_cast<int64_t>(node->first_index()), static_cast<int64_t>(node->last_index()),
+               static_cast<int64_t>(node->snapshot_index()), absl::StrJoin(node->voters(), ","),
+               absl::StrJoin(node->learners(), ","),
+               node->transferring_to() == 0 ? Cell("-") : Cell(node->transferring_to()),
+               cluster.ok() ? cluster->ToString() : "-", node->ready() ? "yes" : "no"});
   }
   table.Print(options.common.output);
   if (led) return absl::OkStatus();
@@ -62,17 +54,13 @@ absl::Status PrintStatus(const MetadataOptions& options, absl::Duration timeout)
 }
 
 absl::Status Transfer(const MetadataOptions& options, absl::Duration timeout) {
-  for (const std::string& address : options.addresses) {
-    const absl::StatusOr<pb::GetStatusResponse> node = StatusOf(address, timeout);
-    if (!node.ok() || node->role() != "leader") continue;
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
-    pb::TransferLeadershipRequest request;
-    request.set_node_id(options.node);
-    pb::TransferLeadershipResponse response;
-    return rpc::FromGrpc(StubOf(address)->TransferLeadership(&context, request, &response));
-  }
-  return MakeError(Reason::kMetadataUnavailable, "none of these metadata nodes leads");
+  FALAJ_ASSIGN_OR_RETURN(const std::string leader, FindMetadataLeader(options.addresses, timeout));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
+  pb::TransferLeadershipRequest request;
+  request.set_node_id(options.node);
+  pb::TransferLeadershipResponse response;
+  return rpc::FromGrpc(MetadataStub(leader)->TransferLeadership(&context, request, &response));
 }
 
 }  // namespace
@@ -80,8 +68,14 @@ absl::Status Transfer(const MetadataOptions& options, absl::Duration timeout) {
 ExitCode RunMetadata(const MetadataOptions& options) {
   const absl::StatusOr<Session> session = OpenSession(options.common);
   if (!session.ok()) return FailUsage(session.status());
-  const absl::Status status = options.action == "transfer" ? Transfer(options, session->timeout)
-                                                           : PrintStatus(options, session->timeout);
+  absl::Status status;
+  if (options.action == "status") {
+    status = PrintStatus(options, session->timeout);
+  } else if (options.action == "transfer") {
+    status = Transfer(options, session->timeout);
+  } else {
+    status = ChangeMembers(options, session->timeout);
+  }
   return status.ok() ? ExitCode::kOk : Fail(status);
 }
 

@@ -35,6 +35,15 @@ std::string NextStep(Reason reason) {
     case Reason::kNotEnoughReplicas:
     case Reason::kStorageFailed:
       return "falaj cluster status";
+    case Reason::kZnodeNotFound:
+      return "falaj znode ls PARENT, or create it with falaj znode create PATH -p";
+    case Reason::kZnodeAlreadyExists:
+    case Reason::kVersionMismatch:
+      return "falaj znode get PATH --stat";
+    case Reason::kZnodeNotEmpty:
+      return "falaj znode delete PATH -r";
+    case Reason::kWatchCompacted:
+      return "falaj znode watch PATH without --after, and read what is there";
     case Reason::kDiskFull:
       return "falaj topic truncate TOPIC, or falaj topic update TOPIC --retention 1d";
     case Reason::kMetadataUnavailable:

@@ -1,0 +1,96 @@
+// What `falaj znode` prints, and its recipes against a gateway that is none.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/client/testing/fake_coordinator.h"
+#include "services/cli/commands.h"
+#include "services/cli/znode_format.h"
+#include "services/cli/znode_hold.h"
+
+namespace falaj::cli {
+namespace {
+
+TEST(ZnodeFormatTest, JoinsPaths) {
+  EXPECT_EQ("/a", JoinPath("/", "a"));
+  EXPECT_EQ("/a/b", JoinPath("/a", "b"));
+}
+
+TEST(ZnodeFormatTest, ALineForEveryChange) {
+  v1::WatchZnodesResponse message;
+  message.set_index(9);
+  EXPECT_EQ("", RenderEvents(message, OutputMode::kTsv)) << "a sign of life";
+  v1::ZnodeEvent* event = message.add_events();
+  event->set_type(v1::ZNODE_EVENT_TYPE_CHANGED);
+  event->mutable_znode()->set_path("/a");
+  event->mutable_znode()->set_data("x\ny");
+  event->mutable_znode()->mutable_stat()->set_version(3);
+  message.add_events()->set_type(v1::ZNODE_EVENT_TYPE_DELETED);
+  message.mutable_events(1)->mutable_znode()->set_path("/b");
+  EXPECT_EQ("9\tchanged\t/a\t3\tx\\\\ny\n9\tdeleted\t/b\t0\t\n",
+            RenderEvents(message, OutputMode::kTsv));
+  EXPECT_THAT(RenderEvents(message, OutputMode::kJson),
+              testing::StartsWith(R"({"index":9,"event":"changed","path":"/a","version":3)"));
+}
+
+TEST(ZnodeFormatTest, LongDataIsShortened) {
+  EXPECT_EQ("short", ShowData("short"));
+  EXPECT_EQ(83u, ShowData(std::string(1000, 'x')).size());
+  EXPECT_EQ("\\x00", ShowData(std::string(1, '\0')));
+}
+
+class ZnodeHoldTest : public testing::Test {
+ protected:
+  ZnodeHoldTest() {
+    options_.action = "elect";
+    options_.path = "/leader";
+    options_.common.address = fake_.address();
+  }
+  std::string out() const {
+    const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
+    return absl::StrCat(testing::TempDir(), "/", info->name(), "-", getpid());
+  }
+  std::string Output() const {
+    std::ostringstream text;
+    text << std::ifstream(out()).rdbuf();
+    return text.str();
+  }
+
+  client::FakeCoordinator fake_;
+  ZnodeOptions options_;
+};
+
+TEST_F(ZnodeHoldTest, RunsTheCommandWhileItLeads) {
+  options_.command = {
+      "sh", "-c",
+      absl::StrCat("printf '%s %s' $FALAJ_FENCING_TOKEN $FALAJ_ZNODE > ", out(), "; exit 5")};
+  EXPECT_EQ(5, static_cast<int>(RunZnode(options_)));
+  EXPECT_THAT(Output(), testing::MatchesRegex("[0-9]+ /leader/1"));
+  EXPECT_TRUE(fake_.sessions().empty()) << "the session is closed";
+}
+
+TEST_F(ZnodeHoldTest, EndsTheCommandWhenTheSessionIsLost) {
+  fake_.SetDeaf(true);
+  options_.command = {"sh", "-c", "while :; do sleep 0.01; done"};
+  EXPECT_EQ(128 + SIGTERM, static_cast<int>(RunZnode(options_)));
+}
+
+TEST_F(ZnodeHoldTest, NeedsACommand) {
+  EXPECT_EQ(ExitCode::kUsage, RunZnode(options_));
+  options_.action = "lock";
+  EXPECT_EQ(ExitCode::kUsage, RunZnode(options_));
+  options_.action = "set";
+  options_.command = {"true"};
+  EXPECT_EQ(ExitCode::kUsage, RunZnode(options_)) << "set holds nothing";
+  EXPECT_EQ(0, fake_.campaigns());
+}
+
+}  // namespace
+}  // namespace falaj::cli
