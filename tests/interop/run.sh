@@ -28,6 +28,9 @@ export FALAJ_ADDRESS FALAJ_PROTOS=$root/proto
 failed=()
 echo "== Python"
 PYTHONPATH=$build/interop/python /usr/bin/python3 -B "$root/tests/interop/python/interop_test.py" || failed+=(python)
+echo "== Python: coordination"
+PYTHONPATH=$build/interop/python /usr/bin/python3 -B "$root/tests/interop/python/coordination_test.py" ||
+  failed+=("python coordination")
 echo "== Node"
 NODE_PATH=$build/interop/node/node_modules node "$root/tests/interop/node/interop_test.js" || failed+=(node)
 echo "== Metrics"
