@@ -379,6 +379,17 @@ TEST(CoordinationRandomTest, EqualsTheModel) {
   }
 }
 
+// An answer as text, errors with all a client sees of them.
+std::string TextOf(const absl::StatusOr<pb::CoordinationResult>& answer) {
+  if (answer.ok()) return answer->SerializeAsString();
+  std::string text =
+      absl::StrCat(ReasonName(ReasonOf(answer.status())), ": ", answer.status().message());
+  for (const auto& [key, value] : MetadataOf(answer.status())) {
+    absl::StrAppend(&text, " ", key, "=", value);
+  }
+  return text;
+}
+
 // A client whose answers get lost repeats its requests, the newest sixteen of them at any time, in
 // any order, while the state is saved and restored: every request takes effect once.
 TEST(CoordinationRandomTest, RepeatedRequestsTakeEffectOnce) {
@@ -394,7 +405,7 @@ TEST(CoordinationRandomTest, RepeatedRequestsTakeEffectOnce) {
         const auto& [command, answer] = done[done.size() - 1 - back];
         const uint64_t digest = tree.state.digest();
         const auto again = tree.Apply(command);
-        ASSERT_EQ(again.ok() ? again->SerializeAsString() : again.status().ToString(), answer);
+        ASSERT_EQ(TextOf(again), answer);
         ASSERT_EQ(tree.state.digest(), digest);
         ASSERT_TRUE(tree.changes.empty());
         continue;
@@ -405,8 +416,7 @@ TEST(CoordinationRandomTest, RepeatedRequestsTakeEffectOnce) {
       if (random.Below(2) == 0) command = testing::SequentialCommand("/s");
       command = testing::WithRequestId(command, session, done.size() + 1);
       const auto first = tree.Apply(command);
-      done.emplace_back(command,
-                        first.ok() ? first->SerializeAsString() : first.status().ToString());
+      done.emplace_back(command, TextOf(first));
       if (random.Below(20) == 0) {
         tree.state = *CoordinationState::FromSnapshot(tree.state.Snapshot());
       }
