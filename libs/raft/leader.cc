@@ -11,17 +11,28 @@
 
 namespace falaj::raft {
 
+namespace {
+
+// For PlantedBug::kCommitOldTermByCounting: entries of different terms travel apart, as they do
+// when a follower is far behind.
+void CutAtTerm(EntryList* entries) {
+  while (!entries->empty() && TermOf(*entries->rbegin()) != TermOf(*entries->begin())) {
+    entries->RemoveLast();
+  }
+}
+
+}  // namespace
+
 Leader::Leader(CoreState* state) : state_(state) {
   state_->leader = state_->self();
   state_->timer.Reset();
   FollowMembership();
   if (state_->has_bug(PlantedBug::kCommitOldTermByCounting)) {
-    no_op_ = state_->log.last_index();
+    // Sends its last old entry again, so that it sees who holds it.
     for (auto& [node, progress] : progress_)
-      progress = Progress(std::max(no_op_, state_->log.first_index()), ticks_);
-  } else {
-    no_op_ = state_->AppendOwn(pb::RAFT_ENTRY_TYPE_NO_OP, "").index;
+      progress = Progress(std::max(state_->log.last_index(), state_->log.first_index()), ticks_);
   }
+  no_op_ = state_->AppendOwn(pb::RAFT_ENTRY_TYPE_NO_OP, "").index;
 }
 
 void Leader::FollowMembership() {
@@ -271,6 +282,7 @@ void Leader::Replicate(NodeId node, Progress* progress) {
     append.set_log_term(previous_term->value());
     append.set_commit(log.committed().value());
     log.CopyFrom(progress->next(), state_->options.message_bytes_max, append.mutable_entries());
+    if (state_->has_bug(PlantedBug::kCommitOldTermByCounting)) CutAtTerm(append.mutable_entries());
     progress->Sent(previous + static_cast<uint64_t>(append.entries_size()));
     progress->commit_told = log.committed();
     state_->SendNow(std::move(append));

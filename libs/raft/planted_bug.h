@@ -18,8 +18,8 @@ namespace falaj::raft {
 // own.
 enum class PlantedBug {
   kNone,
-  // RaftCore. A leader has no first entry of its own, and takes entries of earlier terms for
-  // committed as soon as a majority holds them (paper, figure 8).
+  // RaftCore. A leader takes entries of earlier terms for committed as soon as a majority holds
+  // them (paper, figure 8). They travel apart from its own, so that there is such a moment.
   kCommitOldTermByCounting,
   // Host of the core. Acknowledges what a crash can still take away.
   kAcknowledgeBeforeFsync,

@@ -125,7 +125,7 @@ void Transcript::SayStatus(const absl::Status& status) {
 }
 
 // node 1 voters=1,2,3 [learners=4] [log=1,1,2] [term=2] [vote=1] [commit=2] [chunk=N]
-// [kept=N] [window=N] [bytes=N] [lag=N] [patience=N] [reads=N]
+// [kept=N] [window=N] [bytes=N] [lag=N] [patience=N] [reads=N] [bug=NAME]
 void Transcript::Node(const Words& words) {
   auto settings = ToSettings(words);
   Options options;
@@ -138,6 +138,11 @@ void Transcript::Node(const Words& words) {
   }
   if (settings.contains("lag")) options.promote_lag_max_entries = ToNumber(settings["lag"]);
   if (settings.contains("chunk")) options.snapshot_chunk_bytes = ToNumber(settings["chunk"]);
+  if (settings.contains("bug")) {
+    const auto bug = PlantedBugFromName(settings["bug"]);
+    ASSERT_TRUE(bug.has_value()) << settings["bug"];
+    options.planted_bug = *bug;
+  }
   if (settings.contains("reads")) options.reads_waiting_max = ToNumber(settings["reads"]);
   if (settings.contains("window")) options.inflight_max = ToNumber(settings["window"]);
   if (settings.contains("bytes")) options.message_bytes_max = ToNumber(settings["bytes"]);
