@@ -1,0 +1,131 @@
+#ifndef TESTS_BENCH_CLOSED_LOOP_H_
+#define TESTS_BENCH_CLOSED_LOOP_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+#include "libs/base/clock.h"
+#include "libs/base/random.h"
+#include "libs/rpc/status_grpc.h"
+
+namespace falaj::bench {
+
+// What is measured: writes that began and were answered within the window.
+struct LoadWindow {
+  MonotonicTime begin;
+  MonotonicTime end;
+};
+
+struct LoadResult {
+  std::vector<int64_t> latencies_ns;      // Of the writes that succeeded within the window.
+  int64_t acknowledged = 0;               // Of the whole run.
+  std::map<std::string, int64_t> errors;  // By message; of the whole run.
+
+  void Merge(LoadResult other) {
+    latencies_ns.insert(latencies_ns.end(), other.latencies_ns.begin(), other.latencies_ns.end());
+    acknowledged += other.acknowledged;
+    for (const auto& [message, count] : other.errors) errors[message] += count;
+  }
+};
+
+// ClosedLoopClient is one client: it writes its own znode or key, waits for the answer, and writes
+// again. System is one of quorum_systems.h.
+//
+// Every value begins with a number that goes up by one, so that CheckWritten() can tell whether
+// what was acknowledged is there.
+//
+// Threads: one at a time, that of its completion queue; the client itself is the tag.
+template <typename System>
+class ClosedLoopClient {
+ public:
+  static constexpr int kNumberBytes = 20;
+  static constexpr absl::Duration kTimeout = absl::Seconds(10);
+
+  ClosedLoopClient(const std::shared_ptr<grpc::Channel>& channel, int number, size_t value_bytes,
+                   grpc::CompletionQueue* queue)
+      : path_(absl::StrCat("/bench/client-", number)),
+        stub_(System::Service::NewStub(channel)),
+        queue_(queue),
+        request_(System::MakeWrite(path_)) {
+    Random random(static_cast<uint64_t>(number) + 1);
+    std::string value(std::max<size_t>(value_bytes, kNumberBytes), '\0');
+    for (char& c : value) c = static_cast<char>(random.Next());
+    *System::ValueOf(&request_) = std::move(value);
+  }
+
+  absl::Status Prepare() {
+    SetNumber(0);
+    return System::Create(stub_.get(), path_, *System::ValueOf(&request_));
+  }
+
+  void Write() {
+    SetNumber(++sent_);
+    context_.emplace();
+    context_->set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+    began_ = Clock::Real()->MonotonicNow();
+    call_ = System::Send(stub_.get(), &*context_, request_, queue_);
+    call_->Finish(&response_, &status_, this);
+  }
+
+  // Takes in the answer to the write under way, which came at `now`.
+  void Answered(MonotonicTime now, const LoadWindow& window) {
+    if (!status_.ok()) {
+      ++result_.errors[rpc::FromGrpc(status_).ToString()];
+      return;
+    }
+    acknowledged_ = sent_;
+    ++result_.acknowledged;
+    if (began_ < window.begin || now > window.end) return;
+    result_.latencies_ns.push_back(now.ns - began_.ns);
+  }
+
+  // After the last answer: nothing that was acknowledged may be missing, nor anything come back
+  // that was never sent.
+  absl::Status CheckWritten() const {
+    const absl::StatusOr<std::string> value = System::Read(stub_.get(), path_);
+    if (!value.ok()) return value.status();
+    const int64_t number = std::atoll(value->substr(0, kNumberBytes).c_str());
+    if (number >= acknowledged_ && number <= sent_) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(path_, " has value ", number, ", acknowledged was ",
+                                            acknowledged_, " and sent ", sent_));
+  }
+
+  LoadResult TakeResult() { return std::move(result_); }
+
+ private:
+  void SetNumber(int64_t number) {
+    const std::string digits = absl::StrFormat("%0*d", kNumberBytes, number);
+    System::ValueOf(&request_)->replace(0, kNumberBytes, digits);
+  }
+
+  const std::string path_;
+  const std::unique_ptr<typename System::Stub> stub_;
+  grpc::CompletionQueue* const queue_;
+
+  typename System::Request request_;
+  std::optional<grpc::ClientContext> context_;
+  decltype(System::Send(nullptr, nullptr, request_, nullptr)) call_;
+  typename System::Response response_;
+  grpc::Status status_;
+  MonotonicTime began_;
+  int64_t sent_ = 0;
+  int64_t acknowledged_ = 0;
+  LoadResult result_;
+};
+
+}  // namespace falaj::bench
+
+#endif  // TESTS_BENCH_CLOSED_LOOP_H_
