@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -42,23 +43,22 @@ struct LoadResult {
 };
 
 // ClosedLoopClient is one client: it writes its own znode or key, waits for the answer, and writes
-// again. System is one of quorum_systems.h.
+// again until the window ends. System is one of quorum_systems.h.
 //
 // Every value begins with a number that goes up by one, so that CheckWritten() can tell whether
 // what was acknowledged is there.
 //
-// Threads: one at a time, that of its completion queue; the client itself is the tag.
+// Threads: one of gRPC's callback threads at a time, from Run() until `done` is called; before and
+// after that the caller's.
 template <typename System>
 class ClosedLoopClient {
  public:
   static constexpr int kNumberBytes = 20;
   static constexpr absl::Duration kTimeout = absl::Seconds(10);
 
-  ClosedLoopClient(const std::shared_ptr<grpc::Channel>& channel, int number, size_t value_bytes,
-                   grpc::CompletionQueue* queue)
+  ClosedLoopClient(const std::shared_ptr<grpc::Channel>& channel, int number, size_t value_bytes)
       : path_(absl::StrCat("/bench/client-", number)),
         stub_(System::Service::NewStub(channel)),
-        queue_(queue),
         request_(System::MakeWrite(path_)) {
     Random random(static_cast<uint64_t>(number) + 1);
     std::string value(std::max<size_t>(value_bytes, kNumberBytes), '\0');
@@ -71,25 +71,11 @@ class ClosedLoopClient {
     return System::Create(stub_.get(), path_, *System::ValueOf(&request_));
   }
 
-  void Write() {
-    SetNumber(++sent_);
-    context_.emplace();
-    context_->set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
-    began_ = Clock::Real()->MonotonicNow();
-    call_ = System::Send(stub_.get(), &*context_, request_, queue_);
-    call_->Finish(&response_, &status_, this);
-  }
-
-  // Takes in the answer to the write under way, which came at `now`.
-  void Answered(MonotonicTime now, const LoadWindow& window) {
-    if (!status_.ok()) {
-      ++result_.errors[rpc::FromGrpc(status_).ToString()];
-      return;
-    }
-    acknowledged_ = sent_;
-    ++result_.acknowledged;
-    if (began_ < window.begin || now > window.end) return;
-    result_.latencies_ns.push_back(now.ns - began_.ns);
+  // Calls `done` after the last answer.
+  void Run(const LoadWindow& window, std::function<void()> done) {
+    window_ = window;
+    done_ = std::move(done);
+    Write();
   }
 
   // After the last answer: nothing that was acknowledged may be missing, nor anything come back
@@ -106,6 +92,30 @@ class ClosedLoopClient {
   LoadResult TakeResult() { return std::move(result_); }
 
  private:
+  void Write() {
+    SetNumber(++sent_);
+    context_.emplace();
+    context_->set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
+    began_ = Clock::Real()->MonotonicNow();
+    System::Send(stub_.get(), &*context_, &request_, &response_,
+                 [this](const grpc::Status& status) { Answered(status); });
+  }
+
+  void Answered(const grpc::Status& status) {
+    const MonotonicTime now = Clock::Real()->MonotonicNow();
+    if (status.ok()) {
+      acknowledged_ = sent_;
+      ++result_.acknowledged;
+      const bool counts = began_ >= window_.begin && now <= window_.end;
+      if (counts) result_.latencies_ns.push_back(now.ns - began_.ns);
+    } else {
+      ++result_.errors[rpc::FromGrpc(status).ToString()];
+    }
+    if (now < window_.end) return Write();
+    const std::function<void()> done = std::move(done_);
+    done();  // This client may be gone when it returns.
+  }
+
   void SetNumber(int64_t number) {
     const std::string digits = absl::StrFormat("%0*d", kNumberBytes, number);
     System::ValueOf(&request_)->replace(0, kNumberBytes, digits);
@@ -113,13 +123,11 @@ class ClosedLoopClient {
 
   const std::string path_;
   const std::unique_ptr<typename System::Stub> stub_;
-  grpc::CompletionQueue* const queue_;
-
   typename System::Request request_;
   std::optional<grpc::ClientContext> context_;
-  decltype(System::Send(nullptr, nullptr, request_, nullptr)) call_;
   typename System::Response response_;
-  grpc::Status status_;
+  LoadWindow window_;
+  std::function<void()> done_;
   MonotonicTime began_;
   int64_t sent_ = 0;
   int64_t acknowledged_ = 0;

@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/flags/flag.h"
@@ -20,7 +19,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/log.h"
+#include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/process.h"
@@ -31,7 +32,6 @@ ABSL_FLAG(std::string, system, "falaj", "falaj or etcd.");
 ABSL_FLAG(std::vector<std::string>, endpoints, {}, "host:port of every node.");
 ABSL_FLAG(int32_t, clients, 64, "Closed loops at the same time.");
 ABSL_FLAG(int32_t, connections, 0, "Connections they share; 0: one each.");
-ABSL_FLAG(int32_t, threads, 1, "Threads of this program that drive the clients.");
 ABSL_FLAG(absl::Duration, warm_up, absl::Seconds(2), "Not measured.");
 ABSL_FLAG(absl::Duration, time, absl::Seconds(10), "Measured.");
 ABSL_FLAG(int32_t, value_bytes, 200, "Bytes of each value, at least 20.");
@@ -48,49 +48,43 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-// One thread's share of the clients, and the queue their answers come through.
 template <typename System>
-struct Share {
-  grpc::CompletionQueue queue;
-  std::vector<std::unique_ptr<ClosedLoopClient<System>>> clients;
-
-  void Run(const LoadWindow& window) {
-    for (const auto& client : clients) client->Write();
-    size_t writing = clients.size();
-    void* tag = nullptr;
-    bool ok = false;
-    while (writing > 0 && queue.Next(&tag, &ok)) {
-      auto* const client = static_cast<ClosedLoopClient<System>*>(tag);
-      const MonotonicTime now = Clock::Real()->MonotonicNow();
-      client->Answered(now, window);
-      if (now < window.end) {
-        client->Write();
-      } else {
-        --writing;
-      }
-    }
-  }
-};
+using Clients = std::vector<std::unique_ptr<ClosedLoopClient<System>>>;
 
 template <typename System>
-absl::Status MakeClients(std::vector<Share<System>>* shares) {
-  FALAJ_ASSIGN_OR_RETURN(const std::string leader,
-                         System::Leader(absl::GetFlag(FLAGS_endpoints)));
-  const int clients = absl::GetFlag(FLAGS_clients);
+absl::StatusOr<Clients<System>> MakeClients() {
+  FALAJ_ASSIGN_OR_RETURN(const std::string leader, System::Leader(absl::GetFlag(FLAGS_endpoints)));
+  const int count = absl::GetFlag(FLAGS_clients);
   const int flag = absl::GetFlag(FLAGS_connections);
-  const int connections = flag == 0 ? clients : flag;
+  const int connections = flag == 0 ? count : flag;
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (int i = 0; i < connections; ++i) {
     channels.push_back(rpc::MakeChannel(leader, {.lane = i}));
   }
-  for (int i = 0; i < clients; ++i) {
-    Share<System>& share = (*shares)[static_cast<size_t>(i) % shares->size()];
-    share.clients.push_back(std::make_unique<ClosedLoopClient<System>>(
+  Clients<System> clients;
+  for (int i = 0; i < count; ++i) {
+    clients.push_back(std::make_unique<ClosedLoopClient<System>>(
         channels[static_cast<size_t>(i % connections)], i,
-        static_cast<size_t>(absl::GetFlag(FLAGS_value_bytes)), &share.queue));
-    FALAJ_RETURN_IF_ERROR(share.clients.back()->Prepare());
+        static_cast<size_t>(absl::GetFlag(FLAGS_value_bytes))));
+    FALAJ_RETURN_IF_ERROR(clients.back()->Prepare());
   }
-  return absl::OkStatus();
+  return clients;
+}
+
+// Until the last client has its last answer.
+template <typename System>
+void RunClients(const Clients<System>& clients, const LoadWindow& window) {
+  Mutex mu;
+  CondVar all_done;
+  size_t running = clients.size();
+  for (const auto& client : clients) {
+    client->Run(window, [&mu, &all_done, &running] {
+      MutexLock lock(&mu);
+      if (--running == 0) all_done.NotifyAll();
+    });
+  }
+  MutexLock lock(&mu);
+  while (running > 0) all_done.Wait(&mu);
 }
 
 double Milliseconds(const std::vector<int64_t>& ascending, double quantile) {
@@ -116,41 +110,35 @@ void Report(LoadResult result, double cpu_seconds, int64_t lost) {
   const auto acknowledged = static_cast<double>(std::max<int64_t>(1, result.acknowledged));
   const std::string system = absl::GetFlag(FLAGS_system);
   const int clients = absl::GetFlag(FLAGS_clients);
-  absl::PrintF("%-6s %4d clients %8.0f writes/s   ms p50 %6.2f p99 %6.2f p99.9 %6.2f max %6.2f"
-               "   %d errors, %d lost\n",
-               system, clients, per_second, p50, p99, p999, longest, errors, lost);
-  absl::PrintF("{\"system\": \"%s\", \"clients\": %d, \"writes\": %d, \"writes_per_second\": %.1f, "
-               "\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, "
-               "\"errors\": %d, \"lost\": %d, \"acknowledged\": %d, "
-               "\"client_cpu_s_per_1000\": %.4f}\n",
-               system, clients, latencies.size(), per_second, p50, p99, p999, longest, errors, lost,
-               result.acknowledged, 1000 * cpu_seconds / acknowledged);
+  absl::PrintF(
+      "%-6s %4d clients %8.0f writes/s   ms p50 %6.2f p99 %6.2f p99.9 %6.2f max %6.2f"
+      "   %d errors, %d lost\n",
+      system, clients, per_second, p50, p99, p999, longest, errors, lost);
+  absl::PrintF(
+      "{\"system\": \"%s\", \"clients\": %d, \"writes\": %d, \"writes_per_second\": %.1f, "
+      "\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"max_ms\": %.3f, "
+      "\"errors\": %d, \"lost\": %d, \"acknowledged\": %d, "
+      "\"client_cpu_s_per_1000\": %.4f}\n",
+      system, clients, latencies.size(), per_second, p50, p99, p999, longest, errors, lost,
+      result.acknowledged, 1000 * cpu_seconds / acknowledged);
 }
 
 template <typename System>
 absl::Status RunLoad() {
-  std::vector<Share<System>> shares(
-      static_cast<size_t>(std::max(1, absl::GetFlag(FLAGS_threads))));
-  FALAJ_RETURN_IF_ERROR(MakeClients<System>(&shares));
+  FALAJ_ASSIGN_OR_RETURN(const Clients<System> clients, MakeClients<System>());
   LoadWindow window;
   window.begin = Clock::Real()->MonotonicNow() + absl::GetFlag(FLAGS_warm_up);
   window.end = window.begin + absl::GetFlag(FLAGS_time);
   const double cpu_before = CpuSeconds();
-  std::vector<std::thread> threads;
-  for (Share<System>& share : shares) {
-    threads.emplace_back([&share, &window] { share.Run(window); });
-  }
-  for (std::thread& thread : threads) thread.join();
+  RunClients<System>(clients, window);
   const double cpu_seconds = CpuSeconds() - cpu_before;
   LoadResult result;
   int64_t lost = 0;
-  for (Share<System>& share : shares) {
-    for (const auto& client : share.clients) {
-      result.Merge(client->TakeResult());
-      if (const absl::Status written = client->CheckWritten(); !written.ok()) {
-        ++lost;
-        log::Error("a write is lost", {{"error", written}});
-      }
+  for (const auto& client : clients) {
+    result.Merge(client->TakeResult());
+    if (const absl::Status written = client->CheckWritten(); !written.ok()) {
+      ++lost;
+      log::Error("a write is lost", {{"error", written}});
     }
   }
   const bool good = lost == 0 && result.errors.empty();

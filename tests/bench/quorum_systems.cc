@@ -90,8 +90,7 @@ absl::StatusOr<std::string> EtcdSystem::Leader(const std::vector<std::string>& e
     SetDeadline(&context);
     etcdserverpb::StatusResponse response;
     if (!stub->Status(&context, etcdserverpb::StatusRequest(), &response).ok()) return "";
-    const bool leads =
-        response.leader() != 0 && response.leader() == response.header().member_id();
+    const bool leads = response.leader() != 0 && response.leader() == response.header().member_id();
     return leads ? endpoint : "";
   });
 }

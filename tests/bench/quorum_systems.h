@@ -5,13 +5,15 @@
 //   Leader(endpoints)              the endpoint that leads, once there is one
 //   Create(stub, path, value)      makes the znode or key; it may be there already
 //   MakeWrite(path), ValueOf(..)   the request that is sent over and over, and its value
-//   Send(stub, context, request, queue)
+//   Send(stub, context, request, response, done)
 //   Read(stub, path)               the value, linearizable
 #ifndef TESTS_BENCH_QUORUM_SYSTEMS_H_
 #define TESTS_BENCH_QUORUM_SYSTEMS_H_
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -33,9 +35,9 @@ struct FalajSystem {
   static absl::Status Create(Stub* stub, const std::string& path, const std::string& value);
   static Request MakeWrite(const std::string& path);
   static std::string* ValueOf(Request* request) { return request->mutable_data(); }
-  static auto Send(Stub* stub, grpc::ClientContext* context, const Request& request,
-                   grpc::CompletionQueue* queue) {
-    return stub->AsyncSetZnode(context, request, queue);
+  static void Send(Stub* stub, grpc::ClientContext* context, const Request* request,
+                   Response* response, std::function<void(grpc::Status)> done) {
+    stub->async()->SetZnode(context, request, response, std::move(done));
   }
   static absl::StatusOr<std::string> Read(Stub* stub, const std::string& path);
 };
@@ -50,9 +52,9 @@ struct EtcdSystem {
   static absl::Status Create(Stub* stub, const std::string& path, const std::string& value);
   static Request MakeWrite(const std::string& path);
   static std::string* ValueOf(Request* request) { return request->mutable_value(); }
-  static auto Send(Stub* stub, grpc::ClientContext* context, const Request& request,
-                   grpc::CompletionQueue* queue) {
-    return stub->AsyncPut(context, request, queue);
+  static void Send(Stub* stub, grpc::ClientContext* context, const Request* request,
+                   Response* response, std::function<void(grpc::Status)> done) {
+    stub->async()->Put(context, request, response, std::move(done));
   }
   static absl::StatusOr<std::string> Read(Stub* stub, const std::string& path);
 };

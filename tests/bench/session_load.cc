@@ -136,8 +136,8 @@ class SessionStream {
         return rpc::FromGrpc(stream->Finish());
       }
       latencies_ns_.push_back(Clock::Real()->MonotonicNow().ns - sent.ns);
-      ended_ = std::max<int64_t>(ended_, response.expired_session_ids_size() +
-                                             response.mismatched_session_ids_size());
+      ended_ = std::max<int64_t>(
+          ended_, response.expired_session_ids_size() + response.mismatched_session_ids_size());
       beat = beat + absl::GetFlag(FLAGS_timeout) / 3;
     }
     stream->WritesDone();
@@ -177,15 +177,15 @@ bool ReportKept(const std::vector<std::unique_ptr<SessionStream>>& streams,
     log::Error("a stream of heartbeats failed", {{"error", outcome}});
   }
   const double longest = latencies.empty() ? 0 : static_cast<double>(latencies.back()) / 1e6;
-  absl::PrintF("{\"requests\": %d, \"sessions_ended\": %d, \"streams_failed\": %d, "
-               "\"longest_answer_ms\": %.3f}\n",
-               latencies.size(), ended, failed, longest);
+  absl::PrintF(
+      "{\"requests\": %d, \"sessions_ended\": %d, \"streams_failed\": %d, "
+      "\"longest_answer_ms\": %.3f}\n",
+      latencies.size(), ended, failed, longest);
   return ended == 0 && failed == 0 && !latencies.empty();
 }
 
 int Run() {
-  const absl::StatusOr<std::string> leader =
-      FalajSystem::Leader(absl::GetFlag(FLAGS_endpoints));
+  const absl::StatusOr<std::string> leader = FalajSystem::Leader(absl::GetFlag(FLAGS_endpoints));
   if (!leader.ok()) {
     log::Error("no leader", {{"error", leader.status()}});
     return 1;
