@@ -43,7 +43,7 @@ struct LoadResult {
 };
 
 // ClosedLoopClient is one client: it writes its own znode or key, waits for the answer, and writes
-// again until the window ends. System is one of quorum_systems.h.
+// again until the window ends or a write fails. System is one of quorum_systems.h.
 //
 // Every value begins with a number that goes up by one, so that CheckWritten() can tell whether
 // what was acknowledged is there.
@@ -111,7 +111,8 @@ class ClosedLoopClient {
     } else {
       ++result_.errors[rpc::FromGrpc(status).ToString()];
     }
-    if (now < window_.end) return Write();
+    // After an error there is nothing left to measure; RunLoad() reports it.
+    if (now < window_.end && status.ok()) return Write();
     const std::function<void()> done = std::move(done_);
     done();  // This client may be gone when it returns.
   }
