@@ -16,6 +16,7 @@ namespace pb = ::falaj::internal::v1;
 // A round this late means the process stood still (a stopped or starved machine), not that the
 // others were silent.
 constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
+constexpr absl::Duration kLongestWindow = absl::Seconds(10);
 constexpr absl::Duration kHandOverMax = absl::Seconds(1);
 constexpr int kTicksPerRoundMax = 10;  // After a pause: no burst of ticks, no needless election.
 
@@ -29,6 +30,9 @@ RaftNode::Metrics::Metrics(telemetry::Registry* registry)
       round_seconds(registry->AddHistogram("falaj_raft_round_seconds",
                                            "Time of one round of the node: what others wait for.",
                                            kGroup)),
+      round_longest_seconds(registry->AddGauge("falaj_raft_round_longest_seconds",
+                                               "Longest round of the last 10 to 20 seconds.",
+                                               kGroup)),
       snapshot_seconds(registry->AddHistogram(
           "falaj_raft_snapshot_seconds", "Time to make and store a snapshot, in the background.",
           kGroup)) {}
@@ -114,7 +118,7 @@ void RaftNode::Run() {
     FinishSnapshot();
     BeginSnapshot();
     PublishStatus();
-    metrics_.round_seconds->Observe(options_.clock->MonotonicNow() - last_round_);
+    MeasureRound();
     if (!go_on && HandedOver()) break;
     MutexLock lock(&mu_);
     const absl::Duration wait = next_tick_ - options_.clock->MonotonicNow();
@@ -183,6 +187,19 @@ void RaftNode::Send(std::vector<pb::RaftMessage> messages) {
     }
     options_.send(std::move(message));
   }
+}
+
+void RaftNode::MeasureRound() {
+  const MonotonicTime now = options_.clock->MonotonicNow();
+  const absl::Duration round = now - last_round_;
+  metrics_.round_seconds->Observe(round);
+  if (now >= longest_until_) {
+    longest_round_before_ = std::exchange(longest_round_, absl::ZeroDuration());
+    longest_until_ = now + kLongestWindow;
+  }
+  longest_round_ = std::max(longest_round_, round);
+  const absl::Duration longest = std::max(longest_round_, longest_round_before_);
+  metrics_.round_longest_seconds->Set(absl::ToDoubleSeconds(longest));
 }
 
 void RaftNode::MeasureRoundTrip(const pb::RaftMessage& message) {

@@ -78,6 +78,7 @@ class RaftNode {
     explicit Metrics(telemetry::Registry* registry);
     telemetry::Histogram* sync_seconds;
     telemetry::Histogram* round_seconds;
+    telemetry::Gauge* round_longest_seconds;
     telemetry::Histogram* snapshot_seconds;
   };
 
@@ -95,6 +96,7 @@ class RaftNode {
   absl::Status Store(const raft::Ready& ready);
   void BeginSnapshot();
   void FinishSnapshot();
+  void MeasureRound();
   void MeasureRoundTrip(const raft::pb::RaftMessage& message);
   void PublishStatus();
   bool HandedOver();
@@ -108,6 +110,9 @@ class RaftNode {
   std::unique_ptr<MetadataNode> node_;
   MonotonicTime last_round_;
   MonotonicTime next_tick_;
+  absl::Duration longest_round_;         // Of the present window...
+  absl::Duration longest_round_before_;  // ...and of the one before it.
+  MonotonicTime longest_until_;          // The present window's end.
   MonotonicTime next_publication_;
   bool told_ready_ = false;
   std::optional<MonotonicTime> hand_over_until_;  // Set once the node is stopping and led.
