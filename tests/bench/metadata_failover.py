@@ -26,6 +26,7 @@ BOUND_P99_MS = 1000
 GIVE_UP_S = 60
 CALL_TIMEOUT_S = 5
 PAUSE_S = 0.01
+PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 CHANNEL_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 1000),
                    ("grpc.max_reconnect_backoff_ms", 200)]
 
@@ -73,7 +74,7 @@ class Writer:
                 reason, metadata = error_reason(error)
                 if reason in accepted:
                     return
-                if time.monotonic() > give_up:
+                if error.code() not in PASSING or time.monotonic() > give_up:
                     raise
                 self._turn(metadata.get("leader"))
 

@@ -87,17 +87,20 @@ class SessionStream {
         stub_(v1::CoordinationService::NewStub(rpc::MakeChannel(leader, {.lane = number}))) {}
 
   absl::Status Run(int znodes, int sessions, Progress* progress) {
-    const absl::Status filled = Fill(znodes, sessions);
+    absl::Status filled = Fill(znodes);
+    if (filled.ok()) filled = OpenSessions(sessions);
     progress->Ready();  // Even so, or nobody would go on.
     FALAJ_RETURN_IF_ERROR(filled);
-    return KeepAlive(progress);
+    while (progress->AwaitBeat(next_beat_)) FALAJ_RETURN_IF_ERROR(Beat());
+    stream_->WritesDone();
+    return rpc::FromGrpc(stream_->Finish());
   }
 
   const std::vector<int64_t>& latencies_ns() const { return latencies_ns_; }
   int64_t ended() const { return ended_; }
 
  private:
-  absl::Status Fill(int znodes, int sessions) {
+  absl::Status Fill(int znodes) {
     const std::string parent = absl::StrCat("/load/", number_);
     FALAJ_RETURN_IF_ERROR(FalajSystem::Create(stub_.get(), parent, ""));
     const std::string data(static_cast<size_t>(absl::GetFlag(FLAGS_value_bytes)), 'x');
@@ -112,7 +115,15 @@ class SessionStream {
       v1::ExecuteMultiResponse response;
       FALAJ_RETURN_IF_ERROR(rpc::FromGrpc(stub_->ExecuteMulti(&context, request, &response)));
     }
-    for (int opened = 0; opened < sessions; ++opened) {
+    return absl::OkStatus();
+  }
+
+  // The first ones must be kept alive while the last ones are opened.
+  absl::Status OpenSessions(int count) {
+    stream_ = stub_->KeepSessions(&context_);
+    next_beat_ = Clock::Real()->MonotonicNow() + absl::GetFlag(FLAGS_timeout) / 3;
+    for (int opened = 0; opened < count; ++opened) {
+      if (Clock::Real()->MonotonicNow() >= next_beat_) FALAJ_RETURN_IF_ERROR(Beat());
       v1::OpenSessionRequest request;
       const int64_t ms = absl::ToInt64Milliseconds(absl::GetFlag(FLAGS_timeout));
       request.mutable_timeout()->set_seconds(ms / 1000);
@@ -125,30 +136,26 @@ class SessionStream {
     return absl::OkStatus();
   }
 
-  absl::Status KeepAlive(Progress* progress) {
-    grpc::ClientContext context;
-    const auto stream = stub_->KeepSessions(&context);
-    MonotonicTime beat = Clock::Real()->MonotonicNow();
-    while (progress->AwaitBeat(beat)) {
-      const MonotonicTime sent = Clock::Real()->MonotonicNow();
-      v1::KeepSessionsResponse response;
-      if (!stream->Write(sessions_) || !stream->Read(&response)) {
-        return rpc::FromGrpc(stream->Finish());
-      }
-      latencies_ns_.push_back(Clock::Real()->MonotonicNow().ns - sent.ns);
-      ended_ = std::max<int64_t>(
-          ended_, response.expired_session_ids_size() + response.mismatched_session_ids_size());
-      beat = beat + absl::GetFlag(FLAGS_timeout) / 3;
+  absl::Status Beat() {
+    const MonotonicTime sent = Clock::Real()->MonotonicNow();
+    v1::KeepSessionsResponse response;
+    if (!stream_->Write(sessions_) || !stream_->Read(&response)) {
+      return rpc::FromGrpc(stream_->Finish());
     }
-    stream->WritesDone();
-    v1::KeepSessionsResponse end;
-    while (stream->Read(&end)) continue;
-    return rpc::FromGrpc(stream->Finish());
+    latencies_ns_.push_back(Clock::Real()->MonotonicNow().ns - sent.ns);
+    ended_ = std::max<int64_t>(
+        ended_, response.expired_session_ids_size() + response.mismatched_session_ids_size());
+    next_beat_ = sent + absl::GetFlag(FLAGS_timeout) / 3;
+    return absl::OkStatus();
   }
 
   const int number_;
   const std::unique_ptr<Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::KeepSessionsRequest, v1::KeepSessionsResponse>>
+      stream_;
   v1::KeepSessionsRequest sessions_;
+  MonotonicTime next_beat_;
   std::vector<int64_t> latencies_ns_;
   int64_t ended_ = 0;  // Of the sessions; those that ended stay ended.
 };
