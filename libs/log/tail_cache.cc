@@ -8,7 +8,7 @@ namespace falaj::log {
 namespace {
 
 // What an entry costs beside its bytes: the ring's and the order's places and the owner's block.
-constexpr int64_t kEntryOverhead = 160;
+constexpr int64_t kEntryOverhead = 168;
 
 // One Bytes that refers to all of `run`.
 Bytes Gather(std::vector<Bytes> run) {
@@ -22,29 +22,30 @@ Bytes Gather(std::vector<Bytes> run) {
 
 }  // namespace
 
-void TailCache::Insert(const TailKey& key, Offset base, Offset last, const Bytes& batch) {
+void TailCache::Insert(const TailKey& key, const Batch& batch) {
   // Copied before the lock is taken.
-  Bytes kept = batch.size() < options_.copy_below ? batch.Compact() : batch;
+  Bytes kept = batch.bytes.size() < options_.copy_below ? batch.bytes.Compact() : batch.bytes;
   const int64_t charge = static_cast<int64_t>(kept.size()) + kEntryOverhead;
   MutexLock lock(&mu_);
   const auto found = rings_.find(key);
-  if (found != rings_.end() && found->second.back().last + 1 != base) EraseRing(key);
+  if (found != rings_.end() && found->second.back().last + 1 != batch.base) EraseRing(key);
   if (charge > options_.bytes_max) {
     EraseRing(key);  // What is kept would no longer be the tail.
     return;
   }
   const uint64_t serial = next_serial_++;
-  rings_[key].push_back(Entry{base, last, serial, charge, std::move(kept)});
+  rings_[key].push_back(
+      Entry{batch.base, batch.last, batch.appended, serial, charge, std::move(kept)});
   order_.push_back(Token{key, serial});
   stats_.bytes += charge;
   ++stats_.batches;
   EvictToBudget();
 }
 
-std::optional<ReadResult> TailCache::Lookup(const TailKey& key, Offset from, Offset limit,
-                                            size_t bytes_max) {
+std::optional<TailRun> TailCache::Lookup(const TailKey& key, Offset from, Offset limit,
+                                         size_t bytes_max) {
   std::vector<Bytes> run;
-  ReadResult result{.batches = Bytes(), .next_offset = from};
+  TailRun result{.batches = Bytes(), .next_offset = from, .appended = {}};
   {
     MutexLock lock(&mu_);
     const auto found = rings_.find(key);
@@ -62,6 +63,7 @@ std::optional<ReadResult> TailCache::Lookup(const TailKey& key, Offset from, Off
       bytes += entry->batch.size();
       if (!run.empty() && bytes > bytes_max) break;
       run.push_back(entry->batch);
+      result.appended.push_back(entry->appended);
       result.next_offset = entry->last + 1;
     }
   }

@@ -24,11 +24,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
 
 #include "libs/base/bytes.h"
+#include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
-#include "libs/log/log_store.h"
 
 namespace falaj::log {
 
@@ -42,6 +43,13 @@ struct TailKey {
   friend H AbslHashValue(H state, const TailKey& key) {
     return H::combine(std::move(state), key.shard, key.partition);
   }
+};
+
+// A run of whole batches from the cache.
+struct TailRun {
+  Bytes batches;  // Concatenated; empty if there is nothing below the limit.
+  Offset next_offset;
+  absl::InlinedVector<MonotonicTime, 4> appended;  // When each of the batches was, in their order.
 };
 
 class TailCache {
@@ -61,15 +69,21 @@ class TailCache {
   TailCache(const TailCache&) = delete;
   TailCache& operator=(const TailCache&) = delete;
 
-  // Adds the batch that holds [base, last]. If it does not continue what is kept of the partition,
-  // what was kept goes.
-  void Insert(const TailKey& key, Offset base, Offset last, const Bytes& batch);
+  // A batch that holds [base, last].
+  struct Batch {
+    Offset base;
+    Offset last;
+    MonotonicTime appended;
+    Bytes bytes;
+  };
+  // Adds the batch. If it does not continue what is kept of the partition, what was kept goes.
+  void Insert(const TailKey& key, const Batch& batch);
 
   // The whole batches from the one that holds `from` while they end at or below `limit` and fit in
   // `bytes_max`; the first comes whole, however large. nullopt (a miss) if the batch that holds
   // `from` is not kept. Also a hit, with no batches: `from` is where the next batch will begin, or
   // nothing from there on ends at or below `limit`.
-  std::optional<ReadResult> Lookup(const TailKey& key, Offset from, Offset limit, size_t bytes_max);
+  std::optional<TailRun> Lookup(const TailKey& key, Offset from, Offset limit, size_t bytes_max);
 
   // Forgets what lies at or after `end`, what ends at or below `start`, and everything.
   void TruncateSuffix(const TailKey& key, Offset end);
@@ -82,6 +96,7 @@ class TailCache {
   struct Entry {
     Offset base;
     Offset last;
+    MonotonicTime appended;
     uint64_t serial;  // Ties the entry to its token.
     int64_t charge;
     Bytes batch;

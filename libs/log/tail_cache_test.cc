@@ -1,6 +1,7 @@
 #include "libs/log/tail_cache.h"
 
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -12,11 +13,15 @@ const TailKey kFirst = {.shard = 0, .partition = LocalPartitionId(1)};
 const TailKey kSecond = {.shard = 0, .partition = LocalPartitionId(2)};
 const Offset kNoLimit(INT64_MAX);
 
+TailCache::Batch Batch(int64_t base, int64_t last, Bytes bytes) {
+  return {Offset(base), Offset(last), MonotonicTime{base}, std::move(bytes)};
+}
+
 TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
   TailCache cache({.bytes_max = 1 << 20});
-  cache.Insert(kFirst, Offset(10), Offset(12), Bytes::Copy("aaa"));
-  cache.Insert(kFirst, Offset(13), Offset(13), Bytes::Copy("b"));
-  cache.Insert(kFirst, Offset(14), Offset(19), Bytes::Copy("cc"));
+  cache.Insert(kFirst, Batch(10, 12, Bytes::Copy("aaa")));
+  cache.Insert(kFirst, Batch(13, 13, Bytes::Copy("b")));
+  cache.Insert(kFirst, Batch(14, 19, Bytes::Copy("cc")));
   const auto all = cache.Lookup(kFirst, Offset(11), kNoLimit, 1000);
   ASSERT_TRUE(all.has_value());
   EXPECT_EQ(all->batches.ToString(), "aaabcc");
@@ -28,10 +33,21 @@ TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
   EXPECT_EQ(few_bytes->batches.ToString(), "aaa") << "the first batch comes whole";
 }
 
+TEST(TailCacheTest, SaysWhenEachBatchOfARunWasAppended) {
+  TailCache cache({.bytes_max = 1 << 20});
+  for (int i = 0; i < 4; ++i) {
+    cache.Insert(kFirst, {Offset(i), Offset(i), MonotonicTime{100 + i}, Bytes::Copy("x")});
+  }
+  const auto run = cache.Lookup(kFirst, Offset(1), Offset(3), 1000);
+  ASSERT_TRUE(run.has_value());
+  EXPECT_THAT(run->appended, testing::ElementsAre(MonotonicTime{101}, MonotonicTime{102}));
+  EXPECT_TRUE(cache.Lookup(kFirst, Offset(4), kNoLimit, 1000)->appended.empty());
+}
+
 TEST(TailCacheTest, MissesWhatItDoesNotHoldAndHitsEmptyAtTheEnd) {
   TailCache cache({.bytes_max = 1 << 20});
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 10).has_value());
-  cache.Insert(kFirst, Offset(10), Offset(12), Bytes::Copy("aaa"));
+  cache.Insert(kFirst, Batch(10, 12, Bytes::Copy("aaa")));
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(9), kNoLimit, 10).has_value());
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(14), kNoLimit, 10).has_value());
   EXPECT_FALSE(cache.Lookup(kSecond, Offset(10), kNoLimit, 10).has_value());
@@ -46,13 +62,13 @@ TEST(TailCacheTest, MissesWhatItDoesNotHoldAndHitsEmptyAtTheEnd) {
 TEST(TailCacheTest, EvictsInTheOrderOfInsertionOverAllPartitions) {
   TailCache cache({.bytes_max = 3000});
   const std::string kilobyte(800, 'x');
-  cache.Insert(kFirst, Offset(0), Offset(0), Bytes::Copy(kilobyte));
-  cache.Insert(kSecond, Offset(0), Offset(0), Bytes::Copy(kilobyte));
-  cache.Insert(kSecond, Offset(1), Offset(1), Bytes::Copy(kilobyte));
-  cache.Insert(kSecond, Offset(2), Offset(2), Bytes::Copy(kilobyte));
+  cache.Insert(kFirst, Batch(0, 0, Bytes::Copy(kilobyte)));
+  cache.Insert(kSecond, Batch(0, 0, Bytes::Copy(kilobyte)));
+  cache.Insert(kSecond, Batch(1, 1, Bytes::Copy(kilobyte)));
+  cache.Insert(kSecond, Batch(2, 2, Bytes::Copy(kilobyte)));
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 1).has_value());
   EXPECT_TRUE(cache.Lookup(kSecond, Offset(0), kNoLimit, 1).has_value());
-  cache.Insert(kFirst, Offset(1), Offset(1), Bytes::Copy(kilobyte));
+  cache.Insert(kFirst, Batch(1, 1, Bytes::Copy(kilobyte)));
   EXPECT_FALSE(cache.Lookup(kSecond, Offset(0), kNoLimit, 1).has_value());
   EXPECT_TRUE(cache.Lookup(kSecond, Offset(1), kNoLimit, 1).has_value());
   EXPECT_LE(cache.stats().bytes, 3000);
@@ -61,16 +77,16 @@ TEST(TailCacheTest, EvictsInTheOrderOfInsertionOverAllPartitions) {
 
 TEST(TailCacheTest, KeepsOnlyADenseTail) {
   TailCache cache({.bytes_max = 1 << 20});
-  cache.Insert(kFirst, Offset(0), Offset(4), Bytes::Copy("old"));
-  cache.Insert(kFirst, Offset(9), Offset(9), Bytes::Copy("new"));
+  cache.Insert(kFirst, Batch(0, 4, Bytes::Copy("old")));
+  cache.Insert(kFirst, Batch(9, 9, Bytes::Copy("new")));
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
   EXPECT_EQ(cache.Lookup(kFirst, Offset(9), kNoLimit, 100)->batches.ToString(), "new");
 }
 
 TEST(TailCacheTest, ABatchLargerThanTheBudgetLeavesNothingBehind) {
   TailCache cache({.bytes_max = 1000});
-  cache.Insert(kFirst, Offset(0), Offset(0), Bytes::Copy("small"));
-  cache.Insert(kFirst, Offset(1), Offset(1), Bytes::Copy(std::string(5000, 'x')));
+  cache.Insert(kFirst, Batch(0, 0, Bytes::Copy("small")));
+  cache.Insert(kFirst, Batch(1, 1, Bytes::Copy(std::string(5000, 'x'))));
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
   EXPECT_EQ(cache.stats().bytes, 0);
 }
@@ -79,8 +95,8 @@ TEST(TailCacheTest, CopiesSmallBatchesAndSharesLargeOnes) {
   TailCache cache({.bytes_max = 1 << 20, .copy_below = 100});
   const Bytes small = Bytes::Copy(std::string(99, 's'));
   const Bytes large = Bytes::Copy(std::string(100, 'l'));
-  cache.Insert(kFirst, Offset(0), Offset(0), small);
-  cache.Insert(kSecond, Offset(0), Offset(0), large);
+  cache.Insert(kFirst, Batch(0, 0, small));
+  cache.Insert(kSecond, Batch(0, 0, large));
   const auto copied = cache.Lookup(kFirst, Offset(0), kNoLimit, 1);
   const auto shared = cache.Lookup(kSecond, Offset(0), kNoLimit, 1);
   EXPECT_NE(copied->batches.view().data(), small.view().data());
@@ -89,12 +105,12 @@ TEST(TailCacheTest, CopiesSmallBatchesAndSharesLargeOnes) {
 
 TEST(TailCacheTest, ForgetsTruncatedBatchesAndDroppedPartitions) {
   TailCache cache({.bytes_max = 1 << 20});
-  for (int i = 0; i < 5; ++i) cache.Insert(kFirst, Offset(i), Offset(i), Bytes::Copy("x"));
+  for (int i = 0; i < 5; ++i) cache.Insert(kFirst, Batch(i, i, Bytes::Copy("x")));
   cache.TruncateSuffix(kFirst, Offset(3));
   cache.TruncatePrefix(kFirst, Offset(1));
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
   EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoLimit, 100)->next_offset, Offset(3));
-  cache.Insert(kFirst, Offset(3), Offset(3), Bytes::Copy("y"));
+  cache.Insert(kFirst, Batch(3, 3, Bytes::Copy("y")));
   EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoLimit, 100)->batches.ToString(), "xxy");
   cache.Drop(kFirst);
   EXPECT_FALSE(cache.Lookup(kFirst, Offset(1), kNoLimit, 100).has_value());
@@ -106,7 +122,7 @@ TEST(TailCacheTest, DroppedPartitionsDoNotAccumulateMemory) {
   TailCache cache({.bytes_max = 100'000});
   for (int i = 0; i < 20'000; ++i) {
     const TailKey key = {.shard = 0, .partition = LocalPartitionId(static_cast<uint32_t>(i))};
-    cache.Insert(key, Offset(0), Offset(0), Bytes::Copy("x"));
+    cache.Insert(key, Batch(0, 0, Bytes::Copy("x")));
     if (i % 2 == 0) cache.Drop(key);
   }
   EXPECT_LE(cache.stats().bytes, 100'000);

@@ -138,6 +138,7 @@ bool ReadCall::Collect(bool may_block) {
 bool ReadCall::CollectPart(Part* part, int64_t room, bool may_block) {
   if (part->partition == nullptr) return true;
   part->batches = Bytes();
+  part->appended.clear();
   part->next = part->offset;
   part->state = part->partition->state();
   part->status = Partition::CheckServing(part->state, part->epoch);
@@ -148,24 +149,25 @@ bool ReadCall::CollectPart(Part* part, int64_t room, bool may_block) {
   }
   if (part->offset == part->state.high_watermark || room <= 0) return true;
   const size_t bytes_max = static_cast<size_t>(std::min(room, part->bytes_max));
-  std::optional<log::ReadResult> cached = parts_->tail_cache->Lookup(
+  std::optional<log::TailRun> run = parts_->tail_cache->Lookup(
       part->partition->tail_key(), part->offset, part->state.high_watermark, bytes_max);
-  if (!cached.has_value()) {
+  if (!run.has_value()) {
     if (!may_block) return false;
-    absl::StatusOr<log::ReadResult> read = ReadDisk(*part, bytes_max);
+    absl::StatusOr<log::TailRun> read = ReadDisk(*part, bytes_max);
     part->status = read.status();
     if (!read.ok()) return true;  // The others are answered all the same.
-    cached = *std::move(read);
+    run = *std::move(read);
   }
   // The first batch comes whole, however large, but only one such per answer.
-  const bool too_large = static_cast<int64_t>(cached->batches.size()) > room;
+  const bool too_large = static_cast<int64_t>(run->batches.size()) > room;
   if (too_large && collected_bytes_ > 0) return true;
-  part->batches = std::move(cached->batches);
-  part->next = cached->next_offset;
+  part->batches = std::move(run->batches);
+  part->appended = std::move(run->appended);
+  part->next = run->next_offset;
   return true;
 }
 
-absl::StatusOr<log::ReadResult> ReadCall::ReadDisk(const Part& part, size_t bytes_max) {
+absl::StatusOr<log::TailRun> ReadCall::ReadDisk(const Part& part, size_t bytes_max) {
   const MonotonicTime start = parts_->clock->MonotonicNow();
   absl::StatusOr<log::ReadResult> read =
       parts_->store->Read(part.partition->id(), part.offset, part.state.high_watermark, bytes_max);
@@ -174,7 +176,8 @@ absl::StatusOr<log::ReadResult> ReadCall::ReadDisk(const Part& part, size_t byte
   // Retention may have passed while we read: then the batches begin too late.
   const PartitionState now = part.partition->state();
   if (part.offset < now.log_start) return OffsetOutOfRange(part.offset, now);
-  return read;
+  return log::TailRun{
+      .batches = std::move(read->batches), .next_offset = read->next_offset, .appended = {}};
 }
 
 bool ReadCall::Park() {
@@ -238,11 +241,7 @@ void ReadCall::Answer() {
       head.set_high_watermark(part.state.high_watermark.value());
       head.set_log_start_offset(part.state.log_start.value());
       head.set_next_offset(part.next.value());
-      if (!part.batches.empty()) {
-        TopicCounters* counters = part.partition->counters();
-        counters->fetched_records.Add(part.next - part.offset);
-        counters->fetched_bytes.Add(static_cast<int64_t>(part.batches.size()));
-      }
+      if (!part.batches.empty()) Observe(part);
     } else {
       parts_->metrics->CountError(part.status);
       head.set_high_watermark(part.state.high_watermark.value());
@@ -255,6 +254,16 @@ void ReadCall::Answer() {
   }
   *response_ = rpc::ToByteBuffer(pieces);
   End(absl::OkStatus());
+}
+
+void ReadCall::Observe(const Part& part) {
+  TopicCounters* counters = part.partition->counters();
+  counters->fetched_records.Add(part.next - part.offset);
+  counters->fetched_bytes.Add(static_cast<int64_t>(part.batches.size()));
+  const MonotonicTime now = parts_->clock->MonotonicNow();
+  for (const MonotonicTime appended : part.appended) {
+    parts_->metrics->delivery_seconds()->Observe(now - appended);
+  }
 }
 
 void ReadCall::End(const absl::Status& status) {

@@ -25,12 +25,14 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "falaj/internal/v1/storage_service.pb.h"
 
 #include "libs/base/bytes.h"
+#include "libs/base/clock.h"
 #include "libs/base/mutex.h"
 #include "services/storage/partition.h"
 #include "services/storage/service_parts.h"
@@ -60,6 +62,7 @@ class ReadCall final : public grpc::ServerUnaryReactor,
     absl::Status status;
     Offset next;  // Where the batches end.
     Bytes batches;
+    absl::InlinedVector<MonotonicTime, 4> appended;  // When, if they come from the tail cache.
   };
 
   ReadCall(const ServiceParts* parts, grpc::ByteBuffer* response)
@@ -72,11 +75,13 @@ class ReadCall final : public grpc::ServerUnaryReactor,
   // Returns false if the disk must be read and may not be.
   bool Collect(bool may_block);
   bool CollectPart(Part* part, int64_t room, bool may_block);
-  absl::StatusOr<log::ReadResult> ReadDisk(const Part& part, size_t bytes_max);
+  absl::StatusOr<log::TailRun> ReadDisk(const Part& part, size_t bytes_max);
   // Returns false if there is news already: collect again.
   bool Park();
   void Unpark();
   void Answer();
+  // Counts what is handed over.
+  void Observe(const Part& part);
   void End(const absl::Status& status);
 
   const ServiceParts* const parts_;

@@ -24,7 +24,12 @@ StorageMetrics::StorageMetrics(telemetry::Registry* registry)
       sync_seconds_(Latency(registry, "falaj_storage_sync_seconds",
                             "Time to write one round of batches that ends with a sync.")),
       read_seconds_(Latency(registry, "falaj_storage_read_seconds",
-                            "Time of one read of batches that went to the disk.")) {
+                            "Time of one read of batches that went to the disk.")),
+      delivery_seconds_(
+          Latency(registry, "falaj_delivery_seconds",
+                  "Time from the append of a batch, its write included, to its hand-over to a "
+                  "gateway that reads for a consumer. Each batch of each read counts, but only if "
+                  "it comes from the tail in memory.")) {
   for (const char* acks : {"none", "leader", "all"}) {
     produce_seconds_.push_back(Latency(registry, "falaj_produce_seconds",
                                        "Time from receiving a batch to answering it.",

@@ -53,6 +53,7 @@ class StorageMetrics {
   telemetry::Histogram* write_seconds() const { return write_seconds_; }
   telemetry::Histogram* sync_seconds() const { return sync_seconds_; }
   telemetry::Histogram* read_seconds() const { return read_seconds_; }
+  telemetry::Histogram* delivery_seconds() const { return delivery_seconds_; }
   void CountError(const absl::Status& status) { errors_.Count(status); }
 
   // For collectors.
@@ -70,6 +71,7 @@ class StorageMetrics {
   telemetry::Histogram* const write_seconds_;
   telemetry::Histogram* const sync_seconds_;
   telemetry::Histogram* const read_seconds_;
+  telemetry::Histogram* const delivery_seconds_;
 
   Mutex mu_;
   std::map<std::string, std::weak_ptr<TopicCounters>> topics_ ABSL_GUARDED_BY(mu_);

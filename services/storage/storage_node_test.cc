@@ -219,6 +219,34 @@ std::string Get(const std::string& address, const std::string& path) {
   return answer;
 }
 
+TEST_F(StorageNodeTest, DeliveryIsMeasuredForBatchesFromTheTailAndNotForThoseFromTheDisk) {
+  StartNode();
+  CreateTopic("t", 1);
+  const auto deliveries = [&](const char* count) {
+    const std::string metrics = Get(node_->http_address(), "/metrics");
+    return metrics.find(absl::StrCat("falaj_delivery_seconds_count ", count, "\n")) !=
+           std::string::npos;
+  };
+  for (int i = 0; i < 3; ++i) Append(0, Batch(2));
+  EXPECT_TRUE(deliveries("0"));
+  EXPECT_EQ(ReadOne(0, 0).next_offset(), 6);
+  EXPECT_TRUE(deliveries("3"));
+  EXPECT_EQ(ReadOne(0, 3).next_offset(), 6) << "from within the second batch";
+  EXPECT_TRUE(deliveries("5"));
+  EXPECT_EQ(ReadOne(0, 6).batches(), "");
+  EXPECT_TRUE(deliveries("5"));
+  const std::string metrics = Get(node_->http_address(), "/metrics");
+  EXPECT_THAT(metrics, testing::HasSubstr("falaj_delivery_seconds_bucket{le=\"10\"} 5"))
+      << "appended a moment ago";
+
+  // A node that starts has nothing in memory, and the disk does not say when a batch was appended.
+  node_->Stop();
+  StartNode();
+  WaitForTopic("t");
+  EXPECT_EQ(ReadOne(0, 0).next_offset(), 6);
+  EXPECT_TRUE(deliveries("0"));
+}
+
 TEST_F(StorageNodeTest, MetricsNameTopicsAndPartitionsUntilTheyAreGone) {
   StartNode();
   CreateTopic("t", 1);

@@ -440,8 +440,8 @@ void StoreShard::Gather(Hosted* hosted) {
 void StoreShard::Commit() {
   absl::Status committed;
   const bool synced = round_sync_;
+  const MonotonicTime start = clock_->MonotonicNow();
   if (!round_.empty()) {
-    const MonotonicTime start = clock_->MonotonicNow();
     committed = store_->Commit(round_, synced);
     const absl::Duration took = clock_->MonotonicNow() - start;
     metrics_->write_seconds()->Observe(took);
@@ -454,8 +454,8 @@ void StoreShard::Commit() {
   }
   if (committed.ok()) {
     for (const log::BatchWrite& write : round_.batches) {
-      tail_cache_->Insert({options_.index, write.partition}, write.base_offset, write.last_offset,
-                          write.batch);
+      tail_cache_->Insert({options_.index, write.partition},
+                          {write.base_offset, write.last_offset, start, write.batch});
     }
   }
   for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
