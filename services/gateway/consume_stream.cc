@@ -1,6 +1,7 @@
 #include "services/gateway/consume_stream.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,8 +32,8 @@ absl::Status BadFrame(const std::string& field, const std::string& message) {
 
 }  // namespace
 
-ConsumeStream* ConsumeStream::Start(const GatewayParts* parts) {
-  std::shared_ptr<ConsumeStream> stream(new ConsumeStream(parts));
+ConsumeStream* ConsumeStream::Start(const GatewayParts* parts, const std::string& peer) {
+  std::shared_ptr<ConsumeStream> stream(new ConsumeStream(parts, peer));
   stream->self_ = stream;
   parts->metrics->consume_streams->Add(1);
   stream->StartRead(&stream->incoming_);
@@ -338,14 +339,15 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
 
 bool ConsumeStream::HasBudget() {
   if (budget_wait_) return false;
-  budget_wait_ = !parts_->budget->HasRoomOrWait([self = shared_from_this()] {
+  const std::optional<BudgetScope> full = budget_.AwaitRoom([self = shared_from_this()] {
     {
       MutexLock lock(&self->mu_);
       self->budget_wait_ = false;
     }
     self->Pump();
   });
-  if (budget_wait_) parts_->metrics->throttled->Add();
+  budget_wait_ = full.has_value();
+  if (budget_wait_) parts_->metrics->CountThrottled(*full);
   return !budget_wait_;
 }
 
@@ -375,7 +377,7 @@ void ConsumeStream::SendControl(const v1::ConsumeResponse& frame) {
 
 void ConsumeStream::Enqueue(Frame frame) {
   if (finished_) return;
-  parts_->budget->Add(frame.size_bytes);
+  budget_.Add(frame.size_bytes);
   queue_bytes_ += frame.size_bytes;
   queue_.push_back(std::move(frame));
   WriteNext();
@@ -407,7 +409,7 @@ void ConsumeStream::OnWriteDone(bool ok) {
     }
     pump = ok && was_full && queue_bytes_ < kQueueBytesMax;
   }
-  parts_->budget->Remove(written);
+  budget_.Remove(written);
   if (pump) Pump();
 }
 
@@ -429,7 +431,7 @@ void ConsumeStream::OnDone() {
     left = std::exchange(queue_bytes_, 0);
     queue_.clear();
   }
-  parts_->budget->Remove(left);
+  budget_.Remove(left);
   parts_->metrics->consume_streams->Add(-1);
   const std::shared_ptr<ConsumeStream> last = std::move(self_);
 }

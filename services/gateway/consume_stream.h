@@ -40,7 +40,7 @@ namespace falaj::gateway {
 class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                       public std::enable_shared_from_this<ConsumeStream> {
  public:
-  static ConsumeStream* Start(const GatewayParts* parts);
+  static ConsumeStream* Start(const GatewayParts* parts, const std::string& peer);
 
  private:
   // One Read under way at one node.
@@ -54,7 +54,8 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
     int64_t size_bytes = 0;
   };
 
-  explicit ConsumeStream(const GatewayParts* parts) : parts_(parts) {}
+  ConsumeStream(const GatewayParts* parts, const std::string& peer)
+      : parts_(parts), budget_(parts->budgets->Open(peer)) {}
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -91,6 +92,7 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const GatewayParts* const parts_;
+  const CallBudget budget_;
   std::shared_ptr<ConsumeStream> self_;  // Released by OnDone.
   grpc::ByteBuffer incoming_;
   Frame outgoing_;

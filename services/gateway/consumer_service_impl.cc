@@ -58,8 +58,8 @@ grpc::ServerUnaryReactor* ConsumerServiceImpl::Fetch(grpc::CallbackServerContext
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ConsumerServiceImpl::Consume(
-    grpc::CallbackServerContext* /*context*/) {
-  return ConsumeStream::Start(parts_);
+    grpc::CallbackServerContext* context) {
+  return ConsumeStream::Start(parts_, context->peer());
 }
 
 grpc::ServerUnaryReactor* ConsumerServiceImpl::ListOffsets(grpc::CallbackServerContext* context,

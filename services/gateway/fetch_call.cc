@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -25,7 +26,6 @@ constexpr int32_t kMaxBytesDefault = 1 << 20;
 constexpr int32_t kMaxBytesMax = 3
                                  << 20;  // Answers stay below the 4 MiB that clients take unasked.
 constexpr size_t kDecodedBytesMax = 3 << 20;
-constexpr absl::Duration kThrottleDelay = absl::Milliseconds(100);
 constexpr absl::Duration kMaxWaitMax = absl::Seconds(30);
 constexpr absl::Duration kLookupTimeout = absl::Seconds(5);
 constexpr absl::Duration kNodeGrace =
@@ -82,8 +82,8 @@ absl::Status CheckFetch(const v1::FetchRequest& request) {
 
 class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_from_this<FetchCall> {
  public:
-  FetchCall(const GatewayParts* parts, grpc::ByteBuffer* response)
-      : parts_(parts), response_(response) {}
+  FetchCall(const GatewayParts* parts, const std::string& peer, grpc::ByteBuffer* response)
+      : parts_(parts), budget_(parts->budgets->Open(peer)), response_(response) {}
 
   void Begin(const grpc::ByteBuffer& request) {
     self_ = shared_from_this();
@@ -94,11 +94,9 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     } else {
       status = CheckFetch(request_);
     }
-    if (status.ok() && parts_->budget->full()) {
-      parts_->metrics->throttled->Add();
-      status = WithRetryAfter(
-          MakeError(Reason::kQuotaExceeded, "this gateway holds as many bytes as it may"),
-          kThrottleDelay);
+    if (const std::optional<BudgetScope> full = budget_.Full(); status.ok() && full.has_value()) {
+      parts_->metrics->CountThrottled(*full);
+      status = BudgetExceeded(*full);
     }
     if (!status.ok()) {
       Finish(rpc::ToGrpc(status));
@@ -125,7 +123,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   };
 
   void OnDone() override {
-    if (answered_) parts_->budget->Remove(static_cast<int64_t>(answer_bytes_));
+    if (answered_) budget_.Remove(static_cast<int64_t>(answer_bytes_));
     const auto last = std::move(self_);
   }
 
@@ -309,7 +307,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       AppendPartition(static_cast<int>(i), &state, &pieces);
     }
     answered_ = true;
-    parts_->budget->Add(static_cast<int64_t>(answer_bytes_));
+    budget_.Add(static_cast<int64_t>(answer_bytes_));
     *response_ = rpc::ToByteBuffer(pieces);
     Finish(grpc::Status::OK);
   }
@@ -349,6 +347,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   }
 
   const GatewayParts* const parts_;
+  const CallBudget budget_;
   grpc::ByteBuffer* const response_;
   std::shared_ptr<FetchCall> self_;  // Released by OnDone.
 
@@ -372,9 +371,9 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
 }  // namespace
 
 grpc::ServerUnaryReactor* StartFetch(const GatewayParts* parts,
-                                     grpc::CallbackServerContext* /*context*/,
+                                     grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
-  auto call = std::make_shared<FetchCall>(parts, response);
+  auto call = std::make_shared<FetchCall>(parts, context->peer(), response);
   FetchCall* const reactor = call.get();
   call->Begin(*request);
   return reactor;

@@ -6,7 +6,7 @@
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
-#include "services/gateway/byte_budget.h"
+#include "services/gateway/connection_budgets.h"
 #include "services/gateway/gateway_metrics.h"
 #include "services/gateway/retry_timer.h"
 #include "services/gateway/route_table.h"
@@ -19,14 +19,13 @@ class StorageLinks;
 struct GatewayLimits {
   int stream_batches_in_flight_max = 1000;
   int64_t stream_bytes_in_flight_max = 16 << 20;
-  int64_t total_bytes_max = 512 << 20;
   absl::Duration append_timeout = absl::Seconds(30);  // For calls without a deadline of their own.
 };
 
 struct GatewayParts {
   RouteTable* routes = nullptr;
   StorageLinks* links = nullptr;
-  ByteBudget* budget = nullptr;
+  ConnectionBudgets* budgets = nullptr;
   GatewayMetrics* metrics = nullptr;
   RetryTimers* timers = nullptr;
   Clock* clock = nullptr;

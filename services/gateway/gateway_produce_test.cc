@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/testing/test_gateway.h"
 
@@ -360,6 +361,52 @@ TEST_F(SmallBudgetTest, AStreamIsNotReadWhileItsBatchesWait) {
   leader->HoldAnswers(false);
   for (uint64_t id = 2; id <= 20; ++id) EXPECT_EQ(ReadAck(stream.get()).batch_id(), id);
   EXPECT_TRUE(End(stream.get()).ok());
+}
+
+class ConnectionBudgetTest : public ProduceTest {
+ protected:
+  GatewayServer::Options Options() const override {
+    GatewayServer::Options options = ProduceTest::Options();
+    options.connection_bytes_max = 10'000;
+    return options;
+  }
+};
+
+TEST_F(ConnectionBudgetTest, AConnectionThatHoldsTooMuchWaitsAndAnotherOneGoesOn) {
+  CreateTopic("t", 1);
+  FakeStorage* const leader = LeaderOf("t", 0);
+  const auto other =
+      v1::ProducerService::NewStub(rpc::MakeChannel(gateway_->grpc_address(), {.lane = 1}));
+  grpc::ClientContext contexts[3];
+  auto first = Open(&contexts[0], "t");
+  auto second = Open(&contexts[1], "t");
+  auto third = other->StreamProduce(&contexts[2]);
+  v1::StreamProduceResponse opened;
+  ASSERT_TRUE(third->Write(OpenFrame("t")) && third->Read(&opened));
+  for (Stream* stream : {first.get(), second.get(), third.get()}) {
+    stream->Write(BatchFrame(1, 0, MakeBatch(1)));
+    ReadAck(stream);  // From here on several of its batches may be under way.
+  }
+  leader->HoldAnswers(true);
+  first->Write(BatchFrame(2, 0, MakeBatch(1, std::string(12'000, 'x'))));
+  ASSERT_TRUE(Eventually([&] { return leader->appends() == 4; }));
+
+  // The other stream of this connection has one read under way; what comes after that must wait.
+  for (uint64_t id = 2; id <= 4; ++id) second->Write(BatchFrame(id, 0, MakeBatch(1)));
+  ASSERT_TRUE(Eventually([&] { return leader->appends() == 5; }));
+  EXPECT_FALSE(HappensSoon([&] { return leader->appends() > 5; }));
+  const absl::Status refused = Produce(Records("t", {"a"})).status();
+  EXPECT_EQ(ReasonOf(refused), Reason::kQuotaExceeded) << refused;
+  EXPECT_EQ(MetadataOf(refused)["scope"], "connection");
+  EXPECT_EQ(ReasonOf(Fetch(FetchOf("t", {0})).status()), Reason::kQuotaExceeded);
+  for (uint64_t id = 2; id <= 4; ++id) third->Write(BatchFrame(id, 0, MakeBatch(1)));
+  EXPECT_TRUE(Eventually([&] { return leader->appends() == 8; })) << "another connection waits";
+
+  leader->HoldAnswers(false);
+  EXPECT_EQ(ReadAck(first.get()).batch_id(), 2u);
+  for (uint64_t id = 2; id <= 4; ++id) EXPECT_EQ(ReadAck(second.get()).batch_id(), id);
+  EXPECT_TRUE(Produce(Records("t", {"a"})).ok()) << "the bytes were not given back";
+  for (Stream* stream : {first.get(), second.get(), third.get()}) EXPECT_TRUE(End(stream).ok());
 }
 
 }  // namespace

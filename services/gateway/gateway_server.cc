@@ -13,6 +13,7 @@
 #include "libs/telemetry/registry.h"
 #include "services/gateway/cluster_history.h"
 #include "services/gateway/cluster_service_impl.h"
+#include "services/gateway/connection_budgets.h"
 #include "services/gateway/consumer_service_impl.h"
 #include "services/gateway/coordination_backend.h"
 #include "services/gateway/coordination_service_impl.h"
@@ -37,9 +38,9 @@ class GatewayServerImpl final : public GatewayServer {
         metadata_({.addresses = options.metadata_addresses}),
         routes_(&metadata_, clock_),
         history_(&routes_),
-        budget_(options.total_bytes_max),
+        budgets_(options.connection_bytes_max, options.total_bytes_max),
         metrics_(&registry_),
-        parts_{&routes_, &links_, &budget_, &metrics_, &timers_, clock_, LimitsOf(options)},
+        parts_{&routes_, &links_, &budgets_, &metrics_, &timers_, clock_, LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
@@ -101,7 +102,6 @@ class GatewayServerImpl final : public GatewayServer {
     GatewayLimits limits;
     limits.stream_batches_in_flight_max = options.stream_batches_in_flight_max;
     limits.stream_bytes_in_flight_max = options.stream_bytes_in_flight_max;
-    limits.total_bytes_max = options.total_bytes_max;
     return limits;
   }
 
@@ -134,7 +134,7 @@ class GatewayServerImpl final : public GatewayServer {
   void Collect(telemetry::Samples* out) const {
     out->Gauge("falaj_gateway_inflight_bytes",
                "Bytes held for clients: batches under way and frames not yet sent.", {},
-               static_cast<double>(budget_.used_bytes()));
+               static_cast<double>(budgets_.used_bytes()));
     const absl::Duration age = routes_.age();
     if (age < absl::InfiniteDuration()) {
       out->Gauge("falaj_gateway_route_table_age_seconds",
@@ -150,7 +150,7 @@ class GatewayServerImpl final : public GatewayServer {
   RouteTable routes_;
   ClusterHistory history_;
   StorageLinks links_;
-  ByteBudget budget_;
+  ConnectionBudgets budgets_;
   GatewayMetrics metrics_;
   RetryTimers timers_;
   const GatewayParts parts_;
@@ -175,8 +175,8 @@ absl::Status CheckOptions(const GatewayServer::Options& options) {
                      {{"field", "metadata"}});
   }
   if (options.stream_batches_in_flight_max < 1 || options.stream_bytes_in_flight_max < 1 ||
-      options.total_bytes_max < 1 || options.connection_streams_max < 1 ||
-      options.coordination_calls_max < 1) {
+      options.connection_bytes_max < 1 || options.total_bytes_max < 1 ||
+      options.connection_streams_max < 1 || options.coordination_calls_max < 1) {
     return MakeError(Reason::kInvalidConfig, "limits of a gateway must be at least 1",
                      {{"field", "limits"}});
   }

@@ -33,7 +33,8 @@ class GatewayServer {
 
     int stream_batches_in_flight_max = 1000;                 // Of one produce stream.
     int64_t stream_bytes_in_flight_max = int64_t{16} << 20;  // The same, in bytes.
-    int64_t total_bytes_max = int64_t{512} << 20;            // Of all streams together.
+    int64_t connection_bytes_max = int64_t{64} << 20;        // Of all calls of one connection.
+    int64_t total_bytes_max = int64_t{512} << 20;            // Of all connections together.
     int connection_streams_max = 128;                        // Calls at a time on one connection.
     int coordination_calls_max = 20'000;                     // Forwarded at a time.
     absl::Duration routes_age_max = absl::Seconds(30);

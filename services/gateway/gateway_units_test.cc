@@ -11,6 +11,7 @@
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/batch_frames.h"
 #include "services/gateway/byte_budget.h"
+#include "services/gateway/connection_budgets.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/record_append.h"
 #include "services/gateway/topic_messages.h"
@@ -291,6 +292,68 @@ TEST(ByteBudget, CallsWaitersOnceThereIsRoom) {
   budget.Remove(80);
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(budget.used_bytes(), 0);
+}
+
+TEST(ConnectionBudgets, AFullConnectionLeavesTheOthersAlone) {
+  ConnectionBudgets budgets(100, 1000);
+  const CallBudget first = budgets.Open("ipv4:10.0.0.1:1");
+  const CallBudget second = budgets.Open("ipv4:10.0.0.1:1");
+  const CallBudget other = budgets.Open("ipv4:10.0.0.1:2");
+  first.Add(60);
+  EXPECT_EQ(first.Full(), std::nullopt);
+  second.Add(60);
+  EXPECT_EQ(first.Full(), BudgetScope::kConnection);
+  EXPECT_EQ(second.Full(), BudgetScope::kConnection);
+  EXPECT_EQ(other.Full(), std::nullopt);
+  int calls = 0;
+  EXPECT_EQ(other.AwaitRoom([&] { ++calls; }), std::nullopt);
+  EXPECT_EQ(first.AwaitRoom([&] { ++calls; }), BudgetScope::kConnection);
+  other.Add(10);
+  other.Remove(10);
+  EXPECT_EQ(calls, 0);
+  second.Remove(60);
+  EXPECT_EQ(calls, 1);
+  first.Remove(60);
+  EXPECT_EQ(budgets.used_bytes(), 0);
+}
+
+TEST(ConnectionBudgets, WhatAllHoldTogetherStopsEachOfThem) {
+  ConnectionBudgets budgets(100, 150);
+  const CallBudget first = budgets.Open("a");
+  const CallBudget second = budgets.Open("b");
+  first.Add(80);
+  second.Add(80);
+  EXPECT_EQ(first.Full(), BudgetScope::kGateway);
+  std::vector<std::optional<BudgetScope>> found;
+  EXPECT_EQ(second.AwaitRoom([&] { found.push_back(second.Full()); }), BudgetScope::kGateway);
+  first.Add(30);
+  EXPECT_EQ(first.AwaitRoom([&] { found.push_back(first.Full()); }), BudgetScope::kConnection);
+  first.Remove(110);
+  EXPECT_THAT(found, testing::ElementsAre(std::nullopt, std::nullopt));
+  second.Remove(80);
+}
+
+TEST(ConnectionBudgets, AConnectionIsForgottenWithItsLastCall) {
+  ConnectionBudgets budgets(100, 1000);
+  {
+    const CallBudget call = budgets.Open("a");
+    call.Add(500);
+    const CallBudget another = budgets.Open("a");
+    const CallBudget other = budgets.Open("b");
+    EXPECT_EQ(budgets.connections(), 2U);
+    EXPECT_EQ(another.Full(), BudgetScope::kConnection);
+    call.Remove(500);
+  }
+  EXPECT_EQ(budgets.connections(), 0U);
+  EXPECT_EQ(budgets.Open("a").Full(), std::nullopt);
+  EXPECT_EQ(budgets.connections(), 0U) << "a call that has ended";
+}
+
+TEST(ConnectionBudgets, TheRefusalNamesTheBudget) {
+  const absl::Status status = BudgetExceeded(BudgetScope::kConnection);
+  EXPECT_EQ(ReasonOf(status), Reason::kQuotaExceeded);
+  EXPECT_EQ(MetadataOf(status)["scope"], "connection");
+  EXPECT_EQ(MetadataOf(BudgetExceeded(BudgetScope::kGateway))["scope"], "gateway");
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ ABSL_FLAG(std::string, metadata, "127.0.0.1:7400",
           "Addresses of the metadata nodes, separated by commas.");
 ABSL_FLAG(int64_t, bytes_max, int64_t{512} << 20,
           "Bytes held for all clients together before reading stops.");
+ABSL_FLAG(int64_t, connection_bytes_max, int64_t{64} << 20,
+          "Bytes held for one client connection before reading from it stops.");
 ABSL_FLAG(std::string, log_format, "json", "json or text.");
 
 int main(int argc, char** argv) {
@@ -34,6 +36,7 @@ int main(int argc, char** argv) {
   options.metadata_addresses =
       absl::StrSplit(absl::GetFlag(FLAGS_metadata), ',', absl::SkipEmpty());
   options.total_bytes_max = absl::GetFlag(FLAGS_bytes_max);
+  options.connection_bytes_max = absl::GetFlag(FLAGS_connection_bytes_max);
   auto server = falaj::gateway::GatewayServer::Start(options);
   if (!server.ok()) {
     falaj::log::Error("gateway cannot start", {{"error", server.status()}});

@@ -1,5 +1,6 @@
 #include "services/gateway/produce_stream.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -82,16 +83,16 @@ std::optional<Bytes> BatchFrameBody(const Bytes& message) {
 
 }  // namespace
 
-ProduceStream* ProduceStream::Start(const GatewayParts* parts) {
-  std::shared_ptr<ProduceStream> stream(new ProduceStream(parts));
+ProduceStream* ProduceStream::Start(const GatewayParts* parts, const std::string& peer) {
+  std::shared_ptr<ProduceStream> stream(new ProduceStream(parts, peer));
   stream->self_ = stream;
   parts->metrics->produce_streams->Add(1);
   stream->StartRead(&stream->incoming_);
   return stream.get();
 }
 
-ProduceStream::ProduceStream(const GatewayParts* parts)
-    : parts_(parts), sticky_(Random::FromSystem(), {}) {}
+ProduceStream::ProduceStream(const GatewayParts* parts, const std::string& peer)
+    : parts_(parts), budget_(parts->budgets->Open(peer)), sticky_(Random::FromSystem(), {}) {}
 
 void ProduceStream::OnReadDone(bool ok) {
   if (!ok) {
@@ -241,7 +242,7 @@ std::shared_ptr<PartitionAppender> ProduceStream::AppenderOf(PartitionIndex part
 }
 
 void ProduceStream::Enter(int64_t size_bytes) {
-  parts_->budget->Add(size_bytes);
+  budget_.Add(size_bytes);
   MutexLock lock(&mu_);
   ++batches_in_flight_;
   bytes_in_flight_ += size_bytes;
@@ -264,7 +265,7 @@ void ProduceStream::Leave(int64_t size_bytes, const v1::BatchAck& ack) {
 }
 
 void ProduceStream::Leave(int64_t size_bytes) {
-  parts_->budget->Remove(size_bytes);
+  budget_.Remove(size_bytes);
   bool resume = false;
   {
     MutexLock lock(&mu_);
@@ -286,8 +287,9 @@ void ProduceStream::ReadNext() {
       return;
     }
   }
-  if (!parts_->budget->HasRoomOrWait([self = shared_from_this()] { self->ReadNext(); })) {
-    parts_->metrics->throttled->Add();
+  if (const std::optional<BudgetScope> full =
+          budget_.AwaitRoom([self = shared_from_this()] { self->ReadNext(); })) {
+    parts_->metrics->CountThrottled(*full);
     return;
   }
   MutexLock lock(&mu_);

@@ -9,9 +9,9 @@
 // slices it came in; records frames are parsed and encoded. Batches of a partition go through one
 // PartitionAppender, which keeps their order.
 //
-// Memory: the stream stops reading while its own batches or bytes in flight, or those of the whole
-// gateway, are at their limit. At most one write is outstanding; acks wait in a queue bounded by
-// the batches in flight.
+// Memory: the stream stops reading while its own batches or bytes in flight, or the bytes of its
+// connection or of the whole gateway, are at their limit. At most one write is outstanding; acks
+// wait in a queue bounded by the batches in flight.
 //
 // Threads: gRPC's and the links'; mu_ guards everything. The stream keeps itself alive until gRPC
 // is done with it and the last answer has come.
@@ -22,6 +22,7 @@
 
 #include <deque>
 #include <memory>
+#include <string>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -40,10 +41,10 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
                       public std::enable_shared_from_this<ProduceStream> {
  public:
   // Begins reading. gRPC owns the reactor through itself.
-  static ProduceStream* Start(const GatewayParts* parts);
+  static ProduceStream* Start(const GatewayParts* parts, const std::string& peer);
 
  private:
-  explicit ProduceStream(const GatewayParts* parts);
+  ProduceStream(const GatewayParts* parts, const std::string& peer);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -71,6 +72,7 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const GatewayParts* const parts_;
+  const CallBudget budget_;
   std::shared_ptr<ProduceStream> self_;  // Released by OnDone.
   grpc::ByteBuffer incoming_;            // Belongs to the read under way.
   grpc::ByteBuffer outgoing_;            // Belongs to the write under way.

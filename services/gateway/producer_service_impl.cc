@@ -1,6 +1,7 @@
 #include "services/gateway/producer_service_impl.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,11 +15,10 @@
 namespace falaj::gateway {
 namespace {
 
-constexpr absl::Duration kThrottleDelay = absl::Milliseconds(100);
-
 // What both doors have in common once the request is known to be good.
 struct ProduceCall {
   const GatewayParts* parts;
+  CallBudget budget;
   grpc::ServerUnaryReactor* reactor;
   v1::ProduceResponse* response;
   TopicPtr topic;
@@ -43,11 +43,11 @@ struct ProduceCall {
 
   void Append(const std::vector<EncodedBatch>& batches, int record_count,
               int64_t size_bytes) const {
-    parts->budget->Add(size_bytes);
+    budget.Add(size_bytes);
     const bool blind = acks == v1::ACKS_NONE;
     auto gather = std::make_shared<AppendGather>(
         batches, record_count, [call = *this, size_bytes, blind](AppendGather::Result result) {
-          call.parts->budget->Remove(size_bytes);
+          call.budget.Remove(size_bytes);
           if (!blind) call.Answer(std::move(result));
         });
     if (blind) AnswerBlind(batches, record_count);  // The reactor must not be touched after this.
@@ -93,11 +93,10 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
   absl::Status status = CheckAcks(request->acks());
   absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request->topic());
   if (status.ok()) status = topic.status();
-  if (status.ok() && parts_->budget->full()) {
-    parts_->metrics->throttled->Add();
-    status = WithRetryAfter(
-        MakeError(Reason::kQuotaExceeded, "this gateway holds as many bytes as it may"),
-        kThrottleDelay);
+  const CallBudget budget = parts_->budgets->Open(context->peer());
+  if (const std::optional<BudgetScope> full = budget.Full(); status.ok() && full.has_value()) {
+    parts_->metrics->CountThrottled(*full);
+    status = BudgetExceeded(*full);
   }
   if (!status.ok()) {
     reactor->Finish(rpc::ToGrpc(status));
@@ -122,13 +121,9 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
   // Until shortly before the caller's deadline, so that the caller still hears what went wrong.
   absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
   left -= std::min(left / 10, absl::Milliseconds(200));
-  const ProduceCall call{parts_,
-                         reactor,
-                         response,
-                         *topic,
-                         request->acks(),
-                         start,
-                         start + std::min(left, parts_->limits.append_timeout)};
+  const ProduceCall call{
+      parts_, budget,          reactor, response,
+      *topic, request->acks(), start,   start + std::min(left, parts_->limits.append_timeout)};
   call.Append(*batches, request->records_size(), static_cast<int64_t>(request->ByteSizeLong()));
   return reactor;
 }
@@ -139,8 +134,8 @@ Random ProducerServiceImpl::NewRandom() {
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ProducerServiceImpl::StreamProduce(
-    grpc::CallbackServerContext* /*context*/) {
-  return ProduceStream::Start(parts_);
+    grpc::CallbackServerContext* context) {
+  return ProduceStream::Start(parts_, context->peer());
 }
 
 }  // namespace falaj::gateway
