@@ -74,34 +74,40 @@ void AddRecord(const record::RecordView& view, v1::PartitionRecords* out) {
 // RunBuilder puts decoded records into messages of a bounded size.
 class RunBuilder {
  public:
-  RunBuilder(const v1::PartitionRecords& description, size_t run_bytes_max, size_t runs_max)
-      : description_(description), run_bytes_max_(run_bytes_max), runs_max_(runs_max) {
+  RunBuilder(const v1::PartitionRecords& description, Offset asked, const RunLimits& limits)
+      : description_(description), limits_(limits), next_(asked) {
     Open();
   }
 
   bool full() const { return full_; }
+  // The batch that the next records are of. It counts where the first one goes.
   void AddBatch(size_t size_bytes) {
-    v1::PartitionRecords& run = runs_.back();
-    run.set_size_bytes(run.size_bytes() + static_cast<int64_t>(size_bytes));
+    CountBatch();
+    batch_bytes_ = static_cast<int64_t>(size_bytes);
   }
   void Add(const record::RecordView& view) {
     if (full_) return;
     const size_t bound = SizeBound(view);
-    if (run_bytes_ > 0 && run_bytes_ + bound > run_bytes_max_) {
-      full_ = runs_.size() == runs_max_;
+    const bool may_overshoot = run_bytes_ == 0 && limits_.first_comes_whole;
+    if (run_bytes_ + bound > limits_.run_bytes_max && !may_overshoot) {
+      full_ = runs_.size() == limits_.runs_max || run_bytes_ == 0;
       if (full_) return;
       Open();
     }
+    CountBatch();
     run_bytes_ += bound;
     AddRecord(view, &runs_.back());
-    runs_.back().set_next_offset(view.offset.value() + 1);
+    next_ = view.offset + 1;
+    runs_.back().set_next_offset(next_.value());
   }
-  // Everything has been added: the last run reaches as far as the batches do.
-  std::vector<v1::PartitionRecords> TakeAll() {
-    if (!full_) runs_.back().set_next_offset(description_.next_offset());
+  // All batches have been added, and if there was room for them the last run reaches as far.
+  std::vector<v1::PartitionRecords> Take() {
+    if (!full_) {
+      CountBatch();
+      runs_.back().set_next_offset(description_.next_offset());
+    }
     return std::move(runs_);
   }
-  std::vector<v1::PartitionRecords> TakeSome() { return std::move(runs_); }
 
  private:
   static size_t SizeBound(const record::RecordView& view) {
@@ -112,12 +118,18 @@ class RunBuilder {
   void Open() {
     runs_.push_back(description_);
     runs_.back().set_size_bytes(0);
+    runs_.back().set_next_offset(next_.value());
     run_bytes_ = 0;
+  }
+  void CountBatch() {
+    v1::PartitionRecords& run = runs_.back();
+    run.set_size_bytes(run.size_bytes() + std::exchange(batch_bytes_, 0));
   }
 
   const v1::PartitionRecords& description_;
-  const size_t run_bytes_max_;
-  const size_t runs_max_;
+  const RunLimits limits_;
+  Offset next_;                             // After the last record added.
+  int64_t batch_bytes_ = 0;                 // Of the present batch, until it is counted.
   std::vector<v1::PartitionRecords> runs_;  // Never empty.
   size_t run_bytes_ = 0;
   bool full_ = false;
@@ -173,12 +185,12 @@ absl::StatusOr<Bytes> FirstBatches(const Bytes& batches, int64_t bytes_max, Offs
 
 absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
     const Bytes& batches, Offset asked, const v1::PartitionRecords& description,
-    size_t run_bytes_max, size_t runs_max) {
-  RunBuilder runs(description, run_bytes_max, runs_max);
+    const RunLimits& limits) {
+  RunBuilder runs(description, asked, limits);
   record::BatchIterator iterator(batches);
   while (!runs.full()) {
     FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, iterator.Next());
-    if (!batch.has_value()) return runs.TakeAll();
+    if (!batch.has_value()) break;
     FALAJ_RETURN_IF_ERROR(record::VerifyStoredBatch(*batch).status());
     runs.AddBatch(batch->size());
     if (iterator.header().control()) continue;
@@ -187,7 +199,7 @@ absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
     };
     FALAJ_RETURN_IF_ERROR(record::ForEachRecord(*batch, record::Limits{}, add));
   }
-  return runs.TakeSome();
+  return runs.Take();
 }
 
 std::string FramePrefix(int field, const v1::PartitionRecords& message, size_t batches_size) {

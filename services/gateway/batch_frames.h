@@ -38,13 +38,22 @@ v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partit
 // the offset after them. CORRUPT_RECORD if they do not come apart.
 absl::StatusOr<Bytes> FirstBatches(const Bytes& batches, int64_t bytes_max, Offset* next_offset);
 
-// Decodes batches to records from `asked` on, in messages of about `run_bytes_max` so that clients
-// take them (batches may be compressed a hundredfold), and no more than `runs_max` of them. Each is
-// a copy of `description` with its records, its next_offset, and the size of the batches that
-// begin in it. At least one message. CORRUPT_RECORD if a checksum fails.
+// How much DecodeRuns() may make of what it is given.
+struct RunLimits {
+  size_t run_bytes_max = 0;       // Of one message.
+  size_t runs_max = 1;            // Messages.
+  bool first_comes_whole = true;  // A record larger than a message makes one of its own.
+};
+
+// Decodes batches to records from `asked` on, in messages that clients take: a batch may be 8 MiB
+// large, or compressed a hundredfold, and is cut between two records wherever a limit is reached.
+// The rest is for whoever asks again at next_offset. Each message is a copy of `description` with
+// its records, its next_offset, and the size of the batches whose records begin in it (a batch that
+// is asked for again in the middle counts again). At least one message, without records if not even
+// the first one fits. CORRUPT_RECORD if a checksum fails.
 absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
     const Bytes& batches, Offset asked, const v1::PartitionRecords& description,
-    size_t run_bytes_max, size_t runs_max);
+    const RunLimits& limits);
 
 // A length-delimited field `field` holding `message` with `batches` as its field 15, without
 // copying the batches: the bytes to put in front of them. With `field` zero, the message stands

@@ -67,9 +67,14 @@ std::vector<PartitionName> ConsumePositions::Readable() const {
   return names;
 }
 
+bool ConsumePositions::IsAt(const PartitionName& name, Offset asked) const {
+  const Position& position = positions_.at(name);
+  return !position.paused && position.next == asked;
+}
+
 bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next, int64_t bytes) {
+  if (!IsAt(name, asked)) return false;
   Position& position = positions_.at(name);
-  if (position.paused || position.next != asked) return false;
   position.next = next;
   credit_ -= bytes;
   return true;

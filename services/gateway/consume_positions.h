@@ -58,6 +58,8 @@ class ConsumePositions {
   const Position& At(const PartitionName& name) const { return positions_.at(name); }
   void SetAsked(const PartitionName& name, bool asked) { positions_.at(name).asked = asked; }
 
+  // False if an answer to a read at `asked` is out of date: Take() would drop it.
+  bool IsAt(const PartitionName& name, Offset asked) const;
   // Takes an answer to a read at `asked` that goes up to `next` and costs `bytes`. False if it is
   // out of date (the position has moved, or the partition is paused) and must be dropped. True:
   // position and credit are updated.

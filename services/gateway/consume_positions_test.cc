@@ -50,6 +50,19 @@ TEST(ConsumePositions, DropsAnswersFromBeforeASeek) {
   EXPECT_EQ(positions.At(kA).next, Offset(50));
 }
 
+TEST(ConsumePositions, AnAnswerMayBeTakenInPart) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add({"t", PartitionIndex(0)}, Offset(10)).ok());
+  ASSERT_TRUE(positions.Grant(1000).ok());
+  const PartitionName name{"t", PartitionIndex(0)};
+  EXPECT_TRUE(positions.IsAt(name, Offset(10)));
+  EXPECT_TRUE(positions.Take(name, Offset(10), Offset(15), 100));
+  EXPECT_FALSE(positions.IsAt(name, Offset(10)));
+  EXPECT_TRUE(positions.IsAt(name, Offset(15)));
+  ASSERT_TRUE(positions.SetPaused(name, true).ok());
+  EXPECT_FALSE(positions.IsAt(name, Offset(15)));
+}
+
 TEST(ConsumePositions, PausedPartitionsAreNeitherReadNorTaken) {
   ConsumePositions positions;
   ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());

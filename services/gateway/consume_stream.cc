@@ -19,7 +19,9 @@ constexpr size_t kClientIdBytesMax = 255;
 constexpr int32_t kReadBytes = 1 << 20;       // Asked of a node at a time.
 constexpr int64_t kQueueBytesMax = 4 << 20;   // Read ahead of the client so much and no more.
 constexpr size_t kDecodedBytesMax = 1 << 20;  // Of a frame of plain records.
-constexpr size_t kRunsMax = 10'000;           // Never reached: decompression is bounded.
+// Answers that have come are decoded as long as less than this is queued. What is left of them is
+// read again: records may be many times larger than their batches, and credit counts batches.
+constexpr int64_t kDecodedQueueBytesMax = 16 << 20;
 constexpr absl::Duration kReadWait = absl::Seconds(10);
 constexpr absl::Duration kReadGrace = absl::Seconds(5);
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(50);
@@ -319,16 +321,29 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
     FALAJ_ASSIGN_OR_RETURN(read.batches,
                            FirstBatches(read.batches, positions_.credit(), &read.next_offset));
   }
+  if (format_ != v1::RECORD_FORMAT_BATCHES) return SendDecoded(name, asked, read);
   const auto size_bytes = static_cast<int64_t>(read.batches.size());
   if (!positions_.Take(name, asked, read.next_offset, size_bytes)) return absl::OkStatus();
   const v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
-  if (format_ == v1::RECORD_FORMAT_BATCHES) {
-    const std::string prefix = FramePrefix(kRecordsFrame, message, read.batches.size());
-    Enqueue({rpc::ToByteBuffer(prefix, read.batches), size_bytes});
+  const std::string prefix = FramePrefix(kRecordsFrame, message, read.batches.size());
+  Enqueue({rpc::ToByteBuffer(prefix, read.batches), size_bytes});
+  return absl::OkStatus();
+}
+
+absl::Status ConsumeStream::SendDecoded(const PartitionName& name, Offset asked,
+                                        const PartitionRead& read) {
+  const int64_t room = kDecodedQueueBytesMax - queue_bytes_;
+  if (room <= 0 || !positions_.IsAt(name, asked)) return absl::OkStatus();
+  const v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
+  RunLimits limits;
+  limits.run_bytes_max = kDecodedBytesMax;
+  limits.runs_max = static_cast<size_t>(room) / kDecodedBytesMax + 1;
+  FALAJ_ASSIGN_OR_RETURN(const auto runs, DecodeRuns(read.batches, asked, message, limits));
+  int64_t size_bytes = 0;
+  for (const v1::PartitionRecords& run : runs) size_bytes += run.size_bytes();
+  if (!positions_.Take(name, asked, Offset(runs.back().next_offset()), size_bytes)) {
     return absl::OkStatus();
   }
-  FALAJ_ASSIGN_OR_RETURN(const auto runs,
-                         DecodeRuns(read.batches, asked, message, kDecodedBytesMax, kRunsMax));
   for (const v1::PartitionRecords& run : runs) {
     // Queued frames hold decoded records: these are what is counted.
     Enqueue({rpc::ToByteBuffer(FramePrefix(kRecordsFrame, run, 0), Bytes()),

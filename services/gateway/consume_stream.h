@@ -11,7 +11,9 @@
 // its question is then out of date.
 //
 // Memory: frames in the queue are paid for with credit, so they never exceed what the client was
-// ready to take, nor queue_bytes_max. At most one write is outstanding.
+// ready to take; nothing is read while 4 MiB of them wait, and answers that come then are decoded
+// up to 16 MiB. A batch too large for one frame of plain records is cut between records, in the
+// middle of an answer too. At most one write is outstanding.
 //
 // Threads: gRPC's and the links'; mu_ guards everything.
 #ifndef SERVICES_GATEWAY_CONSUME_STREAM_H_
@@ -80,7 +82,10 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   // Turns one partition's answer into a frame. An error ends the stream.
   absl::Status TakePartition(const PartitionName& name, Offset asked, PartitionRead read,
                              bool* retry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // True if the gateway may hold more bytes; otherwise Pump() runs when it may.
+  // The same for plain records: frames of them, as many as may be queued.
+  absl::Status SendDecoded(const PartitionName& name, Offset asked, const PartitionRead& read)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // True if the gateway may hold more bytes of this connection; otherwise Pump() runs when it may.
   bool HasBudget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MaybeSendProgress(const PartitionName& name, const PartitionRead& read)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -327,18 +327,22 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     if (!payload.empty()) pieces->push_back(std::move(payload));
   }
 
-  // Decoded records may be many times larger than their batches: the answer stays below what
-  // clients take, and the rest comes with the next fetch.
+  // Decoded records may be many times larger than their batches, and a batch larger than what
+  // clients take: the answer ends between two records, and the rest comes with the next fetch. Only
+  // a record that is larger by itself comes whole, and alone.
   void Decode(const Bytes& payload, const State& state, v1::PartitionRecords* message) {
-    const size_t room = answer_bytes_ < kDecodedBytesMax ? kDecodedBytesMax - answer_bytes_ : 0;
-    if (room == 0) {
+    if (answer_bytes_ >= kDecodedBytesMax) {
       message->set_next_offset(state.asked.value());
       message->set_size_bytes(0);
       return;
     }
-    auto runs = DecodeRuns(payload, state.asked, *message, room, 1);
+    RunLimits limits;
+    limits.run_bytes_max = kDecodedBytesMax - answer_bytes_;
+    limits.first_comes_whole = !has_records_;
+    auto runs = DecodeRuns(payload, state.asked, *message, limits);
     if (runs.ok()) {
       *message = std::move(runs->front());
+      has_records_ = has_records_ || !message->records().empty();
       return;
     }
     message->set_next_offset(state.asked.value());
@@ -353,8 +357,9 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
 
   v1::FetchRequest request_;
   int32_t min_bytes_ = 1;
-  size_t answer_bytes_ = 0;  // Of the answer so far.
-  bool answered_ = false;    // They are counted in the budget.
+  size_t answer_bytes_ = 0;   // Of the answer so far.
+  bool has_records_ = false;  // It has decoded ones.
+  bool answered_ = false;     // They are counted in the budget.
   absl::Duration max_wait_;
   MonotonicTime leaders_deadline_;  // Until then missing leaders are looked for again.
   std::vector<State>

@@ -11,7 +11,8 @@
 // malformed request.
 //
 // Memory: each node is asked for its share of max_bytes. Parts that would take the answer past
-// max_bytes are dropped and read again by the next call.
+// max_bytes are dropped and read again by the next call. Plain records fill at most 3 MiB, so that
+// clients take the answer unasked: a batch that does not fit is cut between two records.
 #ifndef SERVICES_GATEWAY_FETCH_CALL_H_
 #define SERVICES_GATEWAY_FETCH_CALL_H_
 

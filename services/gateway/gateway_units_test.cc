@@ -212,7 +212,7 @@ TEST(BatchFrames, DecodingSkipsRecordsBelowTheOffsetAskedFor) {
   const Bytes batch = *builder.Build(options);
   v1::PartitionRecords description;
   description.set_next_offset(105);
-  const auto runs = DecodeRuns(batch, Offset(103), description, 1 << 20, 1);
+  const auto runs = DecodeRuns(batch, Offset(103), description, {.run_bytes_max = 1 << 20});
   ASSERT_TRUE(runs.ok()) << runs.status();
   ASSERT_EQ(runs->size(), 1u);
   const v1::PartitionRecords& out = runs->front();
@@ -223,8 +223,10 @@ TEST(BatchFrames, DecodingSkipsRecordsBelowTheOffsetAskedFor) {
   EXPECT_EQ(out.size_bytes(), static_cast<int64_t>(batch.size()));
   std::string damaged = batch.ToString();
   damaged.back() ^= 1;
-  EXPECT_EQ(ReasonOf(DecodeRuns(Bytes::Own(damaged), Offset(0), description, 1, 1).status()),
-            Reason::kCorruptRecord);
+  EXPECT_EQ(
+      ReasonOf(
+          DecodeRuns(Bytes::Own(damaged), Offset(0), description, {.run_bytes_max = 1}).status()),
+      Reason::kCorruptRecord);
 }
 
 TEST(BatchFrames, LargeDecodedRunsAreCutWithoutLosingARecord) {
@@ -239,7 +241,8 @@ TEST(BatchFrames, LargeDecodedRunsAreCutWithoutLosingARecord) {
   }
   v1::PartitionRecords description;
   description.set_next_offset(30);
-  const auto runs = DecodeRuns(batches, Offset(0), description, 4000, 1000);
+  const auto runs =
+      DecodeRuns(batches, Offset(0), description, {.run_bytes_max = 4000, .runs_max = 1000});
   ASSERT_TRUE(runs.ok()) << runs.status();
   int64_t next = 0;
   int64_t size = 0;
@@ -251,11 +254,46 @@ TEST(BatchFrames, LargeDecodedRunsAreCutWithoutLosingARecord) {
   }
   EXPECT_EQ(next, 30);
   EXPECT_EQ(size, static_cast<int64_t>(batches.size()));
-  const auto first = DecodeRuns(batches, Offset(0), description, 4000, 1);
+  const auto first = DecodeRuns(batches, Offset(0), description, {.run_bytes_max = 4000});
   ASSERT_TRUE(first.ok());
   ASSERT_EQ(first->size(), 1u);
   EXPECT_EQ(first->front().next_offset(), first->front().records_size());
   EXPECT_LT(first->front().next_offset(), 30);
+}
+
+TEST(BatchFrames, ABatchIsCutBetweenRecordsAndCountsWhereItsRecordsBegin) {
+  Bytes batches;
+  size_t one = 0;
+  for (int b = 0; b < 2; ++b) {
+    record::BatchBuilder builder;
+    for (int i = 0; i < 3; ++i) builder.Add(1000, std::nullopt, std::string(1000, 'v'));
+    record::BatchBuilder::BuildOptions options;
+    options.base_offset = Offset(3 * b);
+    const Bytes batch = *builder.Build(options);
+    one = batch.size();
+    batches = Bytes::Concat(batches, batch);
+  }
+  v1::PartitionRecords description;
+  description.set_next_offset(6);
+  const auto decode = [&](int64_t asked, const RunLimits& limits) {
+    // As a read returns them: from the batch that holds the offset.
+    const Bytes read = asked < 3 ? batches : batches.Subrange(one, one);
+    return DecodeRuns(read, Offset(asked), description, limits)->front();
+  };
+  // The first three fit: the second batch has not begun.
+  EXPECT_EQ(decode(0, {.run_bytes_max = 3500}).next_offset(), 3);
+  EXPECT_EQ(decode(0, {.run_bytes_max = 3500}).size_bytes(), static_cast<int64_t>(one));
+  const v1::PartitionRecords middle = decode(2, {.run_bytes_max = 2500});
+  EXPECT_EQ(middle.records(0).offset(), 2);
+  EXPECT_EQ(middle.next_offset(), 4);
+  EXPECT_EQ(middle.size_bytes(), static_cast<int64_t>(2 * one));
+  const v1::PartitionRecords large = decode(4, {.run_bytes_max = 10});
+  EXPECT_EQ(large.records_size(), 1) << "a record larger than a message comes whole";
+  EXPECT_EQ(large.next_offset(), 5);
+  const v1::PartitionRecords none = decode(4, {.run_bytes_max = 10, .first_comes_whole = false});
+  EXPECT_EQ(none.records_size(), 0);
+  EXPECT_EQ(none.next_offset(), 4);
+  EXPECT_EQ(none.size_bytes(), 0);
 }
 
 TEST(BatchFrames, FirstBatchesFitTheBoundExceptTheVeryFirst) {

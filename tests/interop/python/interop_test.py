@@ -75,8 +75,9 @@ class Interop(unittest.TestCase):
     def tearDownClass(cls):
         cls.channel.close()
 
-    def new_topic(self, name):
-        request = topics.CreateTopicRequest(name="python-" + name, partition_count=PARTITIONS)
+    def new_topic(self, name, **config):
+        request = topics.CreateTopicRequest(
+            name="python-" + name, partition_count=PARTITIONS, config=topics.TopicConfig(**config))
         topic = self.topics.CreateTopic(request, timeout=TIMEOUT_S).topic
         self.assertEqual(len(topic.partitions), PARTITIONS)
         return topic.name
@@ -147,6 +148,18 @@ class Interop(unittest.TestCase):
         self.assertEqual([plain(r) for r in fetched.records], [plain(r) for r in records])
         self.assertEqual([r.offset for r in fetched.records], list(range(len(records))))
         self.assertEqual((fetched.next_offset, fetched.high_watermark), (len(records), len(records)))
+
+    def test_a_batch_above_the_default_receive_limit_comes_in_several_answers(self):
+        topic = self.new_topic("large", batch_bytes_max=8 << 20)
+        answer = self.produce(topic, [data.Record(value=b"%d" % i * 1_000_000) for i in range(7)], partition=0)
+        self.assertEqual([append.record_count for append in answer.appends], [7], "one batch of 7 MB")
+        values, answers = [], 0
+        while len(values) < 7:
+            fetched = self.fetch(topic, 0, offset=len(values))
+            values += [record.value[:1] for record in fetched.records]
+            self.assertEqual(fetched.next_offset, len(values))
+            answers += 1
+        self.assertEqual((b"".join(values), answers), (b"0123456", 3))
 
     def test_timestamps_are_kept_to_the_millisecond(self):
         topic = self.new_topic("timestamps")
