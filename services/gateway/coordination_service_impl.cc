@@ -13,13 +13,13 @@ grpc::ServerUnaryReactor* CoordinationServiceImpl::Forward(const CoordinationMet
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* CoordinationServiceImpl::KeepSessions(
-    Context* /*context*/) {
-  return KeepSessionsStream::Start(parts_, backend_);
+    Context* context) {
+  return KeepSessionsStream::Start(parts_, backend_, context->peer());
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* CoordinationServiceImpl::WatchZnodes(
-    Context* /*context*/, const Message* request) {
-  return WatchZnodesStream::Start(parts_, backend_, *request);
+    Context* context, const Message* request) {
+  return WatchZnodesStream::Start(parts_, backend_, context->peer(), *request);
 }
 
 }  // namespace falaj::gateway

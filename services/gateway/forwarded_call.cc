@@ -20,15 +20,15 @@ namespace {
 constexpr int kHintsInARow = 3;
 // A deadline further away than this is none.
 constexpr absl::Duration kForever = absl::Hours(24 * 365);
-constexpr absl::Duration kThrottleDelay = absl::Milliseconds(100);
 
 class ForwardedCall final : public grpc::ServerUnaryReactor,
                             public std::enable_shared_from_this<ForwardedCall> {
  public:
   ForwardedCall(const GatewayParts* parts, CoordinationBackend* backend,
-                CoordinationBackend::Slot slot, const CoordinationMethod& method,
+                CoordinationBackend::Slot slot, CallBudget budget, const CoordinationMethod& method,
                 const grpc::ByteBuffer& request, grpc::ByteBuffer* response)
       : slot_(std::move(slot)),
+        budget_(std::move(budget)),
         parts_(parts),
         backend_(backend),
         method_(method),
@@ -37,9 +37,9 @@ class ForwardedCall final : public grpc::ServerUnaryReactor,
         repeatable_(MayRepeat(method, request)),
         nodes_(IsLocalRead(method, request) ? backend->any() : backend->leader()),
         response_(response) {
-    parts_->budget->Add(size_bytes_);
+    budget_.Add(size_bytes_);
   }
-  ~ForwardedCall() override { parts_->budget->Remove(size_bytes_); }
+  ~ForwardedCall() override { budget_.Remove(size_bytes_); }
 
   void Begin(absl::Duration left) {
     self_ = shared_from_this();
@@ -76,6 +76,7 @@ class ForwardedCall final : public grpc::ServerUnaryReactor,
   }
 
   const CoordinationBackend::Slot slot_;  // First, so that it is given back last.
+  const CallBudget budget_;
   const GatewayParts* const parts_;
   CoordinationBackend* const backend_;
   const CoordinationMethod method_;
@@ -190,19 +191,18 @@ grpc::ServerUnaryReactor* ForwardCall(const GatewayParts* parts, CoordinationBac
                                       const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   absl::StatusOr<CoordinationBackend::Slot> slot = backend->Admit();
   absl::Status status = slot.status();
-  if (status.ok() && parts->budget->full()) {
-    parts->metrics->throttled->Add();
-    status = WithRetryAfter(
-        MakeError(Reason::kQuotaExceeded, "this gateway holds as many bytes as it may"),
-        kThrottleDelay);
+  CallBudget budget = parts->budgets->Open(context->peer());
+  if (const std::optional<BudgetScope> full = budget.Full(); status.ok() && full.has_value()) {
+    parts->metrics->CountThrottled(*full);
+    status = BudgetExceeded(*full);
   }
   if (!status.ok()) {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(rpc::ToGrpc(status));
     return reactor;
   }
-  const auto call =
-      std::make_shared<ForwardedCall>(parts, backend, *std::move(slot), method, *request, response);
+  const auto call = std::make_shared<ForwardedCall>(parts, backend, *std::move(slot),
+                                                    std::move(budget), method, *request, response);
   call->Begin(absl::FromChrono(context->deadline()) - parts->clock->Now());
   return call.get();
 }

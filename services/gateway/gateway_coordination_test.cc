@@ -49,7 +49,7 @@ class CoordinationForwardTest : public testing::Test {
   void StartGateway(std::vector<std::string> addresses) {
     options_.addresses = std::move(addresses);
     backend_ = std::make_unique<CoordinationBackend>(options_, metrics_.coordination_calls);
-    parts_.budget = &budget_;
+    parts_.budgets = &budgets_;
     parts_.metrics = &metrics_;
     parts_.timers = &timers_;
     parts_.clock = Clock::Real();
@@ -73,7 +73,7 @@ class CoordinationForwardTest : public testing::Test {
 
   telemetry::Registry registry_;
   GatewayMetrics metrics_{&registry_};
-  ByteBudget budget_{1 << 20};
+  ConnectionBudgets budgets_{1 << 20, 1 << 20};
   RetryTimers timers_;
   GatewayParts parts_;
   CoordinationBackend::Options options_;

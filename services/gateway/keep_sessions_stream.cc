@@ -26,21 +26,25 @@ class RefusedStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
 }  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KeepSessionsStream::Start(
-    const GatewayParts* parts, CoordinationBackend* backend) {
+    const GatewayParts* parts, CoordinationBackend* backend, const std::string& peer) {
   absl::StatusOr<CoordinationBackend::Slot> slot = backend->Admit();
   if (!slot.ok()) return new RefusedStream(slot.status());
   const std::shared_ptr<KeepSessionsStream> stream(
-      new KeepSessionsStream(parts, backend, *std::move(slot)));
+      new KeepSessionsStream(parts, backend, *std::move(slot), parts->budgets->Open(peer)));
   stream->self_ = stream;
   stream->Pump();
   return stream.get();
 }
 
 KeepSessionsStream::KeepSessionsStream(const GatewayParts* parts, CoordinationBackend* backend,
-                                       CoordinationBackend::Slot slot)
-    : slot_(std::move(slot)), parts_(parts), backend_(backend), backoff_(backend->MakeBackoff()) {}
+                                       CoordinationBackend::Slot slot, CallBudget budget)
+    : slot_(std::move(slot)),
+      budget_(std::move(budget)),
+      parts_(parts),
+      backend_(backend),
+      backoff_(backend->MakeBackoff()) {}
 
-KeepSessionsStream::~KeepSessionsStream() { parts_->budget->Remove(unanswered_bytes_); }
+KeepSessionsStream::~KeepSessionsStream() { budget_.Remove(unanswered_bytes_); }
 
 void KeepSessionsStream::Pump() {
   MutexLock lock(&mu_);
@@ -68,7 +72,7 @@ void KeepSessionsStream::ReadClient() {
 
 void KeepSessionsStream::OnReadDone(bool ok) {
   const auto size_bytes = ok ? static_cast<int64_t>(incoming_.Length()) : 0;
-  parts_->budget->Add(size_bytes);
+  budget_.Add(size_bytes);
   {
     MutexLock lock(&mu_);
     reading_ = false;
@@ -141,7 +145,7 @@ void KeepSessionsStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
     backoff_.Reset();
     upstream_->Read();
   }
-  parts_->budget->Remove(size_bytes);
+  budget_.Remove(size_bytes);
   Pump();
 }
 

@@ -39,12 +39,12 @@ class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer
  public:
   // The reactor of the call; one that has ended already if the gateway is too busy.
   static grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Start(
-      const GatewayParts* parts, CoordinationBackend* backend);
+      const GatewayParts* parts, CoordinationBackend* backend, const std::string& peer);
   ~KeepSessionsStream() override;
 
  private:
   KeepSessionsStream(const GatewayParts* parts, CoordinationBackend* backend,
-                     CoordinationBackend::Slot slot);
+                     CoordinationBackend::Slot slot, CallBudget budget);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -69,6 +69,7 @@ class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   void End(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const CoordinationBackend::Slot slot_;  // First, so that it is given back last.
+  const CallBudget budget_;
   const GatewayParts* const parts_;
   CoordinationBackend* const backend_;
   std::shared_ptr<KeepSessionsStream> self_;  // Released by OnDone.

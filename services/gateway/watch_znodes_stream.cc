@@ -20,11 +20,12 @@ class RefusedWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchZnodesStream::Start(
-    const GatewayParts* parts, CoordinationBackend* backend, const grpc::ByteBuffer& request) {
+    const GatewayParts* parts, CoordinationBackend* backend, const std::string& peer,
+    const grpc::ByteBuffer& request) {
   absl::StatusOr<CoordinationBackend::Slot> slot = backend->Admit();
   if (!slot.ok()) return new RefusedWatch(slot.status());
   const std::shared_ptr<WatchZnodesStream> stream(
-      new WatchZnodesStream(parts, backend, *std::move(slot), request));
+      new WatchZnodesStream(parts, backend, *std::move(slot), parts->budgets->Open(peer), request));
   stream->self_ = stream;
   stream->Open();
   stream->WatchSilence();
@@ -32,19 +33,18 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchZnodesStream::Start(
 }
 
 WatchZnodesStream::WatchZnodesStream(const GatewayParts* parts, CoordinationBackend* backend,
-                                     CoordinationBackend::Slot slot,
+                                     CoordinationBackend::Slot slot, CallBudget budget,
                                      const grpc::ByteBuffer& request)
     : slot_(std::move(slot)),
+      budget_(std::move(budget)),
       parts_(parts),
       backend_(backend),
       request_(request),
       backoff_(backend->MakeBackoff()) {
-  parts_->budget->Add(static_cast<int64_t>(request_.Length()));
+  budget_.Add(static_cast<int64_t>(request_.Length()));
 }
 
-WatchZnodesStream::~WatchZnodesStream() {
-  parts_->budget->Remove(static_cast<int64_t>(request_.Length()));
-}
+WatchZnodesStream::~WatchZnodesStream() { budget_.Remove(static_cast<int64_t>(request_.Length())); }
 
 void WatchZnodesStream::Open() {
   MutexLock lock(&mu_);

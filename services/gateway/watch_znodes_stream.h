@@ -35,12 +35,14 @@ class WatchZnodesStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer
   // The reactor of the call; one that has ended already if the gateway is too busy.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const GatewayParts* parts,
                                                            CoordinationBackend* backend,
+                                                           const std::string& peer,
                                                            const grpc::ByteBuffer& request);
   ~WatchZnodesStream() override;
 
  private:
   WatchZnodesStream(const GatewayParts* parts, CoordinationBackend* backend,
-                    CoordinationBackend::Slot slot, const grpc::ByteBuffer& request);
+                    CoordinationBackend::Slot slot, CallBudget budget,
+                    const grpc::ByteBuffer& request);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -56,6 +58,7 @@ class WatchZnodesStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer
   void End(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const CoordinationBackend::Slot slot_;  // First, so that it is given back last.
+  const CallBudget budget_;
   const GatewayParts* const parts_;
   CoordinationBackend* const backend_;
   const grpc::ByteBuffer request_;
