@@ -9,6 +9,7 @@ if the 99th percentile of either is over a second.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -116,7 +117,7 @@ def percentiles(pauses):
     pauses = sorted(pauses)
 
     def percentile(percent):
-        return round(pauses[min(len(pauses) - 1, int(len(pauses) * percent / 100))])
+        return round(pauses[math.ceil(len(pauses) * percent / 100) - 1])
 
     return {"p50_ms": percentile(50), "p90_ms": percentile(90), "p99_ms": percentile(99), "max_ms": round(pauses[-1])}
 
