@@ -1,14 +1,17 @@
 // What `falaj znode` prints, and its recipes against a gateway that is none.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 
+#include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/client/testing/fake_coordinator.h"
 #include "services/cli/commands.h"
@@ -76,10 +79,17 @@ TEST_F(ZnodeHoldTest, RunsTheCommandWhileItLeads) {
   EXPECT_TRUE(fake_.sessions().empty()) << "the session is closed";
 }
 
-TEST_F(ZnodeHoldTest, EndsTheCommandWhenTheSessionIsLost) {
-  fake_.SetDeaf(true);
-  options_.command = {"sh", "-c", "while :; do sleep 0.01; done"};
+TEST_F(ZnodeHoldTest, EndsTheCommandWhenItLeadsNoMore) {
+  std::thread administrator([&] {
+    Mutex mu;
+    CondVar never;
+    MutexLock lock(&mu);
+    while (access(out().c_str(), F_OK) != 0) never.WaitFor(&mu, absl::Milliseconds(2));
+    fake_.Depose(1);
+  });
+  options_.command = {"sh", "-c", absl::StrCat("touch ", out(), "; while :; do sleep 0.01; done")};
   EXPECT_EQ(128 + SIGTERM, static_cast<int>(RunZnode(options_)));
+  administrator.join();
 }
 
 TEST_F(ZnodeHoldTest, NeedsACommand) {

@@ -87,7 +87,9 @@ grpc::Status FakeCoordinator::OpenSession(grpc::ServerContext* /*context*/,
   sessions_.insert(next_session_);
   response->mutable_session()->set_session_id(next_session_++);
   response->mutable_session()->set_secret(std::string(16, 's'));
-  response->mutable_timeout()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(timeout_)));
+  const int64_t ns = absl::ToInt64Nanoseconds(timeout_);
+  response->mutable_timeout()->set_seconds(ns / 1'000'000'000);
+  response->mutable_timeout()->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
   return grpc::Status::OK;
 }
 

@@ -29,7 +29,7 @@ class FakeCoordinator final : public v1::CoordinationService::Service {
   ~FakeCoordinator() override;
   std::string address() const;
 
-  // Of sessions opened from now on, shorter than the real service allows.
+  // Of sessions opened from now on; may be shorter than the real service allows.
   void SetTimeout(absl::Duration timeout);
   // Signs of life are not answered from now on.
   void SetDeaf(bool deaf);
@@ -73,7 +73,7 @@ class FakeCoordinator final : public v1::CoordinationService::Service {
 
   mutable Mutex mu_;
   CondVar changed_;
-  absl::Duration timeout_ ABSL_GUARDED_BY(mu_) = absl::Milliseconds(400);
+  absl::Duration timeout_ ABSL_GUARDED_BY(mu_) = absl::Minutes(1);
   bool deaf_ ABSL_GUARDED_BY(mu_) = false;
   int64_t next_session_ ABSL_GUARDED_BY(mu_) = 1;
   uint64_t index_ ABSL_GUARDED_BY(mu_) = 1;
