@@ -53,14 +53,26 @@ absl::Status PrintStatus(const MetadataOptions& options, absl::Duration timeout)
   return MakeError(Reason::kMetadataUnavailable, "none of these metadata nodes leads");
 }
 
-absl::Status Transfer(const MetadataOptions& options, absl::Duration timeout) {
-  FALAJ_ASSIGN_OR_RETURN(const std::string leader, FindMetadataLeader(options.addresses, timeout));
+absl::Status TransferOnce(const MetadataOptions& options, absl::Time deadline) {
+  FALAJ_ASSIGN_OR_RETURN(const std::string leader,
+                         FindMetadataLeader(options.addresses, deadline - Clock::Real()->Now()));
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
+  context.set_deadline(absl::ToChronoTime(deadline));
   pb::TransferLeadershipRequest request;
   request.set_node_id(options.node);
   pb::TransferLeadershipResponse response;
   return rpc::FromGrpc(MetadataStub(leader)->TransferLeadership(&context, request, &response));
+}
+
+// A leader waits no longer than an election timeout for its successor, since it answers nothing
+// meanwhile; on a busy machine the first try may be too short.
+absl::Status Transfer(const MetadataOptions& options, absl::Duration timeout) {
+  const absl::Time deadline = Clock::Real()->Now() + timeout;
+  while (true) {
+    const absl::Status outcome = TransferOnce(options, deadline);
+    const bool again = ReasonOf(outcome) == Reason::kTimedOut && Clock::Real()->Now() < deadline;
+    if (!again) return outcome;
+  }
 }
 
 }  // namespace
