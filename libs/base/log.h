@@ -22,7 +22,7 @@
 
 namespace falaj::log {
 
-enum class Level { kDebug, kInfo, kWarning, kError };
+enum class Level { kDebug, kInfo, kWarning, kError, kOff };  // kOff: as level_min only.
 enum class Format { kJson, kText };
 
 struct Options {

@@ -179,6 +179,7 @@ void CoordinationState::RemoveSession(Entry* entry, const Session& session) {
        at != ephemerals_.end() && at.key().session == session.id; ++at) {
     znodes.push_back(*tree_.Find(at.key().key));
   }
+  if (ephemeral_survives_ && !znodes.empty()) znodes.pop_back();  // The planted bug.
   entry->changes.reserve(entry->changes.size() + znodes.size());
   // Siblings stand side by side: a parent is counted down once, however many it loses.
   for (size_t begin = 0, end = 0; begin < znodes.size(); begin = end) {

@@ -67,6 +67,9 @@ class CoordinationState {
   ZnodeChanges OpenNodeSession(LogIndex index, int64_t time_ms, SessionId session,
                                int32_t timeout_ms, absl::string_view path, std::string data);
 
+  // Makes the mistake of raft::PlantedBug::kEphemeralSurvivesItsSession from now on. For tests.
+  void PlantEphemeralSurvives() { ephemeral_survives_ = true; }
+
   // Null if it is not alive. Valid until the state changes.
   const Session* FindSession(SessionId id) const;
   const PersistentMap<SessionId, SessionPtr>& sessions() const { return sessions_; }
@@ -173,6 +176,7 @@ class CoordinationState {
   PersistentMap<SessionId, SessionPtr> sessions_;
   uint64_t digest_ = 0;  // Of all znodes and sessions, by exclusive or.
   Quotas quotas_;
+  bool ephemeral_survives_ = false;
   int64_t data_bytes_ = 0;
   int64_t saved_answer_bytes_ = 0;
 };

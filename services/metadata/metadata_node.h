@@ -57,6 +57,7 @@ struct SnapshotJob {
 //     absl::Status stored = node->Prepare(ready);
 //     if (stored.ok()) stored = log->Persist(ready);
 //     if (!stored.ok()) { node->StorageFailed(stored); break; }
+//     node->Tick(now, wall_ms, 0);                          // If that took time.
 //     node->Persisted(ready);
 //     Send(ready.messages_after_persist);
 //     node->Apply(ready);

@@ -37,6 +37,7 @@ void MetadataNode::Persisted(const raft::Ready& ready) {
   if (members_changed || prepared_.has_value()) FollowMembership();
   if (!prepared_.has_value()) return;
   state_ = *std::exchange(prepared_, std::nullopt);
+  state_.PlantBug(options_.raft.planted_bug);
   hub_.Reset(state_.index());
   znode_hub_.Reset(state_.index());
   counts_stale_ = true;
@@ -56,12 +57,14 @@ void MetadataNode::Apply(const raft::Ready& ready) {
 }
 
 absl::Status MetadataNode::Load(const raft::Snapshot& snapshot) {
+  state_.PlantBug(options_.raft.planted_bug);
   if (snapshot.meta.index() == 0) return absl::OkStatus();
   pb::MetadataSnapshot state;
   if (!state.ParseFromString(snapshot.data.ToString())) {
     return MakeError(Reason::kCorruptRecord, "the metadata snapshot cannot be read");
   }
   FALAJ_ASSIGN_OR_RETURN(state_, MetadataState::FromSnapshot(state));
+  state_.PlantBug(options_.raft.planted_bug);
   hub_.Reset(state_.index());
   znode_hub_.Reset(state_.index());
   return absl::OkStatus();

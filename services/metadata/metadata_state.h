@@ -14,6 +14,7 @@
 #include "libs/base/ids.h"
 #include "libs/cluster/cluster_state.h"
 #include "libs/coordination/coordination_state.h"
+#include "libs/raft/planted_bug.h"
 
 namespace falaj::metadata {
 
@@ -41,6 +42,12 @@ class MetadataState {
   MetadataState() = default;
   // Returns CORRUPT_RECORD if the snapshot breaks an invariant.
   static absl::StatusOr<MetadataState> FromSnapshot(const internal::v1::MetadataSnapshot& snapshot);
+
+  // Makes one of the mistakes of a state machine from now on; others are ignored. For tests.
+  void PlantBug(raft::PlantedBug bug) {
+    if (bug == raft::PlantedBug::kEphemeralSurvivesItsSession)
+      coordination_.PlantEphemeralSurvives();
+  }
 
   // Applies the entry at `index`. Requires: index > this->index().
   Applied Apply(LogIndex index, const internal::v1::ClusterCommand& command);

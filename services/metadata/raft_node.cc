@@ -162,6 +162,8 @@ void RaftNode::DrainReady() {
     if (const absl::Status stored = Store(ready); !stored.ok()) {
       return node_->StorageFailed(stored);
     }
+    // The disk took its time: what gets a timeout now gets it from now on.
+    if (ready.must_sync) node_->Tick(options_.clock->MonotonicNow(), options_.clock->NowMs(), 0);
     node_->Persisted(ready);
     Send(std::move(ready.messages_after_persist));
     node_->Apply(ready);

@@ -33,7 +33,7 @@ bool EventQueue::RunNext() {
   const Key key = heap_.back();
   heap_.pop_back();
   now_ = key.time;
-  ++count_;
+  if (key.kind != EventKind::kTimer) ++count_;
   ++counts_[static_cast<size_t>(key.kind)];
   Note(static_cast<uint64_t>(key.time));
   Note(static_cast<uint64_t>(key.kind));

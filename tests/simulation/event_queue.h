@@ -23,8 +23,9 @@ constexpr SimTime kSecond = 1'000'000'000;
 // "12.345678": seconds, for traces.
 std::string FormatTime(SimTime time);
 
-enum class EventKind { kTick, kMessage, kDisk, kClient, kFault };
-constexpr size_t kEventKinds = 5;
+// Timers are the simulation's own: mostly nothing comes of them, so they are not counted as events.
+enum class EventKind { kTick, kMessage, kDisk, kClient, kFault, kTimer };
+constexpr size_t kEventKinds = 6;
 
 // EventQueue is the simulated world's clock: what is to happen, in the order in which it does.
 //
@@ -39,7 +40,7 @@ class EventQueue {
   explicit EventQueue(uint64_t seed) : random_(seed) {}
 
   SimTime now() const { return now_; }
-  // Events that have happened.
+  // Events that have happened, without timers.
   uint64_t count() const { return count_; }
   uint64_t count(EventKind kind) const { return counts_[static_cast<size_t>(kind)]; }
   uint64_t hash() const { return hash_; }

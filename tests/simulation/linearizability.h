@@ -27,9 +27,9 @@ struct Step {
 
   Kind kind = Kind::kGet;
   int znode = 0;
-  uint64_t value = 0;                       // Create, set: written.
-  std::optional<int64_t> expected_version;  // Set, delete, check.
-  ZnodeView seen;  // Answer. Get: what was there. Create, set: the version it has now.
+  uint64_t value = 0;                            // Create, set: written.
+  std::optional<int64_t> expected_version = {};  // Set, delete, check.
+  ZnodeView seen = {};  // Answer. Get: what was there. Create, set: the version it has now.
 };
 
 // An operation as a client saw it: a get, a write, or several writes as one (a multi).

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Simulates the metadata quorum for a while, from seed to seed: scripts/simulate.sh --minutes N [--seed S]. One process per
+# core. Stops at the first broken promise and says which seed repeats it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+minutes=""
+seed=$(date +%s)000
+while [ $# -gt 0 ]; do
+  case $1 in
+    --minutes) minutes=$2 ;;
+    --seed) seed=$2 ;;
+    *) minutes="" && break ;;
+  esac
+  shift 2
+done
+if [ -z "$minutes" ]; then
+  echo "usage: scripts/simulate.sh --minutes N [--seed S]" >&2
+  exit 2
+fi
+scripts/build.sh release quorum_simulation
+
+# Far enough apart that no process reaches another's seeds.
+pids=()
+for core in $(seq 0 $(($(nproc) - 1))); do
+  build/release/bin/quorum_simulation --seed=$((seed + core * 10000000)) --minutes="$minutes" &
+  pids+=($!)
+done
+code=0
+for pid in "${pids[@]}"; do wait "$pid" || code=1; done
+exit $code

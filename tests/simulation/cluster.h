@@ -1,0 +1,82 @@
+#ifndef TESTS_SIMULATION_CLUSTER_H_
+#define TESTS_SIMULATION_CLUSTER_H_
+
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "libs/base/ids.h"
+#include "libs/base/random.h"
+#include "libs/raft/ready.h"
+#include "tests/simulation/caller.h"
+#include "tests/simulation/event_queue.h"
+#include "tests/simulation/findings.h"
+#include "tests/simulation/network.h"
+#include "tests/simulation/raft_invariants.h"
+#include "tests/simulation/replay.h"
+#include "tests/simulation/sim_node.h"
+#include "tests/simulation/trace.h"
+
+namespace falaj::simulation {
+
+// Cluster is the quorum in its world: the machines there are and were, what is between them, and
+// those who watch over them. Machines whose disk is lost stay in the list, for ever down.
+class Cluster {
+ public:
+  struct Options {
+    uint64_t seed = 1;
+    raft::Options raft;  // Of every node.
+    int voters = 3;
+    bool trace = false;
+  };
+  static constexpr int kNodesMax = kFirstClient - 1;
+
+  explicit Cluster(const Options& options);
+
+  const World& world() const { return world_; }
+  EventQueue& queue() { return queue_; }
+  SimNetwork& network() { return network_; }
+  Findings& findings() { return findings_; }
+  const RaftInvariants& invariants() const { return invariants_; }
+  RaftInvariants& invariants() { return invariants_; }
+  const Replay& replay() const { return replay_; }
+  const SimNodes& nodes() const { return nodes_; }
+  SimNode* node(NodeId id) const { return nodes_.at(id).get(); }
+
+  // The newest leader if it is up and leads still, else null.
+  SimNode* Leader() const;
+  // Adds a machine with an empty disk, ready to join, and starts it. Null: there are too many.
+  SimNode* AddNode();
+  // The machine's disk is lost: it is down for ever.
+  void Wipe(NodeId id);
+  bool is_wiped(NodeId id) const { return wiped_.contains(id); }
+
+  // Every membership that some log believes in.
+  std::vector<raft::Membership> KnownMemberships() const;
+  // True if a majority of the voters is neither wiped nor in `without`, in each of these.
+  bool CanSpare(const std::vector<raft::Membership>& memberships,
+                const std::set<NodeId>& without) const;
+  bool CanSpare(const std::set<NodeId>& without) const {
+    return CanSpare(KnownMemberships(), without);
+  }
+
+ private:
+  SimNode* Add(const raft::Membership& members);
+
+  const Options options_;
+  Random random_;
+  Findings findings_;
+  EventQueue queue_;
+  SimNetwork network_;
+  Trace trace_;
+  Replay replay_;
+  RaftInvariants invariants_;
+  World world_;
+  SimNodes nodes_;
+  std::set<NodeId> wiped_;
+  NodeId last_id_;
+};
+
+}  // namespace falaj::simulation
+
+#endif  // TESTS_SIMULATION_CLUSTER_H_

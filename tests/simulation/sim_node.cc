@@ -1,0 +1,293 @@
+#include "tests/simulation/sim_node.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::simulation {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+
+// As the real shell, RaftNode, has it.
+constexpr SimTime kTick = 10 * kMillisecond;
+constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
+constexpr int kTicksPerRoundMax = 10;
+constexpr size_t kInboxMax = 10'000;
+
+constexpr int64_t kDriftPpmMax = 5'000;
+constexpr int64_t kWallStartMs = 1'700'000'000'000;
+
+}  // namespace
+
+std::string AddressOf(NodeId node) { return absl::StrCat("node:", node); }
+
+NodeId NodeAt(absl::string_view address) {
+  int32_t node = 0;
+  const size_t colon = address.find(':');
+  if (colon == absl::string_view::npos || !absl::SimpleAtoi(address.substr(colon + 1), &node)) {
+    return NodeId();
+  }
+  return NodeId(node);
+}
+
+SimNode::SimNode(const World& world, const Options& options, raft::Restored initial)
+    : world_(world),
+      options_(options),
+      random_(options.seed),
+      disk_(std::move(initial)),
+      drift_ppm_(random_.Between(-kDriftPpmMax, kDriftPpmMax)),
+      clock_start_ns_(random_.Between(0, 1000 * kSecond)),
+      wall_ahead_ms_(random_.Between(-5000, 5000)) {
+  if (HasBug(raft::PlantedBug::kSnapshotNotDurable)) disk_.ForgetInstalledSnapshots();
+}
+
+MonotonicTime SimNode::Now() const {
+  const SimTime now = world_.queue->now();
+  return {clock_start_ns_ + now + now / 1'000'000 * drift_ppm_};
+}
+
+int64_t SimNode::WallMs() const {
+  return kWallStartMs + world_.queue->now() / kMillisecond + wall_ahead_ms_;
+}
+
+void SimNode::Start() {
+  ++life_;
+  metadata::MetadataNode::Options options;
+  options.raft = options_.raft;
+  options.raft.self = options_.id;
+  options.raft.random_seed = random_.Next();
+  options.cluster_id = options_.cluster_id;
+  options.random_seed = random_.Next();
+  registry_ = std::make_unique<telemetry::Registry>();
+  auto node = metadata::MetadataNode::Create(options, disk_.Restore(), Now(), registry_.get());
+  if (!node.ok()) {
+    world_.findings->Report("a disk can be read again",
+                            absl::StrCat("node ", options_.id, ": ", node.status().message()));
+    return;
+  }
+  node_ = *std::move(node);
+  std::map<NodeId, std::string> addresses;
+  for (int id = 1; id < kFirstClient; ++id) addresses.emplace(NodeId(id), AddressOf(NodeId(id)));
+  node_->SetAddresses(std::move(addresses));
+  storage_failed_ = false;
+  last_round_ = Now();
+  next_tick_ = last_round_ + absl::Nanoseconds(kTick);
+  (*world_.trace)("node ", options_.id, " starts at ", disk_.last_index(SimDisk::View::kDurable));
+  ScheduleTick();
+  Round();
+}
+
+void SimNode::Kill() {
+  if (!running()) return;
+  (*world_.trace)("node ", options_.id, " is killed");
+  ++life_;
+  node_.reset();
+  registry_.reset();
+  inbox_.clear();
+  after_sync_ = nullptr;
+  blocked_ = paused_ = tick_came_ = false;
+  if (disk_.Crash(&random_)) world_.findings->Reach(Mark::kTornWrite);
+  world_.invariants->OnStop(options_.id);
+}
+
+void SimNode::Pause() {
+  if (running()) paused_ = true;
+}
+
+void SimNode::Resume() {
+  if (!std::exchange(paused_, false)) return;
+  if (after_sync_) {  // The disk went on without the process.
+    absl::AnyInvocable<void()> done = std::exchange(after_sync_, nullptr);
+    return done();
+  }
+  Round();
+}
+
+void SimNode::ScheduleTick() {
+  const SimTime jitter = static_cast<SimTime>(random_.Below(kMillisecond / 2));
+  world_.queue->After(kTick + jitter, EventKind::kTick, [this, life = life_] {
+    if (life != life_) return;
+    ScheduleTick();
+    tick_came_ = true;
+    Round();
+  });
+}
+
+bool SimNode::Give(Input input) {
+  if (!running()) return false;
+  if (inbox_.size() >= kInboxMax) return true;  // Lost.
+  inbox_.push_back(std::move(input));
+  Round();
+  return true;
+}
+
+void SimNode::GiveMessage(pb::RaftMessage message) {
+  Give([this, message = std::move(message)](metadata::MetadataNode* node) {
+    const absl::Status taken = node->Step(message);
+    if (taken.ok() || storage_failed_) return;
+    world_.findings->Report("nodes understand each other",
+                            absl::StrCat("node ", options_.id, " refuses a message of node ",
+                                         message.from(), ": ", taken.message()));
+  });
+}
+
+int SimNode::TicksDue() {
+  const MonotonicTime now = Now();
+  const absl::Duration pause = now - last_round_;
+  if (pause > kPauseMin) node_->StoodStill(pause);
+  last_round_ = now;
+  int ticks = 0;
+  while (next_tick_ <= now && ticks < kTicksPerRoundMax) {
+    ++ticks;
+    next_tick_ = next_tick_ + absl::Nanoseconds(kTick);
+  }
+  if (next_tick_ <= now) next_tick_ = now + absl::Nanoseconds(kTick);
+  return ticks;
+}
+
+void SimNode::Round() {
+  while (running() && !blocked_ && !paused_ && (tick_came_ || !inbox_.empty())) {
+    tick_came_ = false;
+    const int ticks = TicksDue();
+    node_->Tick(last_round_, WallMs(), ticks);
+    std::deque<Input> inputs;
+    inputs.swap(inbox_);
+    for (Input& input : inputs) input(node_.get());
+    node_->EndRound();
+    Drain();
+  }
+}
+
+void SimNode::Drain() {
+  while (node_->HasReady()) {
+    if (!CarryOut(node_->TakeReady())) break;
+  }
+  if (!blocked_ && !storage_failed_) BeginSnapshot();
+  Observe();
+}
+
+bool SimNode::CarryOut(raft::Ready ready) {
+  for (pb::RaftMessage& message : ready.messages) {
+    world_.invariants->OnSend(message);
+    world_.network->Send(std::move(message));
+  }
+  ready.messages.clear();
+  if (const absl::Status prepared = node_->Prepare(ready); !prepared.ok()) {
+    world_.findings->Report("nodes understand each other",
+                            absl::StrCat("node ", options_.id, ": ", prepared.message()));
+    return false;
+  }
+  if (disk_weather_.full && ready.must_sync) {
+    world_.findings->Reach(Mark::kDiskFull);
+    Fail("the disk is full");
+    return false;
+  }
+  world_.invariants->OnWrite(probe(), ready);
+  disk_.Write(ready);
+  if (!ready.must_sync) {
+    Complete(ready);
+    return true;
+  }
+  if (HasBug(raft::PlantedBug::kAcknowledgeBeforeFsync)) {
+    Complete(ready);
+    SyncLater();
+    return true;
+  }
+  Sync([this, ready = std::move(ready)] {
+    Complete(ready);
+    Drain();
+    Round();
+  });
+  return false;
+}
+
+void SimNode::Complete(const raft::Ready& ready) {
+  if (ready.must_sync) node_->Tick(Now(), WallMs(), 0);
+  node_->Persisted(ready);
+  for (const pb::RaftMessage& message : ready.messages_after_persist) {
+    world_.invariants->OnSend(message);
+    world_.network->Send(message);
+  }
+  if (!ready.dropped_reads.empty()) world_.findings->Reach(Mark::kReadsDropped);
+  world_.invariants->OnApply(probe(), ready.committed_entries);
+  node_->Apply(ready);
+  if (!ready.committed_entries.empty() || ready.snapshot) {
+    world_.replay->CheckState(options_.id, node_->state());
+  }
+}
+
+SimTime SimNode::SyncLatency() {
+  return random_.Between(disk_weather_.sync_min, disk_weather_.sync_max);
+}
+
+void SimNode::Sync(absl::AnyInvocable<void()> done) {
+  blocked_ = true;
+  world_.queue->After(SyncLatency(), EventKind::kDisk,
+                      [this, life = life_, done = std::move(done)]() mutable {
+                        if (life != life_) return;
+                        blocked_ = false;
+                        if (std::exchange(disk_weather_.fails_next_sync, false)) {
+                          world_.findings->Reach(Mark::kDiskFailed);
+                          Fail("the disk refuses a sync");
+                          return Observe();
+                        }
+                        disk_.Sync();
+                        if (paused_) {
+                          blocked_ = true;
+                          after_sync_ = [this, done = std::move(done)]() mutable {
+                            blocked_ = false;
+                            done();
+                          };
+                          return;
+                        }
+                        done();
+                      });
+}
+
+void SimNode::SyncLater() {
+  world_.queue->After(SyncLatency(), EventKind::kDisk, [this, life = life_] {
+    if (life == life_) disk_.Sync();
+  });
+}
+
+void SimNode::Fail(const char* why) {
+  (*world_.trace)("node ", options_.id, ": ", why);
+  storage_failed_ = true;
+  node_->StorageFailed(MakeError(Reason::kStorageFailed, why));
+}
+
+void SimNode::BeginSnapshot() {
+  std::optional<metadata::SnapshotJob> job = node_->TakeSnapshotJob();
+  if (!job.has_value()) return;
+  const SimTime writing = SyncLatency() * 10 + static_cast<SimTime>(random_.Below(kSecond / 10));
+  world_.queue->After(writing, EventKind::kDisk, [this, life = life_, job = *std::move(job)] {
+    if (life != life_) return;
+    raft::Snapshot snapshot = job.Build();
+    Give([this, snapshot = std::move(snapshot), first_kept = job.first_kept](auto*) mutable {
+      StoreSnapshot(std::move(snapshot), first_kept);
+    });
+  });
+}
+
+void SimNode::StoreSnapshot(raft::Snapshot snapshot, LogIndex first_kept) {
+  if (storage_failed_) return node_->SnapshotStored(std::nullopt);
+  // A small write, which the real shell waits for in its round: so short that nothing comes
+  // between.
+  disk_.WriteOwnSnapshot(snapshot, first_kept);
+  disk_.Sync();
+  world_.findings->Reach(Mark::kSnapshotMade);
+  node_->SnapshotStored(std::move(snapshot));
+}
+
+void SimNode::Observe() {
+  world_.invariants->OnEvent(probe());
+  world_.queue->Note(node_->core().term().value());
+  world_.queue->Note(node_->core().committed().value());
+}
+
+}  // namespace falaj::simulation

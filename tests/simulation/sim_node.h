@@ -1,0 +1,140 @@
+#ifndef TESTS_SIMULATION_SIM_NODE_H_
+#define TESTS_SIMULATION_SIM_NODE_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/strings/string_view.h"
+
+#include "libs/base/ids.h"
+#include "libs/base/random.h"
+#include "libs/raft/planted_bug.h"
+#include "libs/telemetry/registry.h"
+#include "services/metadata/metadata_node.h"
+#include "tests/simulation/disk.h"
+#include "tests/simulation/event_queue.h"
+#include "tests/simulation/findings.h"
+#include "tests/simulation/network.h"
+#include "tests/simulation/raft_invariants.h"
+#include "tests/simulation/replay.h"
+#include "tests/simulation/trace.h"
+
+namespace falaj::simulation {
+
+// Where a node listens: "node:3". And who listens there; 0 if it is no such address.
+std::string AddressOf(NodeId node);
+NodeId NodeAt(absl::string_view address);
+
+// The parts of the world a node lives in. None is owned.
+struct World {
+  EventQueue* queue = nullptr;
+  SimNetwork* network = nullptr;
+  Findings* findings = nullptr;
+  RaftInvariants* invariants = nullptr;
+  Replay* replay = nullptr;
+  Trace* trace = nullptr;
+};
+
+// DiskWeather is how a node's disk behaves at present.
+struct DiskWeather {
+  SimTime sync_min = 50 * kMicrosecond;
+  SimTime sync_max = 400 * kMicrosecond;
+  bool fails_next_sync = false;  // The write's outcome is unknown then.
+  bool full = false;             // Writes are refused without effect.
+};
+
+// SimNode is one machine of the quorum: the shipped MetadataNode on a simulated disk, clock and
+// network. It is to the simulation what RaftNode is to a real process, and runs the same rounds:
+// take in what has come, tick, store, send, apply. While the disk works the node is blocked, and
+// what comes meanwhile waits.
+//
+// The disk outlives the process: Kill() loses its memory and what the disk had not synced, Start()
+// begins a new life. A paused node keeps its memory and misses time.
+//
+// Failures: a disk that refuses a write leaves the process running without a part in anything,
+// until it is killed and started again.
+class SimNode {
+ public:
+  struct Options {
+    NodeId id;
+    raft::Options raft;  // self and random_seed are filled in.
+    Uuid cluster_id;
+    uint64_t seed = 1;
+  };
+  using Input = absl::AnyInvocable<void(metadata::MetadataNode* node)>;
+
+  SimNode(const World& world, const Options& options, raft::Restored initial);
+
+  NodeId id() const { return options_.id; }
+  bool running() const { return node_ != nullptr; }
+  bool paused() const { return paused_; }
+  bool storage_failed() const { return storage_failed_; }
+  const SimDisk& disk() const { return disk_; }
+  DiskWeather& disk_weather() { return disk_weather_; }
+  // Requires: running().
+  const metadata::MetadataNode& node() const { return *node_; }
+
+  void Start();
+  void Kill();
+  void Pause();
+  void Resume();
+
+  // Something arrives: taken in by the next round, at once if the node is not blocked. False: there
+  // is no process to take it.
+  bool Give(Input input);
+  void GiveMessage(internal::v1::RaftMessage message);
+
+  // The node's own monotonic clock.
+  MonotonicTime Now() const;
+
+ private:
+  int64_t WallMs() const;
+  void ScheduleTick();
+  void Round();
+  int TicksDue();
+  void Drain();
+  // False: the node is blocked, or has failed.
+  bool CarryOut(raft::Ready ready);
+  void Complete(const raft::Ready& ready);
+  // Blocks for as long as a sync takes, then goes on with `done` if the sync went well.
+  void Sync(absl::AnyInvocable<void()> done);
+  void SyncLater();
+  SimTime SyncLatency();
+  void Fail(const char* why);
+  void BeginSnapshot();
+  void StoreSnapshot(raft::Snapshot snapshot, LogIndex first_kept);
+  void Observe();
+  NodeProbe probe() const { return {options_.id, life_, &node_->core(), &disk_}; }
+  bool HasBug(raft::PlantedBug bug) const { return options_.raft.planted_bug == bug; }
+
+  const World world_;
+  const Options options_;
+  Random random_;
+  SimDisk disk_;
+  DiskWeather disk_weather_;
+  const int64_t drift_ppm_;  // Of the node's clock.
+  const int64_t clock_start_ns_;
+  const int64_t wall_ahead_ms_;
+
+  // Of the life under way.
+  uint64_t life_ = 0;
+  std::unique_ptr<telemetry::Registry> registry_;
+  std::unique_ptr<metadata::MetadataNode> node_;
+  std::deque<Input> inbox_;
+  bool blocked_ = false;
+  bool paused_ = false;
+  bool storage_failed_ = false;
+  bool tick_came_ = false;  // While blocked or paused.
+  MonotonicTime last_round_;
+  MonotonicTime next_tick_;
+  absl::AnyInvocable<void()> after_sync_;
+};
+
+}  // namespace falaj::simulation
+
+#endif  // TESTS_SIMULATION_SIM_NODE_H_

@@ -1,0 +1,84 @@
+// The seeds of CI: all invariants hold in 200 lives, each mark is reached, seeds repeat exactly.
+#include "tests/simulation/simulation.h"
+
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+#include "libs/base/log.h"
+#include "tests/simulation/findings.h"
+
+namespace falaj::simulation {
+namespace {
+
+// The nodes' own log lines would drown what matters: they lose their disks all the time.
+class QuietLog : public testing::Environment {
+  void SetUp() override {
+    log::Options options;
+    options.level_min = log::Level::kOff;
+    log::Configure(options);
+  }
+};
+const testing::Environment* const kQuietLog =
+    testing::AddGlobalTestEnvironment(new QuietLog);  // NOLINT: gtest owns it.
+
+std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count) {
+  std::array<uint64_t, kMarks> marks{};
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    RunOptions options;
+    options.seed = seed;
+    const RunReport report = simulation::Run(options);
+    EXPECT_FALSE(report.finding) << Describe(options, report);
+    if (report.finding) break;
+    for (size_t i = 0; i < kMarks; ++i) marks[i] += report.marks[i];
+  }
+  return marks;
+}
+
+void ExpectAllReached(const std::array<uint64_t, kMarks>& marks) {
+  for (size_t i = 0; i < kMarks; ++i) {
+    const auto mark = static_cast<Mark>(i);
+    EXPECT_GT(marks[i], 0u) << MarkName(mark) << ": " << MarkMeaning(mark);
+  }
+}
+
+// Two shards, so that two cores share them.
+TEST(SimulationTest, FirstHundredSeedsKeepEveryPromise) { ExpectAllReached(RunSeeds(1, 100)); }
+TEST(SimulationTest, SecondHundredSeedsKeepEveryPromise) { ExpectAllReached(RunSeeds(101, 100)); }
+
+TEST(SimulationTest, ASeedRepeatsExactly) {
+  for (const uint64_t seed : {1, 2, 3}) {
+    RunOptions options;
+    options.seed = seed;
+    const RunReport once = simulation::Run(options);
+    const RunReport again = simulation::Run(options);
+    EXPECT_EQ(once.hash, again.hash) << "seed " << seed;
+    EXPECT_EQ(once.events, again.events) << "seed " << seed;
+    EXPECT_EQ(once.marks, again.marks) << "seed " << seed;
+  }
+}
+
+// One number a line; the rest of the line says what it found once.
+std::vector<uint64_t> RegressionSeeds() {
+  std::ifstream file("tests/simulation/regression_seeds.txt");
+  EXPECT_TRUE(file.good());
+  std::vector<uint64_t> seeds;
+  for (std::string line; std::getline(file, line);) {
+    uint64_t seed = 0;
+    if (std::istringstream(line) >> seed) seeds.push_back(seed);
+  }
+  return seeds;
+}
+
+TEST(SimulationTest, SeedsThatFailedOnceKeepEveryPromise) {
+  for (uint64_t seed : RegressionSeeds()) RunSeeds(seed, 1);
+}
+
+}  // namespace
+}  // namespace falaj::simulation
