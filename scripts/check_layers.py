@@ -42,7 +42,7 @@ OUTSIDE = {
     "CivetServer": {"libs/http"},
     "spdlog/": {"libs/base"},
     "CLI/": {"services/cli"},
-    "nlohmann/": {"services"},
+    "nlohmann/": {"services", "tests"},
     "librdkafka/": {"tests"},
 }
 

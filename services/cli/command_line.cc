@@ -31,6 +31,7 @@ struct Choice {
   ProduceOptions produce;
   ConsumeOptions consume;
   DebugOptions debug;
+  RecoverQuorumOptions recover_quorum;
   DevOptions dev;
   BenchOptions bench;
   std::string completion_shell;
@@ -358,13 +359,30 @@ void AddConsume(CLI::App* app, Choice* choice) {
   consume->callback([=] { choice->run = [o] { return RunConsume(*o); }; });
 }
 
+void AddRecoverQuorum(CLI::App* debug, Choice* choice) {
+  RecoverQuorumOptions* o = &choice->recover_quorum;
+  CLI::App* sub = debug->add_subcommand(
+      "recover-quorum",
+      "Go on with one metadata node after the majority is lost for good; loses data");
+  sub->add_option("path", o->path, "Data directory of a stopped metadata node")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  sub->add_option("--node", o->node, "Id of the node whose directory it is")->required();
+  sub->add_option("--node-address", o->address, "host:port where new nodes will find it");
+  sub->add_flag("--yes-lose-data", o->yes_lose_data, "Do it; without this it only tells the risks");
+  AddOutput(sub, &o->output);
+  sub->callback([=] { choice->run = [o] { return RunRecoverQuorum(*o); }; });
+}
+
 void AddDebug(CLI::App* app, Choice* choice) {
   DebugOptions* o = &choice->debug;
-  CLI::App* debug = app->add_subcommand("debug", "Look into the files of a stopped storage node");
+  CLI::App* debug = app->add_subcommand("debug", "Look into the files of a stopped node");
+  AddRecoverQuorum(debug, choice);
   debug->require_subcommand(1);
   debug->footer(Examples({"falaj debug dump-batch captured.bin --records",
                           "falaj debug dump-log /var/lib/falaj/storage-1 --limit 20",
-                          "falaj debug verify /var/lib/falaj/storage-1"}));
+                          "falaj debug verify /var/lib/falaj/storage-1",
+                          "falaj debug recover-quorum /var/lib/falaj/metadata-3 --node 3"}));
   const std::pair<const char*, const char*> subs[] = {
       {"dump-batch", "Print the encoded batches in a file"},
       {"dump-log", "Print the batches in a storage directory"},

@@ -143,6 +143,15 @@ struct DebugOptions {
 };
 ExitCode RunDebug(const DebugOptions& options);
 
+struct RecoverQuorumOptions {
+  std::string path;     // The data directory of a stopped metadata node.
+  int32_t node = 0;     // Whose it is.
+  std::string address;  // Where the other nodes will find it; may be empty.
+  bool yes_lose_data = false;
+  OutputMode output = OutputMode::kAuto;
+};
+ExitCode RunRecoverQuorum(const RecoverQuorumOptions& options);
+
 struct DevOptions {
   std::string data;
   int metadata = 1;

@@ -44,7 +44,8 @@ absl::StatusOr<bool> IsLinearizable(const v1::ReadOptions& options) {
       return MakeError(
           Reason::kInvalidRequest,
           absl::StrCat("options.consistency is unknown: ", static_cast<int>(options.consistency())),
-          {{"field", "options.consistency"}});
+          {{"field", "options.consistency"},
+           {"value", absl::StrCat(static_cast<int>(options.consistency()))}});
   }
 }
 

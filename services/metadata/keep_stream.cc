@@ -30,11 +30,12 @@ void CoordinationServiceImpl::KeepStream::Close(const absl::Status& status) {
 void CoordinationServiceImpl::KeepStream::OnReadDone(bool ok) {
   if (!ok) return Close(absl::OkStatus());  // The client is done.
   if (request_.sessions_size() > coordination::kKeepSessionsMax) {
-    return Close(MakeError(
-        Reason::kInvalidRequest,
-        absl::StrCat("sessions has ", request_.sessions_size(), " entries, allowed are ",
-                     coordination::kKeepSessionsMax),
-        {{"field", "sessions"}, {"limit", absl::StrCat(coordination::kKeepSessionsMax)}}));
+    return Close(MakeError(Reason::kInvalidRequest,
+                           absl::StrCat("sessions has ", request_.sessions_size(),
+                                        " entries, allowed are ", coordination::kKeepSessionsMax),
+                           {{"field", "sessions"},
+                            {"value", absl::StrCat(request_.sessions_size())},
+                            {"limit", absl::StrCat(coordination::kKeepSessionsMax)}}));
   }
   std::shared_ptr<KeepStream> self;
   {

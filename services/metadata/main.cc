@@ -32,6 +32,9 @@ ABSL_FLAG(
     "`falaj metadata members add`.");
 ABSL_FLAG(std::string, cluster_id, "",
           "A UUID, the same on all nodes; empty: derived from the name and the peers.");
+ABSL_FLAG(std::string, planted_bug, "none",
+          "For tests that must fail: makes one of the mistakes of libs/raft/planted_bug.h, such as "
+          "read-without-read-index. Breaks what is promised.");
 
 namespace {
 
@@ -71,6 +74,7 @@ int main(int argc, char** argv) {
   options.cluster_name = absl::GetFlag(FLAGS_cluster_name);
   options.cluster_id = absl::GetFlag(FLAGS_cluster_id);
   options.join = absl::GetFlag(FLAGS_join);
+  options.planted_bug = absl::GetFlag(FLAGS_planted_bug);
   const auto peers = ParsePeers(absl::GetFlag(FLAGS_peers));
   if (!peers.ok()) {
     falaj::log::Error("the metadata node cannot start", {{"error", peers.status()}});
@@ -81,6 +85,9 @@ int main(int argc, char** argv) {
   if (!server.ok()) {
     falaj::log::Error("the metadata node cannot start", {{"error", server.status()}});
     return 1;
+  }
+  if (options.planted_bug != "none") {
+    falaj::log::Warning("this node makes mistakes on purpose", {{"bug", options.planted_bug}});
   }
   falaj::rpc::WaitForTermination();
   (*server)->Stop();

@@ -15,6 +15,7 @@
 #include "libs/base/crc32c.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/raft/planted_bug.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
 
@@ -123,6 +124,10 @@ absl::Status ValidateOptions(const MetadataServer::Options& options) {
   if (options.watch_keepalive <= absl::ZeroDuration()) {
     return InvalidOption("watch_keepalive", "must be positive");
   }
+  if (!raft::PlantedBugFromName(options.planted_bug)) {
+    return InvalidOption("planted_bug",
+                         absl::StrCat("is none of libs/raft/planted_bug.h: ", options.planted_bug));
+  }
   return absl::OkStatus();
 }
 
@@ -176,6 +181,7 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   node->raft.snapshot_entries = options.snapshot_entries;
   node->raft.snapshot_log_bytes = options.snapshot_log_bytes;
   node->raft.entries_kept = options.entries_kept;
+  node->raft.planted_bug = *raft::PlantedBugFromName(options.planted_bug);
   return result;
 }
 

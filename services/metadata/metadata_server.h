@@ -65,6 +65,8 @@ class MetadataServer {
     size_t watchers_max = 10'000;           // Further ones are refused.
     size_t proposals_queued_max = 10'000;   // Further ones are refused.
     absl::Duration watch_keepalive = absl::Seconds(1);
+
+    std::string planted_bug = "none";  // For tests that must fail: see libs/raft/planted_bug.h.
   };
 
   // Returns when the node listens; Ready() becomes true once it knows the leader and has caught up.

@@ -19,11 +19,14 @@ import urllib.request
 
 import grpc
 
+from links import Links
 from falaj.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from falaj.v1 import consumer_service_pb2_grpc, producer_service_pb2_grpc
 from falaj.v1 import topic_service_pb2, topic_service_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+CLUSTER_ID = "7c5e2c2e-6a0e-4c7a-9d0b-0d6b5a1f4e21"  # Of clusters with a network of their own.
 
 
 def free_port():
@@ -100,20 +103,23 @@ class Process:
 
 
 class Cluster:
-    """Some metadata nodes (a quorum if there are several), some storage nodes, some gateways."""
+    """Some metadata nodes (a quorum if there are several), some storage nodes, some gateways.
+
+    With `network`, the metadata nodes talk to each other through Links, which tests can cut.
+    """
 
     def __init__(self, binaries, directory, storage_nodes=1, gateways=1, metadata_nodes=1, data_directories=None,
-                 storage_flags=()):
+                 storage_flags=(), metadata_flags=(), network=False):
+        self.binaries = binaries
         self.directory = directory
         self.processes = {}
         self.channels = []
-        metadata_ports = [free_port() for _ in range(metadata_nodes)]
-        metadata = ",".join(f"127.0.0.1:{port}" for port in metadata_ports)
-        peers = ",".join(f"{number}=127.0.0.1:{port}" for number, port in enumerate(metadata_ports, 1))
-        for number, port in enumerate(metadata_ports, 1):
-            self._add(f"metadata-{number}", os.path.join(binaries, "falaj-metadata"), port,
-                      [f"--data_dir={directory}/metadata-{number}", f"--node_id={number}"] +
-                      ([f"--peers={peers}"] if metadata_nodes > 1 else []))
+        self.metadata_ports = {number: free_port() for number in range(1, metadata_nodes + 1)}
+        self.links = Links(self.metadata_ports) if network else None
+        metadata = ",".join(f"127.0.0.1:{port}" for port in self.metadata_ports.values())
+        for number in self.metadata_ports:
+            name = f"metadata-{number}"
+            self._add_metadata(number, (data_directories or {}).get(name, f"{directory}/{name}"), metadata_flags)
         for number in range(1, storage_nodes + 1):
             name = f"storage-{number}"
             data_directory = (data_directories or {}).get(name, f"{directory}/{name}")
@@ -123,6 +129,23 @@ class Cluster:
         for number in range(1, gateways + 1):
             self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), free_port(),
                       [f"--metadata={metadata}"])
+
+    def _add_metadata(self, number, data_directory, flags):
+        port = self.metadata_ports[number]
+        peers = ",".join(f"{other}=127.0.0.1:{at}" for other, at in self.metadata_ports.items())
+        arguments = [f"--data_dir={data_directory}", f"--node_id={number}", *flags]
+        if self.links is not None:
+            # Each node is told of other addresses, so the cluster's id cannot be derived from them.
+            arguments += [f"--peers={self.links.peers(number, port)}", f"--cluster_id={CLUSTER_ID}"]
+        elif len(self.metadata_ports) > 1:
+            arguments += [f"--peers={peers}"]
+        self._add(f"metadata-{number}", os.path.join(self.binaries, "falaj-metadata"), port, arguments)
+
+    def add_joining_metadata(self, number, flags=()):
+        """A further metadata node, with an empty directory, to be started and then added to the members."""
+        self.metadata_ports[number] = free_port()
+        self._add_metadata(number, f"{self.directory}/metadata-{number}", ["--join", *flags])
+        return self.processes[f"metadata-{number}"]
 
     def _add(self, name, binary, port, arguments):
         http_port = free_port()
@@ -139,6 +162,8 @@ class Cluster:
         for process in self.processes.values():
             if process.child is not None:
                 process.end(signal.SIGKILL)
+        if self.links is not None:
+            self.links.close()
 
     def start(self):
         for process in self.processes.values():
