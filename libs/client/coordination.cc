@@ -7,6 +7,7 @@
 
 #include "falaj/v1/coordination_service.grpc.pb.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
@@ -153,8 +154,12 @@ absl::StatusOr<v1::ExecuteMultiResponse> Coordination::ExecuteMulti(
 
 absl::Status Coordination::WatchZnodes(
     const v1::WatchZnodesRequest& request,
-    const std::function<bool(const v1::WatchZnodesResponse&)>& event, Cancellation* cancellation) {
+    const std::function<bool(const v1::WatchZnodesResponse&)>& event, Cancellation* cancellation,
+    absl::Duration limit) {
   grpc::ClientContext context;
+  if (limit < absl::InfiniteDuration()) {
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + limit));
+  }
   const auto reader = impl_->stub->WatchZnodes(&context, request);
   if (cancellation != nullptr) cancellation->impl_->Attach(&context);
   v1::WatchZnodesResponse response;

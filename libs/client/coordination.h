@@ -71,7 +71,8 @@ class Coordination {
   // (may be null) ends it. OK if the caller ended it. No deadline.
   absl::Status WatchZnodes(const v1::WatchZnodesRequest& request,
                            const std::function<bool(const v1::WatchZnodesResponse&)>& event,
-                           Cancellation* cancellation);
+                           Cancellation* cancellation,
+                           absl::Duration limit = absl::InfiniteDuration());
 
   // Waits until the election is won, up to `limit` (infinite: no deadline); TIMED_OUT after it,
   // CANCELLED if `cancellation` (may be null) ended it: the candidacy stays in both cases.

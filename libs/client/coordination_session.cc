@@ -90,7 +90,9 @@ absl::Duration CoordinationSession::SendSign() {
   }
   const absl::Duration left = answered + timeout_ - sent;
   absl::Status status = MakeError(Reason::kTimedOut, "no time left");
-  if (left > absl::ZeroDuration()) status = coordination_->KeepSession(handle_, left).status();
+  if (left > absl::ZeroDuration())
+    status =
+        coordination_->KeepSession(handle_, std::min(left, timeout_ / kSignsPerTimeout)).status();
   if (status.ok()) {
     MutexLock lock(&mu_);
     answered_ = sent;

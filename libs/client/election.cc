@@ -64,8 +64,10 @@ absl::Status Election::WaitUntilLeadEnds(const v1::CampaignResponse& lead) {
     return !removed && session_->status().ok();  // Asked at every sign of life.
   };
   while (true) {
-    IgnoreError(session_->coordination()->WatchZnodes(watch, event, &cancellation_),
-                "whatever it was, the znode is read below");
+    // No longer than the session may be lost without a word from a gateway that is cut off.
+    const absl::Status ended = session_->coordination()->WatchZnodes(watch, event, &cancellation_,
+                                                                     session_->timeout() / 4);
+    IgnoreError(ended, "whatever it was, the znode is read below");
     FALAJ_RETURN_IF_ERROR(session_->status());
     if (cancellation_.cancelled()) {
       return MakeError(Reason::kCancelled, "the leader has given up waiting");
@@ -74,6 +76,10 @@ absl::Status Election::WaitUntilLeadEnds(const v1::CampaignResponse& lead) {
     request.set_path(lead.znode_path());
     const absl::StatusOr<v1::GetZnodeResponse> znode = session_->coordination()->GetZnode(request);
     if (ReasonOf(znode.status()) == Reason::kZnodeNotFound) return znode.status();
+    if (znode.ok() && znode->znode().stat().create_index() != lead.fencing_token()) {
+      return MakeError(Reason::kZnodeNotFound, "another candidacy has taken this one's place",
+                       {{"znode_path", lead.znode_path()}});
+    }
     removed = false;
     if (znode.ok()) watch.set_after_index(znode->index());
     session_->WaitUntilEnded(kPause);

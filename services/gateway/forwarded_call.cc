@@ -137,7 +137,14 @@ void ForwardedCall::OnAnswer(Attempt* attempt, const grpc::Status& wire) {
     Finish(wire);
     return;
   }
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;  // Cancelled by the caller: that says nothing about the node.
+  }
   CallEnd end = JudgeEnd(wire, attempt->context, attempt->node.address);
+  // An earlier attempt may have had its effect: a refusal of this one must not deny it.
+  const bool refused = ReasonOf(end.status) == Reason::kQuotaExceeded;
+  if (maybe_done_ && refused) end.outcome = rpc::Outcome::kNoEffect;
   const bool late = ReasonOf(end.status) == Reason::kTimedOut;
   if (end.outcome == rpc::Outcome::kFinal && late) end.outcome = rpc::Outcome::kUnknown;
   if (end.outcome == rpc::Outcome::kFinal) {

@@ -65,13 +65,14 @@ absl::StatusOr<std::unique_ptr<MetadataNode>> MetadataNode::Create(const Options
 void MetadataNode::Tick(MonotonicTime now, int64_t wall_ms, int ticks) {
   now_ = now;
   wall_ms_ = wall_ms;
+  ticked_ = ticks > 0;
   for (int i = 0; i < ticks; ++i) core_->Tick();
 }
 
 void MetadataNode::EndRound() {
   ExpireSessions();
   reads_.Expire(now_);
-  if (!campaigns_.empty()) campaigns_.Expire(now_);
+  if (ticked_ && !campaigns_.empty()) campaigns_.Expire(now_);  // It looks at every candidate.
   CheckCaughtUp();
   RecordAddresses();
   AnswerTransfers();
@@ -122,18 +123,21 @@ void MetadataNode::TouchWriter(const pb::CoordinationCommand& command) {
   sessions_.Touch(SessionId(session->session_id()), now_);
 }
 
+// A leader knows who is alive once it has applied an entry of its own term, and so all before it.
+bool MetadataNode::KnowsSessions() const {
+  return Leads() && was_leader_ && applied_term_ == core_->term();
+}
+
 absl::Status MetadataNode::Heartbeat(SessionId session) {
-  if (!Leads()) return NotLeader("none");
+  if (!KnowsSessions()) return NotLeader("none");
   if (sessions_.Touch(session, now_)) return absl::OkStatus();
   return MakeError(Reason::kSessionExpired, absl::StrCat("session ", session, " has ended"),
                    {{"session", absl::StrCat(session)}});
 }
 
 absl::StatusOr<absl::Duration> MetadataNode::KeepSession(const v1::SessionHandle& session) {
-  if (!Leads()) return NotLeader("none");
-  // A leader that has not applied everything yet may not know the session.
+  if (!KnowsSessions()) return NotLeader("none");
   const SessionId id(session.session_id());
-  if (!IsReady() && state_.coordination().FindSession(id) == nullptr) return NotLeader("none");
   FALAJ_RETURN_IF_ERROR(state_.coordination().CheckSession(session));
   FALAJ_RETURN_IF_ERROR(Heartbeat(id));
   return sessions_.TimeoutOf(id);
@@ -293,7 +297,8 @@ void MetadataNode::CheckCaughtUp() {
   catch_up_ = CatchUp::kAsked;
   PendingReads::Options options;
   options.deadline = now_ + absl::Seconds(1);
-  Read(options, [this](const absl::Status& status) {
+  Read(options, [this, asked = ++catch_up_asked_](const absl::Status& status) {
+    if (asked != catch_up_asked_) return;  // What an earlier leader said.
     catch_up_ = status.ok() ? CatchUp::kDone : CatchUp::kUnknown;
   });
 }
@@ -313,6 +318,7 @@ void MetadataNode::AnswerTransfers() {
   } else if (core_->leader() == NodeId() && !storage_failed_) {
     return;  // The election is under way.
   }
+  if (storage_failed_) outcome = NotLeader("unknown");
   std::vector<StatusCallback> answered;
   answered.swap(transfers_);
   for (const StatusCallback& done : answered) done(outcome);

@@ -185,6 +185,7 @@ class MetadataNode {
 
   bool HasBug(raft::PlantedBug bug) const { return options_.raft.planted_bug == bug; }
   bool Leads() const { return !storage_failed_ && core_->is_leader(); }
+  bool KnowsSessions() const;
   absl::Status NotLeader(absl::string_view outcome) const;
   std::string AddressOf(NodeId node) const;
 
@@ -225,6 +226,7 @@ class MetadataNode {
   Random random_;
   MonotonicTime now_;  // Of the last Tick().
   int64_t wall_ms_ = 0;
+  bool ticked_ = false;
 
   std::map<LogIndex, Pending> pending_;
   std::vector<StatusCallback> transfers_;         // Wait for another leader.
@@ -242,6 +244,7 @@ class MetadataNode {
   // Since this node learned of its present leader: not asked, asked, or caught up with what that
   // leader knew to be committed.
   enum class CatchUp { kUnknown, kAsked, kDone } catch_up_ = CatchUp::kUnknown;
+  uint64_t catch_up_asked_ = 0;  // How often: answers to earlier questions do not count.
   MonotonicTime next_keepalive_;
   bool told_live_ = true;
   bool told_ready_ = false;

@@ -140,7 +140,10 @@ void MetadataNode::Answer(const pb::RaftEntry& entry,
 }
 
 void MetadataNode::OnSoftState(const raft::SoftState& soft) {
-  if (soft.leader != known_leader_ || soft.leader == NodeId()) catch_up_ = CatchUp::kUnknown;
+  if (soft.leader != known_leader_ || soft.leader == NodeId()) {
+    catch_up_ = CatchUp::kUnknown;
+    ++catch_up_asked_;
+  }
   if (soft.leader != known_leader_ && soft.leader != NodeId()) {
     metrics_.leader_changes->Add();
     log::Info("the metadata service has a leader",

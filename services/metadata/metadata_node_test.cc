@@ -195,6 +195,24 @@ TEST_F(MetadataNodeTest, SomebodyElsesSecretKeepsNoSessionAlive) {
   EXPECT_EQ(0, node_->state().coordination().session_count());
 }
 
+TEST_F(MetadataNodeTest, ANewLeaderThatHasNotAppliedAllCallsNobodysSessionEnded) {
+  Start({kOther});
+  for (int i = 0; i < 40 && node_->core().role() == raft::Role::kFollower; ++i) Round();
+  auto vote = FromOther(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
+  vote.set_term(vote.term() + 1);
+  ASSERT_TRUE(node_->Step(vote).ok());
+  Drain();
+  ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY)).ok());
+  ASSERT_TRUE(node_->core().is_leader());
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(node_->Heartbeat(SessionId(1))));
+  Drain();
+  v1::SessionHandle session;
+  session.set_session_id(1);
+  session.set_secret(std::string(16, 's'));
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(node_->KeepSession(session).status()))
+      << "its first entry is not committed";
+}
+
 TEST_F(MetadataNodeTest, APauseOfTheProcessEndsNoSession) {
   Start();
   const v1::SessionHandle session = OpenSession();

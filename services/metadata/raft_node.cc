@@ -64,6 +64,14 @@ void RaftNode::Stop() {
     wake_.NotifyAll();
   }
   if (thread_.joinable()) thread_.join();
+  // Of a node that was never started.
+  std::deque<Task> left;
+  {
+    MutexLock lock(&mu_);
+    left.swap(tasks_);
+  }
+  const absl::Status stopping = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
+  for (Task& task : left) task(nullptr, stopping);
 }
 
 NodeStatus RaftNode::status() const {
@@ -95,6 +103,7 @@ void RaftNode::Post(Task task) {
 
 void RaftNode::Step(pb::RaftMessage message) {
   Task task = [this, message = std::move(message)](MetadataNode* node, const absl::Status&) {
+    if (node == nullptr) return;
     MeasureRoundTrip(message);
     const absl::Status taken = node->Step(message);
     if (taken.ok()) return;
