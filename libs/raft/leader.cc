@@ -188,7 +188,14 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
   }
   FALAJ_ASSIGN_OR_RETURN(Membership next, state_->members.current().With(change));
   if (change.kind == MembershipChange::Kind::kPromote) {
-    FALAJ_RETURN_IF_ERROR(CheckCaughtUp(change.node, progress_.at(change.node)));
+    const Progress& progress = progress_.at(change.node);
+    FALAJ_RETURN_IF_ERROR(CheckCaughtUp(change.node, progress));
+    // A voter that is not there would only count against the majority.
+    if (progress.match() == LogIndex(0) || !IsActive(progress)) {
+      return MakeError(Reason::kNodeLags,
+                       absl::StrCat("node ", change.node, " was not heard from lately"),
+                       {{"node_id", absl::StrCat(change.node)}});
+    }
   }
   const LogIndex before = state_->log.last_index();
   const EntryId id =

@@ -70,7 +70,9 @@ absl::Status WaitUntilCaughtUp(const MetadataOptions& options, absl::Duration ti
       return MakeError(Reason::kNodeNotFound, absl::StrCat("node ", id, " is no member any more"),
                        {{"node", absl::StrCat(id)}});
     }
-    if (member->active() && !member->receiving_snapshot() && member->lag() <= kLagMax) {
+    // One that has never answered is not far behind only because the log is short.
+    const bool answered = member->active() && member->match_index() > 0;
+    if (answered && !member->receiving_snapshot() && member->lag() <= kLagMax) {
       std::fprintf(stderr, "node %d has caught up\n", id);
       return absl::OkStatus();
     }

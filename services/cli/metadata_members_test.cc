@@ -47,6 +47,7 @@ class FakeNode final : public pb::MetadataService::Service {
     learner->set_active(true);
     learner->set_receiving_snapshot(lag_ > 250);
     learner->set_lag(static_cast<uint64_t>(lag_));
+    learner->set_match_index(1);
     lag_ -= 100;
     return grpc::Status::OK;
   }

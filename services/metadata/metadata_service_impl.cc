@@ -20,6 +20,11 @@ absl::StatusOr<raft::MembershipChange> ToChange(const pb::ChangeMembershipReques
   raft::MembershipChange change;
   change.node = NodeId(request.node_id());
   change.address = request.address();
+  const bool wants_address = request.change() == pb::MEMBERSHIP_CHANGE_ADD_LEARNER ||
+                             request.change() == pb::MEMBERSHIP_CHANGE_SET_ADDRESS;
+  if (wants_address && request.address().empty()) {
+    return MakeError(Reason::kInvalidRequest, "address must be host:port", {{"field", "address"}});
+  }
   switch (request.change()) {
     case pb::MEMBERSHIP_CHANGE_ADD_LEARNER:
       change.kind = Kind::kAddLearner;

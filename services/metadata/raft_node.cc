@@ -260,11 +260,14 @@ void RaftNode::FinishSnapshot() {
 }
 
 void RaftNode::PublishStatus() {
-  // Copied for whoever asks; too often would cost more than it tells.
-  const bool changed = node_->IsReady() != told_ready_;
+  // Copied for whoever asks. At once after a change, so that who caused it sees it; else now and
+  // then.
+  const LogIndex applied = node_->core().applied();
+  const bool changed = node_->IsReady() != told_ready_ || applied != told_applied_;
   if (!changed && last_round_ < next_publication_) return;
   next_publication_ = last_round_ + options_.tick;
   told_ready_ = node_->IsReady();
+  told_applied_ = applied;
   NodeStatus status = node_->Status();
   MutexLock lock(&mu_);
   status_ = std::move(status);

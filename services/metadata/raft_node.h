@@ -67,7 +67,7 @@ class RaftNode {
   void Post(Task task);
   // Takes in a message of another metadata node; drops it if too much is queued.
   void Step(raft::pb::RaftMessage message);
-  // At most a tick old.
+  // At most a tick old, and not older than the last applied entry but for a moment.
   NodeStatus status() const;
   NodeId id() const { return options_.node.raft.self; }
   const Clock& clock() const { return *options_.clock; }
@@ -115,6 +115,7 @@ class RaftNode {
   MonotonicTime longest_until_;          // The present window's end.
   MonotonicTime next_publication_;
   bool told_ready_ = false;
+  LogIndex told_applied_;
   std::optional<MonotonicTime> hand_over_until_;  // Set once the node is stopping and led.
   struct Heartbeat {
     MonotonicTime sent;

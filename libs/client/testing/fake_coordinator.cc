@@ -150,7 +150,10 @@ grpc::Status FakeCoordinator::GetZnode(grpc::ServerContext* /*context*/,
   MutexLock lock(&mu_);
   response->set_index(index_);
   for (const Candidate& candidate : candidates_) {
-    if (ZnodeOf(candidate.session_id) == request->path()) return grpc::Status::OK;
+    if (ZnodeOf(candidate.session_id) != request->path()) continue;
+    response->mutable_znode()->set_path(request->path());
+    response->mutable_znode()->mutable_stat()->set_create_index(candidate.token);
+    return grpc::Status::OK;
   }
   return rpc::ToGrpc(MakeError(Reason::kZnodeNotFound, "no such znode"));
 }
