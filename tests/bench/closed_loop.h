@@ -79,7 +79,7 @@ class ClosedLoopClient {
   }
 
   // After the last answer: nothing that was acknowledged may be missing, nor anything come back
-  // that was never sent.
+  // that was never sent. DATA_LOSS if so; another error if the value cannot be read.
   absl::Status CheckWritten() const {
     const absl::StatusOr<std::string> value = System::Read(stub_.get(), path_);
     if (!value.ok()) return value.status();

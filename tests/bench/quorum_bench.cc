@@ -136,9 +136,12 @@ absl::Status RunLoad() {
   int64_t lost = 0;
   for (const auto& client : clients) {
     result.Merge(client->TakeResult());
-    if (const absl::Status written = client->CheckWritten(); !written.ok()) {
+    const absl::Status written = client->CheckWritten();
+    if (absl::IsDataLoss(written)) {
       ++lost;
       log::Error("a write is lost", {{"error", written}});
+    } else if (!written.ok()) {  // It cannot be told.
+      ++result.errors[written.ToString()];
     }
   }
   const bool good = lost == 0 && result.errors.empty();

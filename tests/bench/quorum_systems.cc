@@ -79,7 +79,11 @@ absl::StatusOr<std::string> FalajSystem::Read(Stub* stub, const std::string& pat
   v1::GetZnodeRequest request;
   request.set_path(path);
   v1::GetZnodeResponse response;
-  FALAJ_RETURN_IF_ERROR(rpc::FromGrpc(stub->GetZnode(&context, request, &response)));
+  const absl::Status read = rpc::FromGrpc(stub->GetZnode(&context, request, &response));
+  if (ReasonOf(read) == Reason::kZnodeNotFound) {
+    return absl::DataLossError(absl::StrCat("the znode ", path, " is gone"));
+  }
+  FALAJ_RETURN_IF_ERROR(read);
   return response.znode().data();
 }
 
@@ -118,7 +122,7 @@ absl::StatusOr<std::string> EtcdSystem::Read(Stub* stub, const std::string& path
   etcdserverpb::RangeResponse response;
   FALAJ_RETURN_IF_ERROR(rpc::FromGrpc(stub->Range(&context, request, &response)));
   if (response.kvs_size() != 1) {
-    return absl::NotFoundError(absl::StrCat("the key ", path, " is gone"));
+    return absl::DataLossError(absl::StrCat("the key ", path, " is gone"));
   }
   return response.kvs(0).value();
 }
