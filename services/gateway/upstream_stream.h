@@ -11,6 +11,7 @@
 #define SERVICES_GATEWAY_UPSTREAM_STREAM_H_
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/support/client_callback.h>
 
 #include <memory>
 
