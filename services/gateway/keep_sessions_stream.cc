@@ -62,12 +62,28 @@ void KeepSessionsStream::Pump() {
 }
 
 void KeepSessionsStream::ReadClient() {
-  if (reading_ || half_closed_) return;
+  if (reading_ || half_closed_ || waiting_for_room_) return;
   if (unanswered_.size() + answers_.size() >= kFramesMax || unanswered_bytes_ >= kFrameBytesMax) {
+    return;
+  }
+  const std::optional<BudgetScope> full = budget_.AwaitRoom([weak = weak_from_this()] {
+    if (const std::shared_ptr<KeepSessionsStream> self = weak.lock()) self->OnRoom();
+  });
+  waiting_for_room_ = full.has_value();
+  if (waiting_for_room_) {
+    parts_->metrics->CountThrottled(*full);
     return;
   }
   reading_ = true;
   StartRead(&incoming_);
+}
+
+void KeepSessionsStream::OnRoom() {
+  {
+    MutexLock lock(&mu_);
+    waiting_for_room_ = false;
+  }
+  Pump();
 }
 
 void KeepSessionsStream::OnReadDone(bool ok) {

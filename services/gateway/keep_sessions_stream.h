@@ -10,8 +10,8 @@
 //   client ──▶ unanswered (at most 16, and 1 MiB) ──▶ leader
 //   client ◀── answers (no more than there were frames) ◀──┘
 //
-// Bounds: the client is not read while there is no room for another frame. At most one write is
-// outstanding in each direction.
+// Bounds: the client is not read while there is no room for another frame, here or in a byte
+// budget. At most one write is outstanding in each direction.
 //
 // Ownership: it keeps itself alive until gRPC is done with it; the stream to the node keeps it too.
 // Threads: gRPC's; mu_ guards everything that changes. Nothing blocks.
@@ -56,6 +56,7 @@ class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer
 
   // Each does what can be done now.
   void Pump();
+  void OnRoom();
   void ReadClient() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteClient() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteUpstream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -81,6 +82,7 @@ class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   std::optional<grpc::Status> last_word_ ABSL_GUARDED_BY(mu_);
   bool half_closed_ ABSL_GUARDED_BY(mu_) = false;  // The client sends no more.
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
+  bool waiting_for_room_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;  // To the client; the front of answers_.
   std::deque<grpc::ByteBuffer> unanswered_ ABSL_GUARDED_BY(mu_);  // Frames, oldest first.
   int64_t unanswered_bytes_ ABSL_GUARDED_BY(mu_) = 0;

@@ -44,7 +44,9 @@ WatchZnodesStream::WatchZnodesStream(const GatewayParts* parts, CoordinationBack
   budget_.Add(static_cast<int64_t>(request_.Length()));
 }
 
-WatchZnodesStream::~WatchZnodesStream() { budget_.Remove(static_cast<int64_t>(request_.Length())); }
+WatchZnodesStream::~WatchZnodesStream() {
+  budget_.Remove(static_cast<int64_t>(request_.Length()) + outgoing_bytes_);
+}
 
 void WatchZnodesStream::Open() {
   MutexLock lock(&mu_);
@@ -54,7 +56,27 @@ void WatchZnodesStream::Open() {
       UpstreamStream::Start(backend_->any()->Current(), kWatchZnodesPath, shared_from_this());
   upstream_->Write(passed_index_.has_value() ? ResumeAfter(request_, *passed_index_) : request_,
                    /*last=*/true);
-  if (!writing_) upstream_->Read();
+  ReadUpstream();
+}
+
+void WatchZnodesStream::ReadUpstream() {
+  if (upstream_ == nullptr || writing_ || waiting_for_room_) return;
+  const std::optional<BudgetScope> full = budget_.AwaitRoom([weak = weak_from_this()] {
+    if (const std::shared_ptr<WatchZnodesStream> self = weak.lock()) self->OnRoom();
+  });
+  waiting_for_room_ = full.has_value();
+  if (waiting_for_room_) {
+    parts_->metrics->CountThrottled(*full);
+  } else {
+    upstream_->Read();
+  }
+}
+
+void WatchZnodesStream::OnRoom() {
+  MutexLock lock(&mu_);
+  waiting_for_room_ = false;
+  heard_ = parts_->clock->MonotonicNow();  // It was us who did not listen.
+  if (!finished_) ReadUpstream();
 }
 
 // A node that is paused, or cut off one way, keeps its connection and says nothing.
@@ -64,7 +86,8 @@ void WatchZnodesStream::WatchSilence() {
     MutexLock lock(&mu_);
     if (finished_) return;
     const bool silent = parts_->clock->MonotonicNow() - heard_ > limit;
-    if (upstream_ != nullptr && !writing_ && silent) upstream_->Break();
+    const bool listening = upstream_ != nullptr && !writing_ && !waiting_for_room_;
+    if (listening && silent) upstream_->Break();
   }
   parts_->timers->RunAfter(limit / 2, [weak = weak_from_this()] {
     if (const std::shared_ptr<WatchZnodesStream> self = weak.lock()) self->WatchSilence();
@@ -88,22 +111,30 @@ void WatchZnodesStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
   failing_since_.reset();
   backoff_.Reset();
   if (!IsNew(*position)) {
-    upstream_->Read();
+    ReadUpstream();
     return;
   }
   passed_index_ = position->index;
   outgoing_ = message;
+  outgoing_bytes_ = static_cast<int64_t>(message.Length());
+  budget_.Add(outgoing_bytes_);
   writing_ = true;
   StartWrite(&outgoing_);
 }
 
 void WatchZnodesStream::OnWriteDone(bool ok) {
+  int64_t written_bytes = 0;
+  {
+    MutexLock lock(&mu_);
+    outgoing_.Clear();
+    written_bytes = std::exchange(outgoing_bytes_, 0);
+  }
+  budget_.Remove(written_bytes);
   MutexLock lock(&mu_);
   writing_ = false;
-  outgoing_.Clear();
   if (!ok || finished_) return;            // OnCancel() comes, or has been.
   heard_ = parts_->clock->MonotonicNow();  // It was the client who was slow.
-  if (upstream_ != nullptr) upstream_->Read();
+  ReadUpstream();
 }
 
 void WatchZnodesStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire) {

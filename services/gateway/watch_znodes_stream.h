@@ -7,7 +7,8 @@
 //      └── after a pause, for `patience` ◀── connection lost, node silent or stopping
 //
 // A message is read from the node only when the one before it has been written to the client: a
-// slow client holds back its node, which then decides by its own bounds.
+// slow client holds back its node, which then decides by its own bounds. So does a byte budget that
+// is used up.
 //
 // Ownership: it keeps itself alive until gRPC is done with it; the stream to the node keeps it too.
 // Threads: gRPC's; mu_ guards everything that changes. Nothing blocks.
@@ -53,6 +54,9 @@ class WatchZnodesStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer
 
   void Open();
   void WatchSilence();
+  // Asks for the next message if nothing is in the way of passing it on.
+  void ReadUpstream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnRoom();
   // False if the client has it already: the node has resumed earlier than it was asked to.
   bool IsNew(const WatchPosition& position) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -66,8 +70,11 @@ class WatchZnodesStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer
 
   Mutex mu_;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  bool writing_ ABSL_GUARDED_BY(mu_) = false;  // Nothing is read meanwhile.
+  // Nothing is read while one of these holds.
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool waiting_for_room_ ABSL_GUARDED_BY(mu_) = false;
   grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);
+  int64_t outgoing_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<UpstreamStream> upstream_ ABSL_GUARDED_BY(mu_);
   std::optional<uint64_t> passed_index_ ABSL_GUARDED_BY(mu_);  // Of the last message passed on.
   MonotonicTime heard_ ABSL_GUARDED_BY(mu_);                   // When the node last said something.

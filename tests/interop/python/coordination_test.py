@@ -84,6 +84,7 @@ class Coordination(unittest.TestCase):
         self.channel = grpc.insecure_channel(self.address)
         self.addCleanup(self.channel.close)
         self.tree = coordination_service_pb2_grpc.CoordinationServiceStub(self.channel)
+        self.session = self.open_session()  # Makes the writes below safe to repeat, for the gateway too.
         self.root = f"/python/{self.id().rsplit('.', 1)[-1]}-{os.getpid()}"
         self.create(self.root, create_parents=True)
 
@@ -92,8 +93,14 @@ class Coordination(unittest.TestCase):
         self.addCleanup(session.close)
         return session
 
-    def create(self, path, data=b"", **fields):
-        return self.tree.CreateZnode(pb.CreateZnodeRequest(path=path, data=data, **fields), timeout=TIMEOUT_S)
+    def create(self, path, data=b"", session=None, **fields):
+        options = (session or self.session).write()
+        request = pb.CreateZnodeRequest(path=path, data=data, options=options, **fields)
+        return self.tree.CreateZnode(request, timeout=TIMEOUT_S)
+
+    def set(self, path, data, **fields):
+        request = pb.SetZnodeRequest(path=path, data=data, options=self.session.write(), **fields)
+        return self.tree.SetZnode(request, timeout=TIMEOUT_S)
 
     def get(self, path):
         return self.tree.GetZnode(pb.GetZnodeRequest(path=path), timeout=TIMEOUT_S)
@@ -118,9 +125,9 @@ class Coordination(unittest.TestCase):
         path = self.root + "/config"
         created = self.create(path, b"one")
         self.assertEqual(created.znode.stat.create_index, created.index)
-        request = pb.SetZnodeRequest(path=path, data=b"two", expected_version=0)
-        self.assertEqual(self.tree.SetZnode(request, timeout=TIMEOUT_S).znode.stat.version, 1)
-        self.assertEqual(self.reason(self.tree.SetZnode, request).reason, "VERSION_MISMATCH")
+        self.assertEqual(self.set(path, b"two", expected_version=0).znode.stat.version, 1)
+        info = self.reason(lambda: self.set(path, b"three", expected_version=0))
+        self.assertEqual(info.reason, "VERSION_MISMATCH")
         self.assertEqual(self.reason(self.create, path).reason, "ZNODE_ALREADY_EXISTS")
         self.assertEqual(self.reason(self.create, "no-slash").reason, "INVALID_PATH")
         self.assertEqual(self.reason(self.create, "/falaj/mine").reason, "PATH_RESERVED")
@@ -138,7 +145,7 @@ class Coordination(unittest.TestCase):
     def test_ephemeral_znodes_go_with_their_session(self):
         closed, killed = self.open_session(), self.open_session()
         for session, name in ((closed, "/closed"), (killed, "/killed")):
-            self.create(self.root + name, ephemeral=True, options=session.write())
+            self.create(self.root + name, session=session, ephemeral=True)
         self.assertEqual(self.reason(self.create, self.root + "/killed/child").reason, "ZNODE_IS_EPHEMERAL")
         closed.close()
         self.assertEqual(self.reason(self.get, self.root + "/closed").reason, "ZNODE_NOT_FOUND")
@@ -154,7 +161,8 @@ class Coordination(unittest.TestCase):
         def multi(expected):
             operations = [pb.MultiOperation(create=pb.CreateZnodeRequest(path=b)),
                           pb.MultiOperation(check=pb.CheckVersion(path=a, expected_version=expected))]
-            return self.tree.ExecuteMulti(pb.ExecuteMultiRequest(operations=operations), timeout=TIMEOUT_S)
+            request = pb.ExecuteMultiRequest(operations=operations, options=self.session.write())
+            return self.tree.ExecuteMulti(request, timeout=TIMEOUT_S)
 
         info = self.reason(multi, 5)
         self.assertEqual((info.reason, info.metadata["operation"]), ("VERSION_MISMATCH", "1"))
@@ -178,8 +186,9 @@ class Coordination(unittest.TestCase):
     def test_a_watch_resumes_without_gap_or_duplicate(self):
         start = self.create(self.root + "/w", b"0").index
         for i in range(1, 10):
-            self.tree.SetZnode(pb.SetZnodeRequest(path=self.root + "/w", data=b"%d" % i), timeout=TIMEOUT_S)
-        self.tree.DeleteZnode(pb.DeleteZnodeRequest(path=self.root + "/w"), timeout=TIMEOUT_S)
+            self.set(self.root + "/w", b"%d" % i)
+        request = pb.DeleteZnodeRequest(path=self.root + "/w", options=self.session.write())
+        self.tree.DeleteZnode(request, timeout=TIMEOUT_S)
         seen = []
         while len(seen) < 10:  # A new stream for every two changes.
             some, start = self.events(start, min(2, 10 - len(seen)))
@@ -226,7 +235,7 @@ class Coordination(unittest.TestCase):
         request = pb.CloseSessionRequest(session=session.handle)
         self.tree.CloseSession(request, timeout=TIMEOUT_S)
         self.assertTrue(session.expired.wait(TIMEOUT_S))
-        info = self.reason(lambda: self.create(self.root + "/x", ephemeral=True, options=session.write()))
+        info = self.reason(lambda: self.create(self.root + "/x", session=session, ephemeral=True))
         self.assertEqual(info.reason, "SESSION_EXPIRED")
         forged = pb.SessionHandle(session_id=self.open_session().handle.session_id, secret=b"0" * 16)
         info = self.reason(self.tree.KeepSession, pb.KeepSessionRequest(session=forged))
