@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 
@@ -31,8 +32,18 @@ void Pause(absl::Duration duration) {
   never.WaitFor(&mu, duration);
 }
 
-// Asks the leader, wherever it is, until the timeout: a change of leader, or another change under
-// way, passes. A change that is in force already is success, so repeating one is harmless.
+// No answer of one node may take longer: the others may know better.
+constexpr absl::Duration kAskMax = absl::Seconds(2);
+
+// What goes away by itself: elections, another change under way, a learner that lags again.
+bool PassesWithTime(const absl::Status& status) {
+  const Reason reason = ReasonOf(status);
+  return status.code() == absl::StatusCode::kUnavailable || reason == Reason::kMembershipChanging ||
+         reason == Reason::kNodeLags;
+}
+
+// Asks the leader, wherever it is, until the timeout. A change that is in force already is success,
+// so repeating one is harmless.
 absl::Status Change(const MetadataOptions& options, absl::Duration timeout,
                     const pb::ChangeMembershipRequest& request) {
   const MonotonicTime end = Clock::Real()->MonotonicNow() + timeout;
@@ -46,7 +57,7 @@ absl::Status Change(const MetadataOptions& options, absl::Duration timeout,
       pb::ChangeMembershipResponse response;
       last = rpc::FromGrpc(MetadataStub(*leader)->ChangeMembership(&context, request, &response));
     }
-    if (last.code() != absl::StatusCode::kUnavailable) return last;
+    if (!PassesWithTime(last)) return last;
     Pause(kProgressInterval);
   } while (Clock::Real()->MonotonicNow() < end);
   return last;
@@ -59,12 +70,24 @@ std::optional<pb::MetadataMember> FindMember(const pb::GetStatusResponse& status
   return std::nullopt;
 }
 
+// Asks the leader, waiting for one until the timeout.
+absl::StatusOr<pb::GetStatusResponse> AskLeader(const MetadataOptions& options,
+                                                absl::Duration timeout) {
+  const MonotonicTime end = Clock::Real()->MonotonicNow() + timeout;
+  while (true) {
+    const absl::StatusOr<std::string> leader = FindMetadataLeader(options.addresses, timeout);
+    const absl::StatusOr<pb::GetStatusResponse> status =
+        leader.ok() ? AskMetadataNode(*leader, timeout)
+                    : absl::StatusOr<pb::GetStatusResponse>(leader.status());
+    if (status.ok() || Clock::Real()->MonotonicNow() >= end) return status;
+    Pause(kProgressInterval);
+  }
+}
+
 // Waits until a learner has the leader's log.
 absl::Status WaitUntilCaughtUp(const MetadataOptions& options, absl::Duration timeout, int32_t id) {
   while (true) {
-    FALAJ_ASSIGN_OR_RETURN(const std::string leader,
-                           FindMetadataLeader(options.addresses, timeout));
-    FALAJ_ASSIGN_OR_RETURN(const pb::GetStatusResponse status, AskMetadataNode(leader, timeout));
+    FALAJ_ASSIGN_OR_RETURN(const pb::GetStatusResponse status, AskLeader(options, timeout));
     const std::optional<pb::MetadataMember> member = FindMember(status, id);
     if (!member.has_value()) {
       return MakeError(Reason::kNodeNotFound, absl::StrCat("node ", id, " is no member any more"),
@@ -103,8 +126,7 @@ absl::Status Add(const MetadataOptions& options, absl::Duration timeout) {
 }
 
 absl::Status PrintMembers(const MetadataOptions& options, absl::Duration timeout) {
-  FALAJ_ASSIGN_OR_RETURN(const std::string leader, FindMetadataLeader(options.addresses, timeout));
-  FALAJ_ASSIGN_OR_RETURN(const pb::GetStatusResponse status, AskMetadataNode(leader, timeout));
+  FALAJ_ASSIGN_OR_RETURN(const pb::GetStatusResponse status, AskLeader(options, timeout));
   Table table({"NODE", "ADDRESS", "MEMBER", "STATE", "MATCH", "LAG"});
   for (const pb::MetadataMember& member : status.members()) {
     const bool leads = member.node_id() == status.node_id();
@@ -139,7 +161,8 @@ absl::StatusOr<pb::GetStatusResponse> AskMetadataNode(const std::string& address
 absl::StatusOr<std::string> FindMetadataLeader(const std::vector<std::string>& addresses,
                                                absl::Duration timeout) {
   for (const std::string& address : addresses) {
-    const absl::StatusOr<pb::GetStatusResponse> node = AskMetadataNode(address, timeout);
+    const absl::StatusOr<pb::GetStatusResponse> node =
+        AskMetadataNode(address, std::min(timeout, kAskMax));
     if (node.ok() && node->role() == "leader") return address;
   }
   return MakeError(Reason::kMetadataUnavailable, "none of these metadata nodes leads");

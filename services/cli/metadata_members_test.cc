@@ -99,7 +99,7 @@ TEST_F(MetadataMembersTest, ALearnerStaysOne) {
 }
 
 TEST_F(MetadataMembersTest, AChangeUnderWayIsWaitedFor) {
-  leader_.FailNext(MakeError(Reason::kMetadataUnavailable, "a change is under way"));
+  leader_.FailNext(MakeError(Reason::kMembershipChanging, "a change is under way"));
   options_.node = 3;
   EXPECT_TRUE(Run("remove").ok());
   EXPECT_THAT(leader_.changes(), ElementsAre("MEMBERSHIP_CHANGE_REMOVE 3 "));
