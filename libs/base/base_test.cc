@@ -83,6 +83,12 @@ TEST(ManualClock, MovesOnlyWhenTold) {
   EXPECT_EQ(clock.MonotonicNow() - monotonic_start, absl::Seconds(3));
 }
 
+TEST(Random, SecretsDiffer) {
+  const std::string secret = DrawSecret(16);
+  EXPECT_EQ(secret.size(), 16u);
+  EXPECT_NE(secret, DrawSecret(16));
+}
+
 TEST(Random, RepeatsItselfAndStaysInBounds) {
   Random a(42);
   Random b(42);

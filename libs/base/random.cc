@@ -20,6 +20,13 @@ Random Random::FromSystem() {
   return Random((static_cast<uint64_t>(device()) << 32) | device());
 }
 
+std::string DrawSecret(size_t size_bytes) {
+  std::random_device device;
+  std::string secret(size_bytes, '\0');
+  for (char& byte : secret) byte = static_cast<char>(device());
+  return secret;
+}
+
 uint64_t Random::Next() {  // xoshiro256** (Blackman, Vigna 2018).
   const uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
   const uint64_t t = state_[1] << 17;

@@ -1,11 +1,13 @@
 // Random is a small, fast, seeded generator (SplitMix64-seeded xoshiro256**), a constructor
 // argument wherever chance is needed. The same seed gives the same numbers on every machine. Not
-// for secrets. Not thread-safe.
+// for secrets: see DrawSecret. Not thread-safe.
 #ifndef LIBS_BASE_RANDOM_H_
 #define LIBS_BASE_RANDOM_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "libs/base/ids.h"
 
@@ -28,6 +30,10 @@ class Random {
  private:
   std::array<uint64_t, 4> state_;
 };
+
+// `size_bytes` bytes that nobody can guess, from the operating system: for secrets; for shells
+// only.
+std::string DrawSecret(size_t size_bytes);
 
 }  // namespace falaj
 

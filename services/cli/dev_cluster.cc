@@ -8,6 +8,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
+#include "libs/base/random.h"
 #include "libs/base/status.h"
 
 namespace falaj::cli {
@@ -69,6 +70,12 @@ absl::Status DevCluster::StartMetadata(const DevOptions& options) {
     node.data_dir = absl::StrCat(options.data, "/metadata-", id);
     node.cluster_name = "dev";
     if (options.metadata > 1) node.peers = peers;
+    // Derived from peers without ports it would be that of every other such cluster.
+    if (id > 1) {
+      node.cluster_id = metadata_.front()->cluster_id().ToString();
+    } else if (!std::filesystem::exists(node.data_dir)) {
+      node.cluster_id = Random::FromSystem().NextUuid().ToString();
+    }
     FALAJ_ASSIGN_OR_RETURN(auto server, metadata::MetadataServer::Start(node));
     metadata_.push_back(std::move(server));
   }

@@ -100,6 +100,12 @@ class DevClusterTest : public testing::Test {
     return testing::internal::GetCapturedStdout();
   }
 
+  std::string ClusterId() {
+    client::Admin admin({.address = cluster_.address(), .timeout = kLong});
+    const auto cluster = admin.GetCluster();
+    return cluster.ok() ? cluster->cluster_id() : cluster.status().ToString();
+  }
+
   DevOptions options_;
   DevCluster cluster_;
 };
@@ -110,10 +116,16 @@ TEST_F(DevClusterTest, AQuorumOfThreeMetadataNodesKeepsItsTopicsOverARestart) {
   options_.metadata = 3;
   Start();
   CreateTopic("flights", 2);
+  const std::string id = ClusterId();
   cluster_.Stop();
   Start();  // On new ports.
   client::Admin admin({.address = cluster_.address(), .timeout = kLong});
   EXPECT_TRUE(admin.GetTopic("flights").ok());
+  EXPECT_EQ(id, ClusterId());
+  cluster_.Stop();
+  std::filesystem::remove_all(options_.data);
+  Start();
+  EXPECT_NE(id, ClusterId()) << "another cluster, though its nodes have the same names";
 }
 
 TEST_F(DevClusterTest, WhatWentInComesOutAlsoAfterARestart) {

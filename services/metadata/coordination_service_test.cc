@@ -211,6 +211,13 @@ TEST_F(CoordinationServiceTest, TheNextCandidateLeadsWithAHigherTokenAlsoAfterAL
   EXPECT_EQ(next.fencing_token(), is.fencing_token());
 }
 
+TEST_F(CoordinationServiceTest, EverySessionHasASecretOfItsOwn) {
+  const v1::SessionHandle one = OpenSession();
+  const v1::SessionHandle two = OpenSession();
+  EXPECT_EQ(16u, one.secret().size());
+  EXPECT_NE(one.secret(), two.secret());
+}
+
 TEST_F(CoordinationServiceTest, BadTimeoutsAndPathsAreNamed) {
   v1::OpenSessionRequest request;
   request.mutable_timeout()->set_seconds(3600);

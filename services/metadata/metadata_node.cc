@@ -112,7 +112,8 @@ void MetadataNode::StampCommand(pb::ClusterCommand* command) {
     command->mutable_create_topic()->set_topic_id(DrawUuid(&random_));
   }
   if (command->has_coordination() && command->coordination().has_open_session()) {
-    command->mutable_coordination()->mutable_open_session()->set_secret(DrawUuid(&random_));
+    command->mutable_coordination()->mutable_open_session()->set_secret(
+        options_.draw_secret ? options_.draw_secret() : DrawUuid(&random_));
   }
 }
 

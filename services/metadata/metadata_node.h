@@ -79,6 +79,9 @@ class MetadataNode {
     raft::Options raft;  // A planted bug in it may be one of this class.
     Uuid cluster_id;     // What the first leader names the cluster.
     uint64_t random_seed = 1;
+    // Draws the secret of a session. Unset: from random_seed, which is for tests only, since who
+    // knows one secret could work out the others.
+    std::function<std::string()> draw_secret;
     absl::Duration watch_keepalive = absl::Seconds(1);
     WatchHub::Options watches;
     coordination::ZnodeWatchHub::Options znode_watches;

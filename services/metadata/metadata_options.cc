@@ -15,6 +15,7 @@
 #include "libs/base/crc32c.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/coordination/limits.h"
 #include "libs/raft/planted_bug.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
@@ -169,6 +170,7 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   MetadataNode::Options* const node = &result.node;
   node->cluster_id = cluster_id;
   node->random_seed = Random::FromSystem().Next();
+  node->draw_secret = [] { return DrawSecret(coordination::kSessionSecretSize); };
   node->watch_keepalive = options.watch_keepalive;
   node->watches.history_entries = options.delta_history_entries;
   node->watches.history_bytes = options.delta_history_bytes;

@@ -63,6 +63,7 @@ class MetadataServerImpl final : public MetadataServer {
 
   std::string grpc_address() const override { return grpc_address_; }
   std::string http_address() const override { return http_address_; }
+  Uuid cluster_id() const override { return cluster_id_; }
   bool Ready() const override { return node_->status().ready && !stopped(); }
 
   void ConnectPeers(const std::vector<Peer>& peers) override {
@@ -92,7 +93,7 @@ class MetadataServerImpl final : public MetadataServer {
 
  private:
   absl::Status MakeNode(const Options& options, std::unique_ptr<falaj::log::RaftLog> log) {
-    const Uuid cluster_id = log->cluster_id();
+    const Uuid cluster_id = cluster_id_ = log->cluster_id();
     const uint64_t incarnation = log->incarnation();
     links_ = std::make_unique<PeerLinks>(PeerLinks::Options{
         .self = NodeId(options.node_id), .cluster_id = cluster_id, .incarnation = incarnation});
@@ -131,6 +132,7 @@ class MetadataServerImpl final : public MetadataServer {
   std::unique_ptr<CoordinationServiceImpl> coordination_service_;
   std::unique_ptr<rpc::ServerHost> host_;
   std::unique_ptr<http::HttpServer> http_;
+  Uuid cluster_id_;
   std::string grpc_address_;
   std::string http_address_;
 

@@ -24,6 +24,7 @@
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/base/ids.h"
 
 namespace falaj::metadata {
 
@@ -78,6 +79,7 @@ class MetadataServer {
 
   virtual std::string grpc_address() const = 0;
   virtual std::string http_address() const = 0;  // Empty if there is no HTTP.
+  virtual Uuid cluster_id() const = 0;
   virtual bool Ready() const = 0;
   // Where the members are, this node included, if Options::peers did not say or it has changed.
   virtual void ConnectPeers(const std::vector<Peer>& peers) = 0;
