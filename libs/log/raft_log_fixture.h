@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -107,10 +109,18 @@ class RaftLogTest : public testing::Test {
     return files;
   }
 
-  // As a crash leaves the directory: the files as they are now, without a clean close.
+  // As a crash leaves the directory: the files as they are at one moment, without a clean close.
+  // RocksDB deletes files and writes its manifest on a thread of its own: a copy during which the
+  // files changed is of no moment, and is made again.
   void CrashAndKeepFiles() {
     const std::string copy = options_.directory + "-copy";
-    fs::copy(options_.directory, copy, fs::copy_options::recursive);
+    std::error_code error;
+    std::map<std::string, FileState> before;
+    do {
+      before = FileStates();
+      fs::remove_all(copy);
+      fs::copy(options_.directory, copy, fs::copy_options::recursive, error);
+    } while (error || FileStates() != before);
     log_.reset();
     fs::remove_all(options_.directory);
     fs::rename(copy, options_.directory);
@@ -123,6 +133,18 @@ class RaftLogTest : public testing::Test {
       if (largest.empty() || fs::file_size(file) > fs::file_size(largest)) largest = file;
     }
     return largest;
+  }
+
+  using FileState = std::pair<uintmax_t, fs::file_time_type>;  // Size and time of the last write.
+
+  std::map<std::string, FileState> FileStates() const {
+    std::map<std::string, FileState> states;
+    for (const auto& file : fs::recursive_directory_iterator(options_.directory)) {
+      std::error_code gone;  // Leaves values that no file has.
+      const uintmax_t size = fs::file_size(file.path(), gone);
+      states[file.path()] = {size, fs::last_write_time(file.path(), gone)};
+    }
+    return states;
   }
 
   static void FlipByte(const fs::path& file, int64_t offset) {
