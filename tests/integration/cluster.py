@@ -9,11 +9,14 @@
 Every process keeps its ports and data directory over restarts, as a machine would. Processes are ended by their pid.
 """
 
+import fcntl
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -29,11 +32,28 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 CLUSTER_ID = "7c5e2c2e-6a0e-4c7a-9d0b-0d6b5a1f4e21"  # Of clusters with a network of their own.
 
 
+# Below the ports the system gives to outgoing connections: a process that is killed and restarted would find its port
+# taken by somebody's connection.
+PORTS = range(12000, 32000)
+reserved_ports = []  # Open files whose locks keep other test processes off; the system frees them with this process.
+
+
 def free_port():
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on, and no other test process will choose while this one lives."""
+    directory = os.path.join(tempfile.gettempdir(), "falaj-test-ports")
+    os.makedirs(directory, exist_ok=True)
+    while True:
+        port = random.choice(PORTS)
+        lock = open(os.path.join(directory, str(port)), "w", encoding="utf-8")  # pylint: disable=consider-using-with
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        reserved_ports.append(lock)
+        return port
 
 
 def wait_until(condition, what, timeout_s=30):
