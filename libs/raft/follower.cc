@@ -80,7 +80,8 @@ absl::Status Follower::StepAppend(const pb::RaftMessage& message) {
   const LogIndex last_new = previous + static_cast<uint64_t>(message.entries_size());
   // Behind last_new this log may still differ from the leader's.
   state.log.CommitTo(std::min(LogIndex(message.commit()), last_new));
-  state.SendAck(leader, last_new);
+  // Without entries it told the commit index, to a follower that has acknowledged all before.
+  if (!message.entries().empty()) state.SendAck(leader, last_new);
   return absl::OkStatus();
 }
 

@@ -134,8 +134,9 @@ TEST_F(MetadataQuorumTest, AStreamFromAnotherClusterIsRefused) {
   const auto writer = stub->Exchange(&context, &response);
   pb::ExchangeRequest request;
   request.set_cluster_id(std::string(16, 'x'));
-  request.mutable_message()->set_type(pb::RAFT_MESSAGE_TYPE_VOTE);
-  request.mutable_message()->set_term(1'000'000);
+  pb::RaftMessage* const vote = request.add_messages();
+  vote->set_type(pb::RAFT_MESSAGE_TYPE_VOTE);
+  vote->set_term(1'000'000);
   ASSERT_TRUE(writer->Write(request));
   EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(rpc::FromGrpc(writer->Finish())));
   ASSERT_NE(-1, WaitForLeader());

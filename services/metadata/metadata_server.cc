@@ -95,9 +95,11 @@ class MetadataServerImpl final : public MetadataServer {
   absl::Status MakeNode(const Options& options, std::unique_ptr<falaj::log::RaftLog> log) {
     const Uuid cluster_id = cluster_id_ = log->cluster_id();
     const uint64_t incarnation = log->incarnation();
-    links_ = std::make_unique<PeerLinks>(PeerLinks::Options{
-        .self = NodeId(options.node_id), .cluster_id = cluster_id, .incarnation = incarnation});
     RaftNode::Options node_options = NodeOptions(options, cluster_id);
+    links_ = std::make_unique<PeerLinks>(PeerLinks::Options{.self = NodeId(options.node_id),
+                                                            .cluster_id = cluster_id,
+                                                            .incarnation = incarnation,
+                                                            .clock = node_options.clock});
     node_options.send = [this](internal::v1::RaftMessage message) {
       links_->Send(std::move(message));
     };

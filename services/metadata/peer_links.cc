@@ -3,7 +3,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <deque>
-#include <thread>
 #include <utility>
 
 #include "falaj/internal/v1/raft.grpc.pb.h"
@@ -18,6 +17,7 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 constexpr absl::Duration kReconnectBackoff = absl::Milliseconds(50);
+constexpr size_t kRequestBytesMax = 1 << 20;  // Of the messages; a larger one travels alone.
 
 bool IsHeartbeat(const pb::RaftMessage& message) {
   return message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT;
@@ -25,20 +25,25 @@ bool IsHeartbeat(const pb::RaftMessage& message) {
 
 }  // namespace
 
-// One peer: the queue, and the thread that empties it into a stream.
+// One peer: the queue, and the stream it is emptied into. There is a stream from the first message
+// on; after it broke, and a pause, from the next message on.
 class PeerLinks::Link {
  public:
   Link(const Options& options, NodeId peer, std::string address)
-      : options_(options), peer_(peer), address_(std::move(address)), thread_([this] { Run(); }) {}
+      : options_(options),
+        peer_(peer),
+        address_(std::move(address)),
+        stub_(pb::RaftService::NewStub(
+            rpc::MakeChannel(address_, {.reconnect_backoff_max = absl::Milliseconds(500)}))) {}
 
   ~Link() {
-    {
-      MutexLock lock(&mu_);
-      stopping_ = true;
-      if (context_ != nullptr) context_->TryCancel();
-      wake_.NotifyAll();
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    if (stream_ != nullptr) {
+      stream_->context.TryCancel();
+      if (!writing_) stream_->RemoveHold();  // Else OnWriteDone() does.
     }
-    thread_.join();
+    while (stream_ != nullptr) ended_.Wait(&mu_);
   }
 
   const std::string& address() const { return address_; }
@@ -47,97 +52,108 @@ class PeerLinks::Link {
     const size_t size = message.ByteSizeLong();
     MutexLock lock(&mu_);
     // The newest heartbeat says all that the one before it did.
-    if (IsHeartbeat(message) && !queue_.empty() && IsHeartbeat(queue_.back().message())) {
-      bytes_ -= queue_.back().ByteSizeLong();
+    if (IsHeartbeat(message) && !queue_.empty() && IsHeartbeat(queue_.back().message)) {
+      bytes_ -= queue_.back().size;
       queue_.pop_back();
     }
     if (queue_.size() >= options_.queue_messages_max) return;
     if (!queue_.empty() && bytes_ + size > options_.queue_bytes_max) return;
-    pb::ExchangeRequest request;
-    *request.mutable_message() = std::move(message);
-    request.set_cluster_id(std::string(options_.cluster_id.bytes()));
-    request.set_incarnation(options_.incarnation);
-    bytes_ += request.ByteSizeLong();
-    queue_.push_back(std::move(request));
-    wake_.NotifyOne();
+    bytes_ += size;
+    queue_.push_back({std::move(message), size});
+    Write();
   }
 
  private:
-  void Run() {
-    rpc::ChannelOptions channel_options;
-    channel_options.reconnect_backoff_max = absl::Milliseconds(500);
-    const auto stub = pb::RaftService::NewStub(rpc::MakeChannel(address_, channel_options));
-    std::string last_error;
-    while (true) {
-      grpc::ClientContext context;
-      if (!BeginStream(&context)) return;
-      const grpc::Status status = RunStream(stub.get(), &context);
-      const bool stopping = EndStream();
-      if (stopping) return;
-      const std::string error = rpc::FromGrpc(status).ToString();
-      if (error != last_error) {  // Once per kind: a peer may be away for hours.
-        log::Warning("the stream to a metadata node broke",
-                     {{"peer", peer_}, {"address", address_}, {"error", error}});
-        last_error = error;
-      }
-    }
-  }
+  // The call in terms of gRPC, which holds on to it until OnDone().
+  struct Stream final : public grpc::ClientWriteReactor<pb::ExchangeRequest> {
+    explicit Stream(Link* of_link) : link(of_link) {}
+    void OnWriteDone(bool ok) override { link->OnWriteDone(ok); }
+    void OnDone(const grpc::Status& status) override { link->OnStreamDone(status); }
 
-  // Waits for something to send. False: stopping.
-  bool BeginStream(grpc::ClientContext* context) {
-    MutexLock lock(&mu_);
-    while (queue_.empty() && !stopping_) wake_.Wait(&mu_);
-    context_ = context;
-    return !stopping_;
-  }
-
-  grpc::Status RunStream(pb::RaftService::Stub* stub, grpc::ClientContext* context) {
+    Link* const link;
+    grpc::ClientContext context;
+    pb::ExchangeRequest request;  // Of gRPC while the link is writing.
     pb::ExchangeResponse response;
-    const auto writer = stub->Exchange(context, &response);
-    std::deque<pb::ExchangeRequest> batch;
-    while (TakeQueue(&batch)) {
-      for (size_t i = 0; i < batch.size(); ++i) {
-        grpc::WriteOptions write;
-        if (i + 1 < batch.size()) write.set_buffer_hint();
-        if (!writer->Write(batch[i], write)) return writer->Finish();
-      }
-      batch.clear();
-    }
-    context->TryCancel();
-    return writer->Finish();
+  };
+
+  // Starts to write what waits, if there is nothing under way.
+  void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (writing_ || queue_.empty() || stopping_) return;
+    if (stream_ == nullptr && !Open()) return DropQueue();
+    pb::ExchangeRequest* const request = &stream_->request;
+    request->Clear();
+    request->set_cluster_id(std::string(options_.cluster_id.bytes()));
+    request->set_incarnation(options_.incarnation);
+    size_t taken = 0;
+    do {
+      taken += queue_.front().size;
+      *request->add_messages() = std::move(queue_.front().message);
+      queue_.pop_front();
+    } while (!queue_.empty() && taken + queue_.front().size <= kRequestBytesMax);
+    bytes_ -= taken;
+    writing_ = true;
+    stream_->StartWrite(request);
   }
 
-  // False: stopping.
-  bool TakeQueue(std::deque<pb::ExchangeRequest>* batch) {
-    MutexLock lock(&mu_);
-    while (queue_.empty() && !stopping_) wake_.Wait(&mu_);
-    batch->swap(queue_);
-    bytes_ = 0;
-    return !stopping_;
+  // False: the peer has to be left alone for a while.
+  bool Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (options_.clock->MonotonicNow() < next_attempt_) return false;
+    stream_ = std::make_unique<Stream>(this);
+    stub_->async()->Exchange(&stream_->context, &stream_->response, stream_.get());
+    stream_->AddHold();  // Writes come from outside of its callbacks.
+    stream_->StartCall();
+    return true;
   }
 
-  // Drops what waits, which is stale by the time there is a new stream, and backs off.
-  bool EndStream() {
-    MutexLock lock(&mu_);
-    context_ = nullptr;
-    if (!stopping_) wake_.WaitFor(&mu_, kReconnectBackoff);
+  void DropQueue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     queue_.clear();
     bytes_ = 0;
-    return stopping_;
+  }
+
+  void OnWriteDone(bool ok) {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    if (ok && !stopping_) return Write();
+    // Nothing more will be written: Write() starts nothing on it any more.
+    writing_ = true;
+    stream_->RemoveHold();
+  }
+
+  // What waits is stale by the time there is a new stream.
+  void OnStreamDone(const grpc::Status& status) {
+    std::unique_ptr<Stream> ended;  // Destroyed after the lock is released.
+    MutexLock lock(&mu_);
+    const std::string error = rpc::FromGrpc(status).ToString();
+    if (!stopping_ && error != last_error_) {  // Once per kind: a peer may be away for hours.
+      log::Warning("the stream to a metadata node broke",
+                   {{"peer", peer_}, {"address", address_}, {"error", error}});
+      last_error_ = error;
+    }
+    DropQueue();
+    writing_ = false;
+    next_attempt_ = options_.clock->MonotonicNow() + kReconnectBackoff;
+    ended = std::move(stream_);
+    ended_.NotifyAll();
   }
 
   const Options options_;
   const NodeId peer_;
   const std::string address_;
+  const std::unique_ptr<pb::RaftService::Stub> stub_;
 
+  struct Waiting {
+    pb::RaftMessage message;
+    size_t size = 0;
+  };
   Mutex mu_;
-  CondVar wake_;
-  std::deque<pb::ExchangeRequest> queue_ ABSL_GUARDED_BY(mu_);
-  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  CondVar ended_;
+  std::deque<Waiting> queue_ ABSL_GUARDED_BY(mu_);
+  size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;  // Of the queue.
+  std::unique_ptr<Stream> stream_ ABSL_GUARDED_BY(mu_);
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;  // Or the stream is about to end.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  grpc::ClientContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;  // Of the open stream.
-
-  std::thread thread_;  // Last: it uses the rest.
+  MonotonicTime next_attempt_ ABSL_GUARDED_BY(mu_);
+  std::string last_error_ ABSL_GUARDED_BY(mu_);
 };
 
 PeerLinks::PeerLinks(const Options& options) : options_(options) {}

@@ -12,13 +12,14 @@
 
 #include "falaj/internal/v1/raft.pb.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
 
 namespace falaj::metadata {
 
-// PeerLinks carries Raft messages to the other metadata nodes: one gRPC stream and one thread per
-// peer, behind a queue bounded in messages and bytes.
+// PeerLinks carries Raft messages to the other metadata nodes: one gRPC stream per peer, behind a
+// queue bounded in messages and bytes. What gathers while a write is under way travels with the next.
 //
 // MetadataServer owns it; RaftNode's thread calls Send(). Raft bears the loss of any message, so a
 // peer that is away or slow costs a bounded queue and nothing else: what does not fit is dropped,
@@ -26,7 +27,8 @@ namespace falaj::metadata {
 //
 // Invariant: messages to one peer arrive in the order they were sent, or not at all.
 //
-// Threads: any. Failures: a broken stream is opened anew, with what waits in the queue dropped.
+// Threads: any, and gRPC's; a message is written by the thread that sends it if the peer's stream is
+// idle. Failures: a broken stream is opened anew, with what waits in the queue dropped.
 //
 // Not here: what messages mean, who is a member (a link stays idle when nothing is sent).
 class PeerLinks {
@@ -37,6 +39,7 @@ class PeerLinks {
     uint64_t incarnation = 0;           // ...and so does one of another incarnation of the quorum.
     size_t queue_messages_max = 1024;   // Per peer.
     size_t queue_bytes_max = 16 << 20;  // Per peer; a larger message still travels alone.
+    Clock* clock = nullptr;             // Not owned.
   };
 
   explicit PeerLinks(const Options& options);

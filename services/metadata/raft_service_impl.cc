@@ -24,7 +24,9 @@ class RaftServiceImpl::ExchangeStream final : public grpc::ServerReadReactor<pb:
   void OnReadDone(bool ok) override {
     if (!ok) return Close(absl::OkStatus());
     if (const absl::Status ours = CheckOrigin(); !ours.ok()) return Close(ours);
-    service_->node_->Step(std::move(*request_.mutable_message()));
+    for (pb::RaftMessage& message : *request_.mutable_messages()) {
+      service_->node_->Step(std::move(message));
+    }
     StartRead(&request_);
   }
   void OnCancel() override { Close(absl::OkStatus()); }
