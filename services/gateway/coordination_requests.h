@@ -46,6 +46,7 @@ inline constexpr CoordinationMethod kResignCampaign{
 inline constexpr CoordinationMethod kGetLeader{.path = "/falaj.v1.CoordinationService/GetLeader",
                                                .read_options_field = 2};
 inline constexpr char kKeepSessionsPath[] = "/falaj.v1.CoordinationService/KeepSessions";
+inline constexpr char kStreamWritesPath[] = "/falaj.v1.CoordinationService/StreamWrites";
 inline constexpr char kWatchZnodesPath[] = "/falaj.v1.CoordinationService/WatchZnodes";
 
 // True if the request takes effect once however often it is sent.

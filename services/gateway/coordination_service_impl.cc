@@ -1,7 +1,7 @@
 #include "services/gateway/coordination_service_impl.h"
 
+#include "services/gateway/answered_stream.h"
 #include "services/gateway/forwarded_call.h"
-#include "services/gateway/keep_sessions_stream.h"
 #include "services/gateway/watch_znodes_stream.h"
 
 namespace falaj::gateway {
@@ -14,7 +14,12 @@ grpc::ServerUnaryReactor* CoordinationServiceImpl::Forward(const CoordinationMet
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* CoordinationServiceImpl::KeepSessions(
     Context* context) {
-  return KeepSessionsStream::Start(parts_, backend_, context->peer());
+  return AnsweredStream::Start(kKeepSessions, parts_, backend_, context->peer());
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* CoordinationServiceImpl::StreamWrites(
+    Context* context) {
+  return AnsweredStream::Start(kStreamWrites, parts_, backend_, context->peer());
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* CoordinationServiceImpl::WatchZnodes(

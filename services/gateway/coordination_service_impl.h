@@ -29,7 +29,8 @@ using RawZnodeMethods = v1::CoordinationService::WithRawCallbackMethod_CreateZno
             v1::CoordinationService::WithRawCallbackMethod_DeleteZnode<
                 v1::CoordinationService::WithRawCallbackMethod_ListChildren<
                     v1::CoordinationService::WithRawCallbackMethod_ExecuteMulti<
-                        v1::CoordinationService::WithRawCallbackMethod_WatchZnodes<S>>>>>>>;
+                        v1::CoordinationService::WithRawCallbackMethod_StreamWrites<
+                            v1::CoordinationService::WithRawCallbackMethod_WatchZnodes<S>>>>>>>>;
 template <typename S>
 using RawElectionMethods = v1::CoordinationService::WithRawCallbackMethod_Campaign<
     v1::CoordinationService::WithRawCallbackMethod_ResignCampaign<
@@ -83,6 +84,7 @@ class CoordinationServiceImpl final
     return Forward(kGetLeader, context, request, response);
   }
   grpc::ServerBidiReactor<Message, Message>* KeepSessions(Context* context) override;
+  grpc::ServerBidiReactor<Message, Message>* StreamWrites(Context* context) override;
   grpc::ServerWriteReactor<Message>* WatchZnodes(Context* context, const Message* request) override;
 
  private:

@@ -419,6 +419,64 @@ TEST_F(CoordinationForwardTest, ABadFrameEndsTheStreamAfterTheAnswersBeforeIt) {
   EXPECT_EQ(Reason::kInvalidRequest, ReasonOf(rpc::FromGrpc(stream->Finish())));
 }
 
+using WriteStream = grpc::ClientReaderWriter<v1::StreamWritesRequest, v1::StreamWritesResponse>;
+
+v1::StreamWritesRequest Set(const std::string& path) {
+  v1::StreamWritesRequest request;
+  request.add_writes()->mutable_set()->set_path(path);
+  return request;
+}
+
+// Sends one write and returns whose answer comes; empty if none does.
+std::string SetOne(WriteStream* stream, const std::string& path) {
+  v1::StreamWritesResponse response;
+  if (!stream->Write(Set(path)) || !stream->Read(&response)) return "";
+  return response.results(0).set().znode().path();
+}
+
+TEST_F(CoordinationForwardTest, WritesThatHadNoEffectMoveToTheNewLeaderUnnoticed) {
+  FakeCoordination old_leader;
+  FakeCoordination new_leader;
+  old_leader.ScriptStreamWrites(1, NotLeader("none", new_leader.address()));
+  StartGateway({old_leader.address()});
+  grpc::ClientContext context;
+  const auto stream = stub_->StreamWrites(&context);
+  for (const char* path : {"/1", "/2", "/3"}) EXPECT_EQ(path, SetOne(stream.get(), path));
+  EXPECT_THAT(old_leader.written(), ElementsAre("/1", "/2"));
+  EXPECT_THAT(new_leader.written(), ElementsAre("/2", "/3"));
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(CoordinationForwardTest, WritesOfUnknownOutcomeAreNotSentAgain) {
+  FakeCoordination old_leader;
+  FakeCoordination new_leader;
+  old_leader.ScriptStreamWrites(1, NotLeader("unknown", new_leader.address()));
+  StartGateway({old_leader.address()});
+  grpc::ClientContext context;
+  const auto stream = stub_->StreamWrites(&context);
+  EXPECT_EQ("/1", SetOne(stream.get(), "/1"));
+  EXPECT_EQ("", SetOne(stream.get(), "/2"));
+  const absl::Status end = rpc::FromGrpc(stream->Finish());
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(end));
+  EXPECT_EQ("unknown", OutcomeOf(end));
+  EXPECT_TRUE(new_leader.written().empty());
+}
+
+TEST_F(CoordinationForwardTest, AWriteStreamThatBreaksLeavesTheOutcomeUnknown) {
+  FakeCoordination node;
+  node.SetSilent(true);
+  StartGateway({node.address()});
+  grpc::ClientContext context;
+  const auto stream = stub_->StreamWrites(&context);
+  ASSERT_TRUE(stream->Write(Set("/1")));
+  ASSERT_TRUE(Eventually([&] { return !node.written().empty(); }));
+  node.Stop();
+  v1::StreamWritesResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ("unknown", OutcomeOf(rpc::FromGrpc(stream->Finish())));
+}
+
 TEST_F(CoordinationForwardTest, StreamsWaitWhileTheGatewayHoldsTooMuch) {
   FakeCoordination node;
   node.ScriptWatch({Alive(7)}, absl::OkStatus());

@@ -12,6 +12,7 @@
 #include "libs/coordination/limits.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/metadata/keep_stream.h"
+#include "services/metadata/write_stream.h"
 #include "services/metadata/znode_watch_stream.h"
 
 namespace falaj::metadata {
@@ -147,8 +148,15 @@ CoordinationServiceImpl::KeepSessions(grpc::CallbackServerContext* /*context*/) 
   return KeepStream::Open(node_, &keep_streams_);
 }
 
+grpc::ServerBidiReactor<v1::StreamWritesRequest, v1::StreamWritesResponse>*
+CoordinationServiceImpl::StreamWrites(grpc::CallbackServerContext* /*context*/) {
+  return WriteStream::Open(node_, &write_streams_);
+}
+
 void CoordinationServiceImpl::Close() {
-  keep_streams_.CloseAll(MakeError(Reason::kShuttingDown, "the metadata node is stopping"));
+  const absl::Status stopping = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
+  keep_streams_.CloseAll(stopping);
+  write_streams_.CloseAll(stopping);
 }
 
 grpc::ServerUnaryReactor* CoordinationServiceImpl::CloseSession(

@@ -59,6 +59,8 @@ class CoordinationServiceImpl final : public v1::CoordinationService::CallbackSe
   grpc::ServerUnaryReactor* ExecuteMulti(grpc::CallbackServerContext* context,
                                          const v1::ExecuteMultiRequest* request,
                                          v1::ExecuteMultiResponse* response) override;
+  grpc::ServerBidiReactor<v1::StreamWritesRequest, v1::StreamWritesResponse>* StreamWrites(
+      grpc::CallbackServerContext* context) override;
   grpc::ServerWriteReactor<v1::WatchZnodesResponse>* WatchZnodes(
       grpc::CallbackServerContext* context, const v1::WatchZnodesRequest* request) override;
   grpc::ServerUnaryReactor* Campaign(grpc::CallbackServerContext* context,
@@ -73,6 +75,7 @@ class CoordinationServiceImpl final : public v1::CoordinationService::CallbackSe
 
  private:
   class KeepStream;
+  class WriteStream;
   using State = coordination::CoordinationState;
 
   // Executes a command and takes the result of its kind.
@@ -91,6 +94,7 @@ class CoordinationServiceImpl final : public v1::CoordinationService::CallbackSe
   RaftNode* const node_;
   const size_t watcher_queue_bytes_;
   OpenStreams<KeepStream> keep_streams_;
+  OpenStreams<WriteStream> write_streams_;
 };
 
 }  // namespace falaj::metadata

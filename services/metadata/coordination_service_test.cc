@@ -5,6 +5,9 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
 #include "falaj/v1/coordination_service.grpc.pb.h"
 
 #include "services/metadata/metadata_quorum_fixture.h"
@@ -209,6 +212,130 @@ TEST_F(CoordinationServiceTest, TheNextCandidateLeadsWithAHigherTokenAlsoAfterAL
   ASSERT_TRUE(Call(at_leader(), &Stub::GetLeader, who, &is).ok());
   EXPECT_EQ("two", is.value());
   EXPECT_EQ(next.fencing_token(), is.fencing_token());
+}
+
+using WriteStream = grpc::ClientReaderWriter<v1::StreamWritesRequest, v1::StreamWritesResponse>;
+
+// Appends a sequential znode below /log, with `number` as its data.
+void AddAppend(int number, v1::StreamWritesRequest* request) {
+  v1::CreateZnodeRequest* const create = request->add_writes()->mutable_create();
+  create->set_path("/log/");
+  create->set_sequential(true);
+  create->set_data(absl::StrCat(number));
+}
+
+TEST_F(CoordinationServiceTest, StreamedWritesTakeEffectAndAreAnsweredInOrder) {
+  ASSERT_TRUE(Create("/log").ok());
+  grpc::ClientContext context;
+  const auto stream = at_leader()->StreamWrites(&context);
+  constexpr int kFrames = 200;  // More than may be under way; two writes each.
+  std::thread writer([&stream] {
+    for (int i = 0; i < kFrames; ++i) {
+      v1::StreamWritesRequest request;
+      AddAppend(2 * i, &request);
+      AddAppend(2 * i + 1, &request);
+      EXPECT_TRUE(stream->Write(request));
+    }
+    stream->WritesDone();
+  });
+  int answered = 0;
+  v1::StreamWritesResponse response;
+  while (stream->Read(&response)) {
+    ASSERT_EQ(2, response.results_size());
+    for (const v1::ZnodeWriteResult& result : response.results()) {
+      const std::string path = absl::StrFormat("/log/%010d", answered);
+      EXPECT_EQ(path, result.create().znode().path());
+      const auto read = Get(leader_, path);
+      ASSERT_TRUE(read.ok()) << read.status();
+      EXPECT_EQ(absl::StrCat(answered), read->znode().data());
+      ++answered;
+    }
+  }
+  writer.join();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(2 * kFrames, answered);
+}
+
+TEST_F(CoordinationServiceTest, AFailedStreamedWriteLeavesThoseAfterItAlone) {
+  grpc::ClientContext context;
+  const auto stream = at_leader()->StreamWrites(&context);
+  v1::StreamWritesRequest request;
+  request.add_writes()->mutable_set()->set_path("/missing");
+  request.add_writes()->mutable_set()->set_path("no/slash");
+  request.add_writes();
+  request.add_writes()->mutable_create()->set_path("/made");
+  request.add_writes()->mutable_delete_()->set_path("/made");
+  v1::ExecuteMultiRequest* const multi = request.add_writes()->mutable_multi();
+  multi->add_operations()->mutable_create()->set_path("/multi");
+  ASSERT_TRUE(stream->Write(request));
+  v1::StreamWritesResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  ASSERT_EQ(6, response.results_size());
+  EXPECT_EQ("ZNODE_NOT_FOUND", response.results(0).error().reason());
+  EXPECT_EQ("INVALID_PATH", response.results(1).error().reason());
+  EXPECT_EQ("INVALID_REQUEST", response.results(2).error().reason());
+  EXPECT_EQ("/made", response.results(3).create().znode().path());
+  EXPECT_TRUE(response.results(4).has_delete_());
+  EXPECT_EQ("/multi", response.results(5).multi().znodes(0).path());
+  // A frame of no writes breaks the protocol.
+  ASSERT_TRUE(stream->Write(v1::StreamWritesRequest()));
+  EXPECT_FALSE(stream->Read(&response));
+  const absl::Status end = rpc::FromGrpc(stream->Finish());
+  EXPECT_EQ(Reason::kInvalidRequest, ReasonOf(end));
+  EXPECT_EQ("writes", MetadataOf(end)["field"]);
+}
+
+TEST_F(CoordinationServiceTest, AStreamOfWritesAtAFollowerHasNoEffect) {
+  grpc::ClientContext context;
+  const auto stream = stubs_[follower()]->StreamWrites(&context);
+  v1::StreamWritesRequest request;
+  request.add_writes()->mutable_create()->set_path("/a");
+  request.add_writes()->mutable_create()->set_path("/b");
+  ASSERT_TRUE(stream->Write(request));
+  v1::StreamWritesResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  const absl::Status end = rpc::FromGrpc(stream->Finish());
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(end));
+  EXPECT_EQ(peers_[leader_].address, MetadataOf(end)["leader"]);
+  EXPECT_EQ("none", MetadataOf(end)["outcome"]);
+}
+
+TEST_F(CoordinationServiceTest, WhenTheLeadIsLostAFirstPartOfTheWritesHasTakenEffect) {
+  ASSERT_TRUE(Create("/log").ok());
+  grpc::ClientContext context;
+  const auto stream = at_leader()->StreamWrites(&context);
+  int sent = 0;
+  std::thread writer([&stream, &sent] {
+    while (true) {
+      v1::StreamWritesRequest request;
+      AddAppend(sent, &request);
+      if (!stream->Write(request)) return;
+      ++sent;
+    }
+  });
+  v1::StreamWritesResponse response;
+  int answered = 0;
+  while (answered < 100 && stream->Read(&response)) ++answered;
+  std::thread stopper([this] { servers_[leader_].reset(); });
+  while (stream->Read(&response)) {
+    ASSERT_TRUE(response.results(0).has_create()) << response.results(0).error().message();
+    ++answered;
+  }
+  writer.join();
+  stopper.join();
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(rpc::FromGrpc(stream->Finish())));
+  leader_ = WaitForLeader();
+  ASSERT_NE(-1, leader_);
+  int found = 0;
+  while (true) {
+    const auto read = Get(leader_, absl::StrFormat("/log/%010d", found));
+    if (ReasonOf(read.status()) == Reason::kZnodeNotFound) break;
+    ASSERT_TRUE(read.ok()) << read.status();
+    ASSERT_EQ(absl::StrCat(found), read->znode().data()) << "none behind one that has not";
+    ++found;
+  }
+  EXPECT_GE(found, answered);
+  EXPECT_LE(found, sent + 1) << "the last one may have left although Write() failed";
 }
 
 TEST_F(CoordinationServiceTest, EverySessionHasASecretOfItsOwn) {

@@ -19,7 +19,8 @@
 namespace falaj::metadata {
 
 // PeerLinks carries Raft messages to the other metadata nodes: one gRPC stream per peer, behind a
-// queue bounded in messages and bytes. What gathers while a write is under way travels with the next.
+// queue bounded in messages and bytes. What gathers while a write is under way travels with the
+// next.
 //
 // MetadataServer owns it; RaftNode's thread calls Send(). Raft bears the loss of any message, so a
 // peer that is away or slow costs a bounded queue and nothing else: what does not fit is dropped,
@@ -27,8 +28,8 @@ namespace falaj::metadata {
 //
 // Invariant: messages to one peer arrive in the order they were sent, or not at all.
 //
-// Threads: any, and gRPC's; a message is written by the thread that sends it if the peer's stream is
-// idle. Failures: a broken stream is opened anew, with what waits in the queue dropped.
+// Threads: any, and gRPC's; a message is written by the thread that sends it if the peer's stream
+// is idle. Failures: a broken stream is opened anew, with what waits in the queue dropped.
 //
 // Not here: what messages mean, who is a member (a link stays idle when nothing is sent).
 class PeerLinks {

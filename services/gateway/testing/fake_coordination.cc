@@ -46,7 +46,12 @@ void FakeCoordination::ScriptWatch(std::vector<v1::WatchZnodesResponse> messages
 
 void FakeCoordination::ScriptKeepSessions(int frames, absl::Status end) {
   MutexLock lock(&mu_);
-  streams_.emplace_back(frames, std::move(end));
+  keep_streams_.emplace_back(frames, std::move(end));
+}
+
+void FakeCoordination::ScriptStreamWrites(int frames, absl::Status end) {
+  MutexLock lock(&mu_);
+  write_streams_.emplace_back(frames, std::move(end));
 }
 
 std::vector<std::string> FakeCoordination::calls() const {
@@ -67,6 +72,11 @@ std::vector<uint64_t> FakeCoordination::watched_after() const {
 std::vector<int64_t> FakeCoordination::kept() const {
   MutexLock lock(&mu_);
   return kept_;
+}
+
+std::vector<std::string> FakeCoordination::written() const {
+  MutexLock lock(&mu_);
+  return written_;
 }
 
 bool FakeCoordination::StaySilent(grpc::ServerContext* context, bool for_ever) {
@@ -115,32 +125,56 @@ grpc::Status FakeCoordination::WatchZnodes(grpc::ServerContext* context,
   return rpc::ToGrpc(script.second);
 }
 
-grpc::Status FakeCoordination::KeepSessions(
-    grpc::ServerContext* context,
-    grpc::ServerReaderWriter<v1::KeepSessionsResponse, v1::KeepSessionsRequest>* stream) {
+// The answer says what it answers.
+void FakeCoordination::Note(const v1::KeepSessionsRequest& frame,
+                            v1::KeepSessionsResponse* answer) {
+  kept_.push_back(frame.sessions(0).session_id());
+  answer->add_expired_session_ids(kept_.back());
+}
+
+void FakeCoordination::Note(const v1::StreamWritesRequest& frame,
+                            v1::StreamWritesResponse* answer) {
+  written_.push_back(frame.writes(0).set().path());
+  answer->add_results()->mutable_set()->mutable_znode()->set_path(written_.back());
+}
+
+template <typename Request, typename Response>
+grpc::Status FakeCoordination::AnswerFrames(grpc::ServerContext* context, StreamScripts* scripts,
+                                            grpc::ServerReaderWriter<Response, Request>* stream) {
   int frames = -1;
   absl::Status end;
   {
     MutexLock lock(&mu_);
-    if (!streams_.empty()) {
-      std::tie(frames, end) = std::move(streams_.front());
-      streams_.pop_front();
+    if (!scripts->empty()) {
+      std::tie(frames, end) = std::move(scripts->front());
+      scripts->pop_front();
     }
   }
-  v1::KeepSessionsRequest request;
+  Request request;
   while (stream->Read(&request)) {
+    Response response;
     {
       MutexLock lock(&mu_);
-      kept_.push_back(request.sessions(0).session_id());
+      Note(request, &response);
     }
     if (StaySilent(context, false)) return grpc::Status::CANCELLED;
     if (frames == 0) return rpc::ToGrpc(end);
     if (frames > 0) --frames;
-    v1::KeepSessionsResponse response;  // Says whom it answers.
-    response.add_expired_session_ids(request.sessions(0).session_id());
     stream->Write(response);
   }
   return grpc::Status::OK;
+}
+
+grpc::Status FakeCoordination::KeepSessions(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::KeepSessionsResponse, v1::KeepSessionsRequest>* stream) {
+  return AnswerFrames(context, &keep_streams_, stream);
+}
+
+grpc::Status FakeCoordination::StreamWrites(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::StreamWritesResponse, v1::StreamWritesRequest>* stream) {
+  return AnswerFrames(context, &write_streams_, stream);
 }
 
 }  // namespace falaj::gateway

@@ -39,12 +39,15 @@ class FakeCoordination final : public v1::CoordinationService::Service {
   void ScriptWatch(std::vector<v1::WatchZnodesResponse> messages, absl::Status end);
   // The next KeepSessions stream answers so many frames and then ends so. Others answer all.
   void ScriptKeepSessions(int frames, absl::Status end);
+  // The same of StreamWrites.
+  void ScriptStreamWrites(int frames, absl::Status end);
 
   // What has come so far.
   std::vector<std::string> calls() const;  // Names of unary methods.
   int cancelled() const;                   // Silent calls, watches included, that were cancelled.
   std::vector<uint64_t> watched_after() const;
-  std::vector<int64_t> kept() const;  // First session id of every frame.
+  std::vector<int64_t> kept() const;         // First session id of every frame.
+  std::vector<std::string> written() const;  // Path of the first write, a set, of every frame.
 
  private:
   template <typename Request, typename Response>
@@ -76,6 +79,19 @@ class FakeCoordination final : public v1::CoordinationService::Service {
   grpc::Status KeepSessions(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::KeepSessionsResponse, v1::KeepSessionsRequest>* stream) override;
+  grpc::Status StreamWrites(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::StreamWritesResponse, v1::StreamWritesRequest>* stream) override;
+
+  using StreamScripts = std::deque<std::pair<int, absl::Status>>;
+  // Notes every frame and answers as scripted.
+  template <typename Request, typename Response>
+  grpc::Status AnswerFrames(grpc::ServerContext* context, StreamScripts* scripts,
+                            grpc::ServerReaderWriter<Response, Request>* stream);
+  void Note(const v1::KeepSessionsRequest& frame, v1::KeepSessionsResponse* answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Note(const v1::StreamWritesRequest& frame, v1::StreamWritesResponse* answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<rpc::ServerHost> host_;
@@ -86,11 +102,13 @@ class FakeCoordination final : public v1::CoordinationService::Service {
   std::deque<absl::Status> answers_ ABSL_GUARDED_BY(mu_);
   std::deque<std::pair<std::vector<v1::WatchZnodesResponse>, absl::Status>> watches_
       ABSL_GUARDED_BY(mu_);
-  std::deque<std::pair<int, absl::Status>> streams_ ABSL_GUARDED_BY(mu_);
+  StreamScripts keep_streams_ ABSL_GUARDED_BY(mu_);
+  StreamScripts write_streams_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mu_);
   int cancelled_ ABSL_GUARDED_BY(mu_) = 0;
   std::vector<uint64_t> watched_after_ ABSL_GUARDED_BY(mu_);
   std::vector<int64_t> kept_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> written_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace falaj::gateway

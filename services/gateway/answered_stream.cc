@@ -1,16 +1,13 @@
-#include "services/gateway/keep_sessions_stream.h"
+#include "services/gateway/answered_stream.h"
 
 #include <utility>
 
 #include "libs/base/status.h"
 #include "libs/rpc/status_grpc.h"
-#include "services/gateway/coordination_requests.h"
 
 namespace falaj::gateway {
 namespace {
 
-constexpr size_t kFramesMax = 16;
-constexpr int64_t kFrameBytesMax = 1 << 20;
 // Two nodes that each take the other for the leader must not make a busy loop.
 constexpr int kHintsInARow = 3;
 
@@ -25,28 +22,31 @@ class RefusedStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
 
 }  // namespace
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* KeepSessionsStream::Start(
-    const GatewayParts* parts, CoordinationBackend* backend, const std::string& peer) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AnsweredStream::Start(
+    const AnsweredMethod& method, const GatewayParts* parts, CoordinationBackend* backend,
+    const std::string& peer) {
   absl::StatusOr<CoordinationBackend::Slot> slot = backend->Admit();
   if (!slot.ok()) return new RefusedStream(slot.status());
-  const std::shared_ptr<KeepSessionsStream> stream(
-      new KeepSessionsStream(parts, backend, *std::move(slot), parts->budgets->Open(peer)));
+  const std::shared_ptr<AnsweredStream> stream(
+      new AnsweredStream(method, parts, backend, *std::move(slot), parts->budgets->Open(peer)));
   stream->self_ = stream;
   stream->Pump();
   return stream.get();
 }
 
-KeepSessionsStream::KeepSessionsStream(const GatewayParts* parts, CoordinationBackend* backend,
-                                       CoordinationBackend::Slot slot, CallBudget budget)
-    : slot_(std::move(slot)),
+AnsweredStream::AnsweredStream(const AnsweredMethod& method, const GatewayParts* parts,
+                               CoordinationBackend* backend, CoordinationBackend::Slot slot,
+                               CallBudget budget)
+    : method_(method),
+      slot_(std::move(slot)),
       budget_(std::move(budget)),
       parts_(parts),
       backend_(backend),
       backoff_(backend->MakeBackoff()) {}
 
-KeepSessionsStream::~KeepSessionsStream() { budget_.Remove(unanswered_bytes_); }
+AnsweredStream::~AnsweredStream() { budget_.Remove(unanswered_bytes_); }
 
-void KeepSessionsStream::Pump() {
+void AnsweredStream::Pump() {
   MutexLock lock(&mu_);
   if (finished_) return;
   WriteClient();
@@ -61,13 +61,12 @@ void KeepSessionsStream::Pump() {
   if (half_closed_ && unanswered_.empty() && answers_.empty()) End(grpc::Status::OK);
 }
 
-void KeepSessionsStream::ReadClient() {
+void AnsweredStream::ReadClient() {
   if (reading_ || half_closed_ || waiting_for_room_) return;
-  if (unanswered_.size() + answers_.size() >= kFramesMax || unanswered_bytes_ >= kFrameBytesMax) {
-    return;
-  }
+  if (unanswered_.size() + answers_.size() >= method_.frames_max) return;
+  if (unanswered_bytes_ >= method_.unanswered_bytes_max) return;
   const std::optional<BudgetScope> full = budget_.AwaitRoom([weak = weak_from_this()] {
-    if (const std::shared_ptr<KeepSessionsStream> self = weak.lock()) self->OnRoom();
+    if (const std::shared_ptr<AnsweredStream> self = weak.lock()) self->OnRoom();
   });
   waiting_for_room_ = full.has_value();
   if (waiting_for_room_) {
@@ -78,7 +77,7 @@ void KeepSessionsStream::ReadClient() {
   StartRead(&incoming_);
 }
 
-void KeepSessionsStream::OnRoom() {
+void AnsweredStream::OnRoom() {
   {
     MutexLock lock(&mu_);
     waiting_for_room_ = false;
@@ -86,7 +85,7 @@ void KeepSessionsStream::OnRoom() {
   Pump();
 }
 
-void KeepSessionsStream::OnReadDone(bool ok) {
+void AnsweredStream::OnReadDone(bool ok) {
   const auto size_bytes = ok ? static_cast<int64_t>(incoming_.Length()) : 0;
   budget_.Add(size_bytes);
   {
@@ -102,13 +101,13 @@ void KeepSessionsStream::OnReadDone(bool ok) {
   Pump();
 }
 
-void KeepSessionsStream::WriteClient() {
+void AnsweredStream::WriteClient() {
   if (writing_ || answers_.empty()) return;
   writing_ = true;
   StartWrite(&answers_.front());
 }
 
-void KeepSessionsStream::OnWriteDone(bool ok) {
+void AnsweredStream::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mu_);
     writing_ = false;
@@ -118,22 +117,22 @@ void KeepSessionsStream::OnWriteDone(bool ok) {
   Pump();
 }
 
-void KeepSessionsStream::Open() {
+void AnsweredStream::Open() {
   upstream_ =
-      UpstreamStream::Start(backend_->leader()->Current(), kKeepSessionsPath, shared_from_this());
+      UpstreamStream::Start(backend_->leader()->Current(), method_.path, shared_from_this());
   upstream_->Read();
   sent_ = 0;
   sending_ = false;
   waiting_since_ = parts_->clock->MonotonicNow();
 }
 
-void KeepSessionsStream::WriteUpstream() {
+void AnsweredStream::WriteUpstream() {
   if (upstream_ == nullptr || sending_ || sent_ >= unanswered_.size()) return;
   sending_ = true;
   upstream_->Write(unanswered_[sent_++], /*last=*/false);
 }
 
-void KeepSessionsStream::OnUpstreamWritten() {
+void AnsweredStream::OnUpstreamWritten() {
   {
     MutexLock lock(&mu_);
     sending_ = false;
@@ -141,7 +140,7 @@ void KeepSessionsStream::OnUpstreamWritten() {
   Pump();
 }
 
-void KeepSessionsStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
+void AnsweredStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
   int64_t size_bytes = 0;
   {
     MutexLock lock(&mu_);
@@ -165,16 +164,17 @@ void KeepSessionsStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
   Pump();
 }
 
-void KeepSessionsStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire) {
+void AnsweredStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire) {
   absl::Duration pause;
   {
     MutexLock lock(&mu_);
     const std::string asked = upstream_->address();
+    const bool frames_sent = sent_ > 0;
     upstream_.reset();
     sent_ = 0;
     sending_ = false;
     if (finished_) return;
-    pause = PlanNext(end, wire, asked);
+    pause = PlanNext(end, wire, asked, frames_sent);
     pausing_ = pause > absl::ZeroDuration();
   }
   if (pause == absl::ZeroDuration()) {
@@ -186,13 +186,18 @@ void KeepSessionsStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& 
   End(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
 }
 
-absl::Duration KeepSessionsStream::PlanNext(const CallEnd& end, const grpc::Status& wire,
-                                            const std::string& asked) {
+absl::Duration AnsweredStream::PlanNext(const CallEnd& end, const grpc::Status& wire,
+                                        const std::string& asked, bool frames_sent) {
   if (end.outcome == rpc::Outcome::kFinal) {
     last_word_ = wire;
     return absl::ZeroDuration();
   }
   backend_->leader()->MoveOn(asked, end.leader);
+  if (!method_.repeatable && frames_sent && end.outcome == rpc::Outcome::kUnknown) {
+    last_word_ = rpc::ToGrpc(
+        MakeError(Reason::kMetadataUnavailable, end.status.message(), {{"outcome", "unknown"}}));
+    return absl::ZeroDuration();
+  }
   parts_->metrics->coordination_retries->Add();
   const MonotonicTime now = parts_->clock->MonotonicNow();
   if (!failing_since_.has_value()) failing_since_ = now;
@@ -206,7 +211,7 @@ absl::Duration KeepSessionsStream::PlanNext(const CallEnd& end, const grpc::Stat
   return backoff_.Next();
 }
 
-void KeepSessionsStream::Retry() {
+void AnsweredStream::Retry() {
   {
     MutexLock lock(&mu_);
     pausing_ = false;
@@ -215,23 +220,27 @@ void KeepSessionsStream::Retry() {
   Pump();
 }
 
-void KeepSessionsStream::WatchAnswers() {
+void AnsweredStream::WatchAnswers() {
   if (watching_ || upstream_ == nullptr || unanswered_.empty()) return;
-  watching_ =
-      parts_->timers->RunAfter(backend_->options().attempt_timeout, [weak = weak_from_this()] {
-        if (const auto self = weak.lock()) self->CheckAnswers();
-      });
+  watching_ = parts_->timers->RunAfter(silence_max(), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->CheckAnswers();
+  });
+}
+
+// How long a frame may go without an answer. What cannot be asked again is better waited for.
+absl::Duration AnsweredStream::silence_max() const {
+  const CoordinationBackend::Options& options = backend_->options();
+  return method_.repeatable ? options.attempt_timeout : options.waiting_attempt_timeout;
 }
 
 // A leader that is paused, or cut off one way, keeps its connection and says nothing.
-void KeepSessionsStream::CheckAnswers() {
+void AnsweredStream::CheckAnswers() {
   {
     MutexLock lock(&mu_);
     watching_ = false;
     if (finished_) return;
     const absl::Duration waited = parts_->clock->MonotonicNow() - waiting_since_;
-    if (upstream_ != nullptr && !unanswered_.empty() &&
-        waited >= backend_->options().attempt_timeout) {
+    if (upstream_ != nullptr && !unanswered_.empty() && waited >= silence_max()) {
       upstream_->Break();
       return;  // OnUpstreamDone() goes on.
     }
@@ -239,19 +248,17 @@ void KeepSessionsStream::CheckAnswers() {
   Pump();
 }
 
-void KeepSessionsStream::End(const grpc::Status& status) {
+void AnsweredStream::End(const grpc::Status& status) {
   if (std::exchange(finished_, true)) return;
   if (upstream_ != nullptr) upstream_->Break();
   Finish(status);
 }
 
-void KeepSessionsStream::OnCancel() {
+void AnsweredStream::OnCancel() {
   MutexLock lock(&mu_);
   End(grpc::Status::CANCELLED);
 }
 
-void KeepSessionsStream::OnDone() {
-  const std::shared_ptr<KeepSessionsStream> last = std::move(self_);
-}
+void AnsweredStream::OnDone() { const std::shared_ptr<AnsweredStream> last = std::move(self_); }
 
 }  // namespace falaj::gateway

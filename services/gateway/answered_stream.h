@@ -1,13 +1,15 @@
-// KeepSessionsStream is one client's KeepSessions call: frames go to the leader of the metadata
-// service, answers come back, one for each frame and in order.
+// AnsweredStream is one client's call of a method whose frames are answered one each, in order:
+// KeepSessions and StreamWrites. Frames go to the leader of the metadata service, answers come
+// back.
 //
 // Frames are kept until they are answered. When the stream to the leader breaks, or does not answer
-// in time, it is opened again at the new leader and the unanswered frames are sent again: a sign of
-// life may arrive twice without harm, and the client notices nothing but a pause. Only when nobody
-// has answered for `patience` does the stream end, with METADATA_UNAVAILABLE. A stream without
-// unanswered frames has no need of a leader, and is opened again by the next frame.
+// in time, it is opened again at the new leader and the unanswered frames are sent again, if that
+// does no harm: signs of life always, writes only when certainly none of them took effect. The
+// client notices nothing but a pause, or else is told that the outcome is unknown. When nobody has
+// answered for `patience`, the stream ends with METADATA_UNAVAILABLE. A stream without unanswered
+// frames has no need of a leader, and is opened again by the next frame.
 //
-//   client ──▶ unanswered (at most 16, and 1 MiB) ──▶ leader
+//   client ──▶ unanswered (bounded by method) ──▶ leader
 //   client ◀── answers (no more than there were frames) ◀──┘
 //
 // Bounds: the client is not read while there is no room for another frame, here or in a byte
@@ -15,11 +17,13 @@
 //
 // Ownership: it keeps itself alive until gRPC is done with it; the stream to the node keeps it too.
 // Threads: gRPC's; mu_ guards everything that changes. Nothing blocks.
-#ifndef SERVICES_GATEWAY_KEEP_SESSIONS_STREAM_H_
-#define SERVICES_GATEWAY_KEEP_SESSIONS_STREAM_H_
+#ifndef SERVICES_GATEWAY_ANSWERED_STREAM_H_
+#define SERVICES_GATEWAY_ANSWERED_STREAM_H_
 
 #include <grpcpp/grpcpp.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -28,23 +32,41 @@
 #include "libs/base/mutex.h"
 #include "libs/rpc/retry.h"
 #include "services/gateway/coordination_backend.h"
+#include "services/gateway/coordination_requests.h"
 #include "services/gateway/gateway_parts.h"
 #include "services/gateway/upstream_stream.h"
 
 namespace falaj::gateway {
 
-class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-                                 public UpstreamListener,
-                                 public std::enable_shared_from_this<KeepSessionsStream> {
+// What AnsweredStream has to know of a method.
+struct AnsweredMethod {
+  const char* path;              // "/package.Service/Method"
+  bool repeatable;               // A frame may take effect twice.
+  size_t frames_max;             // Held at a time...
+  int64_t unanswered_bytes_max;  // ...give or take a frame.
+};
+inline constexpr AnsweredMethod kKeepSessions{.path = kKeepSessionsPath,
+                                              .repeatable = true,
+                                              .frames_max = 16,
+                                              .unanswered_bytes_max = 1 << 20};
+inline constexpr AnsweredMethod kStreamWrites{.path = kStreamWritesPath,
+                                              .repeatable = false,
+                                              .frames_max = 64,
+                                              .unanswered_bytes_max = 4 << 20};
+
+class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                             public UpstreamListener,
+                             public std::enable_shared_from_this<AnsweredStream> {
  public:
   // The reactor of the call; one that has ended already if the gateway is too busy.
   static grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Start(
-      const GatewayParts* parts, CoordinationBackend* backend, const std::string& peer);
-  ~KeepSessionsStream() override;
+      const AnsweredMethod& method, const GatewayParts* parts, CoordinationBackend* backend,
+      const std::string& peer);
+  ~AnsweredStream() override;
 
  private:
-  KeepSessionsStream(const GatewayParts* parts, CoordinationBackend* backend,
-                     CoordinationBackend::Slot slot, CallBudget budget);
+  AnsweredStream(const AnsweredMethod& method, const GatewayParts* parts,
+                 CoordinationBackend* backend, CoordinationBackend::Slot slot, CallBudget budget);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -65,15 +87,17 @@ class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer
   void CheckAnswers();
   void Retry();
   // How long to wait before the next attempt; sets last_word_ if there is none.
-  absl::Duration PlanNext(const CallEnd& end, const grpc::Status& wire, const std::string& asked)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Duration PlanNext(const CallEnd& end, const grpc::Status& wire, const std::string& asked,
+                          bool frames_sent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Duration silence_max() const;
   void End(const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  const AnsweredMethod method_;
   const CoordinationBackend::Slot slot_;  // First, so that it is given back last.
   const CallBudget budget_;
   const GatewayParts* const parts_;
   CoordinationBackend* const backend_;
-  std::shared_ptr<KeepSessionsStream> self_;  // Released by OnDone.
+  std::shared_ptr<AnsweredStream> self_;  // Released by OnDone.
   grpc::ByteBuffer incoming_;
 
   Mutex mu_;
@@ -102,4 +126,4 @@ class KeepSessionsStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer
 
 }  // namespace falaj::gateway
 
-#endif  // SERVICES_GATEWAY_KEEP_SESSIONS_STREAM_H_
+#endif  // SERVICES_GATEWAY_ANSWERED_STREAM_H_
