@@ -181,11 +181,10 @@ void CoordinationServiceImpl::WriteStream::Execute(MetadataNode* node,
                 MakeError(Reason::kInvalidRequest, "write must be set", {{"field", "write"}}));
       continue;
     }
-    node->Execute(std::move(command),
-                  [self = shared_from_this(), number,
-                   i](absl::StatusOr<pb::ExecuteResponse> executed) {
-                    self->SetResult(number, i, std::move(executed));
-                  });
+    node->Execute(std::move(command), [self = shared_from_this(), number,
+                                       i](absl::StatusOr<pb::ExecuteResponse> executed) {
+      self->SetResult(number, i, std::move(executed));
+    });
   }
 }
 

@@ -71,8 +71,7 @@ class CoordinationServiceImpl::WriteStream final
   // Each does what can be done now.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void EndWith(absl::Status status, int executed_without_effect)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndWith(absl::Status status, int executed_without_effect) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Frame* Find(uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return &frames_[number - first_number_];
   }
@@ -87,9 +86,9 @@ class CoordinationServiceImpl::WriteStream final
   std::deque<Frame> frames_ ABSL_GUARDED_BY(mu_);           // Without an answer.
   uint64_t first_number_ ABSL_GUARDED_BY(mu_) = 0;          // Of the front frame.
   size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;                   // Of frames_.
-  bool reading_ ABSL_GUARDED_BY(mu_) = false;     // Until what was read is posted.
+  bool reading_ ABSL_GUARDED_BY(mu_) = false;               // Until what was read is posted.
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;             // The client sends no more.
+  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;               // The client sends no more.
   std::optional<absl::Status> last_word_ ABSL_GUARDED_BY(mu_);  // Said once no answer is ready.
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };

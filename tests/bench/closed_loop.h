@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,8 +14,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 
 #include "libs/base/clock.h"
 #include "libs/base/random.h"
@@ -54,11 +51,11 @@ template <typename System>
 class ClosedLoopClient {
  public:
   static constexpr int kNumberBytes = 20;
-  static constexpr absl::Duration kTimeout = absl::Seconds(10);
 
   ClosedLoopClient(const std::shared_ptr<grpc::Channel>& channel, int number, size_t value_bytes)
       : path_(absl::StrCat("/bench/client-", number)),
         stub_(System::Service::NewStub(channel)),
+        writer_(stub_.get()),
         request_(System::MakeWrite(path_)) {
     Random random(static_cast<uint64_t>(number) + 1);
     std::string value(std::max<size_t>(value_bytes, kNumberBytes), '\0');
@@ -94,11 +91,8 @@ class ClosedLoopClient {
  private:
   void Write() {
     SetNumber(++sent_);
-    context_.emplace();
-    context_->set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
     began_ = Clock::Real()->MonotonicNow();
-    System::Send(stub_.get(), &*context_, &request_, &response_,
-                 [this](const grpc::Status& status) { Answered(status); });
+    writer_.Write(&request_, [this](const grpc::Status& status) { Answered(status); });
   }
 
   void Answered(const grpc::Status& status) {
@@ -113,8 +107,7 @@ class ClosedLoopClient {
     }
     // After an error there is nothing left to measure; RunLoad() reports it.
     if (now < window_.end && status.ok()) return Write();
-    const std::function<void()> done = std::move(done_);
-    done();  // This client may be gone when it returns.
+    writer_.Close(std::move(done_));  // This client may be gone when it returns.
   }
 
   void SetNumber(int64_t number) {
@@ -124,9 +117,8 @@ class ClosedLoopClient {
 
   const std::string path_;
   const std::unique_ptr<typename System::Stub> stub_;
+  typename System::Writer writer_;
   typename System::Request request_;
-  std::optional<grpc::ClientContext> context_;
-  typename System::Response response_;
   LoadWindow window_;
   std::function<void()> done_;
   MonotonicTime began_;

@@ -3,9 +3,10 @@
 //   quorum_bench --system=falaj --endpoints=127.0.0.1:7400,127.0.0.1:7410,127.0.0.1:7420
 //
 // Some clients, each a closed loop over a connection of its own to the node that leads, write
-// values of 200 bytes, each to its own znode (SetZnode) or key (KV.Put). At the end each reads its
-// value back: what was acknowledged must be there. Prints a line for people and one of JSON; exits
-// 1 if a write failed or was lost. tests/bench/quorum_bench.sh starts the servers.
+// values of 200 bytes, each to its own znode (SetZnode, or over StreamWrites) or key (KV.Put). At
+// the end each reads its value back: what was acknowledged must be there. Prints a line for people
+// and one of JSON; exits 1 if a write failed or was lost. tests/bench/quorum_bench.sh starts the
+// servers.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 
@@ -28,7 +30,7 @@
 #include "tests/bench/closed_loop.h"
 #include "tests/bench/quorum_systems.h"
 
-ABSL_FLAG(std::string, system, "falaj", "falaj or etcd.");
+ABSL_FLAG(std::string, system, "falaj", "falaj, falaj-stream (StreamWrites) or etcd.");
 ABSL_FLAG(std::vector<std::string>, endpoints, {}, "host:port of every node.");
 ABSL_FLAG(int32_t, clients, 64, "Closed loops at the same time.");
 ABSL_FLAG(int32_t, connections, 0, "Connections they share; 0: one each.");
@@ -111,7 +113,7 @@ void Report(LoadResult result, double cpu_seconds, int64_t lost) {
   const std::string system = absl::GetFlag(FLAGS_system);
   const int clients = absl::GetFlag(FLAGS_clients);
   absl::PrintF(
-      "%-6s %4d clients %8.0f writes/s   ms p50 %6.2f p99 %6.2f p99.9 %6.2f max %6.2f"
+      "%-12s %4d clients %8.0f writes/s   ms p50 %6.2f p99 %6.2f p99.9 %6.2f max %6.2f"
       "   %d errors, %d lost\n",
       system, clients, per_second, p50, p99, p999, longest, errors, lost);
   absl::PrintF(
@@ -149,6 +151,13 @@ absl::Status RunLoad() {
   return good ? absl::OkStatus() : absl::AbortedError("not every write succeeded");
 }
 
+absl::Status RunLoad(const std::string& system) {
+  if (system == "falaj") return RunLoad<FalajSystem>();
+  if (system == "falaj-stream") return RunLoad<FalajStreamSystem>();
+  if (system == "etcd") return RunLoad<EtcdSystem>();
+  return absl::InvalidArgumentError(absl::StrCat("--system is unknown: ", system));
+}
+
 }  // namespace
 }  // namespace falaj::bench
 
@@ -157,9 +166,7 @@ int main(int argc, char** argv) {
   falaj::rpc::RaiseFileDescriptorLimit();
   absl::ParseCommandLine(argc, argv);
   falaj::log::Configure({.level_min = falaj::log::Level::kWarning, .component = "bench"});
-  const bool etcd = absl::GetFlag(FLAGS_system) == "etcd";
-  const absl::Status ran = etcd ? falaj::bench::RunLoad<falaj::bench::EtcdSystem>()
-                                : falaj::bench::RunLoad<falaj::bench::FalajSystem>();
+  const absl::Status ran = falaj::bench::RunLoad(absl::GetFlag(FLAGS_system));
   if (ran.ok()) return 0;
   falaj::log::Error("the benchmark failed", {{"error", ran}});
   return 1;

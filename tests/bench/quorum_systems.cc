@@ -87,6 +87,52 @@ absl::StatusOr<std::string> FalajSystem::Read(Stub* stub, const std::string& pat
   return response.znode().data();
 }
 
+void StreamWriter::Write(const v1::SetZnodeRequest* request, Done done) {
+  write_done_ = std::move(done);
+  if (request_.writes_size() == 0) request_.add_writes();
+  *request_.mutable_writes(0)->mutable_set() = *request;
+  steps_left_ = 2;
+  if (!started_) {
+    started_ = true;
+    stub_->async()->StreamWrites(&context_, this);
+    StartRead(&response_);
+    StartWrite(&request_);
+    StartCall();
+  } else {
+    StartWrite(&request_);
+  }
+}
+
+void StreamWriter::Close(std::function<void()> done) {
+  if (!started_ || finished_) return done();
+  closed_ = std::move(done);
+  StartWritesDone();
+}
+
+void StreamWriter::OnWriteDone(bool ok) {
+  if (ok) StepDone();
+}
+
+void StreamWriter::OnReadDone(bool ok) {
+  if (ok) StepDone();
+}
+
+void StreamWriter::StepDone() {
+  if (--steps_left_ > 0) return;
+  const v1::ZnodeWriteResult& result = response_.results(0);
+  const grpc::Status status =
+      result.has_error() ? rpc::ToGrpc(rpc::FromProto(result.error())) : grpc::Status::OK;
+  StartRead(&response_);  // Before anything else: it keeps the call from being done.
+  std::exchange(write_done_, nullptr)(status);
+}
+
+// Without a write under way this is the end that Close() waits for.
+void StreamWriter::OnDone(const grpc::Status& status) {
+  finished_ = true;
+  if (write_done_) std::exchange(write_done_, nullptr)(status);
+  if (closed_) std::exchange(closed_, nullptr)();
+}
+
 absl::StatusOr<std::string> EtcdSystem::Leader(const std::vector<std::string>& endpoints) {
   return FindLeader(endpoints, [](const std::string& endpoint) -> std::string {
     const auto stub = etcdserverpb::Maintenance::NewStub(rpc::MakeChannel(endpoint));
