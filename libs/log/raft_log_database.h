@@ -79,6 +79,7 @@ class RaftLog::Database {
 
   // Opening.
   absl::StatusOr<bool> FindExisting() const;
+  void RemoveIncoming() const;
   absl::Status SortFamilies(const std::vector<std::string>& names,
                             const std::vector<Family>& families);
   absl::Status StampNew(const Options& options);
@@ -129,6 +130,8 @@ class RaftLog::Database {
 // Names and keys.
 inline constexpr absl::string_view kLogPrefix = "log-";
 inline constexpr absl::string_view kSnapshotPrefix = "snapshot-";
+// Of files that are being written, before the database takes them in.
+inline constexpr absl::string_view kIncomingPrefix = "incoming-";
 // Of the default column family.
 inline constexpr char kIdentityKey[] = "identity";
 inline constexpr char kIncarnationKey[] = "incarnation";  // Missing: 0.

@@ -4,6 +4,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -115,12 +116,24 @@ absl::StatusOr<bool> RaftLog::Database::FindExisting() const {
   }
   bool has_data = false;
   for (const fs::directory_entry& file : files) {
+    if (absl::StartsWith(file.path().filename().string(), kIncomingPrefix)) continue;
     if (file.path().filename() == "CURRENT") return true;
     has_data |= file.path().extension() == ".sst" || file.path().extension() == ".log";
   }
   // Making a new database here would forget a vote.
   if (has_data) return Corrupt("it holds data, but the file CURRENT is missing");
   return false;
+}
+
+// What a crash has left of a snapshot.
+void RaftLog::Database::RemoveIncoming() const {
+  std::error_code error;
+  for (const fs::directory_entry& file : fs::directory_iterator(directory_, error)) {
+    if (!absl::StartsWith(file.path().filename().string(), kIncomingPrefix)) continue;
+    fs::remove(file.path(), error);
+    if (error)
+      Warning("file not removed", {{"file", file.path().string()}, {"error", error.message()}});
+  }
 }
 
 absl::Status RaftLog::Database::Open(bool may_create) {
@@ -144,6 +157,7 @@ absl::Status RaftLog::Database::Open(bool may_create) {
     return damaged ? Corrupt(status.ToString()) : Failed("open the Raft log", status);
   }
   db_.reset(db);
+  RemoveIncoming();  // Not before: the database may have been another process's.
   return SortFamilies(names, families);
 }
 

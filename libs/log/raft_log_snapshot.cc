@@ -2,6 +2,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rocksdb/env.h"
+#include "rocksdb/options.h"
+#include "rocksdb/sst_file_writer.h"
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
@@ -13,9 +16,7 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 constexpr size_t kPieceBytes = 1 << 20;
-// Below the size of a memtable: one that fills up while another is being written out would make
-// RocksDB hold up every writer, the log's too.
-constexpr size_t kFlushBytes = 4 << 20;
+constexpr uint64_t kSyncBytes = 256 << 10;
 
 }  // namespace
 
@@ -46,26 +47,27 @@ absl::StatusOr<RaftLog::Database::Written> RaftLog::Database::WriteGeneration(
   return filled;
 }
 
-// Past the write-ahead log, which the log's entries are waiting to be synced in: straight into
-// tables, which are on disk once flushed.
+// Into a table of its own beside the database, which then takes it in as a whole: neither the
+// write-ahead log nor a memtable, which the log's entries go through, is touched. The table goes to
+// the disk bit by bit, so that an entry's fsync never waits for much of it.
 absl::Status RaftLog::Database::FillSnapshot(const raft::Snapshot& snapshot, Family family) {
-  rocksdb::WriteOptions options;
-  options.disableWAL = true;
+  if (snapshot.data.size() == 0) return absl::OkStatus();
+  const std::string path = absl::StrCat(directory_, "/", kIncomingPrefix, family->GetName());
+  rocksdb::EnvOptions env_options(db_->GetDBOptions());
+  env_options.bytes_per_sync = kSyncBytes;
+  env_options.strict_bytes_per_sync = true;
+  rocksdb::SstFileWriter writer(env_options, db_->GetOptions(family), family);
+  rocksdb::Status status = writer.Open(path);
   uint64_t piece = 0;
-  size_t unflushed = 0;
-  for (size_t offset = 0; offset < snapshot.data.size(); offset += kPieceBytes) {
+  for (size_t offset = 0; status.ok() && offset < snapshot.data.size(); offset += kPieceBytes) {
     const size_t size = std::min(kPieceBytes, snapshot.data.size() - offset);
-    const std::string bytes = snapshot.data.Subrange(offset, size).ToString();
-    rocksdb::Status status = db_->Put(options, family, EncodeNumber(piece++), bytes);
-    unflushed += size;
-    if (status.ok() && unflushed >= kFlushBytes) {
-      status = db_->Flush(rocksdb::FlushOptions(), family);
-      unflushed = 0;
-    }
-    if (!status.ok()) return Failed("write a snapshot", status);
+    status = writer.Put(EncodeNumber(piece++), snapshot.data.Subrange(offset, size).ToString());
   }
-  const rocksdb::Status flushed = db_->Flush(rocksdb::FlushOptions(), family);
-  return flushed.ok() ? absl::OkStatus() : Failed("write a snapshot", flushed);
+  if (status.ok()) status = writer.Finish();
+  rocksdb::IngestExternalFileOptions options;
+  options.move_files = true;
+  if (status.ok()) status = db_->IngestExternalFile(family, {path}, options);
+  return status.ok() ? absl::OkStatus() : Failed("write a snapshot", status);
 }
 
 std::optional<RaftLog::Database::Written> RaftLog::Database::TakeWritten() {

@@ -156,6 +156,16 @@ TEST_F(RaftLogSnapshotTest, AnAbandonedSnapshotIsThrownAway) {
   EXPECT_EQ(RestoredState(), "stored");
 }
 
+TEST_F(RaftLogSnapshotTest, WhatACrashLeftOfASnapshotIsRemoved) {
+  ASSERT_TRUE(Reopen().ok());
+  Write(1, 3, 1, 3);
+  const std::string left = absl::StrCat(options_.directory, "/incoming-snapshot-7");
+  std::ofstream(left) << "half a table";
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_EQ(RestoredLog(), "1/1 2/1 3/1");
+}
+
 TEST_F(RaftLogSnapshotTest, OnlyWhatWasWrittenBecomesCurrent) {
   ASSERT_TRUE(Reopen().ok());
   Write(1, 5, 1, 5);
