@@ -33,6 +33,9 @@ RaftNode::Metrics::Metrics(telemetry::Registry* registry)
       round_longest_seconds(registry->AddGauge("falaj_raft_round_longest_seconds",
                                                "Longest round of the last 10 to 20 seconds.",
                                                kGroup)),
+      round_longest_off_disk_seconds(
+          registry->AddGauge("falaj_raft_round_longest_off_disk_seconds",
+                             "The same without the time it waited for its disk.", kGroup)),
       snapshot_seconds(registry->AddHistogram(
           "falaj_raft_snapshot_seconds", "Time to make and store a snapshot, in the background.",
           kGroup)) {}
@@ -181,11 +184,17 @@ void RaftNode::DrainReady() {
 
 absl::Status RaftNode::Store(const raft::Ready& ready) {
   FALAJ_RETURN_IF_ERROR(node_->Prepare(ready));
-  if (!ready.must_sync) return log_->Persist(ready);
   const MonotonicTime begin = options_.clock->MonotonicNow();
   FALAJ_RETURN_IF_ERROR(log_->Persist(ready));
-  metrics_.sync_seconds->Observe(options_.clock->MonotonicNow() - begin);
+  const absl::Duration took = TimeOnDisk(begin);
+  if (ready.must_sync) metrics_.sync_seconds->Observe(took);
   return absl::OkStatus();
+}
+
+absl::Duration RaftNode::TimeOnDisk(MonotonicTime begin) {
+  const absl::Duration took = options_.clock->MonotonicNow() - begin;
+  on_disk_ += took;
+  return took;
 }
 
 void RaftNode::Send(std::vector<pb::RaftMessage> messages) {
@@ -204,13 +213,16 @@ void RaftNode::MeasureRound() {
   const MonotonicTime now = options_.clock->MonotonicNow();
   const absl::Duration round = now - last_round_;
   metrics_.round_seconds->Observe(round);
-  if (now >= longest_until_) {
-    longest_round_before_ = std::exchange(longest_round_, absl::ZeroDuration());
-    longest_until_ = now + kLongestWindow;
-  }
-  longest_round_ = std::max(longest_round_, round);
-  const absl::Duration longest = std::max(longest_round_, longest_round_before_);
-  metrics_.round_longest_seconds->Set(absl::ToDoubleSeconds(longest));
+  const bool next_window = now >= longest_until_;
+  if (next_window) longest_until_ = now + kLongestWindow;
+  const auto keep = [next_window](absl::Duration took, Longest* longest, telemetry::Gauge* gauge) {
+    if (next_window) longest->before = std::exchange(longest->now, absl::ZeroDuration());
+    longest->now = std::max(longest->now, took);
+    gauge->Set(absl::ToDoubleSeconds(std::max(longest->now, longest->before)));
+  };
+  keep(round, &longest_round_, metrics_.round_longest_seconds);
+  keep(round - std::exchange(on_disk_, absl::ZeroDuration()), &longest_off_disk_,
+       metrics_.round_longest_off_disk_seconds);
 }
 
 void RaftNode::MeasureRoundTrip(const pb::RaftMessage& message) {
@@ -251,7 +263,9 @@ void RaftNode::FinishSnapshot() {
   }
   if (!written.has_value()) return;
   absl::Status stored = written->status;
+  const MonotonicTime begin = options_.clock->MonotonicNow();
   if (stored.ok()) stored = log_->CommitSnapshot(written->snapshot, written->first_kept);
+  TimeOnDisk(begin);
   if (!stored.ok()) {
     node_->SnapshotStored(std::nullopt);
     return node_->StorageFailed(stored);

@@ -79,6 +79,7 @@ class RaftNode {
     telemetry::Histogram* sync_seconds;
     telemetry::Histogram* round_seconds;
     telemetry::Gauge* round_longest_seconds;
+    telemetry::Gauge* round_longest_off_disk_seconds;
     telemetry::Histogram* snapshot_seconds;
   };
 
@@ -94,6 +95,7 @@ class RaftNode {
   void DrainReady();
   void Send(std::vector<raft::pb::RaftMessage> messages);
   absl::Status Store(const raft::Ready& ready);
+  absl::Duration TimeOnDisk(MonotonicTime begin);
   void BeginSnapshot();
   void FinishSnapshot();
   void MeasureRound();
@@ -110,9 +112,14 @@ class RaftNode {
   std::unique_ptr<MetadataNode> node_;
   MonotonicTime last_round_;
   MonotonicTime next_tick_;
-  absl::Duration longest_round_;         // Of the present window...
-  absl::Duration longest_round_before_;  // ...and of the one before it.
-  MonotonicTime longest_until_;          // The present window's end.
+  absl::Duration on_disk_;  // Of the present round.
+  struct Longest {
+    absl::Duration now;     // Of the present window...
+    absl::Duration before;  // ...and of the one before it.
+  };
+  Longest longest_round_;
+  Longest longest_off_disk_;     // Without the time on disk.
+  MonotonicTime longest_until_;  // The present window's end.
   MonotonicTime next_publication_;
   bool told_ready_ = false;
   LogIndex told_applied_;
