@@ -1,8 +1,11 @@
 #include "tests/simulation/linearizability.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -107,12 +110,19 @@ std::string Describe(const Operation& operation) {
 // order of time. An operation may come next in the order if no return stands before its invocation
 // in what is left of the list; chosen ones are taken out of the list, and put back on the way back.
 // Done when only operations of unknown outcome are left: they may never have happened.
+//
+// Two things keep the search small. What changes nothing, and is right where it stands, is right to
+// stand there: no other place is tried. And writes of unknown outcome whose value nobody has seen
+// are alike if they do the same to the same znode: of those invoked, one stands for all.
 class Search {
  public:
   Search(std::vector<Operation> history, int znodes, size_t configurations_max)
       : history_(std::move(history)),
         state_(static_cast<size_t>(znodes)),
         configurations_max_(configurations_max) {
+    std::stable_sort(history_.begin(), history_.end(),
+                     [](const auto& a, const auto& b) { return a.invoked < b.invoked; });
+    FindAlike();
     MakeList();
     known_left_ = static_cast<size_t>(std::count_if(history_.begin(), history_.end(), IsKnown));
     Random random(1);
@@ -138,14 +148,16 @@ class Search {
         longest_ = chosen_.size();
         stuck_at_ = event.operation;
       }
-      if (chosen_.empty()) return {Verdict::kNotLinearizable, Describe(history_[stuck_at_])};
-      at = links_[TakeBack()].next;
+      const std::optional<size_t> back = GoBack();
+      if (!back) return {Verdict::kNotLinearizable, Describe(history_[stuck_at_])};
+      at = links_[*back].next;
     }
     return {};
   }
 
  private:
   static constexpr size_t kHead = 0;
+  static constexpr uint64_t kUnseenValue = std::numeric_limits<uint64_t>::max();
   struct Event {
     size_t operation = 0;
     bool is_return = false;
@@ -158,9 +170,49 @@ class Search {
     size_t operation = 0;
     State state_before;
   };
+  // One of those that are alike: chosen in the order of their numbers.
+  struct Alike {
+    size_t kind = 0;
+    size_t number = 0;
+  };
   using Key = std::pair<uint64_t, uint64_t>;
 
   static bool IsKnown(const Operation& operation) { return operation.outcome != Outcome::kUnknown; }
+
+  // Certainly without an effect.
+  static bool ChangesNothing(const Operation& operation) {
+    if (!IsKnown(operation)) return false;
+    if (operation.outcome != Outcome::kOk) return true;
+    return std::all_of(operation.steps.begin(), operation.steps.end(), [](const Step& step) {
+      return step.kind == Step::Kind::kGet || step.kind == Step::Kind::kCheck;
+    });
+  }
+
+  // Sorts what is alike into kinds. The history is in the order of invocation.
+  void FindAlike() {
+    absl::flat_hash_set<uint64_t> seen_values;
+    for (const Operation& operation : history_) {
+      for (const Step& step : operation.steps) {
+        if (step.kind == Step::Kind::kGet) seen_values.insert(step.seen.value);
+      }
+    }
+    std::map<std::tuple<Step::Kind, int, std::optional<int64_t>>, size_t> kinds;
+    alike_.resize(history_.size());
+    for (size_t i = 0; i < history_.size(); ++i) {
+      Operation& operation = history_[i];
+      if (IsKnown(operation) || operation.steps.size() != 1) continue;
+      Step& step = operation.steps.front();
+      const bool writes = step.kind == Step::Kind::kCreate || step.kind == Step::Kind::kSet;
+      if (writes && seen_values.contains(step.value)) continue;
+      step.value = kUnseenValue;
+      const size_t kind =
+          kinds.emplace(std::tuple(step.kind, step.znode, step.expected_version), kinds.size())
+              .first->second;
+      alike_chosen_.resize(kinds.size());
+      alike_size_.resize(kinds.size());
+      alike_[i] = {kind, alike_size_[kind]++};
+    }
+  }
 
   void MakeList() {
     std::vector<std::pair<int64_t, Event>> ordered;
@@ -210,6 +262,8 @@ class Search {
   }
 
   bool TryChoose(size_t operation) {
+    const std::optional<Alike>& alike = alike_[operation];
+    if (alike && alike->number != alike_chosen_[alike->kind]) return false;
     State before = state_;
     if (!Apply(history_[operation], &state_)) return false;
     Toggle(operation);
@@ -219,10 +273,21 @@ class Search {
       return false;
     }
     known_left_ -= IsKnown(history_[operation]) ? 1 : 0;
+    if (alike) ++alike_chosen_[alike->kind];
     chosen_.push_back({operation, std::move(before)});
     Unlink(places_[operation].first);
     Unlink(places_[operation].second);
     return true;
+  }
+
+  // To the last choice that might have been another. Returns the place of its invocation.
+  std::optional<size_t> GoBack() {
+    while (!chosen_.empty()) {
+      const bool settled = ChangesNothing(history_[chosen_.back().operation]);
+      const size_t place = TakeBack();
+      if (!settled) return place;
+    }
+    return std::nullopt;
   }
 
   // Returns the place of the invocation that is open again.
@@ -232,13 +297,17 @@ class Search {
     state_ = std::move(last.state_before);
     Toggle(last.operation);
     known_left_ += IsKnown(history_[last.operation]) ? 1 : 0;
+    if (alike_[last.operation]) --alike_chosen_[alike_[last.operation]->kind];
     Relink(places_[last.operation].second);
     Relink(places_[last.operation].first);
     return places_[last.operation].first;
   }
 
   std::vector<Operation> history_;
-  std::vector<Event> events_;  // [0] is the list's head.
+  std::vector<std::optional<Alike>> alike_;  // By operation.
+  std::vector<size_t> alike_size_;           // By kind.
+  std::vector<size_t> alike_chosen_;         // The same.
+  std::vector<Event> events_;                // [0] is the list's head.
   std::vector<Link> links_;
   std::vector<std::pair<size_t, size_t>> places_;  // Of each operation's invocation and return.
   std::vector<Key> keys_;

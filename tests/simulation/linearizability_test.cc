@@ -145,6 +145,23 @@ std::vector<Operation> HonestHistory(uint64_t seed, int operations) {
   return history;
 }
 
+// Without a single answer, hundreds of writes leave more orders than can be tried one by one.
+TEST(LinearizabilityTest, ManyUnknownOutcomesLeaveTheVerdictDecided) {
+  constexpr int64_t kWrites = 300;
+  std::vector<Operation> history = {Create(0, 1, 1)};
+  for (int64_t i = 0; i < kWrites; ++i) {
+    history.push_back(Set(10 + i, kNever, 1'000 + static_cast<uint64_t>(i), 0));
+  }
+  // A known write tells that 150 of them have taken effect, one of which is seen...
+  history.push_back(Get(1'000, 1'001, 1'007, 100));
+  history.push_back(Set(1'002, 1'003, 2, 151));
+  EXPECT_TRUE(IsLinearizable(history));
+  // ...and that one cannot come again.
+  history.push_back(Get(1'004, 1'005, 1'007, 200));
+  const Judgement judgement = JudgeLinearizability(history);
+  EXPECT_EQ(Verdict::kNotLinearizable, judgement.verdict);
+}
+
 TEST(LinearizabilityTest, JudgesLongHistoriesQuickly) {
   for (uint64_t seed = 1; seed <= 10; ++seed) {
     std::vector<Operation> history = HonestHistory(seed, 1000);
