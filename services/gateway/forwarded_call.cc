@@ -21,6 +21,16 @@ constexpr int kHintsInARow = 3;
 // A deadline further away than this is none.
 constexpr absl::Duration kForever = absl::Hours(24 * 365);
 
+// What becomes of a write whose last attempt was refused with `later`, after one that may have
+// worked.
+absl::Status Unknown(const absl::Status& later) {
+  return MakeError(
+      Reason::kMetadataUnavailable,
+      absl::StrCat("an attempt may have had its effect, and the repetition was refused: ",
+                   ReasonName(ReasonOf(later)), ": ", later.message()),
+      {{"outcome", "unknown"}});
+}
+
 class ForwardedCall final : public grpc::ServerUnaryReactor,
                             public std::enable_shared_from_this<ForwardedCall> {
  public:
@@ -61,6 +71,7 @@ class ForwardedCall final : public grpc::ServerUnaryReactor,
   absl::Duration AttemptLimit(absl::Duration left) const;
   void OnAnswer(Attempt* attempt, const grpc::Status& wire);
   void TryAgain(const CallEnd& end, const std::string& asked);
+  bool LeavesEarlierAttemptsOpen(const absl::Status& last) const;
   // The error of a call that nobody knows more about.
   absl::Status GiveUp(const absl::Status& last) const;
 
@@ -148,7 +159,7 @@ void ForwardedCall::OnAnswer(Attempt* attempt, const grpc::Status& wire) {
   const bool late = ReasonOf(end.status) == Reason::kTimedOut;
   if (end.outcome == rpc::Outcome::kFinal && late) end.outcome = rpc::Outcome::kUnknown;
   if (end.outcome == rpc::Outcome::kFinal) {
-    End(wire);
+    End(LeavesEarlierAttemptsOpen(end.status) ? rpc::ToGrpc(Unknown(end.status)) : wire);
     return;
   }
   if (end.outcome == rpc::Outcome::kUnknown) maybe_done_ = true;
@@ -158,6 +169,16 @@ void ForwardedCall::OnAnswer(Attempt* attempt, const grpc::Status& wire) {
     return;
   }
   TryAgain(end, attempt->node.address);
+}
+
+// True for an error that is not the answer to a write but keeps us from hearing it: an attempt of
+// unknown outcome may have been carried out before the session ended, or before its answer was
+// forgotten. Every other answer to a repetition is that of the first attempt.
+bool ForwardedCall::LeavesEarlierAttemptsOpen(const absl::Status& last) const {
+  if (!maybe_done_ || method_.write_options_field == 0) return false;
+  const Reason reason = ReasonOf(last);
+  return reason == Reason::kSessionExpired || reason == Reason::kSessionMismatch ||
+         reason == Reason::kRequestTooOld;
 }
 
 void ForwardedCall::TryAgain(const CallEnd& end, const std::string& asked) {

@@ -7,7 +7,9 @@
 //
 // What had no effect for certain is always tried again. What may have had one is tried again only
 // if that is harmless (MayRepeat); otherwise the client gets METADATA_UNAVAILABLE with "outcome" =
-// "unknown" and decides. When the time is up, "outcome" tells whether any attempt may have worked.
+// "unknown" and decides. So it does if a write is repeated and the repetition is refused because
+// the session, or the answer kept of the first attempt, is gone meanwhile. When the time is up,
+// "outcome" tells whether any attempt may have worked.
 //
 // Ownership: it keeps itself alive until gRPC is done with it, and each attempt keeps it alive
 // until its callback has returned. When the client gives up, the attempt under way is cancelled.

@@ -24,6 +24,7 @@ namespace {
 
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 using KeepStream = grpc::ClientReaderWriter<v1::KeepSessionsRequest, v1::KeepSessionsResponse>;
 
@@ -188,6 +189,39 @@ TEST_F(CoordinationForwardTest, OneUnknownAttemptMakesTheWholeCallUnknown) {
   const absl::Status status = Create(5);  // The last attempt may have been cut short.
   EXPECT_THAT(ReasonOf(status), AnyOf(Reason::kMetadataUnavailable, Reason::kTimedOut)) << status;
   EXPECT_EQ("unknown", OutcomeOf(status)) << status;
+}
+
+TEST_F(CoordinationForwardTest, ARefusedRepetitionDoesNotDenyTheFirstAttempt) {
+  FakeCoordination node;
+  StartGateway({node.address()});
+  for (const Reason later :
+       {Reason::kSessionExpired, Reason::kSessionMismatch, Reason::kRequestTooOld}) {
+    node.Answer(NotLeader("unknown"));
+    node.Answer(MakeError(later, "too late"));
+    const absl::Status status = Create(5);
+    EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(status)) << status;
+    EXPECT_EQ("unknown", OutcomeOf(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(std::string(ReasonName(later))));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("too late"));
+  }
+}
+
+TEST_F(CoordinationForwardTest, ARefusalWithoutAnUnknownAttemptBeforeItIsPassedOn) {
+  FakeCoordination node;
+  StartGateway({node.address()});
+  node.Answer(NotLeader("none"));
+  node.Answer(MakeError(Reason::kSessionExpired, "it was silent"));
+  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(Create(5)));
+  node.Answer(NotLeader("unknown"));
+  node.Answer(MakeError(Reason::kZnodeAlreadyExists, "the first attempt's answer"));
+  EXPECT_EQ(Reason::kZnodeAlreadyExists, ReasonOf(Create(5)));
+  node.Answer(NotLeader("unknown"));
+  node.Answer(MakeError(Reason::kSessionExpired, "it was silent"));
+  grpc::ClientContext context;
+  v1::KeepSessionResponse response;
+  const absl::Status kept =
+      rpc::FromGrpc(stub_->KeepSession(&context, v1::KeepSessionRequest(), &response));
+  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(kept)) << "it is the answer to a sign of life";
 }
 
 TEST_F(CoordinationForwardTest, TheDeadlineOfTheClientReachesTheNode) {
