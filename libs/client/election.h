@@ -38,8 +38,9 @@ class Election {
       : session_(session), path_(std::move(path)) {}
 
   // Stands, and waits until this candidate leads. Through changes of the metadata leader and broken
-  // connections it goes on. SESSION_EXPIRED if the session is lost, TIMED_OUT after `limit`,
-  // CANCELLED after Cancel(): in the last two cases the candidacy stays until Resign().
+  // connections it goes on. SESSION_EXPIRED if the session is lost, ZNODE_NOT_FOUND if somebody has
+  // resigned or removed the candidacy; TIMED_OUT after `limit`, CANCELLED after Cancel(): in these
+  // two cases the candidacy stays until Resign().
   absl::StatusOr<v1::CampaignResponse> Campaign(absl::string_view value, absl::Duration limit);
   // Blocks as long as this candidate leads, and says why that has ended: SESSION_EXPIRED, or
   // ZNODE_NOT_FOUND if somebody has removed its znode; CANCELLED after Cancel(). While the service

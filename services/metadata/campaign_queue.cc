@@ -7,15 +7,32 @@
 #include "libs/base/status.h"
 
 namespace falaj::metadata {
+namespace {
+
+// Why a candidacy whose znode is gone has ended.
+absl::Status Ended(const CampaignQueue::Candidate& candidate,
+                   const coordination::CoordinationState& state) {
+  const std::string& path = candidate.response.znode_path();
+  if (state.FindSession(candidate.session) == nullptr) {
+    return MakeError(
+        Reason::kSessionExpired,
+        absl::StrCat("the session of the candidacy ", path, " has ended before it was won"),
+        {{"znode_path", path}});
+  }
+  return MakeError(Reason::kZnodeNotFound,
+                   absl::StrCat("the candidacy ", path,
+                                " was resigned, or its znode removed, before it was won"),
+                   {{"znode_path", path}});
+}
+
+}  // namespace
 
 bool CampaignQueue::TryAnswer(Candidate* candidate, const coordination::CoordinationState& state,
                               LogIndex index) {
   const std::string path = candidate->response.znode_path();
   const auto own = state.FindZnode(path);
   if (own == nullptr || own->create_index.value() != candidate->response.fencing_token()) {
-    candidate->done(MakeError(Reason::kSessionExpired,
-                              absl::StrCat("the candidacy ", path, " has ended before it was won"),
-                              {{"znode_path", path}}));
+    candidate->done(Ended(*candidate, state));
     return true;
   }
   const auto first = state.FirstCandidate(candidate->election_path);

@@ -23,7 +23,8 @@ namespace falaj::metadata {
 // tell.
 //
 // MetadataNode owns it and calls Look() when candidates of a path have come or gone. A candidacy
-// outlives its caller's wait: it ends with its session or by ResignCampaign.
+// outlives its caller's wait: it ends with its session (SESSION_EXPIRED for who still waits), or by
+// ResignCampaign or the removal of its znode (ZNODE_NOT_FOUND).
 //
 // Threads: none; one thread at a time.
 class CampaignQueue {
@@ -32,6 +33,7 @@ class CampaignQueue {
   struct Candidate {
     v1::CampaignResponse response;  // To be answered when it leads; index is filled in then.
     std::string election_path;
+    SessionId session;
     MonotonicTime deadline;
     std::function<bool()> given_up;  // May be null.
     Callback done;

@@ -171,15 +171,17 @@ void MetadataNode::Campaign(v1::CampaignRequest request, MonotonicTime deadline,
                           {{"limit", absl::StrCat(options_.waiting_max)}}));
   }
   std::string path = request.path();
+  const SessionId session(request.session().session_id());
   pb::ClusterCommand command;
   *command.mutable_coordination()->mutable_campaign() = std::move(request);
   Execute(std::move(command),
-          [this, path = std::move(path), deadline, given_up = std::move(given_up),
+          [this, path = std::move(path), session, deadline, given_up = std::move(given_up),
            done = std::move(done)](absl::StatusOr<pb::ExecuteResponse> stood) mutable {
             if (!stood.ok()) return done(std::move(stood).status());
             CampaignQueue::Candidate candidate;
             candidate.response = stood->coordination().campaign();
             candidate.election_path = std::move(path);
+            candidate.session = session;
             candidate.deadline = deadline;
             candidate.given_up = std::move(given_up);
             candidate.done = std::move(done);

@@ -121,8 +121,9 @@ class MetadataNode {
   absl::StatusOr<absl::Duration> KeepSession(const v1::SessionHandle& session);
   // Calls back when the state may be read: METADATA_UNAVAILABLE, QUOTA_EXCEEDED, TIMED_OUT.
   void Read(const PendingReads::Options& options, PendingReads::Callback done);
-  // Stands for election; calls back when it is won. `given_up` becomes true when nobody waits for
-  // the answer any more; may be null.
+  // Stands for election; calls back when it is won, or with SESSION_EXPIRED or ZNODE_NOT_FOUND if
+  // the candidacy ends before. `given_up` becomes true when nobody waits for the answer any more;
+  // may be null.
   void Campaign(v1::CampaignRequest request, MonotonicTime deadline, std::function<bool()> given_up,
                 CampaignCallback done);
 

@@ -18,6 +18,7 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr NodeId kSelf(1);
@@ -274,6 +275,35 @@ TEST_F(MetadataNodeTest, ACandidateWhoseSessionEndsIsToldSoAndOneWithoutPatience
   Round(absl::Seconds(2));
   EXPECT_THAT(outcomes, ElementsAre(Reason::kNone, Reason::kSessionExpired, Reason::kTimedOut,
                                     Reason::kTimedOut));
+}
+
+TEST_F(MetadataNodeTest, ACandidacyResignedWhileACallWaitsOnItIsNotTakenForTheEndOfTheSession) {
+  Start();
+  const std::vector<v1::SessionHandle> sessions = {OpenSession(), OpenSession(), OpenSession(),
+                                                   OpenSession()};
+  std::vector<absl::Status> outcomes(sessions.size(), absl::UnknownError("it waits"));
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    v1::CampaignRequest request;
+    *request.mutable_session() = sessions[i];
+    request.set_path("/lock");
+    node_->Campaign(request, now_ + absl::Hours(1), nullptr,
+                    [&outcomes, i](const auto& won) { outcomes[i] = won.status(); });
+    Drain();
+  }
+  pb::CoordinationCommand resign;
+  *resign.mutable_resign()->mutable_session() = sessions[1];
+  resign.mutable_resign()->set_path("/lock");
+  ASSERT_TRUE(Execute(resign).ok());
+  EXPECT_EQ(Reason::kZnodeNotFound, ReasonOf(outcomes[1]));
+  EXPECT_THAT(std::string(outcomes[1].message()), HasSubstr("resigned"));
+  pb::CoordinationCommand remove;
+  remove.mutable_delete_()->set_path("/lock/candidate-0000000002");
+  ASSERT_TRUE(Execute(remove).ok());
+  EXPECT_EQ(Reason::kZnodeNotFound, ReasonOf(outcomes[2]));
+  pb::CoordinationCommand close;
+  *close.mutable_close_session()->mutable_session() = sessions[3];
+  ASSERT_TRUE(Execute(close).ok());
+  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(outcomes[3]));
 }
 
 TEST_F(MetadataNodeTest, AWatchSeesWhatComesAfterItsIndexAndTheEndOfTheNode) {
