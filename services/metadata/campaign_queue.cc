@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "libs/coordination/path_rules.h"
 
 namespace falaj::metadata {
 namespace {
@@ -42,25 +43,44 @@ bool CampaignQueue::TryAnswer(Candidate* candidate, const coordination::Coordina
   return true;
 }
 
+void CampaignQueue::TryAnswer(Candidates* candidates, const std::string& path,
+                              const coordination::CoordinationState& state, LogIndex index) {
+  auto [at, end] = candidates->equal_range(path);
+  while (at != end) {
+    if (TryAnswer(&at->second, state, index)) {
+      at = candidates->erase(at);
+      --size_;
+    } else {
+      ++at;
+    }
+  }
+}
+
 void CampaignQueue::Add(Candidate candidate, const coordination::CoordinationState& state,
                         LogIndex index) {
   if (TryAnswer(&candidate, state, index)) return;
   ++size_;
-  waiting_[candidate.election_path].push_back(std::move(candidate));
+  Candidates* const candidates = &waiting_[candidate.election_path];
+  std::string path = candidate.response.znode_path();
+  candidates->emplace(std::move(path), std::move(candidate));
 }
 
-void CampaignQueue::Look(const std::string& election_path,
-                         const coordination::CoordinationState& state, LogIndex index) {
+void CampaignQueue::Removed(const std::string& path, const coordination::CoordinationState& state,
+                            LogIndex index) {
+  const std::string election_path(coordination::ParentOf(path));
   const auto found = waiting_.find(election_path);
   if (found == waiting_.end()) return;
-  size_ -= std::erase_if(found->second,
-                         [&](Candidate& candidate) { return TryAnswer(&candidate, state, index); });
+  TryAnswer(&found->second, path, state, index);
+  if (const auto first = state.FirstCandidate(election_path); first != nullptr) {
+    TryAnswer(&found->second, std::string(first->path()), state, index);
+  }
   if (found->second.empty()) waiting_.erase(found);
 }
 
 void CampaignQueue::Expire(MonotonicTime now) {
-  for (auto& [path, candidates] : waiting_) {
-    size_ -= std::erase_if(candidates, [now](Candidate& candidate) {
+  for (auto& [election_path, candidates] : waiting_) {
+    size_ -= std::erase_if(candidates, [now](const auto& entry) {
+      const Candidate& candidate = entry.second;
       const bool given_up = candidate.given_up && candidate.given_up();
       if (now < candidate.deadline && !given_up) return false;
       candidate.done(MakeError(Reason::kTimedOut, "the election was not won in time",
@@ -72,11 +92,11 @@ void CampaignQueue::Expire(MonotonicTime now) {
 }
 
 void CampaignQueue::FailAll(const absl::Status& why) {
-  std::map<std::string, std::vector<Candidate>> failed;
+  std::map<std::string, Candidates> failed;
   failed.swap(waiting_);
   size_ = 0;
-  for (auto& [path, candidates] : failed) {
-    for (Candidate& candidate : candidates) candidate.done(why);
+  for (auto& [election_path, candidates] : failed) {
+    for (auto& [znode_path, candidate] : candidates) candidate.done(why);
   }
 }
 

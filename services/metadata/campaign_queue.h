@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,9 +21,12 @@ namespace falaj::metadata {
 // answer at this node. Whose turn it is, the coordination tree says; the queue only knows whom to
 // tell.
 //
-// MetadataNode owns it and calls Look() when candidates of a path have come or gone. A candidacy
-// outlives its caller's wait: it ends with its session (SESSION_EXPIRED for who still waits), or by
+// MetadataNode owns it and calls Removed() for every znode that has gone. A candidacy outlives its
+// caller's wait: it ends with its session (SESSION_EXPIRED for who still waits), or by
 // ResignCampaign or the removal of its znode (ZNODE_NOT_FOUND).
+//
+// A removal concerns at most the candidate that has gone and the one that leads now, so it costs
+// two lookups however many wait: n candidates that go one after the other cost O(n log n) in all.
 //
 // Threads: none; one thread at a time.
 class CampaignQueue {
@@ -41,9 +43,9 @@ class CampaignQueue {
 
   // Answers at once if the candidate leads in `state`, or is gone.
   void Add(Candidate candidate, const coordination::CoordinationState& state, LogIndex index);
-  // The candidates of `election_path` may have changed.
-  void Look(const std::string& election_path, const coordination::CoordinationState& state,
-            LogIndex index);
+  // The znode at `path` is not in `state` any more: it may have been a candidate's.
+  void Removed(const std::string& path, const coordination::CoordinationState& state,
+               LogIndex index);
   // Answers those whose deadline has passed or whose caller has gone with TIMED_OUT.
   void Expire(MonotonicTime now);
   void FailAll(const absl::Status& why);
@@ -52,11 +54,17 @@ class CampaignQueue {
   bool empty() const { return size_ == 0; }
 
  private:
+  // By the path of the candidate's znode. Several, if a client has repeated its call.
+  using Candidates = std::multimap<std::string, Candidate>;
+
   // Answers it if there is something to say.
   static bool TryAnswer(Candidate* candidate, const coordination::CoordinationState& state,
                         LogIndex index);
+  // The same for all calls that wait on the candidate at `path`.
+  void TryAnswer(Candidates* candidates, const std::string& path,
+                 const coordination::CoordinationState& state, LogIndex index);
 
-  std::map<std::string, std::vector<Candidate>> waiting_;  // By election path.
+  std::map<std::string, Candidates> waiting_;  // By election path; none is empty.
   size_t size_ = 0;
 };
 

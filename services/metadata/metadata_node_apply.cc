@@ -7,7 +7,6 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
-#include "libs/coordination/path_rules.h"
 #include "services/metadata/metadata_node.h"
 
 namespace falaj::metadata {
@@ -114,8 +113,7 @@ void MetadataNode::Publish(MetadataState::Applied* applied, LogIndex index) {
   if (campaigns_.empty()) return;
   for (const coordination::ZnodeChange& change : applied->znodes) {
     if (change.type != v1::ZNODE_EVENT_TYPE_DELETED) continue;
-    campaigns_.Look(std::string(coordination::ParentOf(change.znode->path())),
-                    state_.coordination(), index);
+    campaigns_.Removed(std::string(change.znode->path()), state_.coordination(), index);
   }
 }
 

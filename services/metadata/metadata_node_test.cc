@@ -306,6 +306,61 @@ TEST_F(MetadataNodeTest, ACandidacyResignedWhileACallWaitsOnItIsNotTakenForTheEn
   EXPECT_EQ(Reason::kSessionExpired, ReasonOf(outcomes[3]));
 }
 
+// Takes minutes, more than a test may, if a removal looks at all who wait.
+TEST_F(MetadataNodeTest, ALongQueueOfCandidatesEmptiesFromEitherEnd) {
+  Start();
+  constexpr size_t kCandidates = 20'000;
+  std::vector<v1::SessionHandle> sessions;
+  std::vector<Reason> outcomes(kCandidates, Reason::kTimedOut);
+  for (size_t i = 0; i < kCandidates; ++i) {
+    sessions.push_back(OpenSession());
+    v1::CampaignRequest request;
+    *request.mutable_session() = sessions[i];
+    request.set_path("/lock");
+    node_->Campaign(request, now_ + absl::Hours(1), nullptr,
+                    [&outcomes, i](const auto& won) { outcomes[i] = ReasonOf(won.status()); });
+    Drain();
+  }
+  const auto close = [&](size_t i) {
+    pb::CoordinationCommand command;
+    *command.mutable_close_session()->mutable_session() = sessions[i];
+    ASSERT_TRUE(Execute(std::move(command)).ok());
+  };
+  for (size_t i = kCandidates - 1; i > kCandidates / 2; --i) {
+    close(i);
+    ASSERT_EQ(Reason::kSessionExpired, outcomes[i]) << i;
+  }
+  for (size_t i = 0; i < kCandidates / 2; ++i) {
+    ASSERT_EQ(Reason::kNone, outcomes[i]) << i;
+    ASSERT_EQ(Reason::kTimedOut, outcomes[i + 1]) << i << " leads";
+    close(i);
+  }
+  EXPECT_EQ(Reason::kNone, outcomes[kCandidates / 2]);
+  EXPECT_EQ(0, node_->Status().candidates_waiting);
+}
+
+TEST_F(MetadataNodeTest, ACallRepeatedForTheSameCandidacyIsAnsweredLikeTheFirst) {
+  Start();
+  const std::vector<v1::SessionHandle> sessions = {OpenSession(), OpenSession()};
+  std::vector<uint64_t> tokens;
+  for (const size_t session : {0, 1, 1}) {
+    v1::CampaignRequest request;
+    *request.mutable_session() = sessions[session];
+    request.set_path("/lock");
+    node_->Campaign(request, now_ + absl::Hours(1), nullptr, [&tokens](const auto& won) {
+      ASSERT_TRUE(won.ok()) << won.status();
+      tokens.push_back(won->fencing_token());
+    });
+    Drain();
+  }
+  EXPECT_EQ(1u, tokens.size());
+  pb::CoordinationCommand close;
+  *close.mutable_close_session()->mutable_session() = sessions[0];
+  ASSERT_TRUE(Execute(close).ok());
+  ASSERT_EQ(3u, tokens.size());
+  EXPECT_EQ(tokens[1], tokens[2]);
+}
+
 TEST_F(MetadataNodeTest, AWatchSeesWhatComesAfterItsIndexAndTheEndOfTheNode) {
   Start();
   ASSERT_TRUE(Create("/app").ok());
