@@ -278,6 +278,8 @@ void MetadataNode::RecordAddresses() {
 void MetadataNode::ExpireSessions() {
   const bool follower_clock = HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock);
   if (storage_failed_ || !(core_->is_leader() || follower_clock)) return;
+  // Nothing can be proposed while the lead is handed over: whoever leads then sees to it.
+  if (core_->transferring_to() != NodeId()) return;
   for (SessionId session : sessions_.TakeExpired(now_)) {
     pb::ClusterCommand command;
     command.mutable_end_session()->set_session_id(session.value());
@@ -285,11 +287,11 @@ void MetadataNode::ExpireSessions() {
       state_.Apply(state_.index(), command);
       continue;
     }
-    log::Warning("a session has expired", {{"session", session}});
-    metrics_.sessions_expired->Add();
     StampCommand(&command);
     Propose(command, [this, session](const auto& response) {
-      if (!response.ok()) sessions_.PutBack(session);
+      if (!response.ok()) return sessions_.PutBack(session);
+      log::Warning("a session has expired", {{"session", session}});
+      metrics_.sessions_expired->Add();
     });
   }
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
@@ -138,6 +139,28 @@ class MetadataNodeTest : public ::testing::Test {
     return message;
   }
 
+  // With the vote of node 2; what is proposed then waits for Acknowledge().
+  void Lead() {
+    for (int i = 0; i < 40 && node_->core().role() == raft::Role::kFollower; ++i) Round();
+    auto vote = FromOther(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
+    vote.set_term(vote.term() + 1);
+    ASSERT_TRUE(node_->Step(vote).ok());
+    Drain();
+    ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY)).ok());
+    ASSERT_TRUE(node_->core().is_leader());
+  }
+  // Node 2 has everything.
+  void Acknowledge() {
+    Drain();
+    auto reply = FromOther(raft::pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
+    reply.set_log_index(node_->core().status().last_index.value());
+    ASSERT_TRUE(node_->Step(reply).ok());
+    Drain();
+  }
+  bool Counted(absl::string_view metric, int value) {
+    return absl::StrContains(registry_.Serialize(), absl::StrCat("\n", metric, " ", value, "\n"));
+  }
+
   MetadataNode::Options options_;
   telemetry::Registry registry_;
   MonotonicTime now_;
@@ -198,13 +221,7 @@ TEST_F(MetadataNodeTest, SomebodyElsesSecretKeepsNoSessionAlive) {
 
 TEST_F(MetadataNodeTest, ANewLeaderThatHasNotAppliedAllCallsNobodysSessionEnded) {
   Start({kOther});
-  for (int i = 0; i < 40 && node_->core().role() == raft::Role::kFollower; ++i) Round();
-  auto vote = FromOther(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
-  vote.set_term(vote.term() + 1);
-  ASSERT_TRUE(node_->Step(vote).ok());
-  Drain();
-  ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY)).ok());
-  ASSERT_TRUE(node_->core().is_leader());
+  Lead();
   EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(node_->Heartbeat(SessionId(1))));
   Drain();
   v1::SessionHandle session;
@@ -212,6 +229,35 @@ TEST_F(MetadataNodeTest, ANewLeaderThatHasNotAppliedAllCallsNobodysSessionEnded)
   session.set_secret(std::string(16, 's'));
   EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(node_->KeepSession(session).status()))
       << "its first entry is not committed";
+}
+
+TEST_F(MetadataNodeTest, ASessionCountsAsExpiredOnceItsEndIsApplied) {
+  constexpr char kExpired[] = "falaj_cluster_sessions_expired_total";
+  Start({kOther});
+  Lead();
+  Acknowledge();
+  pb::ClusterCommand open;
+  open.mutable_coordination()->mutable_open_session()->set_timeout_ms(10'000);
+  node_->Execute(open, [](const auto& opened) { EXPECT_TRUE(opened.ok()) << opened.status(); });
+  Acknowledge();
+  ASSERT_EQ(1, node_->Status().sessions);
+  node_->Transfer(kOther, [](const absl::Status&) {});
+  ASSERT_EQ(kOther, node_->core().transferring_to());
+  Round(absl::Seconds(11));
+  Round();
+  ASSERT_EQ(kOther, node_->core().transferring_to());
+  EXPECT_TRUE(Counted(kExpired, 0)) << "nothing can be proposed while the lead is handed over";
+  for (int i = 0; i < 100 && node_->core().transferring_to() != NodeId(); ++i) {
+    ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY)).ok());
+    Round();
+  }
+  ASSERT_TRUE(node_->core().is_leader()) << "node 2 has not taken the lead";
+  Round();
+  EXPECT_EQ(1, node_->Status().sessions);
+  EXPECT_TRUE(Counted(kExpired, 0)) << "its end is not committed";
+  Acknowledge();
+  EXPECT_EQ(0, node_->Status().sessions);
+  EXPECT_TRUE(Counted(kExpired, 1));
 }
 
 TEST_F(MetadataNodeTest, APauseOfTheProcessEndsNoSession) {
@@ -423,14 +469,8 @@ TEST_F(MetadataNodeTest, WithoutAMajorityNothingIsAnswered) {
 
 TEST_F(MetadataNodeTest, ALeaderThatIsReplacedLeavesTheOutcomeOpen) {
   Start({kOther});
-  for (int i = 0; i < 40 && node_->core().role() == raft::Role::kFollower; ++i) Round();
-  auto vote = FromOther(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
-  vote.set_term(vote.term() + 1);
-  ASSERT_TRUE(node_->Step(vote).ok());
+  Lead();
   Drain();
-  ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY)).ok());
-  Drain();
-  ASSERT_TRUE(node_->core().is_leader());
   std::optional<absl::StatusOr<pb::ExecuteResponse>> answer;
   pb::ClusterCommand command;
   command.mutable_coordination()->mutable_create()->set_path("/a");
