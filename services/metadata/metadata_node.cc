@@ -18,6 +18,13 @@ const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
+// False for a refusal that would be the same the next time.
+bool MayPass(const absl::Status& refused) {
+  const Reason reason = ReasonOf(refused);
+  return reason == Reason::kMembershipChanging || reason == Reason::kMetadataUnavailable ||
+         reason == Reason::kQuotaExceeded;
+}
+
 telemetry::Counter* AddSnapshots(telemetry::Registry* registry, const char* direction) {
   return registry->AddCounter("falaj_raft_snapshots_total", "Snapshots made or received.",
                               {{"raft_group", "metadata"}, {"direction", direction}});
@@ -241,7 +248,7 @@ absl::Status MetadataNode::Step(const raft::pb::RaftMessage& message) {
 
 void MetadataNode::SetAddresses(std::map<NodeId, std::string> addresses) {
   told_addresses_ = std::move(addresses);
-  addresses_recorded_ = false;
+  unrecorded_ = told_addresses_;
   FollowMembership();
 }
 
@@ -259,20 +266,26 @@ void MetadataNode::FollowMembership() {
 }
 
 // Members learn from the log where the others are. Founders that did not know their ports when they
-// began are entered later, one at a time; what is entered already is only changed on demand.
+// began are entered later, one at a time; what is entered already is only changed on demand. What
+// is refused for good is not tried again.
 void MetadataNode::RecordAddresses() {
-  if (!Leads() || addresses_recorded_ || !IsReady()) return;
+  if (!Leads() || unrecorded_.empty() || !IsReady()) return;
   const raft::Membership& members = core_->committed_membership();
-  for (const auto& [node, address] : told_addresses_) {
-    if (!members.Contains(node) || members.addresses.contains(node)) continue;
-    raft::MembershipChange change;
-    change.kind = raft::MembershipChange::Kind::kSetAddress;
-    change.node = node;
-    change.address = address;
-    IgnoreError(core_->ProposeMembership(change).status(), "another change is under way");
-    return;
+  while (!unrecorded_.empty()) {
+    const auto& [node, address] = *unrecorded_.begin();
+    if (members.Contains(node) && !members.addresses.contains(node)) {
+      raft::MembershipChange change;
+      change.kind = raft::MembershipChange::Kind::kSetAddress;
+      change.node = node;
+      change.address = address;
+      const absl::Status proposed = core_->ProposeMembership(change).status();
+      // Looked at again in the next round, until it is committed or can be proposed.
+      if (proposed.ok() || MayPass(proposed)) return;
+      log::Warning("a member's address cannot be entered",
+                   {{"node", node}, {"address", address}, {"error", proposed}});
+    }
+    unrecorded_.erase(unrecorded_.begin());
   }
-  addresses_recorded_ = true;
 }
 
 void MetadataNode::ExpireSessions() {

@@ -236,7 +236,7 @@ class MetadataNode {
   std::vector<StatusCallback> transfers_;         // Wait for another leader.
   std::map<NodeId, std::string> told_addresses_;  // By the operator.
   std::map<NodeId, std::string> addresses_;       // Of all known nodes.
-  bool addresses_recorded_ = false;               // In the membership, as told.
+  std::map<NodeId, std::string> unrecorded_;      // Told, and maybe not in the membership yet.
   ClusterCounts counts_;
   bool counts_stale_ = true;
   bool storage_failed_ = false;

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -483,6 +484,48 @@ TEST_F(MetadataNodeTest, ALeaderThatIsReplacedLeavesTheOutcomeOpen) {
   Drain();
   ASSERT_TRUE(answer.has_value());
   EXPECT_EQ("unknown", MetadataOf(answer->status())["outcome"]);
+}
+
+TEST_F(MetadataNodeTest, AnAddressThatIsRefusedKeepsNoOtherFromBeingEntered) {
+  Start();
+  for (const int32_t node : {2, 3, 4}) {
+    raft::MembershipChange add;
+    add.node = NodeId(node);
+    node_->ChangeMembership(add, [](const auto& added) { EXPECT_TRUE(added.ok()); });
+    Drain();
+  }
+  node_->SetAddresses({{NodeId(2), "no address"}, {NodeId(3), "three:1"}, {NodeId(4), "four:1"}});
+  for (int i = 0; i < 5; ++i) Round();
+  const raft::Membership& members = node_->core().committed_membership();
+  EXPECT_FALSE(members.addresses.contains(NodeId(2)));
+  EXPECT_EQ("three:1", members.addresses.at(NodeId(3)));
+  EXPECT_EQ("four:1", members.addresses.at(NodeId(4)));
+}
+
+TEST_F(MetadataNodeTest, AnAddressWaitsForAnotherChangeOfTheMembers) {
+  Start({kOther});
+  Lead();
+  Acknowledge();
+  Acknowledge();  // The name of the cluster.
+  Round();        // It asks how far the log is committed.
+  auto confirmed = FromOther(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
+  for (const auto& message : sent_) {
+    confirmed.set_read_round(std::max(confirmed.read_round(), message.read_round()));
+  }
+  ASSERT_TRUE(node_->Step(confirmed).ok());
+  Drain();
+  ASSERT_TRUE(node_->IsReady());
+  raft::MembershipChange add;
+  add.node = NodeId(3);
+  node_->ChangeMembership(add, [](const auto& added) { EXPECT_TRUE(added.ok()); });
+  node_->SetAddresses({{kOther, "two:1"}});
+  Round();
+  Round();
+  EXPECT_TRUE(node_->core().membership().addresses.empty());
+  Acknowledge();
+  Round();
+  Acknowledge();
+  EXPECT_EQ("two:1", node_->core().committed_membership().addresses.at(kOther));
 }
 
 TEST_F(MetadataNodeTest, ASnapshotIsTakenWhileTheNodeGoesOnAndRestoresTheSameState) {

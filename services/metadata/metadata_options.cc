@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "falaj/internal/v1/metadata_service.grpc.pb.h"
@@ -16,6 +17,7 @@
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/coordination/limits.h"
+#include "libs/raft/membership.h"
 #include "libs/raft/planted_bug.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
@@ -38,6 +40,11 @@ absl::Status ValidatePeers(const MetadataServer::Options& options) {
     if (peer.node_id < 1) return InvalidOption("peers", "must have ids of at least 1");
     if (!ids.insert(peer.node_id).second) {
       return InvalidOption("peers", absl::StrCat("name node ", peer.node_id, " twice"));
+    }
+    if (!peer.address.empty() && !raft::CheckAddress(peer.address).ok()) {
+      return InvalidOption(
+          "peers", absl::StrCat("must give every node as ID=HOST:PORT, but have \"",
+                                absl::CHexEscape(peer.address), "\" for node ", peer.node_id));
     }
   }
   if (options.join) {

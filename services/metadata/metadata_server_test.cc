@@ -1,6 +1,7 @@
 // A real metadata node on a real port and a real disk.
 #include "services/metadata/metadata_server.h"
 
+#include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -28,6 +29,7 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 using cluster::ClusterView;
+using ::testing::HasSubstr;
 
 constexpr absl::Duration kPatience = absl::Seconds(20);
 
@@ -357,6 +359,16 @@ TEST_F(MetadataServerTest, OptionsThatMakeNoSenseAreRefused) {
   EXPECT_EQ(Reason::kInvalidConfig, reason([](Options* o) { o->data_dir = ""; }));
   EXPECT_EQ(Reason::kInvalidConfig, reason([](Options* o) { o->tick = absl::ZeroDuration(); }));
   EXPECT_EQ(Reason::kInvalidConfig, reason([](Options* o) { o->peers = {{2, "127.0.0.1:1"}}; }));
+  for (const char* address :
+       {"host", "host:", ":1", "host:0", "host:65536", "host:http", "a b:1"}) {
+    MetadataServer::Options options = options_;
+    options.peers = {{1, "127.0.0.1:1"}, {2, address}, {3, "127.0.0.1:3"}};
+    const absl::Status refused = MetadataServer::Start(options).status();
+    EXPECT_EQ(Reason::kInvalidConfig, ReasonOf(refused)) << refused;
+    EXPECT_EQ("peers", MetadataOf(refused)["field"]);
+    EXPECT_THAT(std::string(refused.message()), HasSubstr(address));
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("ID=HOST:PORT"));
+  }
 }
 
 TEST_F(MetadataServerTest, StopEndsWatchesAndMayBeRepeated) {
