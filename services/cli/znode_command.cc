@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
+#include "libs/base/mutex.h"
+#include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/client/coordination.h"
 #include "libs/record/utf8.h"
+#include "libs/rpc/retry.h"
 #include "services/cli/commands.h"
 #include "services/cli/json_line.h"
 #include "services/cli/output.h"
@@ -159,9 +163,7 @@ absl::Status Delete(const ZnodeOptions& options, client::Coordination* tree) {
   return DeleteOne(options.path, options.if_version, tree);
 }
 
-absl::Status Watch(const ZnodeOptions& options, client::Coordination* tree) {
-  const OutputMode mode =
-      options.common.output == OutputMode::kJson ? OutputMode::kJson : OutputMode::kTsv;
+v1::WatchZnodesRequest WatchRequestOf(const ZnodeOptions& options) {
   v1::WatchZnodesRequest request;
   v1::ZnodeWatch* watch = request.add_watches();
   watch->set_path(options.path);
@@ -169,24 +171,105 @@ absl::Status Watch(const ZnodeOptions& options, client::Coordination* tree) {
                    : options.children ? v1::WATCH_SCOPE_CHILDREN
                                       : v1::WATCH_SCOPE_ZNODE);
   request.set_after_index(options.after.value_or(0));
-  uint64_t last = request.after_index();
-  int64_t printed = 0;
-  const absl::Status status = tree->WatchZnodes(
-      request,
-      [&](const v1::WatchZnodesResponse& message) {
-        const std::string lines = RenderEvents(message, mode);
-        std::fwrite(lines.data(), 1, lines.size(), stdout);
-        std::fflush(stdout);
-        last = message.index();
-        printed += message.events_size();
-        return options.count == 0 || printed < options.count;
-      },
-      nullptr);
-  if (!status.ok() && last > 0) {
-    std::fprintf(stderr, "seen up to index %llu: go on with --after %llu\n",
-                 static_cast<unsigned long long>(last), static_cast<unsigned long long>(last));
+  return request;
+}
+
+// A watch that outlives its connections: it goes on after the last index it has seen, for as long
+// as it takes. Only before the first message an error that may pass is final: the address may be
+// wrong, and there is no index to go on from.
+class LastingWatch {
+ public:
+  LastingWatch(const ZnodeOptions& options, client::Coordination* tree)
+      : options_(options), tree_(tree), request_(WatchRequestOf(options)) {}
+
+  // OK once enough changes are printed.
+  absl::Status Run();
+
+ private:
+  void Print(const v1::WatchZnodesResponse& message);
+  bool enough() const { return options_.count != 0 && printed_ >= options_.count; }
+  static bool MayPass(const absl::Status& end);
+  absl::Status Final(const absl::Status& end) const;
+
+  const ZnodeOptions& options_;
+  client::Coordination* const tree_;
+  v1::WatchZnodesRequest request_;  // after_index is the last one seen.
+  int64_t printed_ = 0;
+  bool begun_ = false;
+  bool interrupted_ = false;
+};
+
+absl::Status LastingWatch::Run() {
+  rpc::Backoff backoff({.base = absl::Milliseconds(100), .max = absl::Seconds(5)},
+                       Random::FromSystem());
+  Mutex mu;
+  CondVar never;
+  while (true) {
+    const absl::Status end = tree_->WatchZnodes(
+        request_,
+        [this](const v1::WatchZnodesResponse& message) {
+          Print(message);
+          return !enough();
+        },
+        nullptr);
+    if (enough()) return absl::OkStatus();
+    if (!begun_ || !MayPass(end)) return Final(end);
+    if (!std::exchange(interrupted_, true)) {
+      backoff.Reset();
+      std::fprintf(stderr, "the watch is interrupted, and will go on after index %s: %s\n",
+                   absl::StrCat(request_.after_index()).c_str(),
+                   std::string(end.message()).c_str());
+    }
+    MutexLock lock(&mu);
+    never.WaitFor(&mu, backoff.Next());
   }
-  return status;
+}
+
+void LastingWatch::Print(const v1::WatchZnodesResponse& message) {
+  if (std::exchange(interrupted_, false)) {
+    std::fprintf(stderr, "the watch goes on after index %s\n",
+                 absl::StrCat(request_.after_index()).c_str());
+  }
+  const OutputMode mode =
+      options_.common.output == OutputMode::kJson ? OutputMode::kJson : OutputMode::kTsv;
+  const std::string lines = RenderEvents(message, mode);
+  std::fwrite(lines.data(), 1, lines.size(), stdout);
+  std::fflush(stdout);
+  request_.set_after_index(message.index());
+  printed_ += message.events_size();
+  begun_ = true;
+}
+
+bool LastingWatch::MayPass(const absl::Status& end) {
+  switch (end.code()) {
+    case absl::StatusCode::kOk:  // The other side has ended it: it is going away.
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kCancelled:
+      return true;
+    case absl::StatusCode::kInternal:  // gRPC's own: the stream was reset.
+      return ReasonOf(end) == Reason::kNone;
+    case absl::StatusCode::kResourceExhausted:  // Too slow, or too many of us.
+      return ReasonOf(end) == Reason::kQuotaExceeded;
+    default:
+      return false;
+  }
+}
+
+absl::Status LastingWatch::Final(const absl::Status& end) const {
+  const std::string last = absl::StrCat(request_.after_index());
+  if (ReasonOf(end) == Reason::kWatchCompacted) {
+    return MakeError(Reason::kWatchCompacted,
+                     absl::StrCat("the changes after index ", last,
+                                  " are no longer kept, some may be missed: read what you need, "
+                                  "and watch again from there"),
+                     {{"after_index", last}});
+  }
+  if (request_.after_index() > 0) {
+    std::fprintf(stderr, "seen up to index %s: go on with --after %s\n", last.c_str(),
+                 last.c_str());
+  }
+  return end;
 }
 
 }  // namespace
@@ -209,7 +292,7 @@ ExitCode RunZnode(const ZnodeOptions& options) {
   if (options.action == "create") status = Create(options, &tree);
   if (options.action == "set") status = Set(options, &tree);
   if (options.action == "delete") status = Delete(options, &tree);
-  if (options.action == "watch") status = Watch(options, &tree);
+  if (options.action == "watch") status = LastingWatch(options, &tree).Run();
   return status.ok() ? ExitCode::kOk : Fail(status);
 }
 

@@ -102,5 +102,61 @@ TEST_F(ZnodeHoldTest, NeedsACommand) {
   EXPECT_EQ(0, fake_.campaigns());
 }
 
+class ZnodeWatchTest : public testing::Test {
+ protected:
+  ZnodeWatchTest() {
+    options_.action = "watch";
+    options_.path = "/a";
+    options_.common.address = fake_.address();
+  }
+  ExitCode Run() {
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const ExitCode code = RunZnode(options_);
+    printed_ = testing::internal::GetCapturedStdout();
+    said_ = testing::internal::GetCapturedStderr();
+    return code;
+  }
+
+  client::FakeCoordinator fake_;
+  ZnodeOptions options_;
+  std::string printed_;
+  std::string said_;
+};
+
+TEST_F(ZnodeWatchTest, GoesOnAfterTheLastIndexWhenTheGatewayGoesAway) {
+  options_.count = 2;
+  fake_.EndWatch(MakeError(Reason::kShuttingDown, "stopping"));
+  fake_.EndWatch(MakeError(Reason::kMetadataUnavailable, "no leader"));
+  std::thread cluster([&] {
+    Mutex mu;
+    CondVar never;
+    MutexLock lock(&mu);
+    while (fake_.watched_after().size() < 3) never.WaitFor(&mu, absl::Milliseconds(2));
+    fake_.Depose(1);
+  });
+  EXPECT_EQ(ExitCode::kOk, Run());
+  cluster.join();
+  EXPECT_THAT(fake_.watched_after(), testing::ElementsAre(0, 1, 1));
+  EXPECT_THAT(printed_, testing::MatchesRegex("1\tdeleted[^\n]*\n2\tdeleted[^\n]*\n"));
+  EXPECT_THAT(said_, testing::HasSubstr("interrupted, and will go on after index 1: stopping"));
+  EXPECT_THAT(said_, testing::HasSubstr("the watch goes on after index 1"));
+}
+
+TEST_F(ZnodeWatchTest, SaysWhenWhatCameMeanwhileIsNoLongerKept) {
+  fake_.EndWatch(MakeError(Reason::kShuttingDown, "stopping"));
+  fake_.EndWatch(MakeError(Reason::kWatchCompacted, "too old"));
+  EXPECT_EQ(ExitCode::kFailed, Run());
+  EXPECT_THAT(said_, testing::HasSubstr("the changes after index 1 are no longer kept"));
+}
+
+TEST_F(ZnodeWatchTest, EndsWithAnErrorThatDoesNotPass) {
+  fake_.EndWatch(MakeError(Reason::kInvalidPath, "no such thing"));
+  EXPECT_EQ(ExitCode::kFailed, Run());
+  EXPECT_THAT(said_, testing::HasSubstr("go on with --after 1"));
+  options_.common.address = "127.0.0.1:1";
+  EXPECT_EQ(ExitCode::kFailed, Run()) << "there was no connection to make again";
+}
+
 }  // namespace
 }  // namespace falaj::cli

@@ -59,6 +59,12 @@ void FakeCoordinator::FailCampaign(absl::Status status) {
   campaign_errors_.push_back(std::move(status));
 }
 
+void FakeCoordinator::EndWatch(absl::Status status) {
+  MutexLock lock(&mu_);
+  watch_ends_.push_back(std::move(status));
+  changed_.NotifyAll();
+}
+
 int FakeCoordinator::signs() const {
   MutexLock lock(&mu_);
   return signs_;
@@ -72,6 +78,11 @@ std::set<int64_t> FakeCoordinator::sessions() const {
 int FakeCoordinator::campaigns() const {
   MutexLock lock(&mu_);
   return campaigns_;
+}
+
+std::vector<uint64_t> FakeCoordinator::watched_after() const {
+  MutexLock lock(&mu_);
+  return watched_after_;
 }
 
 void FakeCoordinator::Remove(int64_t session_id) {
@@ -175,6 +186,7 @@ grpc::Status FakeCoordinator::WatchZnodes(grpc::ServerContext* context,
   v1::WatchZnodesResponse message;
   MutexLock lock(&mu_);
   uint64_t sent = request->after_index();
+  watched_after_.push_back(sent);
   message.set_index(sent);
   writer->Write(message);
   while (!context->IsCancelled()) {
@@ -185,6 +197,11 @@ grpc::Status FakeCoordinator::WatchZnodes(grpc::ServerContext* context,
       event->set_type(v1::ZNODE_EVENT_TYPE_DELETED);
       event->mutable_znode()->set_path(request->watches(0).path());
       writer->Write(message);
+    }
+    if (!watch_ends_.empty()) {
+      const absl::Status end = watch_ends_.front();
+      watch_ends_.pop_front();
+      return rpc::ToGrpc(end);
     }
     changed_.WaitFor(&mu_, kCancelCheck);
   }

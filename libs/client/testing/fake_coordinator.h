@@ -38,10 +38,13 @@ class FakeCoordinator final : public v1::CoordinationService::Service {
   void Depose(int64_t session_id);
   // The next campaigns end so.
   void FailCampaign(absl::Status status);
+  // One watch, under way or the next, ends so once it has sent what there is.
+  void EndWatch(absl::Status status);
 
   int signs() const;                   // Of life, answered.
   std::set<int64_t> sessions() const;  // Live ones.
   int campaigns() const;               // Calls.
+  std::vector<uint64_t> watched_after() const;
 
  private:
   struct Candidate {
@@ -82,6 +85,8 @@ class FakeCoordinator final : public v1::CoordinationService::Service {
   std::set<int64_t> sessions_ ABSL_GUARDED_BY(mu_);
   std::vector<Candidate> candidates_ ABSL_GUARDED_BY(mu_);  // The first leads.
   std::deque<absl::Status> campaign_errors_ ABSL_GUARDED_BY(mu_);
+  std::deque<absl::Status> watch_ends_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint64_t> watched_after_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace falaj::client
