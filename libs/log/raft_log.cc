@@ -118,10 +118,6 @@ Uuid RaftLog::cluster_id() const { return database_->cluster_id; }
 
 uint64_t RaftLog::incarnation() const { return database_->incarnation; }
 
-absl::Status RaftLog::AdoptIncarnation(uint64_t incarnation) {
-  return database_->AdoptIncarnation(incarnation);
-}
-
 absl::Status RaftLog::Persist(const std::optional<pb::RaftHardState>& hard_state,
                               const std::vector<pb::RaftEntry>& entries, bool sync) {
   return database_->Persist(hard_state, entries, sync);

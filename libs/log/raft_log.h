@@ -1,6 +1,7 @@
 #ifndef LIBS_LOG_RAFT_LOG_H_
 #define LIBS_LOG_RAFT_LOG_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,6 +35,8 @@ namespace falaj::log {
 //
 // Invariants:
 //   Persist() is one atomic WriteBatch: never a term without its entries, never half of them
+//   whose a directory is, what it is for and its first members are one synced write: a directory in
+//   which an earlier Open() was interrupted before it counts as new
 //   the stored entries are dense; a snapshot becomes the current one in one write, or not at all
 //
 // Threads: the node's, for everything but WriteSnapshot and DropObsolete, which belong to one other
@@ -59,6 +62,11 @@ class RaftLog {
     // that an existing cluster will add as a learner; it is not among them, so it never stands for
     // election, and learns everything from the leader.
     bool join = false;
+    // The incarnation of the quorum that a new directory is of.
+    uint64_t incarnation_if_new = 0;
+    // Called if the directory is new, before anything is written to it, to fill in the fields
+    // above that only matter then; an error ends Open(). May be null.
+    std::function<absl::Status(Options* options)> complete_if_new;
   };
   // What RecoverQuorum() did.
   struct Recovery {
@@ -103,10 +111,6 @@ class RaftLog {
   // How often the quorum was recovered from the loss of its majority. Nodes of different
   // incarnations hold different histories and must not talk to each other.
   uint64_t incarnation() const;
-  // Joins the incarnation of the cluster that this node's leader has named. Blocks on disk.
-  // Returns CLUSTER_MISMATCH unless the log is as empty as that of a node that was made to join:
-  // any other belongs to the history it is of.
-  absl::Status AdoptIncarnation(uint64_t incarnation);
 
   // Writes both as one unit: the hard state if there is one, and the entries, which replace every
   // stored entry from the first one's index on. With sync it is on disk on return. Blocks on disk.

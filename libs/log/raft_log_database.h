@@ -47,7 +47,6 @@ class RaftLog::Database {
   absl::Status InstallSnapshot(const raft::Ready& ready);
   void DropObsolete();
 
-  absl::Status AdoptIncarnation(uint64_t number);
   absl::StatusOr<Recovery> RecoverQuorum(NodeId node, const std::string& address);
 
   raft::Restored restored;
@@ -117,8 +116,6 @@ class RaftLog::Database {
   std::map<uint64_t, Generation> generations_;  // Never empty; the last takes new entries.
   std::map<uint64_t, Family> snapshots_;        // At most the current one, once restored.
   uint64_t snapshot_index_ = 0;
-  NodeId node_;
-  bool founds_ = false;  // A voter of the initial membership, or the current snapshot's.
 
   // Shared with the thread that writes snapshots.
   Mutex mu_;

@@ -233,7 +233,7 @@ absl::Status RaftLog::Database::StampNew(const Options& options) {
   }
   rocksdb::WriteBatch batch;
   batch.Put(default_, kIdentityKey, EncodeIdentity(options.node_id, cluster_id));
-  batch.Put(default_, kIncarnationKey, EncodeNumber(0));
+  batch.Put(default_, kIncarnationKey, EncodeNumber(options.incarnation_if_new));
   batch.Put(default_, kHardStateKey, pb::RaftHardState().SerializeAsString());
   batch.Put(default_, kSnapshotKey, none.SerializeAsString());
   batch.Put(default_, kSnapshotGenerationKey, EncodeNumber(0));
@@ -245,14 +245,15 @@ absl::Status RaftLog::Database::StampNew(const Options& options) {
 }
 
 absl::Status RaftLog::Database::CheckIdentity(const Options& options) {
-  node_ = options.node_id;
   FALAJ_ASSIGN_OR_RETURN(const std::optional<std::string> stored, Get(kIdentityKey));
   if (!stored) {
     const bool made_by_open = generations_.empty() || generations_.rbegin()->first == 1;
     std::unique_ptr<rocksdb::Iterator> any(db_->NewIterator(rocksdb::ReadOptions(), default_));
     any->SeekToFirst();
     if (any->Valid() || !any->status().ok() || !made_by_open) return Corrupt("no identity");
-    return StampNew(options);
+    Options complete = options;
+    if (options.complete_if_new) FALAJ_RETURN_IF_ERROR(options.complete_if_new(&complete));
+    return StampNew(complete);
   }
   absl::string_view identity = *stored;
   if (!absl::ConsumePrefix(&identity, kFormat) || identity.size() != 8 + Uuid::kSize) {
@@ -294,7 +295,6 @@ absl::Status RaftLog::Database::Restore() {
   const absl::StatusOr<raft::Membership> base =
       raft::Membership::FromProto(restored.snapshot.meta.membership());
   if (!base.ok()) return Corrupt(base.status().message());
-  founds_ = base->IsVoter(node_);
   snapshot_index_ = restored.snapshot.meta.index();
   if (snapshot_index_ > 0) FALAJ_RETURN_IF_ERROR(RestoreSnapshot(snapshot_number));
   for (auto& [number, generation] : generations_) {

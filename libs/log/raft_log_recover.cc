@@ -34,22 +34,6 @@ pb::RaftEntry OnlyVoterEntry(LogIndex index, Term term, NodeId node, const std::
 
 }  // namespace
 
-absl::Status RaftLog::Database::AdoptIncarnation(uint64_t number) {
-  FALAJ_RETURN_IF_ERROR(CheckWritable());
-  if (number == incarnation) return absl::OkStatus();
-  if (number < incarnation || last_index() > 0 || founds_) {
-    return MakeError(Reason::kClusterMismatch,
-                     absl::StrCat("the directory ", directory_, " is of incarnation ", incarnation,
-                                  " of the quorum, not of ", number),
-                     {{"directory", directory_}, {"incarnation", absl::StrCat(incarnation)}});
-  }
-  rocksdb::WriteBatch batch;
-  batch.Put(default_, kIncarnationKey, EncodeNumber(number));
-  FALAJ_RETURN_IF_ERROR(Write(&batch, true));
-  incarnation = number;
-  return absl::OkStatus();
-}
-
 absl::StatusOr<RaftLog::Recovery> RaftLog::Database::RecoverQuorum(NodeId node,
                                                                    const std::string& address) {
   if (!address.empty()) FALAJ_RETURN_IF_ERROR(raft::CheckAddress(address));

@@ -150,24 +150,34 @@ TEST_F(RaftLogRecoveryTest, AMemberCannotJoin) {
   EXPECT_EQ(ReasonOf(Reopen()), Reason::kInvalidConfig);
 }
 
-TEST_F(RaftLogRecoveryTest, OnlyAnEmptyJoinerTakesOverAnIncarnation) {
+TEST_F(RaftLogRecoveryTest, AFirstStartIsInterruptedBeforeOrAfterButNotWithinTheIdentity) {
+  RaftLog::Options bare;
+  bare.directory = options_.directory;
+  bare.node_id = NodeId(4);
+  options_ = bare;
+  options_.complete_if_new = [](RaftLog::Options*) {
+    return MakeError(Reason::kShuttingDown, "killed");
+  };
+  EXPECT_EQ(ReasonOf(Reopen()), Reason::kShuttingDown);
+  EXPECT_TRUE(fs::exists(options_.directory + "/CURRENT")) << "there is a database";
+
+  int asked = 0;
+  options_ = bare;
+  options_.complete_if_new = [&asked](RaftLog::Options* options) {
+    ++asked;
+    options->cluster_id_if_new = Uuid::FromRandomBits(3, 4);
+    options->initial_membership.voters = {NodeId(1), NodeId(2), NodeId(3)};
+    options->join = true;
+    options->incarnation_if_new = 2;
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(Reopen().ok()) << "still new, so it may join";
+  CrashAndKeepFiles();
   ASSERT_TRUE(Reopen().ok());
-  EXPECT_TRUE(log_->AdoptIncarnation(0).ok()) << "no news";
-  EXPECT_EQ(ReasonOf(log_->AdoptIncarnation(1)), Reason::kClusterMismatch)
-      << "a founder could elect a second leader";
-  log_.reset();
-  options_.directory += "-joiner";
-  options_.node_id = NodeId(4);
-  options_.join = true;
-  ASSERT_TRUE(Reopen().ok());
-  ASSERT_TRUE(log_->AdoptIncarnation(2).ok());
-  EXPECT_EQ(ReasonOf(log_->AdoptIncarnation(1)), Reason::kClusterMismatch);
-  ASSERT_TRUE(Reopen().ok());
+  EXPECT_EQ(asked, 1) << "it is not new any more";
+  EXPECT_EQ(log_->cluster_id(), Uuid::FromRandomBits(3, 4));
   EXPECT_EQ(log_->incarnation(), 2u);
-  Write(1, 1, 1, 1);
-  EXPECT_EQ(ReasonOf(log_->AdoptIncarnation(3)), Reason::kClusterMismatch);
-  ASSERT_TRUE(Reopen().ok());
-  EXPECT_EQ(log_->incarnation(), 2u);
+  EXPECT_FALSE(StartCore()->membership().Contains(NodeId(4)));
 }
 
 }  // namespace

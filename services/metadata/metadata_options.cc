@@ -98,28 +98,44 @@ absl::StatusOr<pb::GetStatusResponse> AskPeers(const MetadataServer::Options& op
       absl::StrCat("no peer says which cluster to join; the last one: ", last.message()));
 }
 
-bool IsNew(const std::string& directory) {
-  std::error_code error;
-  return !std::filesystem::exists(directory, error) || std::filesystem::is_empty(directory, error);
-}
-
-absl::StatusOr<std::unique_ptr<falaj::log::RaftLog>> Join(
-    const MetadataServer::Options& options, falaj::log::RaftLog::Options log_options) {
+// Asks the cluster to join what a new directory must be stamped with.
+absl::Status DescribeJoiner(const MetadataServer::Options& options,
+                            falaj::log::RaftLog::Options* log_options) {
   FALAJ_ASSIGN_OR_RETURN(const pb::GetStatusResponse cluster, AskPeers(options));
-  FALAJ_ASSIGN_OR_RETURN(log_options.cluster_id, Uuid::FromBytes(cluster.cluster_id()));
-  log_options.join = true;
+  FALAJ_ASSIGN_OR_RETURN(log_options->cluster_id_if_new, Uuid::FromBytes(cluster.cluster_id()));
+  const Uuid& wanted = log_options->cluster_id;
+  if (!wanted.is_nil() && wanted != log_options->cluster_id_if_new) {
+    return MakeError(
+        Reason::kClusterMismatch,
+        absl::StrCat("the peers are of cluster ", log_options->cluster_id_if_new.ToString(),
+                     ", not of ", wanted.ToString()),
+        {{"cluster_id", log_options->cluster_id_if_new.ToString()}});
+  }
+  log_options->join = true;
+  log_options->incarnation_if_new = cluster.incarnation();
+  log_options->initial_membership = {};
   for (const pb::MetadataMember& member : cluster.members()) {
     const NodeId node(member.node_id());
-    if (!member.voter() || node == log_options.node_id) continue;
-    log_options.initial_membership.voters.push_back(node);
+    if (!member.voter() || node == log_options->node_id) continue;
+    log_options->initial_membership.voters.push_back(node);
     if (!member.address().empty()) {
-      log_options.initial_membership.addresses[node] = member.address();
+      log_options->initial_membership.addresses[node] = member.address();
     }
   }
-  FALAJ_ASSIGN_OR_RETURN(std::unique_ptr<falaj::log::RaftLog> log,
-                         falaj::log::RaftLog::Open(log_options));
-  FALAJ_RETURN_IF_ERROR(log->AdoptIncarnation(cluster.incarnation()));
-  return log;
+  return absl::OkStatus();
+}
+
+// What a new directory of a founder is stamped with.
+absl::Status DescribeFounder(const MetadataServer::Options& options,
+                             falaj::log::RaftLog::Options* log_options) {
+  FALAJ_ASSIGN_OR_RETURN(log_options->cluster_id_if_new, NewClusterId(options));
+  raft::Membership* const members = &log_options->initial_membership;
+  for (const auto& [node, address] : AddressesOf(options.peers)) {
+    members->voters.push_back(node);
+    if (!address.empty()) members->addresses[node] = address;
+  }
+  if (options.peers.empty()) members->voters = {NodeId(options.node_id)};
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -157,15 +173,12 @@ absl::StatusOr<std::unique_ptr<falaj::log::RaftLog>> OpenRaftLog(
   falaj::log::RaftLog::Options log_options;
   log_options.directory = absl::StrCat(options.data_dir, "/raft");
   log_options.node_id = NodeId(options.node_id);
-  if (options.join && IsNew(log_options.directory)) return Join(options, std::move(log_options));
-  FALAJ_ASSIGN_OR_RETURN(log_options.cluster_id_if_new, NewClusterId(options));
-  if (!options.cluster_id.empty()) log_options.cluster_id = log_options.cluster_id_if_new;
-  raft::Membership* const members = &log_options.initial_membership;
-  for (const auto& [node, address] : AddressesOf(options.peers)) {
-    members->voters.push_back(node);
-    if (!address.empty()) members->addresses[node] = address;
+  if (!options.cluster_id.empty()) {
+    FALAJ_ASSIGN_OR_RETURN(log_options.cluster_id, Uuid::Parse(options.cluster_id));
   }
-  if (options.peers.empty()) members->voters = {NodeId(options.node_id)};
+  log_options.complete_if_new = [&options](falaj::log::RaftLog::Options* complete) {
+    return options.join ? DescribeJoiner(options, complete) : DescribeFounder(options, complete);
+  };
   return falaj::log::RaftLog::Open(log_options);
 }
 

@@ -1,6 +1,8 @@
 // What a quorum of metadata nodes survives.
+#include <filesystem>
 #include <string>
 
+#include "libs/log/raft_log.h"
 #include "services/metadata/metadata_quorum_fixture.h"
 
 namespace falaj::metadata {
@@ -124,6 +126,32 @@ TEST_F(MetadataQuorumTest, ANewMemberJoinsEmptyCatchesUpAndTakesTheLead) {
   ASSERT_TRUE(joined.ok()) << joined.status();
   const auto last = Create("at-last");
   EXPECT_TRUE(last.ok()) << last.status();
+}
+
+TEST_F(MetadataQuorumTest, ANodeKilledInItsFirstStartJoinsInTheNext) {
+  StartAll();
+  ASSERT_NE(-1, WaitForLeader());
+  MetadataServer::Options options;
+  options.node_id = 4;
+  options.data_dir = absl::StrCat(directory_, "/4");
+  options.peers = peers_;
+  options.peers.push_back({4, "127.0.0.1:1"});
+  options.join = true;
+  // As kill -9 leaves the directory: a database is made, but nothing says whose it is.
+  std::filesystem::create_directories(options.data_dir);
+  falaj::log::RaftLog::Options killed;
+  killed.directory = options.data_dir + "/raft";
+  killed.node_id = NodeId(4);
+  EXPECT_FALSE(falaj::log::RaftLog::Open(killed).ok()) << "of no cluster";
+  ASSERT_FALSE(std::filesystem::is_empty(killed.directory));
+
+  const auto joined = MetadataServer::Start(options);
+  ASSERT_TRUE(joined.ok()) << joined.status();
+  EXPECT_EQ(servers_[0]->cluster_id(), (*joined)->cluster_id());
+  joined.value()->Stop();
+  options.data_dir = absl::StrCat(directory_, "/4b");
+  options.cluster_id = "0e7e0000-0000-4000-8000-000000000000";
+  EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(MetadataServer::Start(options).status()));
 }
 
 TEST_F(MetadataQuorumTest, AStreamFromAnotherClusterIsRefused) {

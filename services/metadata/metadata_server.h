@@ -47,7 +47,8 @@ class MetadataServer {
     std::string cluster_name;  // For people; nodes of one cluster must agree.
     // A node with an empty directory joins the cluster that `peers` are of, which it asks for the
     // cluster's identity: it listens until it is added (ChangeMembership) and has caught up.
-    // Ignored if there is a directory.
+    // Ignored if the directory belongs to a node already; one in which the first start was
+    // interrupted before that counts as empty.
     bool join = false;
     // A UUID all nodes agree on. Empty: drawn by chance by a node alone, else derived from the
     // cluster's name and peers, so that nodes that were told of different peers refuse each other.
