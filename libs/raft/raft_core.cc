@@ -16,6 +16,8 @@
 namespace falaj::raft {
 namespace {
 
+constexpr size_t kReleasedPerTick = 1'000;  // Well under a millisecond's work.
+
 bool IsFromLeader(const pb::RaftMessage& message) {
   return message.type() == pb::RAFT_MESSAGE_TYPE_APPEND ||
          message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT ||
@@ -157,6 +159,7 @@ void RaftCore::BecomeFollower(Term term) {
 }
 
 void RaftCore::Tick() {
+  state_->log.ReleaseForgotten(kReleasedPerTick);
   if (!state_->storage_failed) Become(role_->Tick());
 }
 

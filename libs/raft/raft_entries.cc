@@ -121,13 +121,19 @@ void RaftEntries::Compact(LogIndex anchor, LogIndex snapshot_index) {
   for (LogIndex i = snapshot_index + 1; i <= applied_; ++i) applied_bytes_ += SizeOf(At(i));
   if (anchor <= anchor_.index) return;
   const EntryId next_anchor{anchor, *TermAt(anchor)};
-  const uint64_t dropped = anchor - anchor_.index;
-  entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(dropped));
+  forgotten_ += anchor - anchor_.index;
   anchor_ = next_anchor;
+}
+
+void RaftEntries::ReleaseForgotten(size_t entries_max) {
+  const size_t released = std::min(forgotten_, entries_max);
+  entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(released));
+  forgotten_ -= released;
 }
 
 void RaftEntries::Reset(EntryId anchor) {
   entries_.clear();
+  forgotten_ = 0;
   anchor_ = anchor;
   next_to_write_ = anchor.index + 1;
   persisted_ = committed_ = handed_out_ = applied_ = anchor.index;

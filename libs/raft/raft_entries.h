@@ -41,7 +41,7 @@ class RaftEntries {
 
   EntryId anchor() const { return anchor_; }
   LogIndex first_index() const { return anchor_.index + 1; }
-  LogIndex last_index() const { return anchor_.index + entries_.size(); }
+  LogIndex last_index() const { return anchor_.index + (entries_.size() - forgotten_); }
   Term last_term() const { return *TermAt(last_index()); }
   LogIndex persisted() const { return persisted_; }
   LogIndex committed() const { return committed_; }
@@ -81,16 +81,21 @@ class RaftEntries {
   void Applied(LogIndex index);
 
   // Forgets the entries up to `anchor` and counts applied bytes from `snapshot_index` on. Requires
-  // anchor <= snapshot_index <= applied().
+  // anchor <= snapshot_index <= applied(). Their memory is given back by ReleaseForgotten().
   void Compact(LogIndex anchor, LogIndex snapshot_index);
+  // Destroys at most so many forgotten entries: all at once would take a hundred milliseconds.
+  void ReleaseForgotten(size_t entries_max);
   // Replaces everything by a snapshot that ends with `anchor`.
   void Reset(EntryId anchor);
 
  private:
-  const pb::RaftEntry& At(LogIndex index) const { return entries_[index - first_index()]; }
+  const pb::RaftEntry& At(LogIndex index) const {
+    return entries_[forgotten_ + (index - first_index())];
+  }
 
   EntryId anchor_;
   std::deque<pb::RaftEntry> entries_;
+  size_t forgotten_ = 0;  // At the front of entries_.
   LogIndex next_to_write_;
   LogIndex persisted_;
   LogIndex committed_;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -128,14 +129,16 @@ TEST_F(ZnodeWatchTest, GoesOnAfterTheLastIndexWhenTheGatewayGoesAway) {
   options_.count = 2;
   fake_.EndWatch(MakeError(Reason::kShuttingDown, "stopping"));
   fake_.EndWatch(MakeError(Reason::kMetadataUnavailable, "no leader"));
+  std::atomic<bool> over = false;
   std::thread cluster([&] {
     Mutex mu;
     CondVar never;
     MutexLock lock(&mu);
-    while (fake_.watched_after().size() < 3) never.WaitFor(&mu, absl::Milliseconds(2));
+    while (!over && fake_.watched_after().size() < 3) never.WaitFor(&mu, absl::Milliseconds(2));
     fake_.Depose(1);
   });
   EXPECT_EQ(ExitCode::kOk, Run());
+  over = true;
   cluster.join();
   EXPECT_THAT(fake_.watched_after(), testing::ElementsAre(0, 1, 1));
   EXPECT_THAT(printed_, testing::MatchesRegex("1\tdeleted[^\n]*\n2\tdeleted[^\n]*\n"));
