@@ -51,7 +51,7 @@ absl::StatusOr<RaftLog::Database::Written> RaftLog::Database::WriteGeneration(
 // write-ahead log nor a memtable, which the log's entries go through, is touched. The table goes to
 // the disk bit by bit, so that an entry's fsync never waits for much of it.
 absl::Status RaftLog::Database::FillSnapshot(const raft::Snapshot& snapshot, Family family) {
-  if (snapshot.data.size() == 0) return absl::OkStatus();
+  if (snapshot.data.empty()) return absl::OkStatus();
   const std::string path = absl::StrCat(directory_, "/", kIncomingPrefix, family->GetName());
   rocksdb::EnvOptions env_options(db_->GetDBOptions());
   env_options.bytes_per_sync = kSyncBytes;

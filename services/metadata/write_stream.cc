@@ -75,7 +75,7 @@ absl::Status OutcomeUnknown(const absl::Status& status) {
   return MakeError(Reason::kMetadataUnavailable,
                    absl::StrCat("writes without an answer may have taken effect: ",
                                 std::string(status.message())),
-                   std::move(metadata));
+                   metadata);
 }
 
 }  // namespace
