@@ -129,7 +129,7 @@ void CoordinationServiceImpl::WriteStream::Pump() {
   const bool done = last_word_.has_value() || (half_closed_ && frames_.empty());
   if (done && !writing_) {
     finished_ = true;
-    Finish(rpc::ToGrpc(last_word_.value_or(absl::OkStatus())));
+    Finish(rpc::ToGrpc(last_word_.value_or(end_)));
     return;
   }
   Read();
@@ -148,7 +148,11 @@ void CoordinationServiceImpl::WriteStream::OnReadDone(bool ok) {
     MutexLock lock(&mu_);
     if (!ok) half_closed_ = true;
     if (!ok || finished_ || last_word_.has_value()) return Pump();
-    if (const absl::Status valid = CheckSize(request_); !valid.ok()) return EndWith(valid, 0);
+    if (const absl::Status valid = CheckSize(request_); !valid.ok()) {
+      half_closed_ = true;  // As far as this side listens.
+      end_ = valid;
+      return Pump();
+    }
     Frame frame;
     frame.open = request_.writes_size();
     frame.bytes = request_.ByteSizeLong();

@@ -88,8 +88,11 @@ class CoordinationServiceImpl::WriteStream final
   size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;                   // Of frames_.
   bool reading_ ABSL_GUARDED_BY(mu_) = false;               // Until what was read is posted.
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;               // The client sends no more.
-  std::optional<absl::Status> last_word_ ABSL_GUARDED_BY(mu_);  // Said once no answer is ready.
+  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;  // Nothing more is read.
+  // Said once everything is answered: OK, or what was wrong with the last frame...
+  absl::Status end_ ABSL_GUARDED_BY(mu_);
+  // ...or instead of further answers, once none is ready.
+  std::optional<absl::Status> last_word_ ABSL_GUARDED_BY(mu_);
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
