@@ -4,8 +4,8 @@
 
 Each turn starts three nodes of one system with empty directories, all beside each other on one disk, loads them with 64
 clients and then with one, and ends them; the turns alternate, and medians of them are compared with the bounds. Falaj
-is written to in two ways, with a call for each write, as etcd, and over a stream for each client (StreamWrites), of
-which the bounds hold. Prints a table, the verdicts and one line of JSON; exits 1 if a bound is missed.
+is written to in two ways: with a call for each write, as etcd, of which the bounds hold, and over a stream for each
+client (StreamWrites). Prints a table, the verdicts and one line of JSON; exits 1 if a bound is missed.
 """
 
 import json
@@ -79,9 +79,9 @@ def verdict(name, value, unit, good, bound):
     return good
 
 
-def judge(stream, etcd, failures):
+def judge(falaj, etcd, failures):
     """Compares the medians with the bounds; True if all hold."""
-    many, one = stream[MANY], stream[1]
+    many, one = falaj[MANY], falaj[1]
     ratio = many["writes_per_second"] / etcd[MANY]["writes_per_second"]
     return all([
         verdict("writes/s, 64 clients", many["writes_per_second"], "",
@@ -118,7 +118,7 @@ def main(seconds, turns):
                for system, of_system in results.items()}
     failures = sum(result["errors"] + result["lost"]
                    for of_system in results.values() for by_clients in of_system for result in by_clients.values())
-    good = judge(summary["falaj-stream"], summary["etcd"], failures)
+    good = judge(summary["falaj"], summary["etcd"], failures)
     for name in ("falaj", "falaj-stream"):
         compare(name, summary[name], summary["etcd"])
     print(json.dumps({"fdatasync_ms": sync_ms, **summary}))
