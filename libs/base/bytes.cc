@@ -5,7 +5,7 @@
 
 namespace falaj {
 
-Bytes::Bytes(std::shared_ptr<const void> owner, Pieces pieces) : owner_(std::move(owner)) {
+Bytes::Bytes(std::shared_ptr<const void> owner, const Pieces& pieces) : owner_(std::move(owner)) {
   for (absl::string_view piece : pieces) {
     if (piece.empty()) continue;
     size_ += piece.size();
@@ -29,7 +29,7 @@ Bytes Bytes::Concat(const Bytes& first, const Bytes& second) {
           first.owner_, second.owner_);
   Pieces pieces = first.pieces_;
   pieces.insert(pieces.end(), second.pieces_.begin(), second.pieces_.end());
-  return Bytes(std::move(owners), std::move(pieces));
+  return Bytes(std::move(owners), pieces);
 }
 
 Bytes Bytes::Subrange(size_t pos, size_t length) const {
@@ -45,7 +45,7 @@ Bytes Bytes::Subrange(size_t pos, size_t length) const {
     length -= part.size();
     pos = 0;
   }
-  return Bytes(owner_, std::move(pieces));
+  return Bytes(owner_, pieces);
 }
 
 void Bytes::CopyTo(size_t pos, size_t length, char* out) const {

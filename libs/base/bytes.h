@@ -30,7 +30,7 @@ class Bytes {
 
   Bytes() = default;
   // `pieces` must point into memory that `owner` keeps alive and unchanged.
-  Bytes(std::shared_ptr<const void> owner, Pieces pieces);
+  Bytes(std::shared_ptr<const void> owner, const Pieces& pieces);
 
   static Bytes Copy(absl::string_view data);
   static Bytes Own(std::string data);  // No copy.

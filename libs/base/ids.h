@@ -52,10 +52,9 @@ class StrongInt {
   friend H AbslHashValue(H state, StrongInt id) {
     return H::combine(std::move(state), id.value_);
   }
-  // Lets absl::StrCat print the id; part of Abseil's AlphaNum conversion by implicit operator.
-  operator absl::AlphaNum() const {
-    return absl::AlphaNum(value_);
-  }  // NOLINT: StrCat needs implicit
+  // Lets absl::StrCat print the id.
+  // NOLINTNEXTLINE(google-explicit-constructor): it takes what converts by itself.
+  operator absl::AlphaNum() const { return absl::AlphaNum(value_); }
 
  private:
   Rep value_ = 0;

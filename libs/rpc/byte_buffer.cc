@@ -102,7 +102,7 @@ Bytes ToBytes(const grpc::ByteBuffer& message) {
   for (const grpc::Slice& slice : *slices) {
     pieces.emplace_back(reinterpret_cast<const char*>(slice.begin()), slice.size());
   }
-  return Bytes(std::move(slices), std::move(pieces));
+  return Bytes(std::move(slices), pieces);
 }
 
 grpc::ByteBuffer ToByteBuffer(absl::string_view prefix, const Bytes& payload) {

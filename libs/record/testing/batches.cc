@@ -64,7 +64,7 @@ Bytes Scatter(const Bytes& bytes, Random* random, size_t piece_size_max) {
     owner->push_back(bytes.Subrange(at, size).ToString());
   }
   Bytes::Pieces pieces(owner->begin(), owner->end());
-  return Bytes(std::move(owner), std::move(pieces));
+  return Bytes(std::move(owner), pieces);
 }
 
 void FixCrc(std::string* batch) {
