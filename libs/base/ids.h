@@ -33,6 +33,7 @@ class StrongInt {
 
   constexpr Rep value() const { return value_; }
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): it takes the 0 of an ordering for a pointer.
   friend constexpr auto operator<=>(StrongInt, StrongInt) = default;
   friend constexpr StrongInt operator+(StrongInt id, Rep n) {
     return StrongInt(static_cast<Rep>(id.value_ + n));

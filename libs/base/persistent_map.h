@@ -101,8 +101,8 @@ class PersistentMap {
     const Node* node = root_.get();
     while (node != nullptr) {
       const auto order = Order()(key, node->key);
-      if (order == 0) return &node->value;
-      node = order < 0 ? node->left.get() : node->right.get();
+      if (std::is_eq(order)) return &node->value;
+      node = std::is_lt(order) ? node->left.get() : node->right.get();
     }
     return nullptr;
   }
@@ -113,7 +113,7 @@ class PersistentMap {
     Iterator at;
     const Node* node = root_.get();
     while (node != nullptr) {
-      if (Order()(key, node->key) <= 0) {
+      if (std::is_lteq(Order()(key, node->key))) {
         at.above_[at.depth_++] = node;
         node = node->left.get();
       } else {
@@ -243,12 +243,12 @@ class PersistentMap {
     }
     Node* const node = Own(slot);
     const auto order = Order()(*key, node->key);
-    if (order == 0) {
+    if (std::is_eq(order)) {
       node->key = std::move(*key);
       node->value = std::move(*value);
       return false;
     }
-    const bool is_new = AssignBelow(order < 0 ? &node->left : &node->right, key, value);
+    const bool is_new = AssignBelow(std::is_lt(order) ? &node->left : &node->right, key, value);
     if (is_new) Balance(slot);
     return is_new;
   }
@@ -258,9 +258,9 @@ class PersistentMap {
   static void EraseBelow(Ref* slot, const Q& key) {
     Node* const node = Own(slot);
     const auto order = Order()(key, node->key);
-    if (order < 0) {
+    if (std::is_lt(order)) {
       EraseBelow(&node->left, key);
-    } else if (order > 0) {
+    } else if (std::is_gt(order)) {
       EraseBelow(&node->right, key);
     } else if (!node->left || !node->right) {
       Ref rest = std::move(node->left ? node->left : node->right);

@@ -57,6 +57,18 @@ absl::Status ValidateVersion(bool is_set, int64_t version) {
       {{"field", "expected_version"}, {"value", absl::StrCat(version)}, {"limit", "0"}});
 }
 
+absl::Status CheckEphemeral(const v1::CreateZnodeRequest& request, bool has_session) {
+  if (!has_session) return InvalidField("options.session", "must be set for an ephemeral znode");
+  // A candidate with a number of its own choice would jump the queue.
+  const absl::string_view name = NameOf(request.path());
+  if (request.sequential() ? name != kCandidatePrefix : !IsCandidateName(name)) {
+    return absl::OkStatus();
+  }
+  return MakeError(Reason::kInvalidPath,
+                   absl::StrCat("path '", request.path(), "': only Campaign makes candidates"),
+                   {{"field", "path"}, {"value", request.path()}, {"rule", "no candidate"}});
+}
+
 absl::Status ValidateCreate(const v1::CreateZnodeRequest& request, bool has_session) {
   if (request.sequential()) {
     FALAJ_RETURN_IF_ERROR(ValidateSequentialPath(request.path()));
@@ -66,16 +78,7 @@ absl::Status ValidateCreate(const v1::CreateZnodeRequest& request, bool has_sess
     FALAJ_RETURN_IF_ERROR(ValidateWritePath(request.path()));
   }
   FALAJ_RETURN_IF_ERROR(CheckSize("data", request.data().size(), kDataSizeMax));
-  if (!request.ephemeral()) return absl::OkStatus();
-  if (!has_session) return InvalidField("options.session", "must be set for an ephemeral znode");
-  // A candidate with a number of its own choice would jump the queue.
-  const absl::string_view name = NameOf(request.path());
-  if (request.sequential() ? name == kCandidatePrefix : IsCandidateName(name)) {
-    return MakeError(Reason::kInvalidPath,
-                     absl::StrCat("path '", request.path(), "': only Campaign makes candidates"),
-                     {{"field", "path"}, {"value", request.path()}, {"rule", "no candidate"}});
-  }
-  return absl::OkStatus();
+  return request.ephemeral() ? CheckEphemeral(request, has_session) : absl::OkStatus();
 }
 
 absl::Status ValidateSet(const v1::SetZnodeRequest& request) {

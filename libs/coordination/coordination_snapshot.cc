@@ -88,19 +88,29 @@ class ChildCounter {
 
 absl::StatusOr<CoordinationState> CoordinationState::FromSnapshot(
     const pb::CoordinationState& snapshot) {
-  if (snapshot.znodes_size() == 0 || snapshot.znodes(0).path() != kRootPath) {
-    return Damaged("there is no '/'");
-  }
-  if (snapshot.znodes(0).ephemeral_session_id() != 0) return Damaged("'/' is ephemeral");
   CoordinationState state;
+  FALAJ_RETURN_IF_ERROR(state.LoadSessions(snapshot));
+  FALAJ_RETURN_IF_ERROR(state.LoadTree(snapshot));
+  return state;
+}
+
+absl::Status CoordinationState::LoadSessions(const pb::CoordinationState& snapshot) {
   SessionId last_session;
   for (const pb::CoordinationSession& saved : snapshot.sessions()) {
     FALAJ_ASSIGN_OR_RETURN(SessionPtr session, SessionOf(saved));
     if (session->id <= last_session) return Damaged("sessions are out of order");
     last_session = session->id;
-    state.PutSession(std::move(session));
+    PutSession(std::move(session));
   }
+  return absl::OkStatus();
+}
 
+// After the sessions, which ephemeral znodes name.
+absl::Status CoordinationState::LoadTree(const pb::CoordinationState& snapshot) {
+  if (snapshot.znodes_size() == 0 || snapshot.znodes(0).path() != kRootPath) {
+    return Damaged("there is no '/'");
+  }
+  if (snapshot.znodes(0).ephemeral_session_id() != 0) return Damaged("'/' is ephemeral");
   ChildCounter children;
   int64_t claimed_children = 0;
   std::string last_path;
@@ -111,19 +121,19 @@ absl::StatusOr<CoordinationState> CoordinationState::FromSnapshot(
     claimed_children += znode->child_count;
     if (!last_path.empty()) {
       if (ZnodeKey(last_path) >= ZnodeKey(znode->path())) return Damaged("znodes are out of order");
-      const ZnodePtr* const parent = state.FindInTree(ParentOf(znode->path()));
+      const ZnodePtr* const parent = FindInTree(ParentOf(znode->path()));
       if (parent == nullptr) return Damaged("a znode has no parent");
       if ((*parent)->is_ephemeral()) return Damaged("an ephemeral znode has a child");
       if (!children.Next(**parent)) return Damaged("a znode miscounts its children");
     }
     last_path = znode->path();
-    if (znode->is_ephemeral() && state.FindSession(znode->ephemeral_session) == nullptr) {
+    if (znode->is_ephemeral() && FindSession(znode->ephemeral_session) == nullptr) {
       return Damaged("an ephemeral znode has outlived its session");
     }
-    state.Put(std::move(znode));
+    Put(std::move(znode));
   }
   if (!children.Matches(claimed_children)) return Damaged("a znode miscounts its children");
-  return state;
+  return absl::OkStatus();
 }
 
 pb::CoordinationState CoordinationState::Snapshot() const {

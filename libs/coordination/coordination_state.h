@@ -125,6 +125,7 @@ class CoordinationState {
   struct EphemeralKey {
     SessionId session;
     ZnodeKey key;
+    // NOLINTNEXTLINE(modernize-use-nullptr): it takes the 0 of an ordering for a pointer.
     friend std::strong_ordering operator<=>(const EphemeralKey&, const EphemeralKey&) = default;
     friend bool operator==(const EphemeralKey&, const EphemeralKey&) = default;
   };
@@ -136,6 +137,8 @@ class CoordinationState {
   absl::StatusOr<Result> OpenSession(Entry* entry, const internal::v1::OpenSessionCommand& command);
   absl::StatusOr<Result> CloseSession(Entry* entry, const v1::CloseSessionRequest& request);
   void RemoveSession(Entry* entry, const Session& session);
+  absl::Status LoadSessions(const internal::v1::CoordinationState& snapshot);
+  absl::Status LoadTree(const internal::v1::CoordinationState& snapshot);
   void PutSession(SessionPtr session);
 
   // coordination_writes.cc: requests to change znodes. Refused: no effect.

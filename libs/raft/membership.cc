@@ -116,38 +116,64 @@ std::vector<NodeId> Membership::All() const {
   return all;
 }
 
+namespace {
+
+absl::Status AddLearner(const MembershipChange& change, Membership* members) {
+  if (change.node < NodeId(1)) return Refuse("is not a valid id", change.node);
+  if (members->Contains(change.node)) return Refuse("is a member already", change.node);
+  Insert(&members->learners, change.node);
+  if (change.address.empty()) return absl::OkStatus();
+  FALAJ_RETURN_IF_ERROR(CheckAddress(change.address));
+  members->addresses[change.node] = change.address;
+  return absl::OkStatus();
+}
+
+absl::Status Promote(NodeId node, Membership* members) {
+  if (!members->IsLearner(node)) return Refuse("votes already", node);
+  Erase(&members->learners, node);
+  Insert(&members->voters, node);
+  return absl::OkStatus();
+}
+
+absl::Status Remove(NodeId node, Membership* members) {
+  members->addresses.erase(node);
+  Erase(&members->learners, node);
+  Erase(&members->voters, node);
+  if (members->voters.empty()) return Refuse("is the last voter", node);
+  return absl::OkStatus();
+}
+
+absl::Status SetAddress(const MembershipChange& change, Membership* members) {
+  FALAJ_RETURN_IF_ERROR(CheckAddress(change.address));
+  std::string& address = members->addresses[change.node];
+  if (address == change.address) return Refuse("has this address already", change.node);
+  address = change.address;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<Membership> Membership::With(const MembershipChange& change) const {
+  const bool adds = change.kind == MembershipChange::Kind::kAddLearner;
+  if (!adds && !Contains(change.node)) return NotFound(change.node);
   Membership result = *this;
+  absl::Status changed = MakeError(Reason::kInvalidRequest, "unknown kind of membership change");
   switch (change.kind) {
     case MembershipChange::Kind::kAddLearner:
-      if (change.node < NodeId(1)) return Refuse("is not a valid id", change.node);
-      if (Contains(change.node)) return Refuse("is a member already", change.node);
-      Insert(&result.learners, change.node);
-      if (change.address.empty()) return result;
-      FALAJ_RETURN_IF_ERROR(CheckAddress(change.address));
-      result.addresses[change.node] = change.address;
-      return result;
+      changed = AddLearner(change, &result);
+      break;
     case MembershipChange::Kind::kPromote:
-      if (!Contains(change.node)) return NotFound(change.node);
-      if (!IsLearner(change.node)) return Refuse("votes already", change.node);
-      Erase(&result.learners, change.node);
-      Insert(&result.voters, change.node);
-      return result;
+      changed = Promote(change.node, &result);
+      break;
     case MembershipChange::Kind::kRemove:
-      if (!Contains(change.node)) return NotFound(change.node);
-      result.addresses.erase(change.node);
-      Erase(&result.learners, change.node);
-      Erase(&result.voters, change.node);
-      if (result.voters.empty()) return Refuse("is the last voter", change.node);
-      return result;
+      changed = Remove(change.node, &result);
+      break;
     case MembershipChange::Kind::kSetAddress:
-      if (!Contains(change.node)) return NotFound(change.node);
-      FALAJ_RETURN_IF_ERROR(CheckAddress(change.address));
-      result.addresses[change.node] = change.address;
-      if (result == *this) return Refuse("has this address already", change.node);
-      return result;
+      changed = SetAddress(change, &result);
+      break;
   }
-  return MakeError(Reason::kInvalidRequest, "unknown kind of membership change");
+  FALAJ_RETURN_IF_ERROR(changed);
+  return result;
 }
 
 MembershipHistory::MembershipHistory(LogIndex base_index, Membership base) {
