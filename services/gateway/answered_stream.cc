@@ -44,7 +44,7 @@ AnsweredStream::AnsweredStream(const AnsweredMethod& method, const GatewayParts*
       backend_(backend),
       backoff_(backend->MakeBackoff()) {}
 
-AnsweredStream::~AnsweredStream() { budget_.Remove(unanswered_bytes_); }
+AnsweredStream::~AnsweredStream() { budget_.Remove(unanswered_bytes_ + answers_bytes_); }
 
 void AnsweredStream::Pump() {
   MutexLock lock(&mu_);
@@ -55,6 +55,7 @@ void AnsweredStream::Pump() {
     return;
   }
   ReadClient();
+  ReadUpstream();
   if (!unanswered_.empty() && upstream_ == nullptr && !pausing_) Open();
   WriteUpstream();
   WatchAnswers();
@@ -64,7 +65,7 @@ void AnsweredStream::Pump() {
 void AnsweredStream::ReadClient() {
   if (reading_ || half_closed_ || waiting_for_room_) return;
   if (unanswered_.size() + answers_.size() >= method_.frames_max) return;
-  if (unanswered_bytes_ >= method_.unanswered_bytes_max) return;
+  if (unanswered_bytes_ + answers_bytes_ >= method_.held_bytes_max) return;
   const std::optional<BudgetScope> full = budget_.AwaitRoom([weak = weak_from_this()] {
     if (const std::shared_ptr<AnsweredStream> self = weak.lock()) self->OnRoom();
   });
@@ -108,22 +109,33 @@ void AnsweredStream::WriteClient() {
 }
 
 void AnsweredStream::OnWriteDone(bool ok) {
+  int64_t size_bytes = 0;
   {
     MutexLock lock(&mu_);
     writing_ = false;
+    size_bytes = static_cast<int64_t>(answers_.front().Length());
     answers_.pop_front();
-    if (!ok) return;  // OnCancel() comes, or has been.
+    answers_bytes_ -= size_bytes;
   }
-  Pump();
+  budget_.Remove(size_bytes);
+  if (ok) Pump();  // Else OnCancel() comes, or has been.
 }
 
 void AnsweredStream::Open() {
   upstream_ =
       UpstreamStream::Start(backend_->leader()->Current(), method_.path, shared_from_this());
-  upstream_->Read();
   sent_ = 0;
   sending_ = false;
+  receiving_ = false;
+  ReadUpstream();
+}
+
+// A client that does not take its answers holds the node back, too.
+void AnsweredStream::ReadUpstream() {
+  if (upstream_ == nullptr || receiving_ || answers_bytes_ >= method_.held_bytes_max) return;
+  receiving_ = true;
   waiting_since_ = parts_->clock->MonotonicNow();
+  upstream_->Read();
 }
 
 void AnsweredStream::WriteUpstream() {
@@ -141,7 +153,8 @@ void AnsweredStream::OnUpstreamWritten() {
 }
 
 void AnsweredStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
-  int64_t size_bytes = 0;
+  const auto answer_bytes = static_cast<int64_t>(message.Length());
+  int64_t frame_bytes = 0;
   {
     MutexLock lock(&mu_);
     if (finished_ || upstream_ == nullptr) return;
@@ -149,18 +162,19 @@ void AnsweredStream::OnUpstreamMessage(const grpc::ByteBuffer& message) {
       upstream_->Break();
       return;
     }
-    size_bytes = static_cast<int64_t>(unanswered_.front().Length());
+    receiving_ = false;
+    frame_bytes = static_cast<int64_t>(unanswered_.front().Length());
     unanswered_.pop_front();
-    unanswered_bytes_ -= size_bytes;
+    unanswered_bytes_ -= frame_bytes;
     --sent_;
     answers_.push_back(message);
-    waiting_since_ = parts_->clock->MonotonicNow();
+    answers_bytes_ += answer_bytes;
     failing_since_.reset();
     hints_followed_ = 0;
     backoff_.Reset();
-    upstream_->Read();
   }
-  budget_.Remove(size_bytes);
+  budget_.Add(answer_bytes);
+  budget_.Remove(frame_bytes);
   Pump();
 }
 
@@ -173,6 +187,7 @@ void AnsweredStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire
     upstream_.reset();
     sent_ = 0;
     sending_ = false;
+    receiving_ = false;
     if (finished_) return;
     pause = PlanNext(end, wire, asked, frames_sent);
     pausing_ = pause > absl::ZeroDuration();
@@ -188,12 +203,16 @@ void AnsweredStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire
 
 absl::Duration AnsweredStream::PlanNext(const CallEnd& end, const grpc::Status& wire,
                                         const std::string& asked, bool frames_sent) {
-  if (end.outcome == rpc::Outcome::kFinal) {
+  // What gRPC itself says of a broken stream, whatever its code, says nothing of what was sent.
+  const bool unknown = end.outcome == rpc::Outcome::kUnknown ||
+                       (end.outcome == rpc::Outcome::kFinal && !end.answered);
+  const bool in_doubt = !method_.repeatable && frames_sent && unknown;
+  if (end.outcome == rpc::Outcome::kFinal && !in_doubt) {
     last_word_ = wire;
     return absl::ZeroDuration();
   }
   backend_->leader()->MoveOn(asked, end.leader);
-  if (!method_.repeatable && frames_sent && end.outcome == rpc::Outcome::kUnknown) {
+  if (in_doubt) {
     last_word_ = rpc::ToGrpc(
         MakeError(Reason::kMetadataUnavailable, end.status.message(), {{"outcome", "unknown"}}));
     return absl::ZeroDuration();
@@ -240,7 +259,7 @@ void AnsweredStream::CheckAnswers() {
     watching_ = false;
     if (finished_) return;
     const absl::Duration waited = parts_->clock->MonotonicNow() - waiting_since_;
-    if (upstream_ != nullptr && !unanswered_.empty() && waited >= silence_max()) {
+    if (receiving_ && !unanswered_.empty() && waited >= silence_max()) {
       upstream_->Break();
       return;  // OnUpstreamDone() goes on.
     }

@@ -13,7 +13,8 @@
 //   client ◀── answers (no more than there were frames) ◀──┘
 //
 // Bounds: the client is not read while there is no room for another frame, here or in a byte
-// budget. At most one write is outstanding in each direction.
+// budget, and the node is not while the client leaves too many answers; both count as held. At most
+// one write is outstanding in each direction.
 //
 // Ownership: it keeps itself alive until gRPC is done with it; the stream to the node keeps it too.
 // Threads: gRPC's; mu_ guards everything that changes. Nothing blocks.
@@ -40,19 +41,15 @@ namespace falaj::gateway {
 
 // What AnsweredStream has to know of a method.
 struct AnsweredMethod {
-  const char* path;              // "/package.Service/Method"
-  bool repeatable;               // A frame may take effect twice.
-  size_t frames_max;             // Held at a time...
-  int64_t unanswered_bytes_max;  // ...give or take a frame.
+  const char* path;        // "/package.Service/Method"
+  bool repeatable;         // A frame may take effect twice.
+  size_t frames_max;       // Held at a time...
+  int64_t held_bytes_max;  // ...give or take a frame.
 };
-inline constexpr AnsweredMethod kKeepSessions{.path = kKeepSessionsPath,
-                                              .repeatable = true,
-                                              .frames_max = 16,
-                                              .unanswered_bytes_max = 1 << 20};
-inline constexpr AnsweredMethod kStreamWrites{.path = kStreamWritesPath,
-                                              .repeatable = false,
-                                              .frames_max = 64,
-                                              .unanswered_bytes_max = 4 << 20};
+inline constexpr AnsweredMethod kKeepSessions{
+    .path = kKeepSessionsPath, .repeatable = true, .frames_max = 16, .held_bytes_max = 1 << 20};
+inline constexpr AnsweredMethod kStreamWrites{
+    .path = kStreamWritesPath, .repeatable = false, .frames_max = 64, .held_bytes_max = 4 << 20};
 
 class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                              public UpstreamListener,
@@ -81,6 +78,7 @@ class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   void OnRoom();
   void ReadClient() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteClient() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReadUpstream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteUpstream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Open() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WatchAnswers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -111,12 +109,14 @@ class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   std::deque<grpc::ByteBuffer> unanswered_ ABSL_GUARDED_BY(mu_);  // Frames, oldest first.
   int64_t unanswered_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<grpc::ByteBuffer> answers_ ABSL_GUARDED_BY(mu_);
+  int64_t answers_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 
   std::shared_ptr<UpstreamStream> upstream_ ABSL_GUARDED_BY(mu_);
   size_t sent_ ABSL_GUARDED_BY(mu_) = 0;  // Of unanswered_, on upstream_.
   bool sending_ ABSL_GUARDED_BY(mu_) = false;
-  bool pausing_ ABSL_GUARDED_BY(mu_) = false;   // Before the next attempt.
-  bool watching_ ABSL_GUARDED_BY(mu_) = false;  // CheckAnswers() is due.
+  bool receiving_ ABSL_GUARDED_BY(mu_) = false;  // An answer is asked for.
+  bool pausing_ ABSL_GUARDED_BY(mu_) = false;    // Before the next attempt.
+  bool watching_ ABSL_GUARDED_BY(mu_) = false;   // CheckAnswers() is due.
   // Since when the oldest unanswered frame waits on upstream_.
   MonotonicTime waiting_since_ ABSL_GUARDED_BY(mu_);
   std::optional<MonotonicTime> failing_since_ ABSL_GUARDED_BY(mu_);

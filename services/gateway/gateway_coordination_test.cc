@@ -511,6 +511,35 @@ TEST_F(CoordinationForwardTest, AWriteStreamThatBreaksLeavesTheOutcomeUnknown) {
   EXPECT_EQ("unknown", OutcomeOf(rpc::FromGrpc(stream->Finish())));
 }
 
+// An answer that the gateway cannot take ends the stream with an error of gRPC's own.
+TEST_F(CoordinationForwardTest, AnErrorOfTheTransportLeavesTheOutcomeUnknown) {
+  FakeCoordination node;
+  node.PadAnswers(40 << 20);  // Above what may be sent.
+  StartGateway({node.address()});
+  grpc::ClientContext context;
+  const auto stream = stub_->StreamWrites(&context);
+  EXPECT_EQ("", SetOne(stream.get(), "/1"));
+  const absl::Status end = rpc::FromGrpc(stream->Finish());
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(end)) << end;
+  EXPECT_EQ("unknown", OutcomeOf(end));
+}
+
+TEST_F(CoordinationForwardTest, AnswersThatAClientLeavesHoldItsWritesBack) {
+  constexpr size_t kFrames = 40;
+  FakeCoordination node;
+  node.PadAnswers(1 << 20);
+  StartGateway({node.address()});
+  grpc::ClientContext context;
+  const auto stream = stub_->StreamWrites(&context);
+  for (size_t i = 0; i < kFrames; ++i) ASSERT_TRUE(stream->Write(Set("/a")));
+  EXPECT_FALSE(HappensSoon([&] { return node.written().size() == kFrames; }));
+  v1::StreamWritesResponse response;
+  for (size_t i = 0; i < kFrames; ++i) ASSERT_TRUE(stream->Read(&response));
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(kFrames, node.written().size());
+}
+
 TEST_F(CoordinationForwardTest, StreamsWaitWhileTheGatewayHoldsTooMuch) {
   FakeCoordination node;
   node.ScriptWatch({Alive(7)}, absl::OkStatus());

@@ -54,6 +54,11 @@ void FakeCoordination::ScriptStreamWrites(int frames, absl::Status end) {
   write_streams_.emplace_back(frames, std::move(end));
 }
 
+void FakeCoordination::PadAnswers(size_t bytes) {
+  MutexLock lock(&mu_);
+  padding_ = bytes;
+}
+
 std::vector<std::string> FakeCoordination::calls() const {
   MutexLock lock(&mu_);
   return calls_;
@@ -136,6 +141,7 @@ void FakeCoordination::Note(const v1::StreamWritesRequest& frame,
                             v1::StreamWritesResponse* answer) {
   written_.push_back(frame.writes(0).set().path());
   answer->add_results()->mutable_set()->mutable_znode()->set_path(written_.back());
+  answer->mutable_results(0)->mutable_set()->mutable_znode()->set_data(std::string(padding_, 'x'));
 }
 
 template <typename Request, typename Response>

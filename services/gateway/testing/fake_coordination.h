@@ -42,6 +42,9 @@ class FakeCoordination final : public v1::CoordinationService::Service {
   // The same of StreamWrites.
   void ScriptStreamWrites(int frames, absl::Status end);
 
+  // Answers to frames of writes are so much larger.
+  void PadAnswers(size_t bytes);
+
   // What has come so far.
   std::vector<std::string> calls() const;  // Names of unary methods.
   int cancelled() const;                   // Silent calls, watches included, that were cancelled.
@@ -109,6 +112,7 @@ class FakeCoordination final : public v1::CoordinationService::Service {
   std::vector<uint64_t> watched_after_ ABSL_GUARDED_BY(mu_);
   std::vector<int64_t> kept_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> written_ ABSL_GUARDED_BY(mu_);
+  size_t padding_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace falaj::gateway
