@@ -94,6 +94,7 @@ void StreamWriter::Write(const v1::SetZnodeRequest* request, Done done) {
   steps_left_ = 2;
   if (!started_) {
     started_ = true;
+    context_.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
     stub_->async()->StreamWrites(&context_, this);
     StartRead(&response_);
     StartWrite(&request_);
@@ -129,7 +130,8 @@ void StreamWriter::StepDone() {
 // Without a write under way this is the end that Close() waits for.
 void StreamWriter::OnDone(const grpc::Status& status) {
   finished_ = true;
-  if (write_done_) std::exchange(write_done_, nullptr)(status);
+  // This writer may be gone when either of them returns.
+  if (write_done_) return std::exchange(write_done_, nullptr)(status);
   if (closed_) std::exchange(closed_, nullptr)();
 }
 

@@ -55,6 +55,7 @@ class UnaryWriter {
 class StreamWriter final
     : private grpc::ClientBidiReactor<v1::StreamWritesRequest, v1::StreamWritesResponse> {
  public:
+  static constexpr absl::Duration kTimeout = absl::Minutes(10);  // Of the whole run.
   using Done = std::function<void(const grpc::Status&)>;
 
   explicit StreamWriter(v1::CoordinationService::Stub* stub) : stub_(stub) {}
