@@ -25,7 +25,8 @@ inline constexpr size_t kSessionSecretSize = 16;
 inline constexpr size_t kSavedAnswersMax = 16;  // Of one session.
 inline constexpr int kKeepSessionsMax = 1'000;  // In one request.
 
-inline constexpr int kStreamWritesMax = 1'000;  // In one frame.
+inline constexpr int kStreamWritesMax = 1'000;  // In one frame, with the operations of multis.
+inline constexpr size_t kStreamFrameSizeMax = 4 << 20;  // Bytes.
 
 inline constexpr int kWatchesMax = 1'000;  // In one request.
 inline constexpr int32_t kChildrenPageDefault = 1'000;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -72,6 +73,19 @@ class CoordinationServiceTest : public MetadataQuorumTest {
     v1::GetZnodeResponse response;
     FALAJ_RETURN_IF_ERROR(Call(stubs_[node].get(), &Stub::GetZnode, request, &response));
     return response;
+  }
+
+  // Finds the leader, and how many of the appends below /log there are. Each holds its number: none
+  // stands behind one that is missing.
+  int CountAppended() {
+    leader_ = WaitForLeader();
+    for (int count = 0;; ++count) {
+      const auto read = Get(leader_, absl::StrFormat("/log/%010d", count));
+      if (ReasonOf(read.status()) == Reason::kZnodeNotFound) return count;
+      EXPECT_TRUE(read.ok()) << read.status();
+      if (!read.ok()) return -1;
+      EXPECT_EQ(absl::StrCat(count), read->znode().data());
+    }
   }
 
   int leader_ = -1;
@@ -300,42 +314,112 @@ TEST_F(CoordinationServiceTest, AStreamOfWritesAtAFollowerHasNoEffect) {
   EXPECT_EQ("none", MetadataOf(end)["outcome"]);
 }
 
+// Streams writes until the stream ends; what became of them. The writer runs ahead of the answers.
+class Appender {
+ public:
+  explicit Appender(Stub* stub) : stream_(stub->StreamWrites(&context_)) {
+    writer_ = std::thread([this] {
+      for (v1::StreamWritesRequest request; stream_->Write(request = Next());) ++sent_;
+    });
+  }
+  // Takes so many answers.
+  void Await(int answers) {
+    while (answered_ < answers && TakeAnswer()) {
+    }
+  }
+  absl::Status Finish() {
+    while (TakeAnswer()) {
+    }
+    writer_.join();
+    return rpc::FromGrpc(stream_->Finish());
+  }
+  int answered() const { return answered_; }
+  // One more may have left although Write() failed.
+  int sent_at_most() const { return sent_ + 1; }
+
+ private:
+  v1::StreamWritesRequest Next() const {
+    v1::StreamWritesRequest request;
+    AddAppend(sent_, &request);
+    return request;
+  }
+  bool TakeAnswer() {
+    v1::StreamWritesResponse response;
+    if (!stream_->Read(&response)) return false;
+    EXPECT_TRUE(response.results(0).has_create()) << response.results(0).error().message();
+    ++answered_;
+    return true;
+  }
+
+  grpc::ClientContext context_;
+  std::unique_ptr<WriteStream> stream_;
+  std::thread writer_;
+  int sent_ = 0;  // Of the writer.
+  int answered_ = 0;
+};
+
 TEST_F(CoordinationServiceTest, WhenTheLeadIsLostAFirstPartOfTheWritesHasTakenEffect) {
   ASSERT_TRUE(Create("/log").ok());
-  grpc::ClientContext context;
-  const auto stream = at_leader()->StreamWrites(&context);
-  int sent = 0;
-  std::thread writer([&stream, &sent] {
-    while (true) {
-      v1::StreamWritesRequest request;
-      AddAppend(sent, &request);
-      if (!stream->Write(request)) return;
-      ++sent;
-    }
-  });
-  v1::StreamWritesResponse response;
-  int answered = 0;
-  while (answered < 100 && stream->Read(&response)) ++answered;
+  Appender appender(at_leader());
+  appender.Await(100);
+  // Without a majority the leader takes in writes until it notices.
+  const int others[] = {(leader_ + 1) % 3, (leader_ + 2) % 3};
+  for (int i : others) servers_[i].reset();
+  const absl::Status end = appender.Finish();
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(end));
+  EXPECT_EQ("unknown", MetadataOf(end)["outcome"]) << end;
+  for (int i : others) Restart(i);
+  const int found = CountAppended();
+  EXPECT_GE(found, appender.answered());
+  EXPECT_LE(found, appender.sent_at_most());
+}
+
+TEST_F(CoordinationServiceTest, ALeaderThatStopsLeavesNoWriteInDoubt) {
+  ASSERT_TRUE(Create("/log").ok());
+  Appender appender(at_leader());
+  appender.Await(100);
   std::thread stopper([this] { servers_[leader_].reset(); });
-  while (stream->Read(&response)) {
-    ASSERT_TRUE(response.results(0).has_create()) << response.results(0).error().message();
-    ++answered;
-  }
-  writer.join();
+  const absl::Status end = appender.Finish();
   stopper.join();
-  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(rpc::FromGrpc(stream->Finish())));
-  leader_ = WaitForLeader();
-  ASSERT_NE(-1, leader_);
-  int found = 0;
-  while (true) {
-    const auto read = Get(leader_, absl::StrFormat("/log/%010d", found));
-    if (ReasonOf(read.status()) == Reason::kZnodeNotFound) break;
-    ASSERT_TRUE(read.ok()) << read.status();
-    ASSERT_EQ(absl::StrCat(found), read->znode().data()) << "none behind one that has not";
-    ++found;
+  EXPECT_TRUE(ReasonOf(end) == Reason::kShuttingDown || MetadataOf(end)["outcome"] == "none")
+      << end;
+  EXPECT_EQ(appender.answered(), CountAppended());
+}
+
+TEST_F(CoordinationServiceTest, AHandOverLeavesNoWriteInDoubt) {
+  ASSERT_TRUE(Create("/log").ok());
+  Appender appender(at_leader());
+  appender.Await(100);
+  const absl::Status handed = Transfer(leader_, follower() + 1);
+  EXPECT_TRUE(handed.ok()) << handed;
+  const absl::Status end = appender.Finish();
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(end));
+  EXPECT_EQ("none", MetadataOf(end)["outcome"]) << end;
+  EXPECT_EQ(appender.answered(), CountAppended());
+}
+
+TEST_F(CoordinationServiceTest, AFrameThatIsTooLargeIsRefused) {
+  v1::StreamWritesRequest many;
+  for (int i = 0; i < 9; ++i) {
+    v1::ExecuteMultiRequest* const multi = many.add_writes()->mutable_multi();
+    for (int j = 0; j < 125; ++j) multi->add_operations()->mutable_check()->set_path("/a");
   }
-  EXPECT_GE(found, answered);
-  EXPECT_LE(found, sent + 1) << "the last one may have left although Write() failed";
+  v1::StreamWritesRequest large;
+  for (int i = 0; i < 5; ++i) {
+    v1::SetZnodeRequest* const set = large.add_writes()->mutable_set();
+    set->set_path("/a");
+    set->set_data(std::string(1 << 20, 'x'));
+  }
+  for (const auto& [request, limit] : {std::pair(many, "1000"), std::pair(large, "4194304")}) {
+    grpc::ClientContext context;
+    const auto stream = at_leader()->StreamWrites(&context);
+    ASSERT_TRUE(stream->Write(request));
+    v1::StreamWritesResponse response;
+    EXPECT_FALSE(stream->Read(&response));
+    const absl::Status end = rpc::FromGrpc(stream->Finish());
+    EXPECT_EQ(Reason::kInvalidRequest, ReasonOf(end));
+    EXPECT_EQ(limit, MetadataOf(end)["limit"]);
+  }
 }
 
 TEST_F(CoordinationServiceTest, EverySessionHasASecretOfItsOwn) {

@@ -92,6 +92,16 @@ class MetadataQuorumTest : public ::testing::Test {
     if (!status.ok()) return rpc::FromGrpc(status);
     return response;
   }
+  // Asks node i to hand the lead over to the node of that id.
+  absl::Status Transfer(int i, int32_t to) {
+    const auto stub = internal::v1::MetadataService::NewStub(rpc::MakeChannel(peers_[i].address));
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kPatience));
+    internal::v1::TransferLeadershipRequest request;
+    request.set_node_id(to);
+    internal::v1::TransferLeadershipResponse response;
+    return rpc::FromGrpc(stub->TransferLeadership(&context, request, &response));
+  }
   // Until node i has made a snapshot and forgotten entries. False: not in time.
   bool WaitForCompaction(int i) {
     const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;

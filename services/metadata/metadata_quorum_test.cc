@@ -64,19 +64,10 @@ TEST_F(MetadataQuorumTest, TheLeadIsHandedOverOnDemand) {
   StartAll();
   const int leader = WaitForLeader();
   ASSERT_NE(-1, leader);
-  const auto transfer = [this](int from, int32_t to) {
-    const auto stub = pb::MetadataService::NewStub(rpc::MakeChannel(peers_[from].address));
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kPatience));
-    pb::TransferLeadershipRequest request;
-    request.set_node_id(to);
-    pb::TransferLeadershipResponse response;
-    return rpc::FromGrpc(stub->TransferLeadership(&context, request, &response));
-  };
-  EXPECT_EQ(Reason::kNodeNotFound, ReasonOf(transfer(leader, 9)));
+  EXPECT_EQ(Reason::kNodeNotFound, ReasonOf(Transfer(leader, 9)));
   const int next = (leader + 1) % 3;
-  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(transfer(next, next + 1))) << "does not lead";
-  const absl::Status handed = transfer(leader, next + 1);
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(Transfer(next, next + 1))) << "does not lead";
+  const absl::Status handed = Transfer(leader, next + 1);
   EXPECT_TRUE(handed.ok()) << handed;
   EXPECT_EQ(next, WaitForLeader());
 }

@@ -1,6 +1,7 @@
 #include "services/metadata/raft_node.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,7 @@ namespace pb = ::falaj::internal::v1;
 // A round this late means the process stood still (a stopped or starved machine), not that the
 // others were silent.
 constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
+constexpr absl::Duration kTasksTimeMax = absl::Milliseconds(20);  // A fraction of a heartbeat.
 constexpr absl::Duration kLongestWindow = absl::Seconds(10);
 constexpr absl::Duration kHandOverMax = absl::Seconds(1);
 constexpr int kTicksPerRoundMax = 10;  // After a pause: no burst of ticks, no needless election.
@@ -140,7 +142,8 @@ void RaftNode::Run() {
   node_->Stop();
 }
 
-// Runs what was posted so far. False: stopping, and this was the last of it.
+// Runs what was posted so far, as far as time allows: heartbeats must go out between them. False:
+// stopping, and this was the last of it.
 bool RaftNode::RunTasks() {
   std::deque<Task> tasks;
   bool stopping = false;
@@ -149,8 +152,17 @@ bool RaftNode::RunTasks() {
     tasks.swap(tasks_);
     stopping = stopping_;
   }
-  for (Task& task : tasks) task(node_.get(), absl::OkStatus());
-  return !stopping;
+  const MonotonicTime end = options_.clock->MonotonicNow() + kTasksTimeMax;
+  while (!tasks.empty()) {
+    tasks.front()(node_.get(), absl::OkStatus());
+    tasks.pop_front();
+    if (options_.clock->MonotonicNow() >= end) break;
+  }
+  if (tasks.empty()) return !stopping;
+  MutexLock lock(&mu_);
+  tasks_.insert(tasks_.begin(), std::make_move_iterator(tasks.begin()),
+                std::make_move_iterator(tasks.end()));
+  return true;
 }
 
 void RaftNode::TickDue() {
@@ -216,9 +228,9 @@ void RaftNode::MeasureRound() {
   const bool next_window = now >= longest_until_;
   if (next_window) longest_until_ = now + kLongestWindow;
   const auto keep = [next_window](absl::Duration took, Longest* longest, telemetry::Gauge* gauge) {
-    if (next_window) longest->before = std::exchange(longest->now, absl::ZeroDuration());
-    longest->now = std::max(longest->now, took);
-    gauge->Set(absl::ToDoubleSeconds(std::max(longest->now, longest->before)));
+    if (next_window) longest->before = std::exchange(longest->present, absl::ZeroDuration());
+    longest->present = std::max(longest->present, took);
+    gauge->Set(absl::ToDoubleSeconds(std::max(longest->present, longest->before)));
   };
   keep(round, &longest_round_, metrics_.round_longest_seconds);
   keep(round - std::exchange(on_disk_, absl::ZeroDuration()), &longest_off_disk_,

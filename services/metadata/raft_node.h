@@ -114,8 +114,8 @@ class RaftNode {
   MonotonicTime next_tick_;
   absl::Duration on_disk_;  // Of the present round.
   struct Longest {
-    absl::Duration now;     // Of the present window...
-    absl::Duration before;  // ...and of the one before it.
+    absl::Duration present;  // Of the present window...
+    absl::Duration before;   // ...and of the one before it.
   };
   Longest longest_round_;
   Longest longest_off_disk_;     // Without the time on disk.

@@ -1,5 +1,6 @@
 #include "services/metadata/write_stream.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,7 @@ namespace pb = ::falaj::internal::v1;
 
 constexpr size_t kFramesMax = 64;
 constexpr size_t kBytesMax = 4 << 20;
+constexpr int kOpenMax = 4'000;
 
 // Moves the write out of its frame. False: there is none.
 bool TakeCommand(v1::ZnodeWrite* write, pb::CoordinationCommand* command) {
@@ -56,15 +58,24 @@ void FillResult(absl::StatusOr<pb::ExecuteResponse> executed, v1::ZnodeWriteResu
   }
 }
 
+absl::Status TooLarge(const char* what, size_t value, size_t limit) {
+  return MakeError(
+      Reason::kInvalidRequest,
+      absl::StrCat("writes has ", value, " ", what, ", allowed are 1 to ", limit),
+      {{"field", "writes"}, {"value", absl::StrCat(value)}, {"limit", absl::StrCat(limit)}});
+}
+
 absl::Status CheckSize(const v1::StreamWritesRequest& request) {
-  const int size = request.writes_size();
-  if (size >= 1 && size <= coordination::kStreamWritesMax) return absl::OkStatus();
-  return MakeError(Reason::kInvalidRequest,
-                   absl::StrCat("writes has ", size, " entries, allowed are 1 to ",
-                                coordination::kStreamWritesMax),
-                   {{"field", "writes"},
-                    {"value", absl::StrCat(size)},
-                    {"limit", absl::StrCat(coordination::kStreamWritesMax)}});
+  size_t operations = 0;
+  for (const v1::ZnodeWrite& write : request.writes()) {
+    operations += static_cast<size_t>(std::max(1, write.multi().operations_size()));
+  }
+  if (operations < 1 || operations > coordination::kStreamWritesMax) {
+    return TooLarge("entries", operations, coordination::kStreamWritesMax);
+  }
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes <= coordination::kStreamFrameSizeMax) return absl::OkStatus();
+  return TooLarge("bytes", bytes, coordination::kStreamFrameSizeMax);
 }
 
 // As `status`, for writes of which some may have taken effect.
@@ -95,24 +106,26 @@ CoordinationServiceImpl::WriteStream* CoordinationServiceImpl::WriteStream::Open
 
 void CoordinationServiceImpl::WriteStream::Close(const absl::Status& status) {
   MutexLock lock(&mu_);
-  EndWith(status, /*executed_without_effect=*/0);
+  StopExecuting(status);
+  Settle();
 }
 
-// `executed_without_effect`: of the unanswered writes that were handed to the node, how many are
-// known to have had none.
-void CoordinationServiceImpl::WriteStream::EndWith(absl::Status status,
-                                                   int executed_without_effect) {
-  if (finished_ || last_word_.has_value()) return;
-  while (!frames_.empty() && frames_.back().executed == 0) {  // Nobody will answer them.
-    bytes_ -= frames_.back().bytes;
-    frames_.pop_back();
-  }
-  int executed = 0;
+// The first reason counts.
+void CoordinationServiceImpl::WriteStream::StopExecuting(const absl::Status& why) {
+  if (!stopped_.has_value()) stopped_ = why;
+}
+
+// Ends a stream that executes nothing more, once every write that was executed has a result: until
+// then those before the one that was refused may still be answered.
+void CoordinationServiceImpl::WriteStream::Settle() {
+  if (finished_ || last_word_.has_value() || !stopped_.has_value() || under_way_ > 0) return;
+  bool effects = outcome_unknown_;
+  bool answered = true;  // The frames looked at so far will be.
   for (const Frame& frame : frames_) {
-    if (executed == 0 && frame.open == 0) continue;  // To be answered before the end.
-    executed += frame.executed;
+    answered &= frame.open == 0;
+    effects |= !answered && frame.effects > 0;
   }
-  last_word_ = executed > executed_without_effect ? OutcomeUnknown(status) : std::move(status);
+  last_word_ = effects ? OutcomeUnknown(*stopped_) : *stopped_;
   Pump();
 }
 
@@ -136,8 +149,8 @@ void CoordinationServiceImpl::WriteStream::Pump() {
 }
 
 void CoordinationServiceImpl::WriteStream::Read() {
-  if (reading_ || half_closed_ || last_word_.has_value()) return;
-  if (frames_.size() >= kFramesMax || bytes_ >= kBytesMax) return;
+  if (reading_ || half_closed_ || stopped_.has_value()) return;
+  if (frames_.size() >= kFramesMax || bytes_ >= kBytesMax || open_ >= kOpenMax) return;
   reading_ = true;
   StartRead(&request_);
 }
@@ -147,7 +160,7 @@ void CoordinationServiceImpl::WriteStream::OnReadDone(bool ok) {
   {
     MutexLock lock(&mu_);
     if (!ok) half_closed_ = true;
-    if (!ok || finished_ || last_word_.has_value()) return Pump();
+    if (!ok || finished_ || stopped_.has_value()) return Pump();
     if (const absl::Status valid = CheckSize(request_); !valid.ok()) {
       half_closed_ = true;  // As far as this side listens.
       end_ = valid;
@@ -158,6 +171,7 @@ void CoordinationServiceImpl::WriteStream::OnReadDone(bool ok) {
     frame.bytes = request_.ByteSizeLong();
     for (int i = 0; i < frame.open; ++i) frame.response.add_results();
     bytes_ += frame.bytes;
+    open_ += frame.open;
     frames_.push_back(std::move(frame));
     number = first_number_ + frames_.size() - 1;
   }
@@ -178,7 +192,7 @@ void CoordinationServiceImpl::WriteStream::Execute(MetadataNode* node,
                                                    v1::StreamWritesRequest request,
                                                    uint64_t number) {
   for (int i = 0; i < request.writes_size(); ++i) {
-    if (!BeginWrite(number)) return;
+    if (!BeginWrite()) return;
     pb::ClusterCommand command;
     if (!TakeCommand(request.mutable_writes(i), command.mutable_coordination())) {
       SetResult(number, i,
@@ -192,25 +206,35 @@ void CoordinationServiceImpl::WriteStream::Execute(MetadataNode* node,
   }
 }
 
-// False: the stream is ending, and executes nothing more.
-bool CoordinationServiceImpl::WriteStream::BeginWrite(uint64_t number) {
+// False: the stream executes nothing more.
+bool CoordinationServiceImpl::WriteStream::BeginWrite() {
   MutexLock lock(&mu_);
-  if (finished_ || last_word_.has_value()) return false;
-  ++Find(number)->executed;
+  if (finished_ || stopped_.has_value()) return false;
+  ++under_way_;
   return true;
 }
 
 void CoordinationServiceImpl::WriteStream::SetResult(uint64_t number, int write,
                                                      absl::StatusOr<pb::ExecuteResponse> result) {
   MutexLock lock(&mu_);
-  if (finished_ || last_word_.has_value()) return;
+  --under_way_;
+  if (finished_) return;
   if (ReasonOf(result.status()) == Reason::kMetadataUnavailable) {
-    const bool no_effect = MetadataOf(result.status())["outcome"] == "none";
-    return EndWith(result.status(), no_effect ? 1 : 0);
+    outcome_unknown_ |= MetadataOf(result.status())["outcome"] != "none";
+    StopExecuting(result.status());
+    return Settle();
   }
-  Frame* const frame = Find(number);
+  Frame* const frame = &frames_[number - first_number_];
+  if (result.ok()) ++frame->effects;
   FillResult(std::move(result), frame->response.mutable_results(write));
-  if (--frame->open == 0) Pump();
+  --open_;
+  if (--frame->open == 0) {
+    // From now on it is the answer that takes the room.
+    bytes_ -= std::exchange(frame->bytes, frame->response.ByteSizeLong());
+    bytes_ += frame->bytes;
+    Pump();
+  }
+  Settle();
 }
 
 void CoordinationServiceImpl::WriteStream::OnWriteDone(bool ok) {

@@ -27,15 +27,17 @@ namespace falaj::metadata {
 // writes, and those of the next frames, follow each other into the log without waiting for answers.
 // A frame is answered when the last of its writes and all frames before it are.
 //
-//   client ──▶ frames_ (at most 64, and about 4 MiB) ──▶ MetadataNode::Execute
-//   client ◀── the front, once complete ◀── results ◀──────┘
+//   client ──▶ frames_ (bounded) ──▶ MetadataNode::Execute
+//   client ◀── the front, once complete ◀── results ◀──┘
 //
 // Invariants:
 //   a write is handed to the node after all before it, and none after one that was refused because
 //   this node does not lead; so of the unanswered ones a first part takes effect, or none
-//   the stream ends with the node's own error only if no unanswered write can have taken effect
+//   after such a refusal those before it are waited for; the stream then ends with the node's own
+//   error only if no unanswered write can have taken effect
 //
-// Bounds: the client is not read while there is no room for another frame.
+// Bounds: the client is not read while 64 frames, 4,000 writes without a result or 4 MiB of frames
+// and answers are held.
 //
 // gRPC, the tasks and the writes under way share it. Threads: gRPC's, the node's, and the server's
 // that stops; mu_ guards everything that changes.
@@ -56,25 +58,23 @@ class CoordinationServiceImpl::WriteStream final
  private:
   struct Frame {
     v1::StreamWritesResponse response;
-    int executed = 0;  // Writes that were handed to the node...
-    int open = 0;      // ...and writes without a result, these included.
-    size_t bytes = 0;
+    int open = 0;      // Writes without a result.
+    int effects = 0;   // Writes that succeeded.
+    size_t bytes = 0;  // Of the request; of the response once that is complete.
   };
 
   WriteStream(RaftNode* node, OpenStreams<WriteStream>* streams) : node_(node), streams_(streams) {}
 
   // On the node's thread.
   void Execute(MetadataNode* node, v1::StreamWritesRequest request, uint64_t number);
-  bool BeginWrite(uint64_t number);
+  bool BeginWrite();
   void SetResult(uint64_t number, int write, absl::StatusOr<internal::v1::ExecuteResponse> result);
 
   // Each does what can be done now.
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void EndWith(absl::Status status, int executed_without_effect) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Frame* Find(uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return &frames_[number - first_number_];
-  }
+  void StopExecuting(const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   RaftNode* const node_;
   OpenStreams<WriteStream>* const streams_;
@@ -86,9 +86,13 @@ class CoordinationServiceImpl::WriteStream final
   std::deque<Frame> frames_ ABSL_GUARDED_BY(mu_);           // Without an answer.
   uint64_t first_number_ ABSL_GUARDED_BY(mu_) = 0;          // Of the front frame.
   size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;                   // Of frames_.
+  int open_ ABSL_GUARDED_BY(mu_) = 0;                       // Writes of frames_ without a result...
+  int under_way_ ABSL_GUARDED_BY(mu_) = 0;                  // ...of which the node has these.
   bool reading_ ABSL_GUARDED_BY(mu_) = false;               // Until what was read is posted.
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;  // Nothing more is read.
+  bool half_closed_ ABSL_GUARDED_BY(mu_) = false;             // Nothing more is read.
+  std::optional<absl::Status> stopped_ ABSL_GUARDED_BY(mu_);  // Why nothing more is executed.
+  bool outcome_unknown_ ABSL_GUARDED_BY(mu_) = false;         // Of a write that was executed.
   // Said once everything is answered: OK, or what was wrong with the last frame...
   absl::Status end_ ABSL_GUARDED_BY(mu_);
   // ...or instead of further answers, once none is ready.
