@@ -52,6 +52,11 @@ class Caller:
         self._stubs = {}
         self._channels = []
 
+    def add_node(self, node, address):
+        """One more to go to: it joined since. By any thread."""
+        self._addresses[node] = address
+        self._nodes.append(node)
+
     def stub(self):
         if self._at not in self._stubs:
             channel = grpc.insecure_channel(self._addresses[self._at], options=CHANNEL_OPTIONS)

@@ -35,7 +35,7 @@ CLUSTER_ID = "7c5e2c2e-6a0e-4c7a-9d0b-0d6b5a1f4e21"  # Of clusters with a networ
 # Below the ports the system gives to outgoing connections: a process that is killed and restarted would find its port
 # taken by somebody's connection.
 PORTS = range(12000, 32000)
-reserved_ports = []  # Open files whose locks keep other test processes off; the system frees them with this process.
+reserved_ports = []  # Descriptors whose locks keep other test processes off; the system frees them with this process.
 
 
 def free_port():
@@ -44,13 +44,13 @@ def free_port():
     os.makedirs(directory, exist_ok=True)
     while True:
         port = random.choice(PORTS)
-        lock = open(os.path.join(directory, str(port)), "w", encoding="utf-8")  # pylint: disable=consider-using-with
+        lock = os.open(os.path.join(directory, str(port)), os.O_CREAT | os.O_WRONLY, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
         except OSError:
-            lock.close()
+            os.close(lock)
             continue
         reserved_ports.append(lock)
         return port

@@ -80,3 +80,4 @@ class QuorumTestCase(unittest.TestCase):
         added = self.falaj_metadata("members", "add", f"{new}={self.process(new).grpc_address}", nodes=alive)
         self.assertEqual(added.returncode, 0, added.stderr)
         wait_until(self.process(new).ready, f"node {new} has joined")
+        self.writer.add_node(new, self.process(new).grpc_address)  # It may be the next to lead.

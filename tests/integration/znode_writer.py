@@ -12,10 +12,10 @@ ROOT = "/written"
 def caller_of(cluster, seed=1, pinned=None, nodes=None):
     """A way to the metadata nodes of a cluster, or some of them; `pinned`: to this one only."""
     addresses = {n: f"127.0.0.1:{port}" for n, port in cluster.metadata_ports.items() if nodes is None or n in nodes}
-    by_address = {address: node for node, address in addresses.items()}
 
     def node_at(address):
-        return by_address.get(address) or (cluster.links and cluster.links.node_at(address))
+        known = next((node for node, at in list(addresses.items()) if at == address), None)
+        return known or (cluster.links and cluster.links.node_at(address))
 
     return Caller(addresses, node_at, seed, pinned)
 
@@ -46,6 +46,9 @@ class ZnodeWriter(threading.Thread):
                 self.longest_pause_s = max(self.longest_pause_s, time.monotonic() - last)
                 last = time.monotonic()
             self._stopping.wait(0.005)
+
+    def add_node(self, node, address):
+        self._caller.add_node(node, address)
 
     def stop(self):
         self._stopping.set()
