@@ -63,6 +63,35 @@ pb::PartitionState MakePartition(int32_t index, const std::vector<int32_t>& repl
   return partition;
 }
 
+// What can be said of it without the state.
+absl::Status ValidateRegistration(const pb::RegisterNodeCommand& command) {
+  if (command.node_id() < 1) return InvalidField("node_id", "must be at least 1");
+  FALAJ_RETURN_IF_ERROR(CheckUuid("directory_id", command.directory_id(), false));
+  FALAJ_RETURN_IF_ERROR(CheckUuid("cluster_id", command.cluster_id(), true));
+  FALAJ_RETURN_IF_ERROR(CheckUuid("incarnation_id", command.incarnation_id(), true));
+  if (command.address().empty() || command.address().size() > kAddressSizeMax ||
+      !IsPrintable(command.address())) {
+    return InvalidField("address", "must be host:port");
+  }
+  if (command.zone().size() > kZoneSizeMax || !IsPrintable(command.zone())) {
+    return InvalidField("zone", "must be at most 255 printable bytes");
+  }
+  if (command.session_timeout_ms() < kSessionTimeoutMsMin ||
+      command.session_timeout_ms() > kSessionTimeoutMsMax) {
+    return InvalidField("session_timeout_ms", absl::StrCat("must be ", kSessionTimeoutMsMin, " to ",
+                                                           kSessionTimeoutMsMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateNewTopic(const pb::CreateTopicCommand& command) {
+  FALAJ_RETURN_IF_ERROR(ValidateTopicName(command.name()));
+  FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", command.topic_id(), false));
+  FALAJ_RETURN_IF_ERROR(ValidatePartitionCount(command.partition_count()));
+  FALAJ_RETURN_IF_ERROR(ValidateReplicationFactor(command.replication_factor()));
+  return ValidateTopicSettings(command.settings(), command.replication_factor());
+}
+
 }  // namespace
 
 ClusterState::Applied ClusterState::Apply(LogIndex index, const pb::ClusterCommand& command) {
@@ -120,22 +149,7 @@ absl::Status ClusterState::Init(const pb::InitClusterCommand& command) {
 }
 
 absl::Status ClusterState::CheckRegistration(const pb::RegisterNodeCommand& command) const {
-  if (command.node_id() < 1) return InvalidField("node_id", "must be at least 1");
-  FALAJ_RETURN_IF_ERROR(CheckUuid("directory_id", command.directory_id(), false));
-  FALAJ_RETURN_IF_ERROR(CheckUuid("cluster_id", command.cluster_id(), true));
-  FALAJ_RETURN_IF_ERROR(CheckUuid("incarnation_id", command.incarnation_id(), true));
-  if (command.address().empty() || command.address().size() > kAddressSizeMax ||
-      !IsPrintable(command.address())) {
-    return InvalidField("address", "must be host:port");
-  }
-  if (command.zone().size() > kZoneSizeMax || !IsPrintable(command.zone())) {
-    return InvalidField("zone", "must be at most 255 printable bytes");
-  }
-  if (command.session_timeout_ms() < kSessionTimeoutMsMin ||
-      command.session_timeout_ms() > kSessionTimeoutMsMax) {
-    return InvalidField("session_timeout_ms", absl::StrCat("must be ", kSessionTimeoutMsMin, " to ",
-                                                           kSessionTimeoutMsMax));
-  }
+  FALAJ_RETURN_IF_ERROR(ValidateRegistration(command));
   if (!command.cluster_id().empty() && command.cluster_id() != cluster_id_.bytes()) {
     return MakeError(Reason::kClusterMismatch, "the data directory belongs to another cluster",
                      {{"cluster_id", cluster_id_.ToString()}});
@@ -197,11 +211,7 @@ absl::Status ClusterState::EndSession(const pb::EndSessionCommand& command, Clus
 
 absl::Status ClusterState::CreateTopic(const pb::CreateTopicCommand& command, int64_t time_ms,
                                        ExecuteResponse* response, ClusterDelta* delta) {
-  FALAJ_RETURN_IF_ERROR(ValidateTopicName(command.name()));
-  FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", command.topic_id(), false));
-  FALAJ_RETURN_IF_ERROR(ValidatePartitionCount(command.partition_count()));
-  FALAJ_RETURN_IF_ERROR(ValidateReplicationFactor(command.replication_factor()));
-  FALAJ_RETURN_IF_ERROR(ValidateTopicSettings(command.settings(), command.replication_factor()));
+  FALAJ_RETURN_IF_ERROR(ValidateNewTopic(command));
   if (const auto existing = topics_.find(command.name()); existing != topics_.end()) {
     if (!SameRequest(existing->second, command)) {
       return MakeError(

@@ -69,14 +69,15 @@ absl::Status CheckEphemeral(const v1::CreateZnodeRequest& request, bool has_sess
                    {{"field", "path"}, {"value", request.path()}, {"rule", "no candidate"}});
 }
 
+absl::Status ValidateCreatePath(const v1::CreateZnodeRequest& request) {
+  if (!request.sequential()) return ValidateWritePath(request.path());
+  FALAJ_RETURN_IF_ERROR(ValidateSequentialPath(request.path()));
+  // "/falaj" itself becomes another name by its number; only what it hangs below counts.
+  return CheckNotReserved(ParentOf(request.path()));
+}
+
 absl::Status ValidateCreate(const v1::CreateZnodeRequest& request, bool has_session) {
-  if (request.sequential()) {
-    FALAJ_RETURN_IF_ERROR(ValidateSequentialPath(request.path()));
-    // "/falaj" itself becomes another name by its number; only what it hangs below counts.
-    FALAJ_RETURN_IF_ERROR(CheckNotReserved(ParentOf(request.path())));
-  } else {
-    FALAJ_RETURN_IF_ERROR(ValidateWritePath(request.path()));
-  }
+  FALAJ_RETURN_IF_ERROR(ValidateCreatePath(request));
   FALAJ_RETURN_IF_ERROR(CheckSize("data", request.data().size(), kDataSizeMax));
   return request.ephemeral() ? CheckEphemeral(request, has_session) : absl::OkStatus();
 }

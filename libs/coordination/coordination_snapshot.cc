@@ -84,6 +84,22 @@ class ChildCounter {
   int64_t children_ = 0;
 };
 
+absl::Status CheckRoot(const pb::CoordinationState& snapshot) {
+  if (snapshot.znodes_size() == 0 || snapshot.znodes(0).path() != kRootPath) {
+    return Damaged("there is no '/'");
+  }
+  if (snapshot.znodes(0).ephemeral_session_id() != 0) return Damaged("'/' is ephemeral");
+  return absl::OkStatus();
+}
+
+// The next znode is a child of `parent`, null if that is not there.
+absl::Status CountChild(const ZnodePtr* parent, ChildCounter* children) {
+  if (parent == nullptr) return Damaged("a znode has no parent");
+  if ((*parent)->is_ephemeral()) return Damaged("an ephemeral znode has a child");
+  if (!children->Next(**parent)) return Damaged("a znode miscounts its children");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<CoordinationState> CoordinationState::FromSnapshot(
@@ -105,31 +121,33 @@ absl::Status CoordinationState::LoadSessions(const pb::CoordinationState& snapsh
   return absl::OkStatus();
 }
 
+absl::StatusOr<ZnodePtr> CoordinationState::LoadZnode(const pb::ZnodeState& saved) const {
+  if (!ValidatePath(saved.path()).ok()) return Damaged("a znode has an impossible path");
+  auto znode = std::make_shared<const Znode>(ZnodeOf(saved));
+  FALAJ_RETURN_IF_ERROR(CheckNumbers(*znode));
+  if (znode->is_ephemeral() && FindSession(znode->ephemeral_session) == nullptr) {
+    return Damaged("an ephemeral znode has outlived its session");
+  }
+  return ZnodePtr(std::move(znode));
+}
+
 // After the sessions, which ephemeral znodes name.
 absl::Status CoordinationState::LoadTree(const pb::CoordinationState& snapshot) {
-  if (snapshot.znodes_size() == 0 || snapshot.znodes(0).path() != kRootPath) {
-    return Damaged("there is no '/'");
-  }
-  if (snapshot.znodes(0).ephemeral_session_id() != 0) return Damaged("'/' is ephemeral");
+  FALAJ_RETURN_IF_ERROR(CheckRoot(snapshot));
   ChildCounter children;
   int64_t claimed_children = 0;
   std::string last_path;
   for (const pb::ZnodeState& saved : snapshot.znodes()) {
-    if (!ValidatePath(saved.path()).ok()) return Damaged("a znode has an impossible path");
-    auto znode = std::make_shared<const Znode>(ZnodeOf(saved));
-    FALAJ_RETURN_IF_ERROR(CheckNumbers(*znode));
+    FALAJ_ASSIGN_OR_RETURN(ZnodePtr znode, LoadZnode(saved));
     claimed_children += znode->child_count;
+    if (!last_path.empty() && ZnodeKey(last_path) >= ZnodeKey(znode->path())) {
+      return Damaged("znodes are out of order");
+    }
     if (!last_path.empty()) {
-      if (ZnodeKey(last_path) >= ZnodeKey(znode->path())) return Damaged("znodes are out of order");
-      const ZnodePtr* const parent = FindInTree(ParentOf(znode->path()));
-      if (parent == nullptr) return Damaged("a znode has no parent");
-      if ((*parent)->is_ephemeral()) return Damaged("an ephemeral znode has a child");
-      if (!children.Next(**parent)) return Damaged("a znode miscounts its children");
+      absl::Status counted = CountChild(FindInTree(ParentOf(znode->path())), &children);
+      if (!counted.ok()) return counted;
     }
     last_path = znode->path();
-    if (znode->is_ephemeral() && FindSession(znode->ephemeral_session) == nullptr) {
-      return Damaged("an ephemeral znode has outlived its session");
-    }
     Put(std::move(znode));
   }
   if (!children.Matches(claimed_children)) return Damaged("a znode miscounts its children");

@@ -79,12 +79,7 @@ absl::StatusOr<pb::CoordinationResult> CoordinationState::ExecuteOnce(
 absl::StatusOr<pb::CoordinationResult> CoordinationState::Execute(Entry* entry,
                                                                   const Command& command) {
   FALAJ_RETURN_IF_ERROR(ValidateCommand(command));
-  const v1::SessionHandle* const handle = SessionOf(command);
-  const SessionId session = handle == nullptr ? SessionId(0) : SessionId(handle->session_id());
-  // To close a session that has ended is success.
-  if (handle != nullptr && command.command_case() != Command::kCloseSession) {
-    FALAJ_RETURN_IF_ERROR(CheckSession(*handle));
-  }
+  FALAJ_ASSIGN_OR_RETURN(const SessionId session, CheckSessionOf(command));
   Result result;
   switch (command.command_case()) {
     case Command::kOpenSession:
@@ -209,6 +204,16 @@ void CoordinationState::PutSession(SessionPtr session) {
 const Session* CoordinationState::FindSession(SessionId id) const {
   const SessionPtr* const session = sessions_.Find(id);
   return session == nullptr ? nullptr : session->get();
+}
+
+absl::StatusOr<SessionId> CoordinationState::CheckSessionOf(const Command& command) const {
+  const v1::SessionHandle* const handle = SessionOf(command);
+  if (handle == nullptr) return SessionId(0);
+  // To close a session that has ended is success.
+  if (command.command_case() != Command::kCloseSession) {
+    FALAJ_RETURN_IF_ERROR(CheckSession(*handle));
+  }
+  return SessionId(handle->session_id());
 }
 
 absl::Status CoordinationState::CheckSession(const v1::SessionHandle& handle) const {

@@ -134,10 +134,14 @@ class CoordinationState {
   absl::StatusOr<Result> ExecuteOnce(Entry* entry, const Command& command,
                                      const v1::WriteOptions& options);
   absl::StatusOr<Result> Execute(Entry* entry, const Command& command);
+  // The session a command acts in, which must be there unless the command closes it; 0 if in none.
+  absl::StatusOr<SessionId> CheckSessionOf(const Command& command) const;
   absl::StatusOr<Result> OpenSession(Entry* entry, const internal::v1::OpenSessionCommand& command);
   absl::StatusOr<Result> CloseSession(Entry* entry, const v1::CloseSessionRequest& request);
   void RemoveSession(Entry* entry, const Session& session);
+  // coordination_snapshot.cc. The sessions come first.
   absl::Status LoadSessions(const internal::v1::CoordinationState& snapshot);
+  absl::StatusOr<ZnodePtr> LoadZnode(const internal::v1::ZnodeState& saved) const;
   absl::Status LoadTree(const internal::v1::CoordinationState& snapshot);
   void PutSession(SessionPtr session);
 

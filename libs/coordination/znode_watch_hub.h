@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -100,7 +101,10 @@ class ZnodeWatchHub {
   struct Scope {
     std::string path;
     v1::WatchScope scope = v1::WATCH_SCOPE_UNSPECIFIED;
-    friend auto operator<=>(const Scope&, const Scope&) = default;
+    friend bool operator==(const Scope&, const Scope&) = default;
+    friend bool operator<(const Scope& a, const Scope& b) {
+      return std::tie(a.path, a.scope) < std::tie(b.path, b.scope);
+    }
   };
   struct Watching {
     std::shared_ptr<ZnodeWatcher> watcher;
