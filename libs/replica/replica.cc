@@ -20,6 +20,7 @@ std::string Text(int64_t number) { return absl::StrCat(number); }
 Replica::Replica(NodeId self, const Stored& stored, const Settings& settings)
     : self_(self),
       settings_(settings),
+      in_sync_(self),
       log_start_(stored.log_start),
       written_log_start_(stored.log_start),
       hw_(std::max(stored.high_watermark, stored.log_start)),
@@ -46,25 +47,50 @@ absl::Status Replica::Take(const BecomeLeader& input, Effects* effects) {
   leader_ = self_;
   epoch_ = input.epoch;
   partition_epoch_ = input.partition_epoch;
-  isr_ = input.isr;
-  replication_factor_ = input.replication_factor;
+  replication_factor_ = std::max<int32_t>(1, static_cast<int32_t>(input.replicas.size()));
+  now_ = std::max(now_, input.now);
   if (new_reign) {
-    followers_.clear();
-    epoch_written_ = latest.has_value() && latest->epoch == input.epoch;
-    epoch_start_ = epoch_written_ ? latest->start : log_end_;
-    if (!epoch_written_) {
-      epochs_before_ = epochs_;
-      epochs_.Assign({epoch_, log_end_});
-      effects->epochs.push_back({epoch_, log_end_});
-    }
+    BeginEpoch(input, effects);
+  } else {
+    in_sync_.Confirm(input);
   }
   AdvanceHighWatermark();
   Release(effects);
   return absl::OkStatus();
 }
 
+void Replica::BeginEpoch(const BecomeLeader& input, Effects* effects) {
+  attached_ = truncating_ = false;
+  in_sync_.Begin(input);
+  const std::optional<EpochEntry> latest = epochs_.Latest();
+  epoch_written_ = latest.has_value() && latest->epoch == epoch_;
+  const bool has_followers = replication_factor_ > 1;
+  if (epoch_written_) {
+    const bool has_record = has_followers && log_end_ > latest->start;
+    serve_from_ = has_record ? latest->start + 1 : latest->start;
+    return;
+  }
+  AddEpoch(epoch_, effects);
+  serve_from_ = log_end_;
+  if (!has_followers) return;
+  effects->placements.push_back(
+      {.base = log_end_, .last = log_end_, .epoch = epoch_, .leader_change = true});
+  ++log_end_;
+  serve_from_ = log_end_;
+}
+
+void Replica::AddEpoch(LeaderEpoch epoch, Effects* effects) {
+  if (!epochs_before_.has_value()) epochs_before_ = epochs_;
+  epochs_.Assign({epoch, log_end_});
+  effects->epochs.push_back({epoch, log_end_});
+}
+
 absl::Status Replica::Take(const BecomeFollower& input, Effects* effects) {
   FALAJ_RETURN_IF_ERROR(CheckNewer(input.epoch, input.partition_epoch));
+  const bool same_reign =
+      role_ == Role::kFollower && epoch_ == input.epoch && leader_ == input.leader;
+  partition_epoch_ = input.partition_epoch;
+  if (same_reign) return absl::OkStatus();
   FailWaiters(MakeError(Reason::kAppendUncertain,
                         "the leadership moved before the batch was held "
                         "by every in-sync replica"),
@@ -72,10 +98,9 @@ absl::Status Replica::Take(const BecomeFollower& input, Effects* effects) {
   role_ = Role::kFollower;
   leader_ = input.leader;
   epoch_ = input.epoch;
-  partition_epoch_ = input.partition_epoch;
   epoch_written_ = false;
-  isr_.clear();
-  followers_.clear();
+  in_sync_.Clear();
+  AskToAttach(effects);
   return absl::OkStatus();
 }
 
@@ -83,9 +108,8 @@ absl::Status Replica::Take(const GoOffline& /*input*/, Effects* effects) {
   FailWaiters(MakeError(Reason::kAppendUncertain, "the partition went offline"), effects);
   role_ = Role::kOffline;
   leader_ = NodeId{0};
-  epoch_written_ = false;
-  isr_.clear();
-  followers_.clear();
+  epoch_written_ = attached_ = truncating_ = false;
+  in_sync_.Clear();
   return absl::OkStatus();
 }
 
@@ -101,7 +125,8 @@ absl::Status Replica::Take(const Append& input, Effects* effects) {
   const Placement placement{.token = input.token,
                             .base = log_end_,
                             .last = log_end_ + (input.batch.record_count - 1),
-                            .epoch = epoch_};
+                            .epoch = epoch_,
+                            .leader_change = false};
   log_end_ = placement.last + 1;
   effects->placements.push_back(placement);
   if (input.acks == Acks::kNone) {
@@ -109,7 +134,7 @@ absl::Status Replica::Take(const Append& input, Effects* effects) {
         {.token = input.token,
          .status = absl::OkStatus(),
          .outcome = {.record_count = input.batch.record_count,
-                     .in_sync_replicas = static_cast<int32_t>(isr_.size())}});
+                     .in_sync_replicas = static_cast<int32_t>(isr().size())}});
   } else {
     waiters_.push_back({input.token, input.acks, placement.base, input.batch.record_count});
   }
@@ -135,12 +160,22 @@ absl::Status Replica::Take(const Retain& input, Effects* effects) {
 }
 
 absl::Status Replica::Take(const Written& input, Effects* effects) {
+  now_ = std::max(now_, input.now);
+  if (role_ == Role::kLeader && input.end > written_end_) {
+    in_sync_.Grow(written_end_, settings_.fsync, now_);
+  }
   written_end_ = std::max(written_end_, std::min(input.end, log_end_));
   if (input.synced) flushed_end_ = written_end_;
   written_log_start_ = log_start_;
+  hw_ = std::max(hw_, log_start_);  // The leader's log may begin above what a follower had.
   if (epochs_before_.has_value()) {
     epochs_before_.reset();
     epoch_written_ = role_ == Role::kLeader;
+  }
+  if (attached()) {
+    FollowHighWatermark();
+    Acknowledge(effects);
+    return absl::OkStatus();
   }
   AdvanceHighWatermark();
   Release(effects);
@@ -149,11 +184,14 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
 
 absl::Status Replica::Take(const WriteFailed& input, Effects* effects) {
   if (epochs_before_.has_value()) {
-    // The reign has not begun; the shell asks again when the disk takes writes.
     epochs_ = *std::move(epochs_before_);
     epochs_before_.reset();
-    role_ = Role::kOffline;
-    leader_ = NodeId{0};
+    if (role_ == Role::kLeader) {
+      // The reign has not begun; the shell asks again when the disk takes writes.
+      role_ = Role::kOffline;
+      leader_ = NodeId{0};
+      in_sync_.Clear();
+    }
   }
   log_start_ = written_log_start_;
   const auto first_lost =
@@ -164,20 +202,75 @@ absl::Status Replica::Take(const WriteFailed& input, Effects* effects) {
   }
   waiters_.erase(first_lost, waiters_.end());
   log_end_ = written_end_;
+  // What the leader sent is lost to this follower: it asks for it again, when the shell says so.
+  attached_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const AttachFollower& input, Effects* effects) {
+  // Only the leader of the very epoch the follower is in may say where the logs part ways
+  // (KIP-320): of another epoch it might not even know the records in question.
+  FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
+  FALAJ_RETURN_IF_ERROR(in_sync_.Check(input.from));
+  AttachAnswer answer{.token = input.token,
+                      .diverging = std::nullopt,
+                      .log_start = log_start_,
+                      .high_watermark = hw_};
+  now_ = std::max(now_, input.now);
+  // Without an epoch the follower has no record.
+  if (input.last_epoch.value() >= 0) {
+    const std::optional<EpochEnd> end = epochs_.EndOf(input.last_epoch, log_end_);
+    if (!end.has_value()) {
+      return MakeError(Reason::kEpochFenced, "the follower knows an epoch that is to come",
+                       {{"leader_epoch", Text(epoch_.value())}});
+    }
+    if (end->epoch != input.last_epoch || end->end < input.log_end) answer.diverging = end;
+  }
+  if (!answer.diverging.has_value()) in_sync_.Attach(input, written_end_);
+  effects->attach_answers.push_back(answer);
+  ProposeJoin(effects);
+  AdvanceHighWatermark();
+  Release(effects);
   return absl::OkStatus();
 }
 
 absl::Status Replica::Take(const FollowerProgress& input, Effects* effects) {
   // An acknowledgement of another epoch says nothing about this log (KIP-320).
-  if (role_ != Role::kLeader || input.epoch != epoch_ || input.node == self_) return NotLeader();
-  auto it = std::find_if(followers_.begin(), followers_.end(),
-                         [&](const Progress& one) { return one.node == input.node; });
-  if (it == followers_.end()) {
-    followers_.push_back({input.node, input.durable_end});
-  } else {
-    it->durable_end = std::max(it->durable_end, input.durable_end);
-  }
+  FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
+  FALAJ_RETURN_IF_ERROR(in_sync_.Advance(input, written_end_, settings_.fsync));
+  now_ = std::max(now_, input.now);
   AdvanceHighWatermark();
+  ProposeJoin(effects);
+  Release(effects);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const FollowerLeft& input, Effects* /*effects*/) {
+  in_sync_.Leave(input, written_end_, settings_.fsync);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const CheckIsr& input, Effects* effects) {
+  now_ = std::max(now_, input.now);
+  if (role_ != Role::kLeader || !epoch_written_) return absl::OkStatus();
+  std::optional<IsrProposal> proposal = in_sync_.ProposeShrink(View());
+  if (proposal.has_value()) {
+    effects->isr_proposal = std::move(proposal);
+    return absl::OkStatus();
+  }
+  ProposeJoin(effects);
+  // Somebody who was about to join may have been given up: no more reason to wait for it.
+  AdvanceHighWatermark();
+  Release(effects);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const IsrAnswered& input, Effects* effects) {
+  if (role_ != Role::kLeader || input.epoch != epoch_) return absl::OkStatus();
+  now_ = std::max(now_, input.now);
+  if (in_sync_.Resolve(input)) partition_epoch_ = in_sync_.partition_epoch();
+  AdvanceHighWatermark();
+  ProposeJoin(effects);
   Release(effects);
   return absl::OkStatus();
 }
@@ -226,11 +319,11 @@ absl::Status Replica::CheckAppend(const Append& input) const {
                                   absl::FormatDuration(kTimestampAheadMax), " ahead"),
                      {{"field", "timestamp"}, {"timestamp_ms", Text(batch.max_timestamp_ms)}});
   }
-  if (input.acks == Acks::kAll && static_cast<int32_t>(isr_.size()) < RequiredInSync()) {
+  if (input.acks == Acks::kAll && static_cast<int32_t>(isr().size()) < RequiredInSync()) {
     return MakeError(
         Reason::kNotEnoughReplicas,
-        absl::StrCat(isr_.size(), " replicas are in sync, the topic asks for ", RequiredInSync()),
-        {{"in_sync", Text(static_cast<int64_t>(isr_.size()))},
+        absl::StrCat(isr().size(), " replicas are in sync, the topic asks for ", RequiredInSync()),
+        {{"in_sync", Text(static_cast<int64_t>(isr().size()))},
          {"required", Text(RequiredInSync())}});
   }
   return absl::OkStatus();
@@ -242,16 +335,18 @@ int32_t Replica::RequiredInSync() const {
 
 void Replica::AdvanceHighWatermark() {
   if (role_ != Role::kLeader || !epoch_written_) return;
-  if (static_cast<int32_t>(isr_.size()) < RequiredInSync()) return;
-  Offset held = DurableEnd();
-  for (const NodeId node : isr_) {
-    if (node == self_) continue;
-    const auto it = std::find_if(followers_.begin(), followers_.end(),
-                                 [node](const Progress& one) { return one.node == node; });
-    if (it == followers_.end()) return;
-    held = std::min(held, it->durable_end);
-  }
-  hw_ = std::max(hw_, held);
+  if (static_cast<int32_t>(isr().size()) < RequiredInSync()) return;
+  const std::optional<Offset> held = in_sync_.HeldByAll(DurableEnd(), View());
+  if (held.has_value()) hw_ = std::max(hw_, *held);
+}
+
+void Replica::ProposeJoin(Effects* effects) {
+  if (role_ != Role::kLeader || !epoch_written_) return;
+  // Not "once the start of the epoch is committed": with too few in sync nothing is, until somebody
+  // joins. Whoever holds all that this leader began with holds everything committed before.
+  const Offset at_least = std::max(hw_, serve_from_);
+  std::optional<IsrProposal> proposal = in_sync_.ProposeJoin(at_least, View());
+  if (proposal.has_value()) effects->isr_proposal = std::move(proposal);
 }
 
 void Replica::Release(Effects* effects) {
@@ -270,7 +365,7 @@ void Replica::Release(Effects* effects) {
          .status = absl::OkStatus(),
          .outcome = {.base = waiter.base,
                      .record_count = waiter.record_count,
-                     .in_sync_replicas = static_cast<int32_t>(isr_.size()),
+                     .in_sync_replicas = static_cast<int32_t>(isr().size()),
                      .durable = flushed_end_ >= waiter.base + waiter.record_count}});
   }
   waiters_.erase(waiters_.begin() + static_cast<std::ptrdiff_t>(kept), waiters_.end());

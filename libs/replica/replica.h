@@ -11,18 +11,22 @@
 //   status = store->Commit(round, sync);
 //   replica.Step(Written{end, sync}, &effects);   // effects.replies: who may be told
 //
+// README.md has the life of a batch over three replicas, and what happens when the leader changes.
+//
 // Invariants:
 //   log_start <= high_watermark <= written end <= log_end; the high watermark never moves back
 //   offsets are dense: a batch begins where the one before ended
-//   the high watermark is at most the smallest durable offset of the in-sync replicas, and does not
-//     move while fewer than min(min_in_sync_replicas, replication factor) of them are there
-//     (KIP-966)
-//   a leader accepts appends only after the start of its epoch is on disk
+//   a leader's high watermark is at most the smallest durable offset of the maximal ISR, and does
+//     not move while fewer than min(min_in_sync_replicas, replicas) are in sync (KIP-966)
+//   a leader accepts appends only after the start of its epoch is on disk, and serves once all it
+//     inherited, and its own leader-change record, are committed
+//   a follower takes records only after the leader of this very epoch has said where their logs
+//     agree (KIP-101, 279, 320), and never cuts below its high watermark
 //
-// The start of an epoch is recorded as an epoch entry (KIP-101), not as a control record. A
-// leader-change record commits the earlier epochs' records for followers that may hold uncommitted
-// ones; while a partition has one replica there is no such follower, every record of the log is the
-// leader's own, and offsets stay dense for consumers. BecomeLeader is where replication adds it.
+// Every epoch of a partition with several replicas begins with a leader-change record: it commits
+// the earlier epochs' records for the new leader, and followers learn from it that the epoch is. A
+// partition with one replica has nobody to tell: its epochs are entries of the epoch cache alone,
+// and its offsets stay dense for consumers.
 //
 // Idempotent producers: BatchInfo carries their ids and sequences and AppendOutcome the verdict;
 // the sequence window belongs between them and is not there yet, every batch counts as new.
@@ -33,14 +37,16 @@
 
 #include <cstdint>
 #include <optional>
-#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
 #include "libs/base/ids.h"
+#include "libs/replica/effects.h"
 #include "libs/replica/epoch_cache.h"
+#include "libs/replica/in_sync_set.h"
+#include "libs/replica/input.h"
 
 namespace falaj::replica {
 
@@ -49,153 +55,45 @@ namespace falaj::replica {
 inline constexpr absl::Duration kTimestampAheadMax = absl::Hours(1);
 
 enum class Role { kOffline, kFollower, kLeader };
-enum class Acks { kNone, kLeader, kAll };
-
-// The settings of the topic that decide what a replica does.
-struct Settings {
-  bool fsync = true;  // A batch counts as held after fsync; else when it is written.
-  int32_t batch_bytes_max = 1 << 20;
-  int32_t min_in_sync_replicas = 1;
-  bool append_time = false;  // The leader stamps the time; the producer's is not checked.
-};
-
-// What the disk knows of the partition when it is opened.
-struct Stored {
-  Offset log_start{};
-  Offset log_end{};
-  Offset high_watermark{};  // A lower bound.
-  std::vector<EpochEntry> epochs{};
-};
-
-// What the header of a batch says.
-struct BatchInfo {
-  int32_t record_count = 0;
-  int64_t size_bytes = 0;
-  int64_t max_timestamp_ms = -1;
-  ProducerId producer_id{-1};
-  ProducerEpoch producer_epoch{-1};
-  Sequence base_sequence{-1};
-};
-
-// ---- Inputs ----
-
-// The metadata service made this replica the leader, or changed its in-sync replicas.
-struct BecomeLeader {
-  LeaderEpoch epoch{};
-  PartitionEpoch partition_epoch{};
-  std::vector<NodeId> isr{};
-  int32_t replication_factor = 1;
-};
-// Somebody else leads.
-struct BecomeFollower {
-  LeaderEpoch epoch{};
-  PartitionEpoch partition_epoch{};
-  NodeId leader{};  // 0: nobody.
-};
-// The partition has left this node, or its disk has failed.
-struct GoOffline {};
-struct ChangeSettings {
-  Settings settings{};
-};
-// A producer's batch. `token` names it in the reply.
-struct Append {
-  uint64_t token = 0;
-  LeaderEpoch epoch{};
-  Acks acks = Acks::kAll;
-  int64_t now_ms = 0;
-  BatchInfo batch{};
-};
-// Records below `before` shall go.
-struct TruncatePrefix {
-  LeaderEpoch epoch{};
-  Offset before{};
-};
-// Retention by age or size; as TruncatePrefix, whoever leads.
-struct Retain {
-  Offset before{};
-};
-// Everything placed so far below `end` is written; with `synced` it is on disk.
-struct Written {
-  Offset end{};
-  bool synced = false;
-};
-// The write failed and left nothing behind.
-struct WriteFailed {
-  absl::Status status{};
-};
-// A follower holds everything below `durable_end`.
-struct FollowerProgress {
-  NodeId node{};
-  LeaderEpoch epoch{};
-  Offset durable_end{};
-};
-
-using Input = std::variant<BecomeLeader, BecomeFollower, GoOffline, ChangeSettings, Append,
-                           TruncatePrefix, Retain, Written, WriteFailed, FollowerProgress>;
-
-// ---- Effects ----
-
-// Where a batch goes: stamp these into its header and write it.
-struct Placement {
-  uint64_t token = 0;
-  Offset base{};
-  Offset last{};
-  LeaderEpoch epoch{};
-};
-
-struct AppendOutcome {
-  Offset base{-1};  // -1 with Acks::kNone: not known yet.
-  int32_t record_count = 0;
-  bool duplicate = false;
-  int32_t in_sync_replicas = 0;
-  bool durable = false;  // On this node's disk, not only in its page cache.
-};
-
-struct Reply {
-  uint64_t token = 0;
-  absl::Status status{};
-  AppendOutcome outcome{};  // If status is OK.
-};
-
-// Step() adds to it; the shell takes out what it has done.
-struct Effects {
-  std::vector<EpochEntry> epochs{};     // Persist.
-  std::vector<Placement> placements{};  // Persist.
-  std::optional<Offset> log_start{};    // Persist.
-  std::vector<Reply> replies{};         // Send.
-
-  bool nothing_to_persist() const {
-    return epochs.empty() && placements.empty() && !log_start.has_value();
-  }
-};
 
 class Replica {
  public:
   Replica(NodeId self, const Stored& stored, const Settings& settings);
 
   // Takes one input. An error refuses it: nothing has changed, nothing was added to `effects`, and
-  // (for Append) nobody else will answer. The reasons:
-  //   NOT_LEADER           Append, TruncatePrefix: not the leader, or not of the epoch asked for
-  //   EPOCH_FENCED         Become*: older than what is known
+  // (for Append and AttachFollower) nobody else will answer. The reasons:
+  //   NOT_LEADER           Append, TruncatePrefix, AttachFollower, FollowerProgress: not the
+  //                        leader, or not of the epoch asked for
+  //   EPOCH_FENCED         Become*: older than what is known; AttachFollower, FollowerProgress: an
+  //                        older incarnation; Replicate, AttachAnswered, LeaderMarks: of an attach
+  //                        that is over
   //   NOT_ENOUGH_REPLICAS  Append with Acks::kAll
   //   RECORD_TOO_LARGE, INVALID_REQUEST   Append: too many bytes, a timestamp too far ahead
   //   OFFSET_OUT_OF_RANGE  TruncatePrefix: not between log start and high watermark
+  //   PARTITION_NOT_FOUND  AttachFollower: the node is not assigned the partition
+  //   CORRUPT_RECORD       AttachAnswered, Replicate: what the leader says contradicts committed
+  //                        records, or leaves a gap. The replica must not go on.
   [[nodiscard]] absl::Status Step(const Input& input, Effects* effects);
 
   Role role() const { return role_; }
   // The leader may be asked: the start of its epoch is on disk and everything below it committed.
-  bool serving() const { return role_ == Role::kLeader && epoch_written_ && hw_ >= epoch_start_; }
+  bool serving() const { return role_ == Role::kLeader && epoch_written_ && hw_ >= serve_from_; }
+  // A follower whose log is part of the leader's, as of this epoch.
+  bool attached() const { return role_ == Role::kFollower && attached_; }
   NodeId leader() const { return leader_; }  // 0 if nobody.
   LeaderEpoch epoch() const { return epoch_; }
   PartitionEpoch partition_epoch() const { return partition_epoch_; }
   Offset log_start() const { return log_start_; }
   Offset log_end() const { return log_end_; }
+  Offset written_end() const { return written_end_; }
   Offset high_watermark() const { return hw_; }
   const Settings& settings() const { return settings_; }
   const EpochCache& epochs() const { return epochs_; }
-  const std::vector<NodeId>& isr() const { return isr_; }
+  const std::vector<NodeId>& isr() const { return in_sync_.isr(); }  // Leader only.
   int32_t replication_factor() const { return replication_factor_; }
   bool has_unwritten() const { return written_end_ < log_end_; }
+  // Leader only: offsets that are missing at the follower that has least.
+  int64_t largest_lag() const { return in_sync_.LargestLag(written_end_); }
 
  private:
   // A reply that waits for the write or for the high watermark.
@@ -205,32 +103,51 @@ class Replica {
     Offset base;
     int32_t record_count;
   };
-  struct Progress {
-    NodeId node;
-    Offset durable_end;
-  };
 
   absl::Status Take(const BecomeLeader& input, Effects* effects);
   absl::Status Take(const BecomeFollower& input, Effects* effects);
   absl::Status Take(const GoOffline& input, Effects* effects);
   absl::Status Take(const ChangeSettings& input, Effects* effects);
+  absl::Status Take(const IsrAnswered& input, Effects* effects);
   absl::Status Take(const Append& input, Effects* effects);
   absl::Status Take(const TruncatePrefix& input, Effects* effects);
   absl::Status Take(const Retain& input, Effects* effects);
   absl::Status Take(const Written& input, Effects* effects);
   absl::Status Take(const WriteFailed& input, Effects* effects);
+  absl::Status Take(const AttachFollower& input, Effects* effects);
   absl::Status Take(const FollowerProgress& input, Effects* effects);
+  absl::Status Take(const FollowerLeft& input, Effects* effects);
+  absl::Status Take(const CheckIsr& input, Effects* effects);
+  // replica_follower.cc
+  absl::Status Take(const Truncated& input, Effects* effects);
+  absl::Status Take(const Reattach& input, Effects* effects);
+  absl::Status Take(const AttachAnswered& input, Effects* effects);
+  absl::Status Take(const Replicate& input, Effects* effects);
+  absl::Status Take(const LeaderMarks& input, Effects* effects);
 
   absl::Status CheckNewer(LeaderEpoch epoch, PartitionEpoch partition_epoch) const;
   absl::Status CheckLeader(LeaderEpoch epoch) const;
   absl::Status CheckAppend(const Append& input) const;
   absl::Status NotLeader() const;
+  void BeginEpoch(const BecomeLeader& input, Effects* effects);
+  // Starts an epoch at the log's end, so that a failed write can take it back.
+  void AddEpoch(LeaderEpoch epoch, Effects* effects);
   int32_t RequiredInSync() const;
+  InSyncSet::View View() const { return {epoch_, written_end_, settings_, now_}; }
   Offset DurableEnd() const { return settings_.fsync ? flushed_end_ : written_end_; }
   void AdvanceHighWatermark();
+  void ProposeJoin(Effects* effects);
   void Release(Effects* effects);
   void FailWaiters(const absl::Status& status, Effects* effects);
   void MoveLogStart(Offset before, Effects* effects);
+
+  absl::Status CheckAttach(uint64_t attach_id) const;
+  void AskToAttach(Effects* effects);
+  // Where to cut a log that parts ways with the leader's at `diverging`.
+  Offset CutFor(const EpochEnd& diverging) const;
+  void TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects);
+  void Acknowledge(Effects* effects);
+  void FollowHighWatermark();
 
   const NodeId self_;
   Settings settings_;
@@ -238,12 +155,23 @@ class Replica {
   NodeId leader_{0};
   LeaderEpoch epoch_{-1};
   PartitionEpoch partition_epoch_{-1};
+  std::optional<EpochCache> epochs_before_;  // Set while the start of an epoch is being written.
+
+  // Of a leader.
   bool epoch_written_ = false;
-  std::optional<EpochCache> epochs_before_;  // Set while the epoch's start is being written.
-  Offset epoch_start_{0};
-  std::vector<NodeId> isr_;          // As the metadata service has it.
-  std::vector<Progress> followers_;  // Of this epoch; those never heard of hold nothing.
+  Offset serve_from_{0};
+  InSyncSet in_sync_;
   int32_t replication_factor_ = 1;
+  MonotonicTime now_;            // The latest time heard of.
+  std::vector<Waiter> waiters_;  // By offset.
+
+  // Of a follower.
+  uint64_t attach_id_ = 0;  // Of the latest attach asked for; never used twice.
+  bool attached_ = false;
+  bool truncating_ = false;
+  Offset leader_hw_{0};
+  Offset acked_written_{0};  // What the leader has been told.
+  Offset acked_flushed_{0};
 
   Offset log_start_;
   Offset written_log_start_;
@@ -252,7 +180,6 @@ class Replica {
   Offset written_end_;  // In the store.
   Offset log_end_;      // Placed, perhaps not written yet.
   EpochCache epochs_;
-  std::vector<Waiter> waiters_;  // By offset.
 };
 
 }  // namespace falaj::replica

@@ -26,9 +26,13 @@ constexpr int64_t kNow = 1'700'000'000'000;
 
 class ReplicaTest : public testing::Test {
  protected:
-  void Lead(int32_t epoch, std::vector<NodeId> isr = {kSelf}, int32_t replication_factor = 1) {
-    ASSERT_TRUE(Step(BecomeLeader{LeaderEpoch{epoch}, PartitionEpoch{++partition_epoch_},
-                                  std::move(isr), replication_factor})
+  void Lead(int32_t epoch, std::vector<NodeId> isr = {kSelf},
+            std::vector<NodeId> replicas = {kSelf}) {
+    ASSERT_TRUE(Step(BecomeLeader{.epoch = LeaderEpoch{epoch},
+                                  .partition_epoch = PartitionEpoch{++partition_epoch_},
+                                  .isr = std::move(isr),
+                                  .replicas = std::move(replicas),
+                                  .now = now_})
                     .ok());
     Write(true);
   }
@@ -38,7 +42,7 @@ class ReplicaTest : public testing::Test {
     effects_.epochs.clear();
     effects_.placements.clear();
     effects_.log_start.reset();
-    ASSERT_TRUE(Step(Written{replica_.log_end(), synced}).ok());
+    ASSERT_TRUE(Step(Written{replica_.log_end(), synced, now_}).ok());
   }
   Append Batch(uint64_t token, int32_t records, Acks acks = Acks::kAll) {
     return {.token = token,
@@ -55,6 +59,7 @@ class ReplicaTest : public testing::Test {
   }
 
   int64_t partition_epoch_ = 0;
+  MonotonicTime now_;
   Effects effects_;
   Replica replica_{kSelf, Stored{}, Settings{}};
 };
@@ -245,26 +250,9 @@ TEST_F(ReplicaTest, TruncatePrefixStaysBetweenLogStartAndHighWatermark) {
   EXPECT_EQ(replica_.log_start(), Offset{10});
 }
 
-TEST_F(ReplicaTest, HighWatermarkIsWhatEveryInSyncReplicaHolds) {
-  Lead(1, {kSelf, NodeId{2}, NodeId{3}}, 3);
-  ASSERT_TRUE(Step(Batch(1, 10)).ok());
-  Write(true);
-  EXPECT_EQ(replica_.high_watermark(), Offset{0});
-  ASSERT_TRUE(Step(FollowerProgress{NodeId{2}, LeaderEpoch{1}, Offset{10}}).ok());
-  EXPECT_FALSE(Step(FollowerProgress{NodeId{3}, LeaderEpoch{0}, Offset{10}}).ok());
-  EXPECT_EQ(replica_.high_watermark(), Offset{0});
-  ASSERT_TRUE(Step(FollowerProgress{NodeId{3}, LeaderEpoch{1}, Offset{6}}).ok());
-  EXPECT_EQ(replica_.high_watermark(), Offset{6});
-  EXPECT_THAT(TakeReplied(), IsEmpty());
-  // Node 3 leaves the in-sync replicas.
-  ASSERT_TRUE(Step(BecomeLeader{LeaderEpoch{1}, PartitionEpoch{9}, {kSelf, NodeId{2}}, 3}).ok());
-  EXPECT_EQ(replica_.high_watermark(), Offset{10});
-  EXPECT_THAT(TakeReplied(), ElementsAre(1));
-}
-
 TEST_F(ReplicaTest, HighWatermarkHoldsWhileTooFewReplicasAreInSync) {
   ASSERT_TRUE(Step(ChangeSettings{{.min_in_sync_replicas = 2}}).ok());
-  Lead(1, {kSelf}, 3);
+  Lead(1, {kSelf}, {kSelf, NodeId{2}, NodeId{3}});
   const absl::Status refused = Step(Batch(1, 1));
   EXPECT_EQ(ReasonOf(refused), Reason::kNotEnoughReplicas);
   EXPECT_EQ(MetadataOf(refused)["required"], "2");
@@ -276,12 +264,12 @@ TEST_F(ReplicaTest, HighWatermarkHoldsWhileTooFewReplicasAreInSync) {
 
 TEST_F(ReplicaTest, MinInSyncReplicasCountsAtMostTheReplicationFactor) {
   ASSERT_TRUE(Step(ChangeSettings{{.min_in_sync_replicas = 2}}).ok());
-  Lead(1, {kSelf}, 1);
+  Lead(1);
   EXPECT_TRUE(Step(Batch(1, 1)).ok());
 }
 
 TEST_F(ReplicaTest, LosingTheLeadershipLeavesTheOutcomeOfWaitingBatchesOpen) {
-  Lead(1, {kSelf, NodeId{2}}, 2);
+  Lead(1, {kSelf, NodeId{2}}, {kSelf, NodeId{2}});
   ASSERT_TRUE(Step(Batch(1, 1)).ok());
   Write(true);
   ASSERT_TRUE(Step(BecomeFollower{LeaderEpoch{2}, PartitionEpoch{9}, NodeId{2}}).ok());
@@ -329,7 +317,10 @@ class RandomLife {
     std::vector<NodeId> isr = {kSelf};
     if (random_.Below(2) == 0) isr.push_back(NodeId{2});
     epoch_ += static_cast<int32_t>(random_.Below(2));
-    Feed(BecomeLeader{LeaderEpoch{epoch_}, PartitionEpoch{++partition_epoch_}, isr, 2});
+    Feed(BecomeLeader{.epoch = LeaderEpoch{epoch_},
+                      .partition_epoch = PartitionEpoch{++partition_epoch_},
+                      .isr = isr,
+                      .replicas = {kSelf, NodeId{2}}});
     Commit();
   }
   void StepDown() {
@@ -337,7 +328,16 @@ class RandomLife {
   }
   void FollowerAnswers() {
     const Offset upto{random_.Between(0, replica_->log_end().value())};
-    Feed(FollowerProgress{NodeId{2}, LeaderEpoch{epoch_}, upto});
+    const IsrMember follower{NodeId{2}, NodeEpoch{1}};
+    if (random_.Below(4) == 0) {
+      Feed(AttachFollower{.from = follower,
+                          .epoch = LeaderEpoch{epoch_},
+                          .last_epoch = LeaderEpoch{static_cast<int32_t>(random_.Below(3))},
+                          .log_end = upto,
+                          .flushed_end = upto});
+    }
+    Feed(FollowerProgress{
+        .from = follower, .epoch = LeaderEpoch{epoch_}, .written_end = upto, .flushed_end = upto});
   }
   void Shorten() {
     Feed(TruncatePrefix{LeaderEpoch{epoch_}, Offset{random_.Between(0, disk_.log_end.value())}});
@@ -381,7 +381,7 @@ class RandomLife {
     effects_.log_start.reset();
     const bool synced = random_.Below(3) > 0;
     if (synced) synced_end_ = disk_.log_end;
-    Feed(Written{replica_->log_end(), synced});
+    Feed(Written{replica_->log_end(), synced, MonotonicTime{}});
   }
   // A restart that lost nothing; the high watermark on disk is some older one.
   void Reopen() {

@@ -33,7 +33,7 @@ Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::Partitio
           .epoch = partition.leader_epoch,
           .partition_epoch = partition.partition_epoch,
           .isr = partition.isr,
-          .replication_factor = static_cast<int32_t>(partition.replicas.size())};
+          .replicas = partition.replicas};
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "libs/base/log.h"
 #include "libs/base/status.h"
 #include "libs/record/batch_header.h"
+#include "libs/record/control_batch.h"
 
 namespace falaj::storage {
 namespace {
@@ -278,15 +279,9 @@ void StoreShard::TakeAppend(AppendTask task) {
     batch = record::RewriteTimestamps(batch, now_ms);
     max_timestamp_ms = now_ms;
   }
-  for (const replica::Placement& place : hosted->effects.placements) {
-    round_.batches.push_back({.partition = hosted->shared->id(),
-                              .base_offset = place.base,
-                              .last_offset = place.last,
-                              .max_timestamp_ms = max_timestamp_ms,
-                              .batch = record::StampBatch(batch, place.base, place.epoch)});
-    round_bytes_ += static_cast<int64_t>(batch.size());
+  for (const replica::Placement& place : std::exchange(hosted->effects.placements, {})) {
+    Place(hosted, place, record::StampBatch(batch, place.base, place.epoch), max_timestamp_ms);
   }
-  hosted->effects.placements.clear();
   if (hosted->core.settings().fsync) round_sync_ = true;
   Gather(hosted);
 }
@@ -347,8 +342,11 @@ void StoreShard::Apply(const Assignment& assignment) {
   unapplied_.erase(assignment.key);
   replica::Replica& core = (*hosted)->core;
   if (assignment.leader == options_.node) {
-    status = core.Step(replica::BecomeLeader{assignment.epoch, assignment.partition_epoch,
-                                             assignment.isr, assignment.replication_factor},
+    status = core.Step(replica::BecomeLeader{.epoch = assignment.epoch,
+                                             .partition_epoch = assignment.partition_epoch,
+                                             .isr = assignment.isr,
+                                             .replicas = assignment.replicas,
+                                             .now = clock_->MonotonicNow()},
                        &(*hosted)->effects);
   } else {
     status = core.Step(
@@ -419,8 +417,24 @@ void StoreShard::DropHosted(const log::PartitionKey& key) {
   }
 }
 
+void StoreShard::Place(Hosted* hosted, const replica::Placement& place, Bytes batch,
+                       int64_t max_timestamp_ms) {
+  round_bytes_ += static_cast<int64_t>(batch.size());
+  round_.batches.push_back({.partition = hosted->shared->id(),
+                            .base_offset = place.base,
+                            .last_offset = place.last,
+                            .max_timestamp_ms = max_timestamp_ms,
+                            .batch = std::move(batch)});
+}
+
 void StoreShard::Gather(Hosted* hosted) {
   replica::Effects& effects = hosted->effects;
+  for (const replica::Placement& place : std::exchange(effects.placements, {})) {
+    // Batches were placed as they came; what is left is the replica's own.
+    const int64_t now_ms = clock_->NowMs();
+    Place(hosted, place,
+          record::MakeLeaderChangeBatch(place.base, place.epoch, options_.node, now_ms), now_ms);
+  }
   const LocalPartitionId id = hosted->shared->id();
   for (const replica::EpochEntry& entry : effects.epochs) {
     round_.epochs.push_back({id, {entry.epoch, entry.start}});
@@ -469,7 +483,8 @@ void StoreShard::Commit() {
 void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
   hosted->touched = false;
   replica::Input outcome = replica::WriteFailed{committed};
-  if (committed.ok()) outcome = replica::Written{hosted->core.log_end(), synced};
+  if (committed.ok())
+    outcome = replica::Written{hosted->core.log_end(), synced, clock_->MonotonicNow()};
   IgnoreError(hosted->core.Step(outcome, &hosted->effects), "never refuses");
   if (!committed.ok() && hosted->core.role() == replica::Role::kOffline) {
     unapplied_[hosted->wanted.key] = hosted->wanted;

@@ -59,7 +59,7 @@ struct Assignment {
   LeaderEpoch epoch;
   PartitionEpoch partition_epoch;
   std::vector<NodeId> isr;
-  int32_t replication_factor = 1;
+  std::vector<NodeId> replicas;
 };
 
 // The outcome of one batch.
@@ -184,6 +184,8 @@ class StoreShard {
   void Unhost(const log::PartitionKey& key);
   void DropHosted(const log::PartitionKey& key);
 
+  void Place(Hosted* hosted, const replica::Placement& place, Bytes batch,
+             int64_t max_timestamp_ms);
   // Adds what a step wants persisted to the round.
   void Gather(Hosted* hosted);
   void Checkpoint(bool sync);

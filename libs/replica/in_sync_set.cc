@@ -1,0 +1,232 @@
+#include "libs/replica/in_sync_set.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+
+namespace falaj::replica {
+namespace {
+
+bool Contains(const std::vector<NodeId>& nodes, NodeId node) {
+  return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+}
+
+absl::Status Fenced(const IsrMember& from, NodeEpoch known) {
+  return MakeError(Reason::kEpochFenced,
+                   absl::StrCat("node ", from.node, " of epoch ", from.node_epoch,
+                                " is not the one that is attached"),
+                   {{"node_epoch", absl::StrCat(known.value())}});
+}
+
+}  // namespace
+
+void InSyncSet::Begin(const BecomeLeader& input) {
+  Clear();
+  Reassign(input);
+}
+
+void InSyncSet::Confirm(const BecomeLeader& input) {
+  if (input.partition_epoch == partition_epoch_) return;
+  Reassign(input);
+}
+
+void InSyncSet::Clear() {
+  isr_.clear();
+  followers_.clear();
+  pending_.reset();
+  ask_again_ = false;
+}
+
+void InSyncSet::Reassign(const BecomeLeader& input) {
+  partition_epoch_ = input.partition_epoch;
+  isr_ = input.isr;
+  pending_.reset();
+  ask_again_ = false;
+  std::vector<Follower> followers;
+  for (const NodeId node : input.replicas) {
+    if (node == self_) continue;
+    Follower fresh;
+    fresh.who.node = node;
+    fresh.caught_up = input.now;
+    const Follower* known = Find(node);
+    followers.push_back(known == nullptr ? fresh : *known);
+  }
+  followers_ = std::move(followers);
+}
+
+const InSyncSet::Follower* InSyncSet::Find(NodeId node) const {
+  const auto it = std::find_if(followers_.begin(), followers_.end(),
+                               [node](const Follower& one) { return one.who.node == node; });
+  return it == followers_.end() ? nullptr : &*it;
+}
+
+InSyncSet::Follower* InSyncSet::Find(NodeId node) {
+  return const_cast<Follower*>(std::as_const(*this).Find(node));
+}
+
+bool InSyncSet::IsMember(NodeId node) const { return Contains(isr_, node); }
+
+bool InSyncSet::MustHold(NodeId node) const {
+  if (IsMember(node)) return true;
+  return pending_.has_value() &&
+         std::any_of(pending_->isr.begin(), pending_->isr.end(),
+                     [node](const IsrMember& one) { return one.node == node; });
+}
+
+absl::Status InSyncSet::Check(const IsrMember& from) const {
+  const Follower* const follower = Find(from.node);
+  if (follower == nullptr) {
+    return MakeError(Reason::kPartitionNotFound,
+                     absl::StrCat("node ", from.node, " is not assigned the partition"),
+                     {{"node", absl::StrCat(from.node.value())}});
+  }
+  if (from.node_epoch < follower->who.node_epoch) return Fenced(from, follower->who.node_epoch);
+  return absl::OkStatus();
+}
+
+void InSyncSet::Attach(const AttachFollower& input, Offset leader_end) {
+  Follower* const follower = Find(input.from.node);
+  if (input.from.node_epoch != follower->who.node_epoch) follower->refused_at.reset();
+  follower->who = input.from;
+  follower->heard = follower->attached = true;
+  // What another incarnation held is no promise of this one.
+  follower->written = input.log_end;
+  follower->flushed = input.flushed_end;
+  follower->leader_end_at_ack = leader_end;
+  follower->acked_at = input.now;
+  if (input.log_end >= leader_end) follower->caught_up = input.now;
+}
+
+absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end, bool fsync) {
+  Follower* const follower = Find(input.from.node);
+  if (follower == nullptr || !follower->attached || follower->who != input.from) {
+    return Fenced(input.from, follower == nullptr ? NodeEpoch{0} : follower->who.node_epoch);
+  }
+  follower->written = std::max(follower->written, std::min(input.written_end, leader_end));
+  follower->flushed = std::max(follower->flushed, std::min(input.flushed_end, leader_end));
+  const Offset held = Held(*follower, fsync);
+  if (held >= leader_end) {
+    follower->caught_up = input.now;
+  } else if (held >= follower->leader_end_at_ack) {
+    follower->caught_up = std::max(follower->caught_up, follower->acked_at);
+  }
+  follower->leader_end_at_ack = leader_end;
+  follower->acked_at = input.now;
+  return absl::OkStatus();
+}
+
+void InSyncSet::Leave(const FollowerLeft& input, Offset leader_end, bool fsync) {
+  Follower* const follower = Find(input.from.node);
+  if (follower == nullptr || !follower->attached || follower->who != input.from) return;
+  if (Held(*follower, fsync) >= leader_end) follower->caught_up = input.now;
+  follower->attached = false;
+}
+
+void InSyncSet::Grow(Offset leader_end, bool fsync, MonotonicTime now) {
+  for (Follower& follower : followers_) {
+    if (follower.attached && Held(follower, fsync) >= leader_end) follower.caught_up = now;
+  }
+}
+
+bool InSyncSet::IsInSync(const Follower& follower, const View& view) {
+  const bool holds_all =
+      follower.attached && Held(follower, view.settings.fsync) >= view.leader_end;
+  return holds_all || view.now - follower.caught_up <= view.settings.replica_lag_max;
+}
+
+bool InSyncSet::MayJoin(const Follower& follower, const View& view) {
+  if (!follower.attached || !IsInSync(follower, view)) return false;
+  // It may have become eligible since.
+  return !follower.refused_at.has_value() ||
+         view.now - *follower.refused_at > view.settings.replica_lag_max / 10;
+}
+
+std::optional<Offset> InSyncSet::HeldByAll(Offset leader_held, const View& view) const {
+  Offset held = leader_held;
+  for (const Follower& follower : followers_) {
+    if (MustHold(follower.who.node)) {
+      if (!follower.heard) return std::nullopt;
+    } else if (!MayJoin(follower, view)) {
+      continue;
+    }
+    held = std::min(held, Held(follower, view.settings.fsync));
+  }
+  return held;
+}
+
+IsrMember InSyncSet::Named(NodeId node) const {
+  const Follower* const follower = Find(node);
+  return follower == nullptr ? IsrMember{.node = node, .node_epoch = NodeEpoch{0}} : follower->who;
+}
+
+IsrProposal InSyncSet::Propose(LeaderEpoch epoch, std::vector<IsrMember> isr) {
+  pending_ =
+      IsrProposal{.epoch = epoch, .partition_epoch = partition_epoch_, .isr = std::move(isr)};
+  ask_again_ = false;
+  return *pending_;
+}
+
+std::optional<IsrProposal> InSyncSet::ProposeJoin(Offset at_least, const View& view) {
+  if (pending_.has_value()) return std::nullopt;
+  std::vector<IsrMember> isr;
+  for (const NodeId node : isr_) isr.push_back(Named(node));
+  const size_t before = isr.size();
+  for (const Follower& follower : followers_) {
+    if (IsMember(follower.who.node) || !MayJoin(follower, view)) continue;
+    if (Held(follower, view.settings.fsync) >= at_least) isr.push_back(follower.who);
+  }
+  if (isr.size() == before) return std::nullopt;
+  return Propose(view.epoch, std::move(isr));
+}
+
+std::optional<IsrProposal> InSyncSet::ProposeShrink(const View& view) {
+  if (pending_.has_value()) {
+    // The same again: if it was done, the metadata service says so by refusing the old epoch.
+    if (!std::exchange(ask_again_, false)) return std::nullopt;
+    return pending_;
+  }
+  std::vector<IsrMember> isr;
+  for (const NodeId node : isr_) {
+    const Follower* const follower = Find(node);  // Null: the leader itself.
+    if (follower == nullptr || IsInSync(*follower, view)) isr.push_back(Named(node));
+  }
+  if (isr.size() == isr_.size()) return std::nullopt;
+  return Propose(view.epoch, std::move(isr));
+}
+
+bool InSyncSet::Resolve(const IsrAnswered& answer) {
+  if (!pending_.has_value() || answer.partition_epoch != pending_->partition_epoch) return false;
+  switch (answer.outcome) {
+    case IsrAnswered::Outcome::kUnknown:
+      ask_again_ = true;
+      return false;
+    case IsrAnswered::Outcome::kRefused:
+      for (const IsrMember& member : pending_->isr) {
+        if (Follower* const one = Find(member.node); one != nullptr && !IsMember(member.node)) {
+          one->refused_at = answer.now;
+        }
+      }
+      pending_.reset();
+      return false;
+    case IsrAnswered::Outcome::kDone:
+      break;
+  }
+  isr_.clear();
+  for (const IsrMember& member : pending_->isr) isr_.push_back(member.node);
+  partition_epoch_ = answer.new_partition_epoch;
+  pending_.reset();
+  return true;
+}
+
+int64_t InSyncSet::LargestLag(Offset leader_end) const {
+  int64_t lag = 0;
+  for (const Follower& follower : followers_) {
+    lag = std::max(lag, leader_end.value() - follower.written.value());
+  }
+  return lag;
+}
+
+}  // namespace falaj::replica

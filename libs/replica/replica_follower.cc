@@ -1,0 +1,143 @@
+// The follower's half of Replica: find out where its log and the leader's part ways, cut what is
+// not the leader's, then take what the leader sends.
+//
+//                 BecomeFollower, Reattach, Truncated
+//                              │
+//                              ▼            AttachAnswered: go on
+//   WriteFailed ─▶ not attached, asking ─────────────────────────▶ attached ── Replicate ──┐
+//                              │                                      ▲  └──── LeaderMarks ─┤
+//          AttachAnswered: cut │                                      └────────────────────┘
+//                              ▼
+//                        truncating ── Truncated ──▶ asking again
+//
+// The question is repeated until both agree (KIP-279): two quick changes of leader can leave a
+// follower with an epoch the leader never heard of, and one answer names only the nearest one.
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/replica/replica.h"
+
+namespace falaj::replica {
+
+void Replica::AskToAttach(Effects* effects) {
+  attached_ = truncating_ = false;
+  ++attach_id_;  // Answers and batches of earlier attaches count no more.
+  if (leader_ == NodeId{0}) return;
+  const std::optional<EpochEntry> latest = epochs_.Latest();
+  effects->attach = {.attach_id = attach_id_,
+                     .epoch = epoch_,
+                     .last_epoch = latest.has_value() ? latest->epoch : LeaderEpoch{-1},
+                     .log_end = written_end_,
+                     .flushed_end = flushed_end_};
+  acked_written_ = written_end_;
+  acked_flushed_ = flushed_end_;
+}
+
+absl::Status Replica::CheckAttach(uint64_t attach_id) const {
+  if (role_ == Role::kFollower && attach_id == attach_id_) return absl::OkStatus();
+  return MakeError(Reason::kEpochFenced, "of an attach that is over");
+}
+
+absl::Status Replica::Take(const Reattach& /*input*/, Effects* effects) {
+  if (role_ == Role::kFollower && !truncating_) AskToAttach(effects);
+  return absl::OkStatus();
+}
+
+Offset Replica::CutFor(const EpochEnd& diverging) const {
+  const std::optional<EpochEnd> own = epochs_.EndOf(diverging.epoch, log_end_);
+  if (!own.has_value()) return log_end_;
+  // An epoch this log knows ends where the shorter of the two logs ends it. Of one it does not
+  // know, nothing above the largest epoch below it can be shared.
+  return own->epoch == diverging.epoch ? std::min(own->end, diverging.end) : own->end;
+}
+
+absl::Status Replica::Take(const AttachAnswered& input, Effects* effects) {
+  FALAJ_RETURN_IF_ERROR(CheckAttach(input.attach_id));
+  if (attached_ || truncating_) {
+    return MakeError(Reason::kEpochFenced, "the attach is answered already");
+  }
+  if (!input.diverging.has_value()) {
+    attached_ = true;
+    TakeMarks(input.log_start, input.high_watermark, effects);
+    return absl::OkStatus();
+  }
+  const Offset cut = std::min(CutFor(*input.diverging), log_end_);
+  if (cut < hw_) {
+    return MakeError(
+        Reason::kCorruptRecord,
+        absl::StrCat("the leader's log parts ways with this one at ", cut,
+                     ", but everything below ", hw_, " is committed"),
+        {{"offset", absl::StrCat(cut.value())}, {"high_watermark", absl::StrCat(hw_.value())}});
+  }
+  truncating_ = true;
+  effects->truncate_suffix = cut;
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const Truncated& input, Effects* effects) {
+  truncating_ = false;
+  log_start_ = written_log_start_ = input.log_start;
+  log_end_ = written_end_ = flushed_end_ = input.log_end;
+  epochs_.TruncateSuffix(log_end_);
+  hw_ = std::clamp(hw_, log_start_, log_end_);
+  AskToAttach(effects);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const Replicate& input, Effects* effects) {
+  FALAJ_RETURN_IF_ERROR(CheckAttach(input.attach_id));
+  if (!attached_) return MakeError(Reason::kEpochFenced, "not attached yet");
+  const std::optional<EpochEntry> latest = epochs_.Latest();
+  const LeaderEpoch at_least = latest.has_value() ? latest->epoch : LeaderEpoch{0};
+  if (input.base != log_end_ || input.last < input.base || input.batch_epoch < at_least ||
+      input.batch_epoch > epoch_) {
+    return MakeError(
+        Reason::kCorruptRecord,
+        absl::StrCat("batch ", input.base, " to ", input.last, " of epoch ", input.batch_epoch,
+                     " does not continue a log that ends at ", log_end_, " in epoch ", at_least),
+        {{"offset", absl::StrCat(input.base.value())}});
+  }
+  if (!latest.has_value() || latest->epoch != input.batch_epoch) {
+    AddEpoch(input.batch_epoch, effects);
+  }
+  effects->placements.push_back({.token = input.token,
+                                 .base = input.base,
+                                 .last = input.last,
+                                 .epoch = input.batch_epoch,
+                                 .leader_change = false});
+  log_end_ = input.last + 1;
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Take(const LeaderMarks& input, Effects* effects) {
+  FALAJ_RETURN_IF_ERROR(CheckAttach(input.attach_id));
+  if (!attached_) return MakeError(Reason::kEpochFenced, "not attached yet");
+  TakeMarks(input.log_start, input.high_watermark, effects);
+  return absl::OkStatus();
+}
+
+void Replica::TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects) {
+  leader_hw_ = leader_hw;
+  if (leader_start > log_end_) {
+    // The leader no longer has what comes next: the log begins anew where the leader's does.
+    if (!epochs_before_.has_value()) epochs_before_ = epochs_;
+    log_end_ = leader_start;
+    epochs_.TruncatePrefix(leader_start);
+  }
+  MoveLogStart(leader_start, effects);
+  FollowHighWatermark();
+}
+
+void Replica::Acknowledge(Effects* effects) {
+  if (written_end_ == acked_written_ && flushed_end_ == acked_flushed_) return;
+  acked_written_ = written_end_;
+  acked_flushed_ = flushed_end_;
+  effects->ack = {attach_id_, written_end_, flushed_end_};
+}
+
+void Replica::FollowHighWatermark() { hw_ = std::max(hw_, std::min(leader_hw_, written_end_)); }
+
+}  // namespace falaj::replica
