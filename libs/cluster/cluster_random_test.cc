@@ -18,6 +18,7 @@ namespace falaj::cluster {
 namespace {
 
 using testing::CreateCommand;
+using testing::ElectCommand;
 using testing::EndCommand;
 using testing::InitCommand;
 using testing::RegisterCommand;
@@ -29,28 +30,46 @@ class CommandSource {
   explicit CommandSource(uint64_t seed) : random_(seed) {}
 
   pb::ClusterCommand Next(const ClusterState& state) {
-    switch (random_.Below(8)) {
+    switch (random_.Below(16)) {
       case 0:
       case 1:
-        return Register(state);
       case 2:
+        return Register(state);
       case 3:
-        return EndCommand(random_.Between(0, 40));
       case 4:
+        return End(state);
+      case 5:
         return CreateCommand(Name(), Int(0, 5), Int(0, 4), Int(0, 3));
-      case 5: {
-        pb::ClusterCommand command;
+      case 6:
+        return OfTopic();
+      case 7:
+        return Stop(state);
+      case 8:
+      case 9:
+        return Elect(state);
+      default:
+        return Alter(state);
+    }
+  }
+
+ private:
+  int32_t Int(int64_t low, int64_t high) {
+    return static_cast<int32_t>(random_.Between(low, high));
+  }
+  bool Rarely() { return random_.Below(12) == 0; }
+  std::string Name() { return absl::StrCat("t", random_.Below(6)); }
+
+  pb::ClusterCommand OfTopic() {
+    pb::ClusterCommand command;
+    switch (random_.Below(3)) {
+      case 0:
         command.mutable_delete_topic()->set_name(Name());
         return command;
-      }
-      case 6: {
-        pb::ClusterCommand command;
+      case 1:
         command.mutable_add_partitions()->set_name(Name());
         command.mutable_add_partitions()->set_partition_count(Int(0, 8));
         return command;
-      }
       default: {
-        pb::ClusterCommand command;
         pb::UpdateTopicCommand* const update = command.mutable_update_topic();
         update->set_name(Name());
         update->mutable_settings()->set_min_in_sync_replicas(Int(0, 4));
@@ -60,11 +79,6 @@ class CommandSource {
     }
   }
 
- private:
-  int32_t Int(int64_t low, int64_t high) {
-    return static_cast<int32_t>(random_.Between(low, high));
-  }
-  std::string Name() { return absl::StrCat("t", random_.Below(6)); }
   pb::ClusterCommand Register(const ClusterState& state) {
     const int32_t id = Int(1, 5);
     // Mostly the node's own directory, sometimes a fresh one, sometimes somebody else's.
@@ -74,10 +88,72 @@ class CommandSource {
     return RegisterCommand(id, directory, random_.Below(3), clean ? node->second.node_epoch() : 0);
   }
 
+  pb::ClusterCommand End(const ClusterState& state) {
+    const auto node = state.nodes().find(Int(1, 5));
+    if (node == state.nodes().end() || Rarely()) return EndCommand(random_.Between(0, 40));
+    return EndCommand(node->second.session_id());
+  }
+
+  pb::ClusterCommand Stop(const ClusterState& state) {
+    pb::ClusterCommand command;
+    const int32_t id = Int(1, 6);
+    const auto node = state.nodes().find(id);
+    const int64_t epoch = node == state.nodes().end() ? 1 : node->second.node_epoch();
+    command.mutable_prepare_stop()->set_node_id(id);
+    command.mutable_prepare_stop()->set_node_epoch(Rarely() ? epoch - 1 : epoch);
+    return command;
+  }
+
+  // Mostly of a partition that there is, to one of its replicas.
+  pb::ClusterCommand Elect(const ClusterState& state) {
+    const auto topic = state.topics().find(Name());
+    if (topic == state.topics().end() || Rarely()) return ElectCommand(Name(), Int(-1, 6));
+    const int32_t index = Int(0, topic->second.partitions_size() - 1);
+    const auto& replicas = topic->second.partitions(index).replicas();
+    const int32_t node = replicas[Int(0, replicas.size() - 1)];
+    if (random_.Below(2) == 0) return ElectCommand(topic->first, Rarely() ? 0 : node);
+    return ElectCommand(topic->first, node, {index, Rarely() ? Int(-1, 5) : index});
+  }
+
+  // Of all the partitions that a node leads.
+  pb::ClusterCommand Alter(const ClusterState& state) {
+    pb::ClusterCommand command;
+    pb::AlterIsrCommand* const alter = command.mutable_alter_isr();
+    const int32_t sender = Int(1, 5);
+    const auto node = state.nodes().find(sender);
+    alter->set_node_id(sender);
+    if (node != state.nodes().end()) alter->set_node_epoch(node->second.node_epoch());
+    if (Rarely()) alter->set_node_epoch(Int(0, 300));
+    for (const auto& [name, topic] : state.topics()) {
+      for (const pb::PartitionState& partition : topic.partitions()) {
+        if (partition.leader() != sender && !Rarely()) continue;
+        pb::IsrChange* const change = alter->add_changes();
+        change->set_topic_id(topic.topic_id());
+        FillChange(state, partition, change);
+      }
+    }
+    return command;
+  }
+
+  void FillChange(const ClusterState& state, const pb::PartitionState& partition,
+                  pb::IsrChange* change) {
+    change->set_partition(partition.partition());
+    change->set_leader_epoch(partition.leader_epoch() + (Rarely() ? Int(-1, 1) : 0));
+    change->set_partition_epoch(partition.partition_epoch() + (Rarely() ? Int(-1, 1) : 0));
+    for (int32_t replica : partition.replicas()) {
+      const bool chosen = random_.Below(2) == 0;
+      if (replica == partition.leader() ? Rarely() : !chosen) continue;
+      pb::IsrMember* const member = change->add_isr();
+      member->set_node_id(Rarely() ? Int(1, 5) : replica);
+      member->set_node_epoch(state.nodes().at(replica).node_epoch() - (Rarely() ? 1 : 0));
+    }
+  }
+
   Random random_;
 };
 
-void CheckPartition(const ClusterState& state, const pb::PartitionState& partition) {
+void CheckPartition(const ClusterState& state, int32_t min_in_sync,
+                    const pb::PartitionState& partition) {
   const std::set<int32_t> replicas(partition.replicas().begin(), partition.replicas().end());
   EXPECT_EQ(static_cast<int>(replicas.size()), partition.replicas_size());
   for (int32_t node : partition.isr()) {
@@ -86,6 +162,7 @@ void CheckPartition(const ClusterState& state, const pb::PartitionState& partiti
     EXPECT_TRUE(IsAlive(state.nodes(), node)) << "a dead node left the ISR";
   }
   for (int32_t node : partition.elr()) EXPECT_EQ(1u, replicas.count(node));
+  EXPECT_TRUE(partition.isr_size() < min_in_sync || partition.elr().empty());
   if (partition.leader() == 0) {
     EXPECT_TRUE(partition.isr().empty());
   } else {
@@ -106,6 +183,7 @@ class Epochs {
       for (const pb::PartitionState& partition : topic.partitions()) {
         Seen& seen = seen_[{topic.topic_id(), partition.partition()}];
         EXPECT_LE(seen.partition_epoch, partition.partition_epoch());
+        EXPECT_LE(seen.leader_epoch, partition.leader_epoch());
         if (seen.leader != 0 && seen.leader != partition.leader()) {
           EXPECT_LT(seen.leader_epoch, partition.leader_epoch());
         }
@@ -135,6 +213,7 @@ void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
   for (const auto& [id, node] : a.nodes()) {
     EXPECT_EQ(node.epoch, b.FindNode(id)->epoch);
     EXPECT_EQ(node.session, b.FindNode(id)->session);
+    EXPECT_EQ(node.stopping, b.FindNode(id)->stopping);
   }
   ASSERT_EQ(a.topics().size(), b.topics().size());
   for (const auto& [name, topic] : a.topics()) {
@@ -152,21 +231,133 @@ void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
   }
 }
 
-void RunSeed(uint64_t seed) {
+using Partitions = std::map<std::pair<std::string, int32_t>, pb::PartitionState>;
+
+// By topic id and index.
+Partitions PartitionsOf(const ClusterState& state) {
+  Partitions partitions;
+  for (const auto& [name, topic] : state.topics()) {
+    for (const pb::PartitionState& partition : topic.partitions()) {
+      partitions[{topic.topic_id(), partition.partition()}] = partition;
+    }
+  }
+  return partitions;
+}
+
+// How often the commands did something, so that the test cannot pass by refusals alone.
+struct Tally {
+  int shrunk = 0;
+  int expanded = 0;
+  int refused_changes = 0;
+  int ineligible = 0;
+  int relieved = 0;
+  int kept_leading = 0;
+  int moved = 0;
+};
+
+bool AnyStaying(const ClusterState& state, const pb::PartitionState& partition) {
+  for (int32_t node : partition.isr()) {
+    if (IsStaying(state.nodes(), node)) return true;
+  }
+  return false;
+}
+
+// A node that is stopping joins no ISR, and leads anew only where nobody in sync stays: alone, as
+// the winner of an election among those who are left.
+void CheckStopping(const ClusterState& state, const pb::PartitionState& before,
+                   const pb::PartitionState& after) {
+  for (int32_t node : after.isr()) {
+    if (IsStaying(state.nodes(), node) || Contains(before.isr(), node)) continue;
+    EXPECT_EQ(1, after.isr_size()) << node;
+    EXPECT_EQ(node, after.leader());
+    EXPECT_TRUE(before.isr().empty() || before.leader() != after.leader());
+  }
+  if (after.leader() == 0 || after.leader() == before.leader()) return;
+  EXPECT_TRUE(IsStaying(state.nodes(), after.leader()) || !AnyStaying(state, after));
+}
+
+// Each change did what it asked for, or nothing.
+void CheckAltered(const pb::AlterIsrCommand& command, const pb::ExecuteResponse& response,
+                  const Partitions& before, const Partitions& after, Tally* tally) {
+  ASSERT_EQ(command.changes_size(), response.isr_results_size());
+  for (int i = 0; i < command.changes_size(); ++i) {
+    const pb::IsrChange& change = command.changes(i);
+    const pb::IsrResult& result = response.isr_results(i);
+    const pb::PartitionState& old = before.at({change.topic_id(), change.partition()});
+    const pb::PartitionState& now = after.at({change.topic_id(), change.partition()});
+    EXPECT_EQ(now.partition_epoch(), result.partition_epoch());
+    EXPECT_EQ(old.leader(), now.leader());
+    EXPECT_EQ(old.leader_epoch(), now.leader_epoch());
+    if (!result.error_reason().empty()) {
+      EXPECT_EQ(old.SerializeAsString(), now.SerializeAsString());
+      ++tally->refused_changes;
+      if (result.error_reason() == "INELIGIBLE_REPLICA") ++tally->ineligible;
+      continue;
+    }
+    ASSERT_EQ(change.isr_size(), now.isr_size());
+    for (const pb::IsrMember& member : change.isr()) {
+      EXPECT_TRUE(Contains(now.isr(), member.node_id()));
+    }
+    if (now.isr_size() < old.isr_size()) ++tally->shrunk;
+    if (now.isr_size() > old.isr_size()) ++tally->expanded;
+  }
+}
+
+// The node leads nothing that somebody else may lead, and nobody waits for it who could do without.
+void CheckRelieved(const ClusterState& state, int32_t node, const pb::ExecuteResponse& response,
+                   Tally* tally) {
+  int led = 0;
+  for (const auto& [name, topic] : state.topics()) {
+    for (const pb::PartitionState& partition : topic.partitions()) {
+      if (partition.leader() == node) {
+        ++led;
+        EXPECT_FALSE(AnyStaying(state, partition));
+      } else if (Contains(partition.isr(), node)) {
+        EXPECT_LE(partition.isr_size(), topic.settings().min_in_sync_replicas());
+      }
+    }
+  }
+  EXPECT_EQ(led, response.partitions_led());
+  ++(led == 0 ? tally->relieved : tally->kept_leading);
+}
+
+void CheckEffect(const ClusterState& state, const Partitions& before,
+                 const pb::ClusterCommand& command, const ClusterState::Applied& applied,
+                 Tally* tally) {
+  const Partitions after = PartitionsOf(state);
+  for (const auto& [id, partition] : after) {
+    const auto old = before.find(id);
+    CheckStopping(state, old == before.end() ? pb::PartitionState() : old->second, partition);
+    const bool elects = command.has_elect_leaders() && old != before.end();
+    if (elects && old->second.leader() != partition.leader()) ++tally->moved;
+  }
+  if (!applied.response.ok()) return;
+  if (command.has_alter_isr()) {
+    CheckAltered(command.alter_isr(), *applied.response, before, after, tally);
+  } else if (command.has_prepare_stop()) {
+    CheckRelieved(state, command.prepare_stop().node_id(), *applied.response, tally);
+  }
+}
+
+void RunSeed(uint64_t seed, Tally* tally) {
   SCOPED_TRACE(absl::StrCat("seed ", seed));
   CommandSource source(seed);
   ClusterState state;
   state.Apply(LogIndex(1), InitCommand());
   ClusterView::Ptr view = *ClusterView::FromSnapshot(state.Snapshot());
   Epochs epochs;
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 400; ++i) {
     const pb::ClusterState before = state.Snapshot();
+    const Partitions partitions = PartitionsOf(state);
     const pb::ClusterCommand command = source.Next(state);
     ClusterState::Applied applied = state.Apply(state.index() + 1, command);
     for (const auto& [name, topic] : state.topics()) {
-      for (const auto& partition : topic.partitions()) CheckPartition(state, partition);
+      for (const auto& partition : topic.partitions()) {
+        CheckPartition(state, topic.settings().min_in_sync_replicas(), partition);
+      }
     }
     epochs.Check(state);
+    CheckEffect(state, partitions, command, applied, tally);
 
     pb::WatchClusterResponse event;
     event.set_index(applied.delta.index());
@@ -185,7 +376,16 @@ void RunSeed(uint64_t seed) {
 }
 
 TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
-  for (uint64_t seed = 1; seed <= 30 && !HasFailure(); ++seed) RunSeed(seed);
+  Tally tally;
+  for (uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) RunSeed(seed, &tally);
+  if (HasFailure()) return;
+  EXPECT_LT(50, tally.shrunk);
+  EXPECT_LT(50, tally.expanded);
+  EXPECT_LT(50, tally.refused_changes);
+  EXPECT_LT(50, tally.ineligible);
+  EXPECT_LT(50, tally.relieved);
+  EXPECT_LT(50, tally.kept_leading);
+  EXPECT_LT(50, tally.moved);
 }
 
 }  // namespace

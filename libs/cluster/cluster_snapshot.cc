@@ -19,19 +19,33 @@ absl::Status Damaged(absl::string_view what) {
   return MakeError(Reason::kCorruptRecord, absl::StrCat("the cluster snapshot is damaged: ", what));
 }
 
-absl::Status CheckPartition(const NodeTable& nodes, const pb::PartitionState& partition) {
-  const std::set<int32_t> replicas(partition.replicas().begin(), partition.replicas().end());
-  if (replicas.empty() || replicas.size() != static_cast<size_t>(partition.replicas_size())) {
+// Whether no node is named twice.
+bool AreDistinct(const google::protobuf::RepeatedField<int32_t>& list) {
+  return std::set<int32_t>(list.begin(), list.end()).size() == static_cast<size_t>(list.size());
+}
+
+absl::Status CheckReplicas(const pb::PartitionState& partition) {
+  if (partition.replicas().empty() || !AreDistinct(partition.replicas())) {
     return Damaged("replicas are not distinct");
   }
+  if (!AreDistinct(partition.isr()) || !AreDistinct(partition.elr())) {
+    return Damaged("a replica is in sync or eligible twice");
+  }
   for (int32_t node : partition.isr()) {
-    if (replicas.count(node) == 0) return Damaged("the ISR holds a stranger");
+    if (!Contains(partition.replicas(), node)) return Damaged("the ISR holds a stranger");
     if (Contains(partition.elr(), node)) return Damaged("ISR and ELR overlap");
   }
   for (int32_t node : partition.elr()) {
-    if (replicas.count(node) == 0) return Damaged("the ELR holds a stranger");
+    if (!Contains(partition.replicas(), node)) return Damaged("the ELR holds a stranger");
   }
-  if (partition.leader() == 0) return absl::OkStatus();
+  return absl::OkStatus();
+}
+
+absl::Status CheckPartition(const NodeTable& nodes, const pb::PartitionState& partition) {
+  FALAJ_RETURN_IF_ERROR(CheckReplicas(partition));
+  if (partition.leader() == 0) {
+    return partition.isr().empty() ? absl::OkStatus() : Damaged("nobody in sync leads");
+  }
   if (!Contains(partition.isr(), partition.leader())) return Damaged("the leader is not in sync");
   if (!IsAlive(nodes, partition.leader())) return Damaged("the leader has no session");
   return absl::OkStatus();
@@ -68,7 +82,7 @@ absl::StatusOr<ClusterState> ClusterState::FromSnapshot(const pb::ClusterState& 
   for (const pb::TopicState& topic : snapshot.topics()) {
     FALAJ_RETURN_IF_ERROR(CheckTopic(state.nodes_, topic));
     if (!state.topics_.emplace(topic.name(), topic).second ||
-        !state.topic_ids_.insert(topic.topic_id()).second) {
+        !state.topic_names_.emplace(topic.topic_id(), topic.name()).second) {
       return Damaged("a topic is there twice");
     }
     state.CountLoad(topic, 0, 1);

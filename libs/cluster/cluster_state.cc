@@ -8,6 +8,7 @@
 
 #include "libs/base/status.h"
 #include "libs/cluster/election.h"
+#include "libs/cluster/request_checks.h"
 #include "libs/cluster/topic_rules.h"
 
 namespace falaj::cluster {
@@ -17,16 +18,6 @@ namespace pb = ::falaj::internal::v1;
 
 constexpr size_t kAddressSizeMax = 261;  // A DNS name of 255, a colon, five digits.
 constexpr size_t kZoneSizeMax = 255;
-
-absl::Status InvalidField(absl::string_view field, absl::string_view rule) {
-  return MakeError(Reason::kInvalidRequest, absl::StrCat(field, " ", rule),
-                   {{"field", std::string(field)}});
-}
-
-absl::Status CheckUuid(absl::string_view field, absl::string_view bytes, bool may_be_empty) {
-  if (bytes.size() == Uuid::kSize || (may_be_empty && bytes.empty())) return absl::OkStatus();
-  return InvalidField(field, "must be 16 bytes");
-}
 
 bool IsPrintable(absl::string_view text) {
   for (char c : text) {
@@ -133,6 +124,12 @@ absl::Status ClusterState::Execute(const pb::ClusterCommand& command, ExecuteRes
       return AddPartitions(command.add_partitions(), response, delta);
     case Kind::kAllocateProducerIds:
       return AllocateProducerIds(command.allocate_producer_ids(), response);
+    case Kind::kAlterIsr:
+      return AlterIsr(command.alter_isr(), response, delta);
+    case Kind::kPrepareStop:
+      return PrepareStop(command.prepare_stop(), response, delta);
+    case Kind::kElectLeaders:
+      return ElectLeaders(command.elect_leaders(), response, delta);
     case Kind::kCoordination:  // Of the other half of the metadata service's state.
     case Kind::COMMAND_NOT_SET:
       break;
@@ -188,6 +185,7 @@ absl::Status ClusterState::RegisterNode(const pb::RegisterNodeCommand& command,
   node.set_session_id(static_cast<int64_t>(index_.value()));
   node.set_session_timeout_ms(command.session_timeout_ms());
   node.set_incarnation_id(command.incarnation_id());
+  node.clear_stopping();  // Before the elections: this one has come to stay.
   ReviveNode(command.node_id(), kept_data, &touched);
   *response->mutable_node() = node;
   *delta->add_nodes() = node;
@@ -222,7 +220,7 @@ absl::Status ClusterState::CreateTopic(const pb::CreateTopicCommand& command, in
     *response->mutable_topic() = existing->second;
     return absl::OkStatus();
   }
-  if (topic_ids_.count(command.topic_id()) != 0) return InvalidField("topic_id", "must be new");
+  if (topic_names_.count(command.topic_id()) != 0) return InvalidField("topic_id", "must be new");
   TopicState topic;
   topic.set_topic_id(command.topic_id());
   topic.set_name(command.name());
@@ -234,7 +232,7 @@ absl::Status ClusterState::CreateTopic(const pb::CreateTopicCommand& command, in
   if (command.validate_only()) return absl::OkStatus();
   *delta->add_topics()->mutable_topic() = topic;
   CountLoad(topic, 0, 1);
-  topic_ids_.insert(topic.topic_id());
+  topic_names_[topic.topic_id()] = topic.name();
   topics_[command.name()] = std::move(topic);
   return absl::OkStatus();
 }
@@ -277,7 +275,7 @@ absl::Status ClusterState::DeleteTopic(const pb::DeleteTopicCommand& command, Cl
   FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.name()));
   delta->add_deleted_topics(topic->topic_id());
   CountLoad(*topic, 0, -1);
-  topic_ids_.erase(topic->topic_id());
+  topic_names_.erase(topic->topic_id());
   topics_.erase(command.name());
   return absl::OkStatus();
 }
@@ -315,7 +313,7 @@ absl::Status ClusterState::AllocateProducerIds(const pb::AllocateProducerIdsComm
 absl::Status ClusterState::ExtendTopic(TopicState* topic, int32_t count) const {
   std::vector<NodeLoad> nodes;
   for (const auto& [id, node] : nodes_) {
-    if (node.session_id() == 0) continue;
+    if (!IsStaying(nodes_, id)) continue;  // A new replica is in sync at once.
     const auto load = loads_.find(id);
     nodes.push_back(load == loads_.end() ? NodeLoad() : load->second);
     nodes.back().node_id = id;

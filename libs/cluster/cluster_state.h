@@ -26,13 +26,15 @@ namespace falaj::cluster {
 //
 // Invariants:
 //   a leader is alive (its session has not ended), is assigned the partition, and is in the ISR
+//   who is in an ISR is alive, so a partition without a leader has an empty one
 //   ISR and ELR are disjoint subsets of the replicas; replicas are distinct
 //   leader epoch, partition epoch and node epoch only rise
 //   a command that is refused changes nothing but the index
 //
 // Who may lead (README.md has the reasons): the leader of today if it is valid; else the first
 // assigned replica that is alive and in the ISR, or in the ELR while the ISR is empty; else, if
-// both are empty, the last leader, once it is back with the directory it led with; else nobody.
+// both are empty, the last leader, once it is back with the directory it led with; else nobody. Who
+// is about to stop leads only if nobody else may.
 //
 // Threads: none; one thread at a time. Not here: the log, who is told of changes, when a session
 // has timed out.
@@ -84,6 +86,19 @@ class ClusterState {
                              ExecuteResponse* response, ClusterDelta* delta);
   absl::Status AllocateProducerIds(const internal::v1::AllocateProducerIdsCommand& command,
                                    ExecuteResponse* response);
+  // These are in cluster_isr.cc.
+  absl::Status AlterIsr(const internal::v1::AlterIsrCommand& command, ExecuteResponse* response,
+                        ClusterDelta* delta);
+  absl::Status PrepareStop(const internal::v1::PrepareStopCommand& command,
+                           ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status ElectLeaders(const internal::v1::ElectLeadersCommand& command,
+                            ExecuteResponse* response, ClusterDelta* delta);
+  // Makes one change of the ISR that its leader, the node `sender`, asks for.
+  internal::v1::IsrResult ChangeIsr(int32_t sender, const internal::v1::IsrChange& change,
+                                    Touched* touched);
+  // Returns NODE_NOT_FOUND, EPOCH_FENCED or SESSION_EXPIRED unless that is the node's incarnation
+  // of now, and its session lives.
+  absl::Status CheckSender(int32_t node_id, int64_t node_epoch) const;
 
   absl::Status CheckRegistration(const internal::v1::RegisterNodeCommand& command) const;
   absl::StatusOr<TopicState*> FindTopic(const std::string& name);
@@ -103,9 +118,9 @@ class ClusterState {
   Uuid cluster_id_;
   std::map<int32_t, NodeState> nodes_;
   std::map<std::string, TopicState> topics_;
-  // Derived from topics_, so that a new topic costs the same however many there are.
+  // Derived from topics_, so that a command costs the same however many there are.
   std::map<int32_t, NodeLoad> loads_;
-  std::set<std::string> topic_ids_;
+  std::map<std::string, std::string> topic_names_;  // By topic id.
   int64_t next_producer_id_ = 1;
 };
 

@@ -15,25 +15,10 @@ using testing::EndCommand;
 using testing::IdBytes;
 using testing::InitCommand;
 using ::testing::IsEmpty;
+using testing::RefusalOf;
 using testing::RegisterCommand;
 using testing::TestCluster;
 namespace pb = ::falaj::internal::v1;
-
-// Applies a command that must be refused, and checks that nothing but the index changed.
-Reason RefusalOf(TestCluster* cluster, const pb::ClusterCommand& command,
-                 std::string* field = nullptr) {
-  pb::ClusterState before = cluster->state().Snapshot();
-  const ClusterState::Applied applied = cluster->Apply(command);
-  pb::ClusterState after = cluster->state().Snapshot();
-  EXPECT_EQ(before.index() + 1, after.index());
-  before.clear_index();
-  after.clear_index();
-  EXPECT_EQ(before.SerializeAsString(), after.SerializeAsString());
-  EXPECT_EQ(0, applied.delta.nodes_size() + applied.delta.topics_size() +
-                   applied.delta.deleted_topics_size());
-  if (field != nullptr) *field = MetadataOf(applied.response.status())["field"];
-  return ReasonOf(applied.response.status());
-}
 
 TEST(ClusterStateTest, NothingHappensBeforeTheClusterHasAnId) {
   ClusterState state;
@@ -293,6 +278,21 @@ TEST(ClusterStateTest, AnUncleanRestartLosesEligibilityWhereOthersAreLeft) {
   EXPECT_EQ(first, cluster.Partition("t", 0).leader());
 }
 
+TEST(ClusterStateTest, TheLastLeaderWaitsForTheEligibleIfItCrashed) {
+  TestCluster cluster;
+  cluster.RegisterNodes(2);
+  cluster.Apply(CreateCommand("t", 1, 2, 2));
+  const int32_t first = cluster.Partition("t", 0).leader();
+  const int32_t second = 3 - first;
+  cluster.Kill(second);
+  cluster.Kill(first);
+  cluster.Register(first, static_cast<uint64_t>(first), 99);  // Another process.
+  EXPECT_EQ(0, cluster.Partition("t", 0).leader()) << "the second surely holds everything";
+  EXPECT_THAT(cluster.Partition("t", 0).elr(), ElementsAre(second));
+  cluster.Return(second);
+  EXPECT_EQ(second, cluster.Partition("t", 0).leader());
+}
+
 TEST(ClusterStateTest, ACleanRestartKeepsEligibility) {
   TestCluster cluster;
   cluster.RegisterNodes(2);
@@ -418,6 +418,16 @@ TEST(ClusterStateTest, ADamagedSnapshotIsRefused) {
   EXPECT_EQ(Reason::kCorruptRecord, reason([&](State* s) { partition(s)->add_isr(9); }));
   EXPECT_EQ(Reason::kCorruptRecord, reason([&](State* s) { partition(s)->add_replicas(1); }));
   EXPECT_EQ(Reason::kCorruptRecord, reason([&](State* s) { partition(s)->set_leader(9); }));
+  EXPECT_EQ(Reason::kCorruptRecord, reason([&](State* s) { partition(s)->clear_leader(); }));
+  EXPECT_EQ(Reason::kCorruptRecord,
+            reason([&](State* s) { partition(s)->add_isr(partition(s)->isr(0)); }));
+  EXPECT_EQ(Reason::kCorruptRecord,
+            reason([&](State* s) { partition(s)->add_elr(partition(s)->isr(0)); }));
+  EXPECT_EQ(Reason::kCorruptRecord, reason([&](State* s) {
+              for (int32_t node : {1, 1}) partition(s)->add_elr(node);
+              partition(s)->clear_isr();
+              partition(s)->clear_leader();
+            }));
   EXPECT_EQ(Reason::kCorruptRecord,
             reason([](State* s) { s->mutable_nodes(0)->set_session_id(0); }));
 }

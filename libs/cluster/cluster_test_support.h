@@ -2,12 +2,16 @@
 #ifndef LIBS_CLUSTER_CLUSTER_TEST_SUPPORT_H_
 #define LIBS_CLUSTER_CLUSTER_TEST_SUPPORT_H_
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "falaj/internal/v1/cluster.pb.h"
 
 #include "libs/base/ids.h"
+#include "libs/base/status.h"
 #include "libs/cluster/cluster_state.h"
 #include "libs/cluster/topic_rules.h"
 
@@ -58,6 +62,47 @@ inline pb::ClusterCommand CreateCommand(const std::string& name, int32_t partiti
   return command;
 }
 
+// What the leader of a partition sends to have this ISR, with every epoch as it is now. Requires a
+// leader.
+inline pb::ClusterCommand AlterCommand(const ClusterState& state, const std::string& topic,
+                                       int index, const std::vector<int32_t>& isr) {
+  const pb::TopicState& found = state.topics().at(topic);
+  const pb::PartitionState& partition = found.partitions(index);
+  pb::ClusterCommand command;
+  pb::AlterIsrCommand* const alter = command.mutable_alter_isr();
+  alter->set_node_id(partition.leader());
+  alter->set_node_epoch(state.nodes().at(partition.leader()).node_epoch());
+  pb::IsrChange* const change = alter->add_changes();
+  change->set_topic_id(found.topic_id());
+  change->set_partition(index);
+  change->set_leader_epoch(partition.leader_epoch());
+  change->set_partition_epoch(partition.partition_epoch());
+  for (int32_t node : isr) {
+    pb::IsrMember* const member = change->add_isr();
+    member->set_node_id(node);
+    const auto known = state.nodes().find(node);
+    if (known != state.nodes().end()) member->set_node_epoch(known->second.node_epoch());
+  }
+  return command;
+}
+
+inline pb::ClusterCommand StopCommand(const ClusterState& state, int32_t node) {
+  pb::ClusterCommand command;
+  command.mutable_prepare_stop()->set_node_id(node);
+  command.mutable_prepare_stop()->set_node_epoch(state.nodes().at(node).node_epoch());
+  return command;
+}
+
+// `node` 0: the preferred leaders.
+inline pb::ClusterCommand ElectCommand(const std::string& topic, int32_t node = 0,
+                                       const std::vector<int32_t>& partitions = {}) {
+  pb::ClusterCommand command;
+  command.mutable_elect_leaders()->set_topic(topic);
+  command.mutable_elect_leaders()->set_node_id(node);
+  for (int32_t index : partitions) command.mutable_elect_leaders()->add_partitions(index);
+  return command;
+}
+
 // A ClusterState that numbers its entries by itself.
 class TestCluster {
  public:
@@ -78,6 +123,8 @@ class TestCluster {
       Register(id, static_cast<uint64_t>(id), static_cast<uint64_t>(id));
     }
   }
+  // A node whose session ended comes back in the same process, having lost nothing.
+  void Return(int32_t id) { Register(id, static_cast<uint64_t>(id), static_cast<uint64_t>(id)); }
   void Kill(int32_t id) { Apply(EndCommand(state_.nodes().at(id).session_id())); }
   const pb::PartitionState& Partition(const std::string& topic, int index) const {
     return state_.topics().at(topic).partitions(index);
@@ -88,6 +135,23 @@ class TestCluster {
  private:
   ClusterState state_;
 };
+
+// Applies a command that must change nothing but the index, and checks that. Returns why it was
+// refused; kNone if it succeeded.
+inline Reason RefusalOf(TestCluster* cluster, const pb::ClusterCommand& command,
+                        std::string* field = nullptr) {
+  pb::ClusterState before = cluster->state().Snapshot();
+  const ClusterState::Applied applied = cluster->Apply(command);
+  pb::ClusterState after = cluster->state().Snapshot();
+  EXPECT_EQ(before.index() + 1, after.index());
+  before.clear_index();
+  after.clear_index();
+  EXPECT_EQ(before.SerializeAsString(), after.SerializeAsString());
+  EXPECT_EQ(0, applied.delta.nodes_size() + applied.delta.topics_size() +
+                   applied.delta.deleted_topics_size());
+  if (field != nullptr) *field = MetadataOf(applied.response.status())["field"];
+  return ReasonOf(applied.response.status());
+}
 
 }  // namespace falaj::cluster::testing
 

@@ -17,8 +17,12 @@ absl::Status DoesNotFit(absl::string_view what) {
 }
 
 NodeInfo ToNodeInfo(const pb::NodeState& node) {
-  return {NodeId(node.node_id()), node.address(), node.zone(), NodeEpoch(node.node_epoch()),
-          SessionId(node.session_id())};
+  return {.id = NodeId(node.node_id()),
+          .address = node.address(),
+          .zone = node.zone(),
+          .epoch = NodeEpoch(node.node_epoch()),
+          .session = SessionId(node.session_id()),
+          .stopping = node.stopping()};
 }
 
 PartitionInfo ToPartitionInfo(const pb::PartitionState& state) {

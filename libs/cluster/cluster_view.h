@@ -24,7 +24,8 @@ struct NodeInfo {
   std::string address;  // host:port of its gRPC port.
   std::string zone;
   NodeEpoch epoch;
-  SessionId session;  // 0: its session has ended.
+  SessionId session;      // 0: its session has ended.
+  bool stopping = false;  // It is about to stop, or has done so: it may not join an ISR.
 
   bool online() const { return session.value() != 0; }
 };

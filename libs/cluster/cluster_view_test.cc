@@ -66,6 +66,18 @@ TEST_F(ClusterViewTest, AChangeMakesANewViewAndLeavesTheOldOneAlone) {
   EXPECT_FALSE(view_->FindNode(leader)->online());
 }
 
+TEST_F(ClusterViewTest, ANodeThatIsAboutToStopSaysSo) {
+  EXPECT_FALSE(view_->FindNode(NodeId(1))->stopping);
+  ASSERT_TRUE(Follow(cluster_.Apply(testing::StopCommand(cluster_.state(), 1))).ok());
+  EXPECT_TRUE(view_->FindNode(NodeId(1))->stopping);
+  EXPECT_FALSE(view_->FindNode(NodeId(2))->stopping);
+  EXPECT_TRUE(view_->FindNode(NodeId(1))->online()) << "it still serves";
+  const ClusterView::Ptr fresh = *ClusterView::FromSnapshot(cluster_.state().Snapshot());
+  EXPECT_TRUE(fresh->FindNode(NodeId(1))->stopping);
+  ASSERT_TRUE(Follow(cluster_.Apply(testing::RegisterCommand(1, 1, 9))).ok());
+  EXPECT_FALSE(view_->FindNode(NodeId(1))->stopping);
+}
+
 TEST_F(ClusterViewTest, ADeletedTopicIsGoneByNameAndId) {
   const TopicId id = view_->FindTopic("flights")->id;
   pb::ClusterCommand remove;

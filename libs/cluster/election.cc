@@ -20,20 +20,38 @@ bool SameNodes(const NodeList& a, const NodeList& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end());
 }
 
-// 0: nobody may lead.
-int32_t ChooseLeader(const NodeTable& nodes, const PartitionState& partition) {
-  if (IsAlive(nodes, partition.leader()) && Contains(partition.isr(), partition.leader())) {
-    return partition.leader();
-  }
+// The most preferred of those in sync, or eligible while nobody is, whom `accepts` takes; 0 if
+// there is none.
+int32_t FirstCandidate(const NodeTable& nodes, const PartitionState& partition,
+                       bool (*accepts)(const NodeTable&, int32_t)) {
   const NodeList& electorate = partition.isr().empty() ? partition.elr() : partition.isr();
   for (int32_t node : partition.replicas()) {
-    if (IsAlive(nodes, node) && Contains(electorate, node)) return node;
+    if (accepts(nodes, node) && Contains(electorate, node)) return node;
   }
-  if (!electorate.empty()) return 0;
+  return 0;
+}
+
+// 0: nobody may lead.
+int32_t ChooseLeader(const NodeTable& nodes, const PartitionState& partition) {
+  const int32_t today = partition.leader();
+  const bool valid = IsAlive(nodes, today) && Contains(partition.isr(), today);
+  if (valid && IsStaying(nodes, today)) return today;
+  const int32_t staying = FirstCandidate(nodes, partition, IsStaying);
+  if (staying != 0) return staying;
+  if (valid) return today;
+  const int32_t stopping = FirstCandidate(nodes, partition, IsAlive);
+  if (stopping != 0) return stopping;
+  if (!partition.isr().empty() || !partition.elr().empty()) return 0;
   // Nobody is left who surely holds everything but the one who led last, on the disk it led with.
   const auto last = nodes.find(partition.last_leader());
-  if (last == nodes.end() || last->second.session_id() == 0) return 0;
+  if (last == nodes.end() || !IsAlive(nodes, last->first)) return 0;
   return last->second.directory_id() == partition.last_leader_directory() ? last->first : 0;
+}
+
+void SetLeader(int32_t leader, PartitionState* partition) {
+  partition->set_leader(leader);
+  partition->set_leader_epoch(partition->leader_epoch() + 1);
+  partition->set_partition_epoch(partition->partition_epoch() + 1);
 }
 
 void RememberLastLeader(const NodeTable& nodes, PartitionState* partition) {
@@ -48,6 +66,10 @@ void RememberLastLeader(const NodeTable& nodes, PartitionState* partition) {
 bool IsAlive(const NodeTable& nodes, int32_t node_id) {
   const auto node = nodes.find(node_id);
   return node != nodes.end() && node->second.session_id() != 0;
+}
+
+bool IsStaying(const NodeTable& nodes, int32_t node_id) {
+  return IsAlive(nodes, node_id) && !nodes.at(node_id).stopping();
 }
 
 bool Contains(const NodeList& list, int32_t value) {
@@ -96,10 +118,23 @@ bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partitio
       SetIsr(isr, min_in_sync, partition);
     }
   }
-  partition->set_leader(leader);
-  partition->set_leader_epoch(partition->leader_epoch() + 1);
-  partition->set_partition_epoch(partition->partition_epoch() + 1);
+  SetLeader(leader, partition);
   return true;
+}
+
+bool MoveLead(const NodeTable& nodes, int32_t node_id, PartitionState* partition) {
+  if (partition->leader() == node_id) return false;
+  if (!IsStaying(nodes, node_id) || !Contains(partition->isr(), node_id)) return false;
+  SetLeader(node_id, partition);
+  return true;
+}
+
+bool Relieve(const NodeTable& nodes, int32_t node_id, int32_t min_in_sync,
+             PartitionState* partition) {
+  if (!Contains(partition->isr(), node_id)) return false;
+  const bool moved = Elect(nodes, min_in_sync, partition);
+  if (partition->leader() == node_id || partition->isr_size() <= min_in_sync) return moved;
+  return LeaveIsr(node_id, min_in_sync, partition);
 }
 
 }  // namespace falaj::cluster

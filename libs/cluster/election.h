@@ -14,7 +14,11 @@ namespace falaj::cluster {
 
 using NodeTable = std::map<int32_t, internal::v1::NodeState>;
 
+// Whether its session has not ended.
 bool IsAlive(const NodeTable& nodes, int32_t node_id);
+// Whether it is alive and not about to stop: only such a node joins an ISR, and it is preferred as
+// a leader.
+bool IsStaying(const NodeTable& nodes, int32_t node_id);
 bool Contains(const google::protobuf::RepeatedField<int32_t>& list, int32_t value);
 
 // Replaces the ISR. Those who leave it stay eligible while fewer than `min_in_sync` are in it: the
@@ -25,6 +29,17 @@ bool SetIsr(const google::protobuf::RepeatedField<int32_t>& isr, int32_t min_in_
 bool LeaveIsr(int32_t node_id, int32_t min_in_sync, internal::v1::PartitionState* partition);
 // Takes a node that may have lost records out of the ISR and the ELR.
 bool Disqualify(int32_t node_id, internal::v1::PartitionState* partition);
+// Relieves a node that is about to stop: of the lead if somebody else in sync may have it, and then
+// of its place in the ISR if at least `min_in_sync` are in it without the node.
+//
+// A record is committed when everybody in the ISR has it, so nobody whose end is known should be
+// waited for. But below the minimum nothing is committed at all: there the node stays, and writes
+// go on for as long as it follows; taking it out would only refuse them sooner. The leader cannot
+// leave the ISR it leads; it stays while nobody else can have the lead.
+bool Relieve(const NodeTable& nodes, int32_t node_id, int32_t min_in_sync,
+             internal::v1::PartitionState* partition);
+// Gives the lead to the node if it is staying and in sync.
+bool MoveLead(const NodeTable& nodes, int32_t node_id, internal::v1::PartitionState* partition);
 // Puts the leader in place whom ClusterState's rule names. Raises the leader epoch if it changes.
 bool Elect(const NodeTable& nodes, int32_t min_in_sync, internal::v1::PartitionState* partition);
 

@@ -1,0 +1,192 @@
+// The commands that move ISRs and leaders by somebody's wish: a leader's, a storage node's that is
+// about to stop, an operator's.
+
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/cluster/cluster_state.h"
+#include "libs/cluster/election.h"
+#include "libs/cluster/request_checks.h"
+#include "libs/cluster/topic_rules.h"
+
+namespace falaj::cluster {
+namespace {
+
+namespace pb = ::falaj::internal::v1;
+using NodeList = google::protobuf::RepeatedField<int32_t>;
+
+// What can be said of it without the state.
+absl::Status ValidateAlterIsr(const pb::AlterIsrCommand& command) {
+  if (command.changes().empty() || command.changes_size() > kIsrChangesPerCommandMax) {
+    return InvalidField("changes", absl::StrCat("must be 1 to ", kIsrChangesPerCommandMax));
+  }
+  for (const pb::IsrChange& change : command.changes()) {
+    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", change.topic_id(), false));
+  }
+  return absl::OkStatus();
+}
+
+// The members that are replicas, each once, in the order of the replicas: the same ISR has the same
+// bytes whoever asks for it.
+NodeList InOrder(const NodeList& replicas, const pb::IsrChange& change) {
+  std::set<int32_t> members;
+  for (const pb::IsrMember& member : change.isr()) members.insert(member.node_id());
+  NodeList isr;
+  for (int32_t node : replicas) {
+    if (members.count(node) != 0) isr.Add(node);
+  }
+  return isr;
+}
+
+// Whether every member is a replica, none is there twice, and the leader is among them.
+bool IsWellFormed(const NodeList& isr, const pb::IsrChange& change, int32_t leader) {
+  return isr.size() == change.isr_size() && Contains(isr, leader);
+}
+
+// Who is in the ISR already needs no check. It is alive and of the epoch it joined with, for else
+// it would have left, and the partition epoch would tell; and it may be stopping: a leader that
+// lets somebody else in must not be made to throw it out (Relieve says why it is still there).
+bool MayJoin(const NodeTable& nodes, const pb::IsrMember& member) {
+  return IsStaying(nodes, member.node_id()) &&
+         nodes.at(member.node_id()).node_epoch() == member.node_epoch();
+}
+
+// kNone: the ISR may become `isr`, the members of the change in order.
+Reason JudgeIsrChange(const NodeTable& nodes, int32_t sender, const pb::IsrChange& change,
+                      const NodeList& isr, const pb::PartitionState& partition) {
+  if (partition.leader() != sender) return Reason::kNotLeader;
+  if (change.leader_epoch() < partition.leader_epoch()) return Reason::kEpochFenced;
+  // The sender knows epochs from here, so there are none of the future.
+  if (change.leader_epoch() > partition.leader_epoch()) return Reason::kInvalidRequest;
+  if (change.partition_epoch() != partition.partition_epoch()) return Reason::kPartitionChanged;
+  if (!IsWellFormed(isr, change, sender)) return Reason::kInvalidRequest;
+  for (const pb::IsrMember& member : change.isr()) {
+    if (Contains(partition.isr(), member.node_id())) continue;
+    if (!MayJoin(nodes, member)) return Reason::kIneligibleReplica;
+  }
+  return Reason::kNone;
+}
+
+pb::IsrResult Refusal(Reason reason) {
+  pb::IsrResult result;
+  result.set_error_reason(std::string(ReasonName(reason)));
+  return result;
+}
+
+// Returns PARTITION_NOT_FOUND if the topic has not got one of them.
+absl::StatusOr<std::set<int32_t>> ChoosePartitions(const pb::TopicState& topic,
+                                                   const NodeList& named) {
+  std::set<int32_t> chosen;
+  for (int32_t index : named) {
+    if (index < 0 || index >= topic.partitions_size()) {
+      return MakeError(Reason::kPartitionNotFound,
+                       absl::StrCat("topic '", topic.name(), "' has no partition ", index),
+                       {{"topic", topic.name()}, {"partition", absl::StrCat(index)}});
+    }
+    chosen.insert(index);
+  }
+  if (!named.empty()) return chosen;
+  for (int32_t index = 0; index < topic.partitions_size(); ++index) chosen.insert(index);
+  return chosen;
+}
+
+}  // namespace
+
+absl::Status ClusterState::CheckSender(int32_t node_id, int64_t node_epoch) const {
+  const auto node = nodes_.find(node_id);
+  if (node == nodes_.end()) return NodeNotFound(node_id);
+  const int64_t registered = node->second.node_epoch();
+  if (node_epoch != registered) {
+    return MakeError(
+        Reason::kEpochFenced,
+        absl::StrCat("storage node ", node_id, " is at epoch ", registered, ", not ", node_epoch),
+        {{"node", absl::StrCat(node_id)}, {"node_epoch", absl::StrCat(registered)}});
+  }
+  if (node->second.session_id() != 0) return absl::OkStatus();
+  return MakeError(Reason::kSessionExpired,
+                   absl::StrCat("the session of storage node ", node_id, " has ended"),
+                   {{"node", absl::StrCat(node_id)}});
+}
+
+absl::Status ClusterState::AlterIsr(const pb::AlterIsrCommand& command, ExecuteResponse* response,
+                                    ClusterDelta* delta) {
+  FALAJ_RETURN_IF_ERROR(ValidateAlterIsr(command));
+  FALAJ_RETURN_IF_ERROR(CheckSender(command.node_id(), command.node_epoch()));
+  Touched touched;
+  for (const pb::IsrChange& change : command.changes()) {
+    *response->add_isr_results() = ChangeIsr(command.node_id(), change, &touched);
+  }
+  ListChanges(touched, delta);
+  return absl::OkStatus();
+}
+
+pb::IsrResult ClusterState::ChangeIsr(int32_t sender, const pb::IsrChange& change,
+                                      Touched* touched) {
+  const auto name = topic_names_.find(change.topic_id());
+  if (name == topic_names_.end()) return Refusal(Reason::kTopicNotFound);
+  TopicState& topic = topics_.at(name->second);
+  if (change.partition() < 0 || change.partition() >= topic.partitions_size()) {
+    return Refusal(Reason::kPartitionNotFound);
+  }
+  pb::PartitionState& partition = *topic.mutable_partitions(change.partition());
+  const NodeList isr = InOrder(partition.replicas(), change);
+  const Reason reason = JudgeIsrChange(nodes_, sender, change, isr, partition);
+  pb::IsrResult result;
+  if (reason != Reason::kNone) {
+    result = Refusal(reason);
+  } else if (SetIsr(isr, topic.settings().min_in_sync_replicas(), &partition)) {
+    (*touched)[topic.name()].insert(partition.partition());
+  }
+  result.set_partition_epoch(partition.partition_epoch());
+  *result.mutable_isr() = partition.isr();
+  result.set_leader_epoch(partition.leader_epoch());
+  return result;
+}
+
+absl::Status ClusterState::PrepareStop(const pb::PrepareStopCommand& command,
+                                       ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_RETURN_IF_ERROR(CheckSender(command.node_id(), command.node_epoch()));
+  NodeState& node = nodes_.at(command.node_id());
+  if (!node.stopping()) {
+    node.set_stopping(true);
+    *delta->add_nodes() = node;
+  }
+  Touched touched;
+  int32_t partitions_led = 0;
+  for (auto& [name, topic] : topics_) {
+    const int32_t min_in_sync = topic.settings().min_in_sync_replicas();
+    for (pb::PartitionState& partition : *topic.mutable_partitions()) {
+      if (Relieve(nodes_, node.node_id(), min_in_sync, &partition)) {
+        touched[name].insert(partition.partition());
+      }
+      if (partition.leader() == node.node_id()) ++partitions_led;
+    }
+  }
+  response->set_partitions_led(partitions_led);
+  ListChanges(touched, delta);
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::ElectLeaders(const pb::ElectLeadersCommand& command,
+                                        ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.topic()));
+  if (command.node_id() != 0 && nodes_.count(command.node_id()) == 0) {
+    return NodeNotFound(command.node_id());
+  }
+  FALAJ_ASSIGN_OR_RETURN(const std::set<int32_t> chosen,
+                         ChoosePartitions(*topic, command.partitions()));
+  Touched touched;
+  for (int32_t index : chosen) {
+    pb::PartitionState* const partition = topic->mutable_partitions(index);
+    const int32_t node = command.node_id() != 0 ? command.node_id() : partition->replicas(0);
+    if (MoveLead(nodes_, node, partition)) touched[topic->name()].insert(index);
+  }
+  *response->mutable_topic() = *topic;
+  ListChanges(touched, delta);
+  return absl::OkStatus();
+}
+
+}  // namespace falaj::cluster
