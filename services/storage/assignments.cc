@@ -17,18 +17,21 @@ log::RetentionPolicy ToRetention(const internal::v1::TopicSettings& settings) {
   return policy;
 }
 
-replica::Settings ToSettings(const internal::v1::TopicSettings& settings) {
+replica::Settings ToSettings(const internal::v1::TopicSettings& settings,
+                             absl::Duration replica_lag_max) {
   return {.fsync = settings.fsync(),
           .batch_bytes_max = settings.batch_bytes_max(),
           .min_in_sync_replicas = settings.min_in_sync_replicas(),
-          .append_time = settings.append_time()};
+          .append_time = settings.append_time(),
+          .replica_lag_max = replica_lag_max};
 }
 
-Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::PartitionInfo& partition) {
+Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::PartitionInfo& partition,
+                        absl::Duration replica_lag_max) {
   return {.key = {topic.id, partition.index},
           .topic = topic.name,
           .retention = ToRetention(topic.settings),
-          .settings = ToSettings(topic.settings),
+          .settings = ToSettings(topic.settings, replica_lag_max),
           .leader = partition.leader,
           .epoch = partition.leader_epoch,
           .partition_epoch = partition.partition_epoch,
@@ -109,7 +112,7 @@ void Assignments::ApplyTopic(const cluster::TopicInfo& topic) {
       continue;
     }
     asked.partitions[partition.index] = partition.partition_epoch;
-    shard_->Assign(ToAssignment(topic, partition));
+    shard_->Assign(ToAssignment(topic, partition, replica_lag_max_));
   }
   if (asked.partitions.empty()) asked_.erase(topic.id);
 }

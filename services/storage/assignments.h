@@ -20,6 +20,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 #include "falaj/internal/v1/metadata_service.pb.h"
 
@@ -32,7 +33,8 @@ namespace falaj::storage {
 
 class Assignments {
  public:
-  Assignments(NodeId self, StoreShard* shard) : self_(self), shard_(shard) {}
+  Assignments(NodeId self, StoreShard* shard, absl::Duration replica_lag_max)
+      : self_(self), shard_(shard), replica_lag_max_(replica_lag_max) {}
 
   // Takes an event of the watch. An error asks for a new snapshot.
   absl::Status OnEvent(const internal::v1::WatchClusterResponse& event);
@@ -58,6 +60,7 @@ class Assignments {
 
   const NodeId self_;
   StoreShard* const shard_;  // Not owned; outlives this.
+  const absl::Duration replica_lag_max_;
   const std::shared_ptr<std::atomic<bool>> opened_ = std::make_shared<std::atomic<bool>>(false);
 
   mutable Mutex mu_;

@@ -62,9 +62,10 @@ class FakeMetadata final : public internal::v1::MetadataService::Service {
     if (applied.response.ok()) applied.response->set_index(index.value());
     return applied.response;
   }
-  // Makes a topic of one replica and returns it as it is afterwards.
+  // Makes a topic and returns it as it is afterwards.
   internal::v1::TopicState CreateTopic(const std::string& name, int partitions,
-                                       const internal::v1::TopicSettings& settings) {
+                                       const internal::v1::TopicSettings& settings,
+                                       int replicas = 1) {
     internal::v1::ClusterCommand command;
     command.set_time_ms(1'700'000'000'000);
     internal::v1::CreateTopicCommand& create = *command.mutable_create_topic();
@@ -74,7 +75,7 @@ class FakeMetadata final : public internal::v1::MetadataService::Service {
     }
     create.set_name(name);
     create.set_partition_count(partitions);
-    create.set_replication_factor(1);
+    create.set_replication_factor(replicas);
     *create.mutable_settings() = settings;
     return Apply(command).value().topic();
   }

@@ -25,6 +25,8 @@ ABSL_FLAG(std::vector<std::string>, metadata, {}, "Addresses of the metadata nod
 ABSL_FLAG(std::string, zone, "", "Failure zone of this node.");
 ABSL_FLAG(absl::Duration, session_timeout, absl::Seconds(10),
           "The node counts as gone after so long without a heartbeat.");
+ABSL_FLAG(absl::Duration, replica_lag_max, absl::Seconds(10),
+          "A follower that has not been caught up for so long leaves the in-sync replicas.");
 ABSL_FLAG(int64_t, disk_soft_free_bytes, int64_t{5} << 30,
           "Produce is refused below so much free space (at most a tenth of the disk counts).");
 ABSL_FLAG(int64_t, tail_cache_bytes, int64_t{64} << 20, "Memory for the newest batches.");
@@ -45,6 +47,7 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   options.metadata_addresses = absl::GetFlag(FLAGS_metadata);
   options.zone = absl::GetFlag(FLAGS_zone);
   options.session_timeout = absl::GetFlag(FLAGS_session_timeout);
+  options.replica_lag_max = absl::GetFlag(FLAGS_replica_lag_max);
   options.disk_watermarks.soft.free_bytes = absl::GetFlag(FLAGS_disk_soft_free_bytes);
   options.tail_cache_bytes = absl::GetFlag(FLAGS_tail_cache_bytes);
   options.append_bytes_max = absl::GetFlag(FLAGS_append_bytes_max);

@@ -36,8 +36,25 @@ void Partition::Forget(Offset offset, const Waiter* waiter) {
   waiters_.erase({offset, waiter});
 }
 
+void Partition::Listen(std::shared_ptr<Listener> listener) {
+  MutexLock lock(&mu_);
+  listeners_.push_back(std::move(listener));
+}
+
+void Partition::StopListening(const Listener* listener) {
+  std::shared_ptr<Listener> gone;  // Destroyed after the lock: declared before it.
+  MutexLock lock(&mu_);
+  for (auto it = listeners_.begin(); it != listeners_.end(); ++it) {
+    if (it->get() != listener) continue;
+    gone = std::move(*it);
+    listeners_.erase(it);
+    return;
+  }
+}
+
 void Partition::Publish(const PartitionState& state) {
   std::vector<std::shared_ptr<Waiter>> woken;
+  std::vector<std::shared_ptr<Listener>> listeners;
   {
     MutexLock lock(&mu_);
     const bool all = state.gone || !state.serving || state.epoch != state_.epoch;
@@ -47,7 +64,9 @@ void Partition::Publish(const PartitionState& state) {
       woken.push_back(std::move(it->second));
     }
     waiters_.erase(waiters_.begin(), it);
+    listeners = listeners_;
   }
+  for (const std::shared_ptr<Listener>& listener : listeners) listener->OnPublished();
   for (const std::shared_ptr<Waiter>& waiter : woken) waiter->Wake();
 }
 

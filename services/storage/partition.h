@@ -5,6 +5,9 @@
 // every turn; reactors and readers look, and park long polls. Held by shared_ptr, so that a request
 // in flight survives the partition's deletion; it then finds it gone.
 //
+// A stream that copies the partition to a follower listens instead of waiting: it is told of every
+// turn that changed something.
+//
 // Waiters are ordered by the offset they wait for, so that an advance of the high watermark finds
 // those it concerns without looking at the others, and a partition nobody waits for costs nothing.
 //
@@ -36,10 +39,12 @@ struct TopicCounters;
 struct PartitionState {
   bool gone = false;     // Deleted, or no longer on this node.
   bool serving = false;  // Leads, and may be read from and appended to.
+  bool leads = false;    // Followers may copy from it.
   NodeId leader{0};      // 0: nobody.
   LeaderEpoch epoch{-1};
   Offset log_start{0};
   Offset high_watermark{0};
+  Offset written_end{0};  // Followers may have everything below.
   Offset log_end{0};
   int32_t in_sync_replicas = 0;
   int32_t replicas = 0;
@@ -53,6 +58,13 @@ class Partition {
    public:
     virtual ~Waiter() = default;
     virtual void Wake() = 0;  // Must not block.
+  };
+
+  // Somebody who wants to know of every change.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnPublished() = 0;  // Must not block.
   };
 
   Partition(log::PartitionKey key, std::string topic, log::TailKey tail_key,
@@ -77,6 +89,10 @@ class Partition {
   bool Await(LeaderEpoch epoch, Offset offset, std::shared_ptr<Waiter> waiter);
   void Forget(Offset offset, const Waiter* waiter);
 
+  // From here on, until it stops listening. Nobody listens twice.
+  void Listen(std::shared_ptr<Listener> listener);
+  void StopListening(const Listener* listener);
+
   // By the shard's thread: replaces the state and wakes whom it concerns.
   void Publish(const PartitionState& state);
 
@@ -91,6 +107,7 @@ class Partition {
   mutable Mutex mu_;
   PartitionState state_ ABSL_GUARDED_BY(mu_);
   absl::btree_map<WaiterKey, std::shared_ptr<Waiter>> waiters_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<Listener>> listeners_ ABSL_GUARDED_BY(mu_);  // One per follower.
 };
 
 }  // namespace falaj::storage

@@ -25,6 +25,8 @@
 
 namespace falaj::storage {
 
+class ReplicaStreams;
+
 struct ServiceParts {
   NodeId node;
   StoreShard* shard = nullptr;
@@ -37,6 +39,7 @@ struct ServiceParts {
   ByteBudget* append_budget = nullptr;
   ByteBudget* read_budget = nullptr;
   int64_t stream_bytes_max = 0;
+  ReplicaStreams* replica_streams = nullptr;
   StorageMetrics* metrics = nullptr;
   Clock* clock = nullptr;
 

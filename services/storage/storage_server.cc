@@ -21,6 +21,8 @@
 #include "services/storage/housekeeping.h"
 #include "services/storage/node_identity.h"
 #include "services/storage/node_session.h"
+#include "services/storage/replica_links.h"
+#include "services/storage/replica_stream.h"
 #include "services/storage/storage_service_impl.h"
 
 namespace falaj::storage {
@@ -41,6 +43,9 @@ absl::Status Validate(const StorageServer::Options& options) {
   if (options.data_dir.empty()) return BadOption("data_dir", "must be set");
   if (options.metadata_addresses.empty()) return BadOption("metadata_addresses", "must be set");
   if (options.reader_threads < 1) return BadOption("reader_threads", "must be at least 1");
+  if (options.replica_lag_max < absl::Milliseconds(100)) {
+    return BadOption("replica_lag_max", "must be at least 100 ms");
+  }
   if (options.session_timeout < absl::Milliseconds(100)) {
     return BadOption("session_timeout", "must be at least 100 ms");
   }
@@ -63,6 +68,7 @@ class Node final : public StorageServer {
         channel_({.addresses = options.metadata_addresses}),
         disk_readers_(options.reader_threads, kDiskReadsQueued),
         tail_readers_(1, kWakesQueued),
+        links_(identity_.node()),
         service_(&parts_) {}
 
   ~Node() override {
@@ -72,6 +78,7 @@ class Node final : public StorageServer {
     watch_.reset();
     session_.reset();
     if (host_ != nullptr) host_->Stop(absl::ZeroDuration());
+    links_.Stop();
   }
 
   absl::Status Open() {
@@ -82,8 +89,8 @@ class Node final : public StorageServer {
     FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
     shard_.emplace(StoreShard::Options{.node = identity_.node(),
                                        .mailbox_bytes_max = 2 * options_.append_bytes_max},
-                   StoreShard::Parts{store_.get(), &tail_cache_, &metrics_, clock_});
-    assignments_.emplace(identity_.node(), &*shard_);
+                   StoreShard::Parts{store_.get(), &tail_cache_, &metrics_, clock_, &links_});
+    assignments_.emplace(identity_.node(), &*shard_, options_.replica_lag_max);
     parts_ = {.node = identity_.node(),
               .shard = &*shard_,
               .assignments = &*assignments_,
@@ -95,11 +102,16 @@ class Node final : public StorageServer {
               .append_budget = &append_budget_,
               .read_budget = &read_budget_,
               .stream_bytes_max = options_.stream_bytes_max,
+              .replica_streams = &replica_streams_,
               .metrics = &metrics_,
               .clock = clock_};
     telemetry::AddProcessMetrics("storage", &registry_);
     registry_.AddCollector([this](telemetry::Samples* out) { Collect(out); });
     FALAJ_RETURN_IF_ERROR(Listen());
+    links_.Start({.shard = &*shard_,
+                  .assignments = &*assignments_,
+                  .channel = &channel_,
+                  .streams = &replica_streams_});
     Join();
     return absl::OkStatus();
   }
@@ -117,6 +129,7 @@ class Node final : public StorageServer {
     housekeeping_.reset();
     host_->SetReady(false);
     shard_->Stop();  // Appends are refused from here on; those queued are written and answered.
+    links_.Stop();
     host_->Stop(kStopGrace);
     watch_.reset();
     session_->End();
@@ -153,6 +166,8 @@ class Node final : public StorageServer {
     session_options.timeout = options_.session_timeout;
     session_options.incarnation = Random::FromSystem().NextUuid();
     session_options.on_registered = [this](const Uuid& cluster, LogIndex index) {
+      // The entry that registered the node is its node epoch.
+      links_.SetNodeEpoch(NodeEpoch{static_cast<int64_t>(index.value())});
       assignments_->Allow(cluster, index);
     };
     session_.emplace(std::move(session_options), &identity_, &channel_, clock_);
@@ -212,6 +227,8 @@ class Node final : public StorageServer {
   // only for calls, of which there are none left when the host has stopped.
   ReaderPool disk_readers_;
   ReaderPool tail_readers_;
+  ReplicaStreams replica_streams_;
+  ReplicaLinks links_;  // The shard speaks to it until it ends.
   std::optional<StoreShard> shard_;
   std::optional<Assignments> assignments_;
   ServiceParts parts_;

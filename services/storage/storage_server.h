@@ -45,6 +45,8 @@ class StorageServer {
     std::vector<std::string> metadata_addresses;  // At least one.
     std::string zone;                             // May be empty.
     absl::Duration session_timeout = absl::Seconds(10);
+    // A follower that has not been caught up for so long leaves the in-sync replicas.
+    absl::Duration replica_lag_max = absl::Seconds(10);
 
     log::DiskWatch::Options disk_watermarks;
     log::DiskWatch::Probe disk_probe;  // Replaces statvfs in tests.

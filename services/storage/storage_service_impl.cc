@@ -10,6 +10,7 @@
 #include "libs/rpc/status_grpc.h"
 #include "services/storage/append_stream.h"
 #include "services/storage/read_call.h"
+#include "services/storage/replica_stream.h"
 
 namespace falaj::storage {
 namespace {
@@ -162,6 +163,11 @@ grpc::ServerUnaryReactor* StorageServiceImpl::TruncatePrefix(
     work();
   }
   return reactor;
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StorageServiceImpl::Replicate(
+    grpc::CallbackServerContext* /*context*/) {
+  return ReplicaStream::Open(parts_);
 }
 
 }  // namespace falaj::storage

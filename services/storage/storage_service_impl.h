@@ -1,7 +1,7 @@
 // StorageServiceImpl is the gRPC face of a storage node: decode, call, encode.
 //
-// Append and Read are raw: they see messages as slices, so that batches are neither parsed nor
-// copied. What may block goes to the disk readers; gRPC's threads never do.
+// Append, Read and Replicate are raw: they see messages as slices, so that batches are neither
+// parsed nor copied. What may block goes to the disk readers; gRPC's threads never do.
 //
 // Threads: gRPC's.
 #ifndef SERVICES_STORAGE_STORAGE_SERVICE_IMPL_H_
@@ -19,7 +19,8 @@ using StorageServiceBase = internal::v1::StorageService::WithRawCallbackMethod_A
     internal::v1::StorageService::WithRawCallbackMethod_Read<
         internal::v1::StorageService::WithCallbackMethod_FindOffsets<
             internal::v1::StorageService::WithCallbackMethod_TruncatePrefix<
-                internal::v1::StorageService::Service>>>>;
+                internal::v1::StorageService::WithRawCallbackMethod_Replicate<
+                    internal::v1::StorageService::Service>>>>>;
 
 class StorageServiceImpl final : public StorageServiceBase {
  public:
@@ -36,6 +37,8 @@ class StorageServiceImpl final : public StorageServiceBase {
   grpc::ServerUnaryReactor* TruncatePrefix(grpc::CallbackServerContext* context,
                                            const internal::v1::TruncatePrefixRequest* request,
                                            internal::v1::TruncatePrefixResponse* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Replicate(
+      grpc::CallbackServerContext* context) override;
 
  private:
   const ServiceParts* const parts_;

@@ -9,6 +9,7 @@
 #include "libs/base/status.h"
 #include "libs/record/batch_header.h"
 #include "libs/record/control_batch.h"
+#include "services/storage/hosted_partition.h"
 
 namespace falaj::storage {
 namespace {
@@ -32,22 +33,13 @@ bool SameRetention(const log::RetentionPolicy& a, const log::RetentionPolicy& b)
 
 }  // namespace
 
-// What only the shard's thread knows of a partition.
-struct StoreShard::Hosted {
-  std::shared_ptr<Partition> shared;
-  replica::Replica core;
-  Assignment wanted;
-  replica::Effects effects;
-  Offset checkpointed;   // The high watermark on disk.
-  bool touched = false;  // By the round.
-};
-
 StoreShard::StoreShard(const Options& options, const Parts& parts)
     : options_(options),
       store_(parts.store),
       tail_cache_(parts.tail_cache),
       metrics_(parts.metrics),
       clock_(parts.clock),
+      outbox_(parts.outbox),
       thread_([this] { Run(); }) {}
 
 StoreShard::~StoreShard() {
@@ -76,15 +68,17 @@ absl::Status StoreShard::Append(AppendTask task) {
   return absl::OkStatus();
 }
 
-bool StoreShard::Post(Command command) {
+bool StoreShard::Put(Item item) {
   {
     MutexLock lock(&mu_);
     if (stopping_) return false;
-    mailbox_.emplace_back(std::move(command));
+    mailbox_.push_back(std::move(item));
   }
   filled_.NotifyOne();
   return true;
 }
+
+bool StoreShard::Post(Command command) { return Put(std::move(command)); }
 
 void StoreShard::Assign(Assignment assignment) {
   Post([this, assignment = std::move(assignment)] { Apply(assignment); });
@@ -95,6 +89,7 @@ void StoreShard::RetryAssignments() {
     auto again = std::exchange(unapplied_, {});
     for (const auto& [key, assignment] : again) Apply(assignment);
   });
+  ReattachDetached();
 }
 
 void StoreShard::Unassign(const log::PartitionKey& key) {
@@ -216,13 +211,7 @@ void StoreShard::Run() {
   std::vector<Item> items;
   while (TakeItems(&items)) {
     for (Item& item : items) {
-      if (auto* task = std::get_if<AppendTask>(&item)) {
-        TakeAppend(std::move(*task));
-      } else {
-        // A command must not see batches that are placed but may still fail to be written.
-        if (!round_.batches.empty()) Commit();
-        std::get<Command>(item)();
-      }
+      std::visit([this](auto& one) { Take(std::move(one)); }, item);
       if (round_bytes_ >= options_.round_bytes_max) Commit();
     }
     items.clear();
@@ -238,7 +227,13 @@ bool StoreShard::TakeItems(std::vector<Item>* items) {
   return true;
 }
 
-void StoreShard::TakeAppend(AppendTask task) {
+void StoreShard::Take(Command command) {
+  // It must not see batches that are placed but may still fail to be written.
+  if (!round_.batches.empty()) Commit();
+  command();
+}
+
+void StoreShard::Take(AppendTask task) {
   queued_bytes_.fetch_sub(static_cast<int64_t>(task.batch.size()));
   if (task.sink->Abandoned()) {
     return Refuse(task, MakeError(Reason::kCancelled, "the stream has ended"));
@@ -400,7 +395,7 @@ void StoreShard::Unhost(const log::PartitionKey& key) {
   tail_cache_->Drop(hosted->shared->tail_key());
   PartitionState state = hosted->shared->state();
   state.gone = true;
-  state.serving = false;
+  state.serving = state.leads = false;
   hosted->shared->Publish(state);
   {
     MutexLock lock(&mu_);
@@ -444,8 +439,8 @@ void StoreShard::Gather(Hosted* hosted) {
   if (effects.log_start.has_value()) {
     round_.log_starts.emplace_back(id, *std::exchange(effects.log_start, std::nullopt));
   }
-  for (const replica::Reply& reply : effects.replies) Answer(reply);
-  effects.replies.clear();
+  for (const replica::Reply& reply : std::exchange(effects.replies, {})) Answer(reply);
+  SendToOthers(hosted);
   if (hosted->touched) return;
   hosted->touched = true;
   touched_.push_back(hosted);
@@ -474,6 +469,8 @@ void StoreShard::Commit() {
   }
   for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
   touched_.clear();
+  for (const auto& [leader, bytes] : std::exchange(consumed_, {})) outbox_->Consumed(leader, bytes);
+  if (outbox_ != nullptr) outbox_->Flush();
   round_ = log::Round();
   round_bytes_ = 0;
   round_sync_ = round_begins_epochs_ = false;
@@ -490,7 +487,8 @@ void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool sync
     unapplied_[hosted->wanted.key] = hosted->wanted;
   }
   Publish(hosted);  // Before the answers: whoever is told may read at once.
-  for (const replica::Reply& reply : hosted->effects.replies) Answer(reply);
+  for (const replica::Reply& reply : std::exchange(hosted->effects.replies, {})) Answer(reply);
+  SendToOthers(hosted);
   hosted->effects = replica::Effects();
 }
 
@@ -516,10 +514,12 @@ void StoreShard::Publish(Hosted* hosted) {
   }
   hosted->shared->Publish({.gone = false,
                            .serving = core.serving(),
+                           .leads = core.role() == replica::Role::kLeader,
                            .leader = core.leader(),
                            .epoch = core.epoch(),
                            .log_start = log_start,
                            .high_watermark = core.high_watermark(),
+                           .written_end = core.written_end(),
                            .log_end = core.log_end(),
                            .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
                            .replicas = core.replication_factor(),

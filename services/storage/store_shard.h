@@ -45,6 +45,7 @@
 #include "libs/log/tail_cache.h"
 #include "libs/replica/replica.h"
 #include "services/storage/partition.h"
+#include "services/storage/replication.h"
 #include "services/storage/storage_metrics.h"
 
 namespace falaj::storage {
@@ -109,6 +110,7 @@ class StoreShard {
     log::TailCache* tail_cache = nullptr;
     StorageMetrics* metrics = nullptr;
     Clock* clock = nullptr;
+    ReplicaOutbox* outbox = nullptr;  // Null: there are no other nodes.
   };
 
   StoreShard(const Options& options, const Parts& parts);
@@ -141,6 +143,25 @@ class StoreShard {
   // Writes the high watermarks that have moved since the last time.
   void CheckpointHighWatermarks();
 
+  // ---- Replication (store_shard_replication.cc) ----
+
+  // Answers a follower's attach, on the shard's thread.
+  using AttachDone = std::function<void(absl::StatusOr<replica::AttachAnswer>)>;
+  void AttachFollower(std::shared_ptr<Partition> partition, replica::AttachFollower attach,
+                      AttachDone done);
+  void TakeProgress(std::vector<ProgressTask> tasks);
+  void FollowerLeft(const log::PartitionKey& key, const replica::IsrMember& follower);
+  // From the leader of a partition. Of what this node no longer follows nothing is left.
+  void AttachAnswered(const log::PartitionKey& key, const replica::AttachAnswered& answer);
+  void Replicate(ReplicateTask task);
+  // Asks the leader again: of one partition; of all whose leader this is; of all that wait.
+  void Reattach(const log::PartitionKey& key);
+  void ReattachTo(NodeId leader);
+  void ReattachDetached();
+  // Looks for followers that have fallen behind.
+  void CheckIsrs();
+  void IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer);
+
   // Null if the shard does not host it.
   std::shared_ptr<Partition> Find(const log::PartitionKey& key) const;
   std::vector<std::shared_ptr<Partition>> List() const;
@@ -168,11 +189,21 @@ class StoreShard {
     replica::Acks acks = replica::Acks::kAll;
   };
   using Command = std::function<void()>;
-  using Item = std::variant<AppendTask, Command>;
+  using Item = std::variant<AppendTask, ReplicateTask, ProgressTask, Command>;
 
   void Run();
   bool TakeItems(std::vector<Item>* items);
-  void TakeAppend(AppendTask task);
+  bool Put(Item item);
+  void Take(AppendTask task);
+  void Take(ReplicateTask task);
+  void Take(ProgressTask task);
+  void Take(Command command);
+  // Feeds a replica an input that it may find out of date.
+  void Feed(Hosted* hosted, const replica::Input& input);
+  Hosted* FindHosted(const log::PartitionKey& key);
+  void SendToOthers(Hosted* hosted);
+  void CutSuffix(Hosted* hosted);
+  void GiveUp(Hosted* hosted, const absl::Status& status);
   void Refuse(const AppendTask& task, absl::Status status);
   void Answer(const replica::Reply& reply);
   void Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer);
@@ -200,6 +231,7 @@ class StoreShard {
   log::TailCache* const tail_cache_;
   StorageMetrics* const metrics_;
   Clock* const clock_;
+  ReplicaOutbox* const outbox_;
 
   mutable Mutex mu_;
   CondVar filled_;
@@ -222,6 +254,7 @@ class StoreShard {
   bool round_begins_epochs_ = false;
   std::vector<Hosted*> touched_;  // By the round.
   std::vector<std::shared_ptr<AppendSink>> unflushed_;
+  std::vector<std::pair<NodeId, int64_t>> consumed_;  // By the round: leader, bytes.
 
   std::thread thread_;  // Last: everything it uses is made before it and outlives it.
 };

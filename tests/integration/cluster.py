@@ -250,8 +250,9 @@ class Cluster:
 
         wait_until(online, f"{nodes} storage nodes are online")
 
-    def create_topic(self, name, partitions, **config):
+    def create_topic(self, name, partitions, replicas=1, **config):
         self.topics().CreateTopic(
             topic_service_pb2.CreateTopicRequest(
-                name=name, partition_count=partitions, config=topic_service_pb2.TopicConfig(**config)),
+                name=name, partition_count=partitions, replication_factor=replicas,
+                config=topic_service_pb2.TopicConfig(**config)),
             timeout=20, wait_for_ready=True)

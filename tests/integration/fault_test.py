@@ -129,8 +129,8 @@ class FaultTest(unittest.TestCase):
                                    "--timeout", "5s"], capture_output=True, text=True, timeout=60)
 
         target = next(n for n in (1, 2, 3) if f"metadata-{n}" != cluster.metadata_leader())
-        transfer = falaj_metadata("transfer", str(target))
-        self.assertEqual(0, transfer.returncode, transfer.stderr)
+        # On a busy machine the target may not catch up in time; then the leader stays, and says so.
+        wait_until(lambda: falaj_metadata("transfer", str(target)).returncode == 0, "the lead is handed over")
         self.assertEqual(f"metadata-{target}", cluster.metadata_leader())
         for _ in range(3):
             leader = cluster.metadata_leader()

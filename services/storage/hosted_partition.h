@@ -1,0 +1,25 @@
+// What only a store shard's thread knows of a partition: for the shard's own files.
+#ifndef SERVICES_STORAGE_HOSTED_PARTITION_H_
+#define SERVICES_STORAGE_HOSTED_PARTITION_H_
+
+#include <memory>
+
+#include "libs/base/ids.h"
+#include "libs/replica/replica.h"
+#include "services/storage/partition.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+struct StoreShard::Hosted {
+  std::shared_ptr<Partition> shared;
+  replica::Replica core;
+  Assignment wanted;
+  replica::Effects effects;
+  Offset checkpointed;   // The high watermark on disk.
+  bool touched = false;  // By the round.
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_HOSTED_PARTITION_H_

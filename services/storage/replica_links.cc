@@ -1,0 +1,163 @@
+#include "services/storage/replica_links.h"
+
+#include <algorithm>
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+
+namespace falaj::storage {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(50);
+constexpr int kTicksPerCheck = 10;
+constexpr absl::Duration kProposalPause = absl::Milliseconds(20);  // Others of the moment join.
+constexpr absl::Duration kProposalPatience = absl::Seconds(5);
+constexpr size_t kChangesPerCommandMax = 1'000;
+
+// True if the partition is as it was, and the change will not be made.
+bool IsRefusal(Reason reason) {
+  return reason == Reason::kIneligibleReplica || reason == Reason::kInvalidRequest;
+}
+
+}  // namespace
+
+void ReplicaLinks::Start(const Parts& parts) {
+  parts_ = parts;
+  {
+    MutexLock lock(&mu_);
+    stopped_ = false;
+  }
+  ticker_.emplace(kTick, [this] { Tick(); });
+  proposer_.emplace(kProposalPause, [this] { SendProposals(); });
+}
+
+void ReplicaLinks::SetNodeEpoch(NodeEpoch epoch) {
+  {
+    MutexLock lock(&mu_);
+    if (node_epoch_ == epoch) return;
+    node_epoch_ = epoch;
+  }
+  for (const LinkPtr& link : Links()) link->Break();
+  parts_.shard->ReattachDetached();
+}
+
+void ReplicaLinks::Stop() {
+  {
+    MutexLock lock(&mu_);
+    stopped_ = true;
+  }
+  proposer_.reset();
+  ticker_.reset();
+  for (const LinkPtr& link : Links()) link->Close();
+}
+
+std::vector<ReplicaLinks::LinkPtr> ReplicaLinks::Links() {
+  MutexLock lock(&mu_);
+  std::vector<LinkPtr> links;
+  for (const auto& [node, link] : links_) links.push_back(link);
+  return links;
+}
+
+ReplicaLinks::LinkPtr ReplicaLinks::FindLink(NodeId leader) {
+  MutexLock lock(&mu_);
+  const auto it = links_.find(leader);
+  return it == links_.end() ? nullptr : it->second;
+}
+
+ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(NodeId leader, replica::IsrMember* self) {
+  const cluster::ClusterView::Ptr view = parts_.assignments->view();
+  const cluster::NodeInfo* const node = view->FindNode(leader);
+  LinkPtr moved;
+  MutexLock lock(&mu_);
+  if (stopped_ || node == nullptr || node_epoch_ == NodeEpoch{0}) return nullptr;
+  *self = {self_, node_epoch_};
+  LinkPtr& link = links_[leader];
+  if (link != nullptr && link->address() != node->address) moved = std::move(link);
+  if (link == nullptr) {
+    link = std::make_shared<ReplicaLink>(leader, node->address, parts_.shard);
+  }
+  return link;
+}
+
+void ReplicaLinks::Attach(const log::PartitionKey& key, NodeId leader,
+                          const replica::AttachRequest& request) {
+  replica::IsrMember self;
+  const LinkPtr link = LinkTo(leader, &self);
+  if (link != nullptr) link->Attach(self, key, request);
+}
+
+void ReplicaLinks::Acknowledge(const log::PartitionKey& key, NodeId leader,
+                               const replica::FollowerAck& ack) {
+  if (const LinkPtr link = FindLink(leader)) link->Acknowledge(key, ack);
+}
+
+void ReplicaLinks::Consumed(NodeId leader, int64_t bytes) {
+  if (const LinkPtr link = FindLink(leader)) link->Consumed(bytes);
+}
+
+void ReplicaLinks::Flush() {
+  for (const LinkPtr& link : Links()) link->Flush();
+}
+
+void ReplicaLinks::Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) {
+  MutexLock lock(&mu_);
+  proposals_.emplace_back(key, proposal);
+}
+
+void ReplicaLinks::Tick() {
+  for (const LinkPtr& link : Links()) link->Tick();
+  parts_.streams->SendMarks();
+  if (++ticks_ % kTicksPerCheck == 0) parts_.shard->CheckIsrs();
+}
+
+void ReplicaLinks::SendProposals() {
+  Proposals proposals;
+  internal::v1::ClusterCommand command;
+  {
+    MutexLock lock(&mu_);
+    if (proposals_.empty()) return;
+    const size_t count = std::min(proposals_.size(), kChangesPerCommandMax);
+    const auto end = proposals_.begin() + static_cast<std::ptrdiff_t>(count);
+    proposals.assign(proposals_.begin(), end);
+    proposals_.erase(proposals_.begin(), end);
+    command.mutable_alter_isr()->set_node_epoch(node_epoch_.value());
+  }
+  command.mutable_alter_isr()->set_node_id(self_.value());
+  for (const auto& [key, proposal] : proposals) {
+    internal::v1::IsrChange& change = *command.mutable_alter_isr()->add_changes();
+    change.set_topic_id(std::string(key.topic.bytes()));
+    change.set_partition(key.partition.value());
+    change.set_leader_epoch(proposal.epoch.value());
+    change.set_partition_epoch(proposal.partition_epoch.value());
+    for (const replica::IsrMember& member : proposal.isr) {
+      internal::v1::IsrMember& out = *change.add_isr();
+      out.set_node_id(member.node.value());
+      out.set_node_epoch(member.node_epoch.value());
+    }
+  }
+  AnswerProposals(proposals, parts_.channel->Execute(command, kProposalPatience));
+}
+
+void ReplicaLinks::AnswerProposals(const Proposals& proposals,
+                                   const absl::StatusOr<internal::v1::ExecuteResponse>& response) {
+  if (!response.ok()) {
+    log::Warning(
+        "cannot change in-sync replicas; will ask again",
+        {{"partitions", static_cast<int64_t>(proposals.size())}, {"error", response.status()}});
+  }
+  for (size_t i = 0; i < proposals.size(); ++i) {
+    const auto& [key, proposal] = proposals[i];
+    replica::IsrAnswered answer{.epoch = proposal.epoch,
+                                .partition_epoch = proposal.partition_epoch,
+                                .outcome = replica::IsrAnswered::Outcome::kUnknown};
+    if (response.ok() && static_cast<int>(i) < response->isr_results_size()) {
+      const std::string& reason = response->isr_results(static_cast<int>(i)).error_reason();
+      // Done, or changed by others meanwhile: the watch tells.
+      if (reason.empty() || !IsRefusal(ReasonFromName(reason))) continue;
+      answer.outcome = replica::IsrAnswered::Outcome::kRefused;
+    }
+    parts_.shard->IsrAnswered(key, answer);
+  }
+}
+
+}  // namespace falaj::storage

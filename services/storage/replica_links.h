@@ -1,0 +1,92 @@
+// ReplicaLinks is a storage node's way to the leaders of what it follows, and to the metadata
+// service with what it proposes as a leader.
+//
+// The storage server owns one; the shard speaks to it. It keeps a ReplicaLink for each node that
+// leads something this node follows, at the address the cluster's view names, under the incarnation
+// the node is registered as. Proposals of many partitions go to the metadata service together, one
+// command at a time, from a thread of their own, as that call blocks.
+//
+// A proposal that was accepted is not reported to the replica: its watch tells, in order with every
+// other change (the minimum of in-sync replicas, say, by which a new ISR must be judged).
+//
+// Threads: any. Stop() first; after it nothing is sent and nobody is called.
+#ifndef SERVICES_STORAGE_REPLICA_LINKS_H_
+#define SERVICES_STORAGE_REPLICA_LINKS_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+
+#include "libs/base/ids.h"
+#include "libs/base/mutex.h"
+#include "libs/rpc/metadata_channel.h"
+#include "services/storage/assignments.h"
+#include "services/storage/periodic.h"
+#include "services/storage/replica_link.h"
+#include "services/storage/replica_stream.h"
+#include "services/storage/replication.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+class ReplicaLinks final : public ReplicaOutbox {
+ public:
+  // Not owned; they outlive Stop().
+  struct Parts {
+    StoreShard* shard = nullptr;
+    Assignments* assignments = nullptr;
+    rpc::MetadataChannel* channel = nullptr;
+    ReplicaStreams* streams = nullptr;
+  };
+
+  explicit ReplicaLinks(NodeId self) : self_(self) {}
+  ~ReplicaLinks() override { Stop(); }
+
+  void Start(const Parts& parts);
+  // The node is registered (again): as another incarnation, which every leader must hear.
+  void SetNodeEpoch(NodeEpoch epoch);
+  void Stop();
+
+  void Attach(const log::PartitionKey& key, NodeId leader,
+              const replica::AttachRequest& request) override;
+  void Acknowledge(const log::PartitionKey& key, NodeId leader,
+                   const replica::FollowerAck& ack) override;
+  void Consumed(NodeId leader, int64_t bytes) override;
+  void Flush() override;
+  void Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) override;
+
+ private:
+  using Proposals = std::vector<std::pair<log::PartitionKey, replica::IsrProposal>>;
+  using LinkPtr = std::shared_ptr<ReplicaLink>;
+
+  // The link to a leader, made if need be; null if nobody knows its address.
+  LinkPtr LinkTo(NodeId leader, replica::IsrMember* self);
+  LinkPtr FindLink(NodeId leader);
+  std::vector<LinkPtr> Links();
+  void Tick();
+  void SendProposals();
+  void AnswerProposals(const Proposals& proposals,
+                       const absl::StatusOr<internal::v1::ExecuteResponse>& response);
+
+  const NodeId self_;
+  Parts parts_;
+
+  Mutex mu_;
+  bool stopped_ ABSL_GUARDED_BY(mu_) = true;
+  NodeEpoch node_epoch_ ABSL_GUARDED_BY(mu_);
+  std::map<NodeId, LinkPtr> links_ ABSL_GUARDED_BY(mu_);
+  Proposals proposals_ ABSL_GUARDED_BY(mu_);
+  int ticks_ = 0;  // Of the ticking thread.
+
+  std::optional<Periodic> ticker_;
+  std::optional<Periodic> proposer_;
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_REPLICA_LINKS_H_

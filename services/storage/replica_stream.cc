@@ -1,0 +1,383 @@
+#include "services/storage/replica_stream.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/status.h"
+#include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/status_grpc.h"
+#include "libs/rpc/wire.h"
+
+namespace falaj::storage {
+namespace {
+
+using internal::v1::ReplicaNews;
+
+constexpr int64_t kFrameBytesMax = int64_t{1} << 20;  // Of batches; the first comes whole.
+constexpr int64_t kCreditMax = int64_t{1} << 30;
+
+// A ReplicaNews within a frame, up to the batches, which follow as slices.
+std::string EncodeNewsHead(const ReplicaNews& news, size_t batch_bytes) {
+  std::string fields = news.SerializeAsString();
+  if (batch_bytes > 0) {
+    rpc::WireWriter(&fields).AppendBytesHeader(ReplicaNews::kBatchesFieldNumber, batch_bytes);
+  }
+  std::string out;
+  rpc::WireWriter(&out).AppendBytesHeader(internal::v1::ReplicateResponse::kNewsFieldNumber,
+                                          fields.size() + batch_bytes);
+  return out + fields;
+}
+
+}  // namespace
+
+// One partition that is copied to the follower. Its fields belong to the stream's mu_.
+class ReplicaStream::Copy final : public Partition::Listener,
+                                  public std::enable_shared_from_this<Copy> {
+ public:
+  Copy(std::weak_ptr<ReplicaStream> from, std::shared_ptr<Partition> of)
+      : stream(std::move(from)), partition(std::move(of)) {}
+
+  void OnPublished() override {
+    if (const auto open = stream.lock()) open->OnPublished(shared_from_this());
+  }
+
+  const std::weak_ptr<ReplicaStream> stream;
+  const std::shared_ptr<Partition> partition;
+  uint32_t index = 0;
+  LeaderEpoch epoch;
+  Offset next;  // The cursor.
+  Offset sent_log_start;
+  Offset sent_high_watermark;
+  bool due = false;      // In due_.
+  bool reading = false;  // A disk reader is at it.
+  std::optional<log::ReadResult> read_ahead;
+};
+
+ReplicaStream* ReplicaStream::Open(const ServiceParts* parts) {
+  std::shared_ptr<ReplicaStream> stream(new ReplicaStream(parts));
+  parts->replica_streams->Add(stream);
+  MutexLock lock(&stream->mu_);
+  stream->self_ = stream;
+  stream->StartSendInitialMetadata();  // The follower says nothing before it knows of somebody.
+  stream->MaybeRead();
+  return stream.get();
+}
+
+void ReplicaStream::OnReadDone(bool ok) {
+  absl::Status status;
+  if (ok) status = TakeFrame(inbox_);
+  inbox_.Clear();
+  MutexLock lock(&mu_);
+  reading_ = false;
+  if (!ok || !status.ok()) {
+    ended_ = true;
+    if (end_.ok()) end_ = status;
+  }
+  MaybeRead();
+  MaybeWrite();
+  MaybeFinish();
+}
+
+void ReplicaStream::OnWriteDone(bool ok) {
+  MutexLock lock(&mu_);
+  writing_ = false;
+  outgoing_.Clear();
+  if (!ok) ended_ = true;
+  MaybeWrite();
+  MaybeFinish();
+}
+
+void ReplicaStream::OnCancel() {
+  MutexLock lock(&mu_);
+  ended_ = true;
+  MaybeFinish();
+}
+
+void ReplicaStream::OnDone() {
+  std::shared_ptr<ReplicaStream> self;
+  absl::flat_hash_map<uint32_t, CopyPtr> copies;
+  replica::IsrMember from;
+  {
+    MutexLock lock(&mu_);
+    finished_ = true;
+    self = std::move(self_);
+    copies.swap(copies_);
+    due_.clear();
+    from = from_;
+  }
+  for (const auto& [index, copy] : copies) {
+    copy->partition->StopListening(copy.get());
+    parts_->shard->FollowerLeft(copy->partition->key(), from);
+  }
+}
+
+absl::Status ReplicaStream::TakeFrame(const grpc::ByteBuffer& message) {
+  internal::v1::ReplicateRequest request;
+  if (!rpc::ParseProto(message, &request)) {
+    return MakeError(Reason::kInvalidRequest, "a frame of the stream is malformed");
+  }
+  FALAJ_RETURN_IF_ERROR(TakeHello(request));
+  FALAJ_RETURN_IF_ERROR(TakeCredit(request.credit_bytes()));
+  for (const internal::v1::ReplicaAttach& attach : request.attaches()) TakeAttach(attach);
+  TakeAcks(request);
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaStream::TakeHello(const internal::v1::ReplicateRequest& request) {
+  MutexLock lock(&mu_);
+  const bool first = from_.node == NodeId{0};
+  if (first != request.has_hello()) return BadField("hello", "must be in the first frame only");
+  if (!first) return absl::OkStatus();
+  if (request.hello().node_id() < 1) return BadField("hello.node_id", "must be at least 1");
+  if (request.hello().node_epoch() < 1) return BadField("hello.node_epoch", "must be at least 1");
+  from_ = {NodeId{request.hello().node_id()}, NodeEpoch{request.hello().node_epoch()}};
+  return absl::OkStatus();
+}
+
+absl::Status ReplicaStream::TakeCredit(int64_t bytes) {
+  if (bytes < 0) return BadField("credit_bytes", "must not be negative");
+  MutexLock lock(&mu_);
+  if (bytes > kCreditMax - credit_) {
+    return MakeError(Reason::kCreditOverflow, absl::StrCat("more than ", kCreditMax, " bytes"),
+                     {{"field", "credit_bytes"}, {"limit", absl::StrCat(kCreditMax)}});
+  }
+  credit_ += bytes;
+  return absl::OkStatus();
+}
+
+void ReplicaStream::TakeAttach(const internal::v1::ReplicaAttach& attach) {
+  auto partition = parts_->Find(attach.topic_id(), attach.partition());
+  if (!partition.ok()) return Attached(attach, nullptr, partition.status());
+  replica::AttachFollower input{.token = attach.index(),
+                                .epoch = LeaderEpoch{attach.leader_epoch()},
+                                .last_epoch = LeaderEpoch{attach.last_epoch()},
+                                .log_end = Offset{attach.log_end()},
+                                .flushed_end = Offset{attach.flushed_end()}};
+  {
+    MutexLock lock(&mu_);
+    input.from = from_;
+  }
+  parts_->shard->AttachFollower(
+      *partition, input,
+      [self = shared_from_this(), attach, partition = *partition](const auto& answer) {
+        self->Attached(attach, partition, answer);
+      });
+}
+
+void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
+                             std::shared_ptr<Partition> partition,
+                             const absl::StatusOr<replica::AttachAnswer>& answer) {
+  internal::v1::ReplicateResponse response;
+  internal::v1::ReplicaAttached& attached = *response.add_attached();
+  attached.set_index(attach.index());
+  CopyPtr copy;
+  if (!answer.ok()) {
+    parts_->metrics->CountError(answer.status());
+    rpc::ToProto(answer.status(), attached.mutable_error());
+  } else if (answer->diverging.has_value()) {
+    attached.mutable_cut()->set_epoch(answer->diverging->epoch.value());
+    attached.mutable_cut()->set_end(answer->diverging->end.value());
+  } else {
+    attached.set_log_start(answer->log_start.value());
+    attached.set_high_watermark(answer->high_watermark.value());
+    copy = std::make_shared<Copy>(weak_from_this(), partition);
+    copy->index = attach.index();
+    copy->epoch = LeaderEpoch{attach.leader_epoch()};
+    copy->next = Offset{attach.log_end()};
+    copy->sent_log_start = answer->log_start;
+    copy->sent_high_watermark = answer->high_watermark;
+  }
+  CopyPtr before;
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    outbox_.push_back(rpc::SerializeProto(response));
+    if (copy != nullptr) {
+      const auto [known, is_new] = attached_.try_emplace(partition.get(), copy->index);
+      if (!is_new) {
+        const auto it = copies_.find(std::exchange(known->second, copy->index));
+        if (it != copies_.end()) before = it->second;
+        copies_.erase(it);
+      }
+      copies_[copy->index] = copy;
+      MakeDue(copy);
+    }
+    MaybeWrite();
+  }
+  if (before != nullptr) before->partition->StopListening(before.get());
+  if (copy == nullptr) return;
+  partition->Listen(copy);
+  OnPublished(copy);  // What was published meanwhile it has not heard of.
+  MutexLock lock(&mu_);
+  if (finished_) partition->StopListening(copy.get());
+}
+
+void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
+  std::vector<ProgressTask> tasks;
+  {
+    MutexLock lock(&mu_);
+    for (const internal::v1::ReplicaAck& ack : request.acks()) {
+      const auto it = copies_.find(ack.index());
+      if (it == copies_.end()) continue;  // Of an attach that is over.
+      tasks.push_back({it->second->partition,
+                       {.from = from_,
+                        .epoch = it->second->epoch,
+                        .written_end = Offset{ack.written_end()},
+                        .flushed_end = Offset{ack.flushed_end()}}});
+    }
+  }
+  if (!tasks.empty()) parts_->shard->TakeProgress(std::move(tasks));
+}
+
+void ReplicaStream::OnPublished(const CopyPtr& copy) {
+  const PartitionState state = copy->partition->state();
+  MutexLock lock(&mu_);
+  if (finished_) return;
+  // Marks alone can wait for the next batch, or for SendMarks().
+  if (state.written_end == copy->next && state.epoch == copy->epoch && !state.gone) return;
+  MakeDue(copy);
+  MaybeWrite();
+}
+
+void ReplicaStream::SendMarks() {
+  MutexLock lock(&mu_);
+  if (finished_) return;
+  for (const auto& [index, copy] : copies_) {
+    const PartitionState state = copy->partition->state();
+    if (state.high_watermark != copy->sent_high_watermark ||
+        state.log_start != copy->sent_log_start) {
+      MakeDue(copy);
+    }
+  }
+  MaybeWrite();
+}
+
+void ReplicaStream::MakeDue(const CopyPtr& copy) {
+  if (std::exchange(copy->due, true)) return;
+  due_.push_back(copy);
+}
+
+void ReplicaStream::ReadAhead(const CopyPtr& copy, const PartitionState& state) {
+  copy->reading = true;
+  const auto read = [self = shared_from_this(), copy, next = copy->next, end = state.written_end] {
+    auto result = self->parts_->store->Read(copy->partition->id(), next, end,
+                                            static_cast<size_t>(kFrameBytesMax));
+    MutexLock lock(&self->mu_);
+    copy->reading = false;
+    if (self->finished_) return;
+    if (!result.ok()) {
+      // A damaged record, say: the follower keeps what it has, somebody must look.
+      self->parts_->metrics->CountError(result.status());
+      return;
+    }
+    copy->read_ahead = *std::move(result);
+    self->MakeDue(copy);
+    self->MaybeWrite();
+  };
+  if (!parts_->disk_readers->Run(read)) copy->reading = false;  // SendMarks() comes back.
+}
+
+bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room) {
+  const PartitionState state = copy->partition->state();
+  if (state.gone || !state.leads || state.epoch != copy->epoch) return true;  // No longer ours.
+  Bytes batches;
+  Offset next = copy->next;
+  if (next < state.written_end && !copy->reading) {
+    if (*room <= 0) return false;
+    std::optional<log::ReadResult> read = std::exchange(copy->read_ahead, std::nullopt);
+    if (!read.has_value()) {
+      auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), next, state.written_end,
+                                            static_cast<size_t>(*room));
+      if (run.has_value()) {
+        read = log::ReadResult{.batches = std::move(run->batches), .next_offset = run->next_offset};
+      } else {
+        ReadAhead(copy, state);
+      }
+    }
+    if (read.has_value()) {
+      batches = std::move(read->batches);
+      next = read->next_offset;
+    }
+  }
+  if (batches.empty() && state.high_watermark == copy->sent_high_watermark &&
+      state.log_start == copy->sent_log_start) {
+    return true;
+  }
+  ReplicaNews news;
+  news.set_index(copy->index);
+  news.set_log_start(state.log_start.value());
+  news.set_high_watermark(state.high_watermark.value());
+  copy->sent_log_start = state.log_start;
+  copy->sent_high_watermark = state.high_watermark;
+  copy->next = next;
+  *room -= static_cast<int64_t>(batches.size());
+  credit_ -= static_cast<int64_t>(batches.size());
+  pieces->push_back(Bytes::Own(EncodeNewsHead(news, batches.size())));
+  if (!batches.empty()) pieces->push_back(std::move(batches));
+  if (next < state.written_end) MakeDue(copy);
+  return true;
+}
+
+grpc::ByteBuffer ReplicaStream::GatherNews() {
+  std::vector<Bytes> pieces;
+  int64_t room = std::min(kFrameBytesMax, credit_);
+  const size_t count = due_.size();
+  for (size_t i = 0; i < count && (room > 0 || pieces.empty()); ++i) {
+    const CopyPtr copy = std::move(due_.front());
+    due_.pop_front();
+    copy->due = false;
+    if (AddNews(copy, &pieces, &room)) continue;
+    MakeDue(copy);  // It waits for credit.
+    break;
+  }
+  return pieces.empty() ? grpc::ByteBuffer() : rpc::ToByteBuffer(pieces);
+}
+
+void ReplicaStream::MaybeRead() {
+  if (reading_ || ended_ || finished_) return;
+  reading_ = true;
+  StartRead(&inbox_);
+}
+
+void ReplicaStream::MaybeWrite() {
+  if (writing_ || ended_ || finished_) return;
+  if (!outbox_.empty()) {
+    outgoing_ = std::move(outbox_.front());
+    outbox_.pop_front();
+  } else {
+    outgoing_ = GatherNews();
+    if (outgoing_.Length() == 0) return;
+  }
+  writing_ = true;
+  StartWrite(&outgoing_);
+}
+
+void ReplicaStream::MaybeFinish() {
+  if (!ended_ || finished_ || writing_) return;
+  finished_ = true;
+  Finish(rpc::ToGrpc(end_));
+}
+
+void ReplicaStreams::Add(std::weak_ptr<ReplicaStream> stream) {
+  MutexLock lock(&mu_);
+  streams_.erase(std::remove_if(streams_.begin(), streams_.end(),
+                                [](const auto& one) { return one.expired(); }),
+                 streams_.end());
+  streams_.push_back(std::move(stream));
+}
+
+void ReplicaStreams::SendMarks() {
+  std::vector<std::weak_ptr<ReplicaStream>> streams;
+  {
+    MutexLock lock(&mu_);
+    streams = streams_;
+  }
+  for (const auto& one : streams) {
+    if (const auto stream = one.lock()) stream->SendMarks();
+  }
+}
+
+}  // namespace falaj::storage

@@ -1,0 +1,118 @@
+// ReplicaStream is one follower node's stream to this node, the leader of the partitions it
+// attaches: it pushes batches as they are written and takes the follower's acknowledgements.
+//
+//   attach ──▶ shard: where do the logs part ways? ──▶ answer, and a Copy with a cursor
+//   partition published ──▶ Copy is due ──▶ frame of news, as far as the credit goes ──▶ follower
+//   acks ──▶ shard: high watermarks ──▶ producers are told
+//
+// The news are read where consumers read too: from the tail cache, else from the store, on a disk
+// reader. So what a follower costs the leader is a cursor, and the bytes of one frame: a follower
+// that is slow, or has used up its credit, is simply read for later.
+//
+// Invariants: a Copy's batches leave without a gap from where it attached; nothing beyond the
+// written end leaves; of a partition that this node no longer leads in the epoch of the attach
+// nothing leaves.
+//
+// Ownership: shared by gRPC (until OnDone), the partitions it listens to, and the reads it has
+// queued. Threads: gRPC's, the shard's and the disk readers'; mu_ is held for bookkeeping, lookups
+// in the tail cache, and starting an operation.
+#ifndef SERVICES_STORAGE_REPLICA_STREAM_H_
+#define SERVICES_STORAGE_REPLICA_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+
+#include "falaj/internal/v1/storage_service.pb.h"
+
+#include "libs/base/bytes.h"
+#include "libs/base/mutex.h"
+#include "services/storage/service_parts.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                            public std::enable_shared_from_this<ReplicaStream> {
+ public:
+  // Lives until gRPC is done with it.
+  static ReplicaStream* Open(const ServiceParts* parts);
+
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  // Sends the marks that have moved without a batch to carry them. A few times a second.
+  void SendMarks();
+
+ private:
+  class Copy;
+  using CopyPtr = std::shared_ptr<Copy>;
+
+  explicit ReplicaStream(const ServiceParts* parts) : parts_(parts) {}
+
+  // An error ends the stream.
+  absl::Status TakeFrame(const grpc::ByteBuffer& message);
+  absl::Status TakeHello(const internal::v1::ReplicateRequest& request);
+  absl::Status TakeCredit(int64_t bytes);
+  void TakeAttach(const internal::v1::ReplicaAttach& attach);
+  void TakeAcks(const internal::v1::ReplicateRequest& request);
+  void Attached(const internal::v1::ReplicaAttach& attach, std::shared_ptr<Partition> partition,
+                const absl::StatusOr<replica::AttachAnswer>& answer);
+
+  // The partition of a copy has something new.
+  void OnPublished(const CopyPtr& copy);
+  void MakeDue(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Adds what is new of the copy to the frame; false if there was no room.
+  bool AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReadAhead(const CopyPtr& copy, const PartitionState& state)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  grpc::ByteBuffer GatherNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void MaybeRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MaybeWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MaybeFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const ServiceParts* const parts_;
+  grpc::ByteBuffer inbox_;  // Of the read under way.
+
+  Mutex mu_;
+  std::shared_ptr<ReplicaStream> self_ ABSL_GUARDED_BY(mu_);  // Until OnDone.
+  replica::IsrMember from_ ABSL_GUARDED_BY(mu_);              // Node 0: no hello yet.
+  int64_t credit_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::flat_hash_map<uint32_t, CopyPtr> copies_ ABSL_GUARDED_BY(mu_);  // By index.
+  absl::flat_hash_map<const Partition*, uint32_t> attached_ ABSL_GUARDED_BY(mu_);
+  std::deque<CopyPtr> due_ ABSL_GUARDED_BY(mu_);
+  std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mu_);  // Answers; they go first.
+  grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);            // Of the write under way.
+  bool reading_ ABSL_GUARDED_BY(mu_) = false;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // No more reads; about to finish.
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status end_ ABSL_GUARDED_BY(mu_);
+};
+
+// ReplicaStreams knows the streams that are open, for what must reach all of them. Threads: any.
+class ReplicaStreams {
+ public:
+  void Add(std::weak_ptr<ReplicaStream> stream);
+  void SendMarks();
+
+ private:
+  Mutex mu_;
+  std::vector<std::weak_ptr<ReplicaStream>> streams_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_REPLICA_STREAM_H_

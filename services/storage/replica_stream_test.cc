@@ -1,0 +1,224 @@
+// The leader's end of a replica stream, with a follower that is this test: node 2.
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/record/control_batch.h"
+#include "services/storage/storage_server_fixture.h"
+
+namespace falaj::storage {
+namespace {
+
+using internal::v1::ReplicaAttach;
+using internal::v1::ReplicateRequest;
+using internal::v1::ReplicateResponse;
+
+constexpr int32_t kFollower = 2;
+
+class ReplicaStreamTest : public StorageServerTest {
+ protected:
+  // A topic on node 1, which leads partition_, and node 2, which is only said to be there.
+  void Start() {
+    StartNode();
+    internal::v1::ClusterCommand command;
+    internal::v1::RegisterNodeCommand& node = *command.mutable_register_node();
+    node.set_node_id(kFollower);
+    node.set_directory_id(std::string(16, 'f'));
+    node.set_address("127.0.0.1:1");
+    node.set_session_timeout_ms(10'000);
+    node_epoch_ = metadata_.Apply(command).value().node().node_epoch();
+    TopicSettings settings;
+    settings.set_fsync(true);
+    settings.set_batch_bytes_max(1 << 20);
+    settings.set_min_in_sync_replicas(2);
+    settings.set_compression(v1::COMPRESSION_NONE);
+    topic_ = metadata_.CreateTopic("copied", 2, settings, 2);
+    partition_ = topic_.partitions(0).leader() == 1 ? 0 : 1;
+    ASSERT_EQ(topic_.partitions(partition_).leader(), 1);
+  }
+  void Open() {
+    context_ = std::make_unique<grpc::ClientContext>();
+    stream_ = stub_->Replicate(context_.get());
+  }
+  ReplicateRequest Hello(int64_t credit) {
+    ReplicateRequest request;
+    request.mutable_hello()->set_node_id(kFollower);
+    request.mutable_hello()->set_node_epoch(node_epoch_);
+    request.set_credit_bytes(credit);
+    return request;
+  }
+  void AddAttach(uint32_t index, int64_t log_end, ReplicateRequest* request) {
+    const auto& partition = topic_.partitions(partition_);
+    ReplicaAttach& attach = *request->add_attaches();
+    attach.set_index(index);
+    attach.set_topic_id(topic_.topic_id());
+    attach.set_partition(partition_);
+    attach.set_leader_epoch(partition.leader_epoch());
+    attach.set_last_epoch(log_end == 0 ? -1 : partition.leader_epoch());
+    attach.set_log_end(log_end);
+    attach.set_flushed_end(log_end);
+  }
+  void Ack(uint32_t index, int64_t end) {
+    ReplicateRequest request;
+    request.add_acks()->set_index(index);
+    request.mutable_acks(0)->set_written_end(end);
+    request.mutable_acks(0)->set_flushed_end(end);
+    ASSERT_TRUE(stream_->Write(request));
+  }
+  // Attaches until the node has learned that it leads.
+  void Attach(int64_t credit, int64_t log_end = 0) {
+    Open();
+    ReplicateRequest request = Hello(credit);
+    AddAttach(1, log_end, &request);
+    ASSERT_TRUE(Eventually([&] {
+      if (!stream_->Write(request)) return false;
+      ReplicateResponse response;
+      if (!stream_->Read(&response) || response.attached_size() != 1) return false;
+      request.clear_hello();
+      request.set_credit_bytes(0);
+      request.mutable_attaches(0)->set_index(request.attaches(0).index() + 1);
+      index_ = response.attached(0).index();
+      return !response.attached(0).has_error();
+    }));
+  }
+  // Reads until a batch comes; "" if the stream ends.
+  std::string NextBatches() {
+    ReplicateResponse response;
+    while (stream_->Read(&response)) {
+      for (const auto& news : response.news()) {
+        EXPECT_EQ(news.index(), index_);
+        high_watermark_ = news.high_watermark();
+        if (!news.batches().empty()) return news.batches();
+      }
+    }
+    return "";
+  }
+  absl::Status EndOf(const ReplicateRequest& second) {
+    Open();
+    stream_->Write(Hello(1));
+    stream_->Write(second);
+    ReplicateResponse response;
+    while (stream_->Read(&response)) {
+    }
+    return rpc::FromGrpc(stream_->Finish());
+  }
+
+  int partition_ = 0;
+  int64_t node_epoch_ = 0;
+  uint32_t index_ = 0;
+  int64_t high_watermark_ = 0;
+  std::unique_ptr<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::ClientReaderWriter<ReplicateRequest, ReplicateResponse>> stream_;
+};
+
+TEST_F(ReplicaStreamTest, PushesWhatIsWrittenAndCommitsWhatIsHeld) {
+  Start();
+  Attach(1 << 20);
+  const Bytes first = Bytes::Copy(NextBatches());
+  EXPECT_EQ(record::ReadControlType(first).value(), record::ControlType::kLeaderChange);
+  Ack(index_, 1);
+  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); })) << "it serves now";
+  Producer producer(stub_.get());
+  producer.Send(Request(partition_, Batch(3)));
+  const auto header = record::VerifyStoredBatch(Bytes::Copy(NextBatches()));
+  EXPECT_EQ(header->base_offset, Offset{1});
+  EXPECT_EQ(header->leader_epoch.value(), topic_.partitions(partition_).leader_epoch());
+  EXPECT_EQ(Latest(partition_).high_watermark(), 1) << "the follower has not said that it holds it";
+  Ack(index_, 4);
+  const AppendResponse answer = producer.Receive();
+  EXPECT_FALSE(answer.has_error()) << answer.DebugString();
+  EXPECT_EQ(answer.base_offset(), 1);
+  EXPECT_EQ(answer.in_sync_replicas(), 2);
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, SendsNoMoreThanItHasCreditFor) {
+  Start();
+  Attach(1);
+  EXPECT_EQ(record::VerifyStoredBatch(Bytes::Copy(NextBatches()))->base_offset, Offset{0});
+  Ack(index_, 1);
+  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  Producer producer(stub_.get());
+  EXPECT_FALSE(producer.Append(Request(partition_, Batch(2), v1::ACKS_LEADER)).has_error());
+  // The batch is due, and would come before this answer.
+  ReplicateRequest request;
+  AddAttach(50, 0, &request);
+  request.mutable_attaches(0)->set_partition(7);
+  ASSERT_TRUE(stream_->Write(request));
+  ReplicateResponse response;
+  while (stream_->Read(&response) && response.attached().empty()) {
+    for (const auto& news : response.news()) EXPECT_TRUE(news.batches().empty());
+  }
+  request.Clear();
+  request.set_credit_bytes(1 << 20);
+  ASSERT_TRUE(stream_->Write(request));
+  EXPECT_EQ(record::VerifyStoredBatch(Bytes::Copy(NextBatches()))->base_offset, Offset{1});
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, GoesOnWhereTheFollowersLogEnds) {
+  Start();
+  Attach(1 << 20);
+  NextBatches();
+  ReplicateRequest again;
+  AddAttach(77, 1, &again);
+  ASSERT_TRUE(stream_->Write(again));
+  ReplicateResponse response;
+  while (stream_->Read(&response) && response.attached().empty()) {
+  }
+  ASSERT_EQ(response.attached_size(), 1);
+  EXPECT_FALSE(response.attached(0).has_cut());
+  index_ = 77;
+  Producer producer(stub_.get());
+  EXPECT_FALSE(producer.Append(Request(partition_, Batch(2), v1::ACKS_LEADER)).has_error());
+  EXPECT_EQ(record::VerifyStoredBatch(Bytes::Copy(NextBatches()))->base_offset, Offset{1});
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, AnAttachThatMakesNoSenseIsAnsweredAndTheStreamGoesOn) {
+  Start();
+  Attach(0);
+  ReplicateRequest request;
+  AddAttach(10, 0, &request);
+  request.mutable_attaches(0)->set_leader_epoch(99);
+  AddAttach(11, 0, &request);
+  request.mutable_attaches(1)->set_partition(7);
+  AddAttach(12, 0, &request);
+  request.mutable_attaches(2)->set_topic_id("short");
+  AddAttach(13, 5, &request);  // The leader's log ends at 1.
+  ASSERT_TRUE(stream_->Write(request));
+  std::map<uint32_t, internal::v1::ReplicaAttached> answers;
+  ReplicateResponse response;
+  while (answers.size() < 4 && stream_->Read(&response)) {
+    for (const auto& answer : response.attached()) answers[answer.index()] = answer;
+  }
+  EXPECT_EQ(answers[10].error().reason(), "NOT_LEADER");
+  EXPECT_EQ(answers[11].error().reason(), "PARTITION_NOT_FOUND");
+  EXPECT_EQ(answers[12].error().reason(), "INVALID_REQUEST");
+  ASSERT_TRUE(answers[13].has_cut());
+  EXPECT_EQ(answers[13].cut().end(), 1);
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, AFrameThatMakesNoSenseEndsTheStream) {
+  Start();
+  Open();
+  ReplicateRequest request;
+  request.set_credit_bytes(5);
+  stream_->Write(request);
+  ReplicateResponse response;
+  EXPECT_FALSE(stream_->Read(&response));
+  EXPECT_EQ(MetadataOf(rpc::FromGrpc(stream_->Finish()))["field"], "hello");
+  EXPECT_EQ(MetadataOf(EndOf(Hello(0)))["field"], "hello") << "it is said once";
+  request.set_credit_bytes(-1);
+  EXPECT_EQ(MetadataOf(EndOf(request))["field"], "credit_bytes");
+  request.set_credit_bytes(int64_t{1} << 40);
+  EXPECT_EQ(ReasonOf(EndOf(request)), Reason::kCreditOverflow);
+}
+
+}  // namespace
+}  // namespace falaj::storage

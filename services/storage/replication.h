@@ -1,0 +1,61 @@
+// How a store shard reaches the other nodes of a partition, and how they reach it.
+#ifndef SERVICES_STORAGE_REPLICATION_H_
+#define SERVICES_STORAGE_REPLICATION_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "libs/base/bytes.h"
+#include "libs/base/ids.h"
+#include "libs/log/log_store.h"
+#include "libs/replica/replica.h"
+#include "services/storage/partition.h"
+
+namespace falaj::storage {
+
+// What a shard has to say to others. Called on the shard's thread; must not block. What cannot be
+// delivered is dropped: the replica asks again when told to (StoreShard::Reattach).
+class ReplicaOutbox {
+ public:
+  virtual ~ReplicaOutbox() = default;
+  // To the leader of a partition that this node follows.
+  virtual void Attach(const log::PartitionKey& key, NodeId leader,
+                      const replica::AttachRequest& request) = 0;
+  virtual void Acknowledge(const log::PartitionKey& key, NodeId leader,
+                           const replica::FollowerAck& ack) = 0;
+  // So many bytes that the leader sent have left the mailbox.
+  virtual void Consumed(NodeId leader, int64_t bytes) = 0;
+  // Every acknowledgement of a round has been given: send.
+  virtual void Flush() = 0;
+  // To the metadata service.
+  virtual void Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) = 0;
+};
+
+// A batch of a leader's log, verified.
+struct ReplicaBatch {
+  Offset base;
+  Offset last;
+  LeaderEpoch epoch;
+  int64_t max_timestamp_ms = -1;
+  Bytes batch;
+};
+
+// What a leader has sent of one partition.
+struct ReplicateTask {
+  log::PartitionKey key;
+  NodeId leader;
+  replica::LeaderMarks marks;
+  std::vector<ReplicaBatch> batches;
+  int64_t bytes = 0;  // To be given back as credit.
+};
+
+// What a follower says it holds of one partition.
+struct ProgressTask {
+  std::shared_ptr<Partition> partition;
+  replica::FollowerProgress progress;
+};
+
+}  // namespace falaj::storage
+
+#endif  // SERVICES_STORAGE_REPLICATION_H_

@@ -1,0 +1,197 @@
+// What a shard does for replication: passes inputs from other nodes to the replicas, and what they
+// say to the outbox. The decisions are the replicas'.
+#include <utility>
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "services/storage/hosted_partition.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+StoreShard::Hosted* StoreShard::FindHosted(const log::PartitionKey& key) {
+  const auto it = hosted_.find(key);
+  return it == hosted_.end() ? nullptr : it->second.get();
+}
+
+void StoreShard::Feed(Hosted* hosted, const replica::Input& input) {
+  IgnoreError(hosted->core.Step(input, &hosted->effects),
+              "it came too late: of another epoch, incarnation or attach");
+  Gather(hosted);
+}
+
+void StoreShard::SendToOthers(Hosted* hosted) {
+  if (outbox_ == nullptr) return;
+  replica::Effects& effects = hosted->effects;
+  const log::PartitionKey& key = hosted->shared->key();
+  const NodeId leader = hosted->core.leader();
+  if (const auto attach = std::exchange(effects.attach, std::nullopt)) {
+    outbox_->Attach(key, leader, *attach);
+  }
+  if (const auto ack = std::exchange(effects.ack, std::nullopt)) {
+    outbox_->Acknowledge(key, leader, *ack);
+  }
+  if (const auto proposal = std::exchange(effects.isr_proposal, std::nullopt)) {
+    outbox_->Propose(key, *proposal);
+  }
+}
+
+void StoreShard::AttachFollower(std::shared_ptr<Partition> partition,
+                                replica::AttachFollower attach, AttachDone done) {
+  const bool posted = Post([this, partition = std::move(partition), attach, done]() mutable {
+    Hosted* const hosted = FindHosted(partition->key());
+    if (hosted == nullptr) {
+      return done(MakeError(Reason::kNotLeader, "the partition is no longer on this node"));
+    }
+    attach.now = clock_->MonotonicNow();
+    const absl::Status accepted = hosted->core.Step(attach, &hosted->effects);
+    if (!accepted.ok()) return done(accepted);
+    const replica::AttachAnswer answer = hosted->effects.attach_answers.back();
+    hosted->effects.attach_answers.clear();
+    Gather(hosted);
+    done(answer);
+  });
+  if (!posted) done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
+}
+
+void StoreShard::TakeProgress(std::vector<ProgressTask> tasks) {
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return;
+    for (ProgressTask& task : tasks) mailbox_.emplace_back(std::move(task));
+  }
+  filled_.NotifyOne();
+}
+
+void StoreShard::Take(ProgressTask task) {
+  Hosted* const hosted = FindHosted(task.partition->key());
+  if (hosted == nullptr) return;
+  task.progress.now = clock_->MonotonicNow();
+  Feed(hosted, task.progress);
+}
+
+void StoreShard::FollowerLeft(const log::PartitionKey& key, const replica::IsrMember& follower) {
+  Post([this, key, follower] {
+    Hosted* const hosted = FindHosted(key);
+    if (hosted != nullptr) Feed(hosted, replica::FollowerLeft{follower, clock_->MonotonicNow()});
+  });
+}
+
+void StoreShard::AttachAnswered(const log::PartitionKey& key,
+                                const replica::AttachAnswered& answer) {
+  Post([this, key, answer] {
+    Hosted* const hosted = FindHosted(key);
+    if (hosted == nullptr) return;
+    const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
+    if (ReasonOf(taken) == Reason::kCorruptRecord) return GiveUp(hosted, taken);
+    if (hosted->effects.truncate_suffix.has_value()) CutSuffix(hosted);
+    Gather(hosted);
+  });
+}
+
+void StoreShard::CutSuffix(Hosted* hosted) {
+  const Offset end = *std::exchange(hosted->effects.truncate_suffix, std::nullopt);
+  const log::PartitionKey& key = hosted->shared->key();
+  log::Info("cutting what is not in the leader's log", {{"topic", hosted->shared->topic()},
+                                                        {"partition", key.partition},
+                                                        {"from_offset", end},
+                                                        {"log_end_offset", hosted->core.log_end()},
+                                                        {"leader_epoch", hosted->core.epoch()}});
+  absl::Status cut = store_->TruncateSuffix(hosted->shared->id(), end);
+  if (!cut.ok()) return GiveUp(hosted, cut);
+  tail_cache_->TruncateSuffix(hosted->shared->tail_key(), end);
+  const auto stored = store_->OpenPartition(key, hosted->wanted.retention);
+  if (!stored.ok()) return GiveUp(hosted, stored.status());
+  IgnoreError(
+      hosted->core.Step(replica::Truncated{stored->log_start, stored->log_end}, &hosted->effects),
+      "never refuses");
+}
+
+// The replica must not go on as it is. It stays on disk, and offline until the next assignment.
+void StoreShard::GiveUp(Hosted* hosted, const absl::Status& status) {
+  log::Error("a replica cannot follow its leader and is taken offline",
+             {{"topic", hosted->shared->topic()},
+              {"partition", hosted->shared->key().partition},
+              {"error", status}});
+  Feed(hosted, replica::GoOffline{});
+}
+
+void StoreShard::Replicate(ReplicateTask task) { Put(std::move(task)); }
+
+void StoreShard::Take(ReplicateTask task) {
+  consumed_.emplace_back(task.leader, task.bytes);
+  Hosted* const hosted = FindHosted(task.key);
+  if (hosted == nullptr) return;
+  replica::Replica& core = hosted->core;
+  // A log that begins anew is a round of its own: the store moves log starts first.
+  if (task.marks.log_start > core.log_end()) Commit();
+  Feed(hosted, task.marks);
+  if (task.marks.log_start > core.written_end()) Commit();
+  for (ReplicaBatch& batch : task.batches) {
+    const absl::Status taken = core.Step(replica::Replicate{.token = 0,
+                                                            .attach_id = task.marks.attach_id,
+                                                            .base = batch.base,
+                                                            .last = batch.last,
+                                                            .batch_epoch = batch.epoch},
+                                         &hosted->effects);
+    if (!taken.ok()) {
+      if (ReasonOf(taken) != Reason::kCorruptRecord) return;  // Of an attach that is over.
+      log::Warning("what a leader sent does not fit; asking it again",
+                   {{"topic", hosted->shared->topic()},
+                    {"partition", task.key.partition},
+                    {"error", taken}});
+      return Feed(hosted, replica::Reattach{});
+    }
+    for (const replica::Placement& place : std::exchange(hosted->effects.placements, {})) {
+      Place(hosted, place, std::move(batch.batch), batch.max_timestamp_ms);
+    }
+    if (core.settings().fsync) round_sync_ = true;
+    Gather(hosted);
+  }
+}
+
+void StoreShard::Reattach(const log::PartitionKey& key) {
+  Post([this, key] {
+    Hosted* const hosted = FindHosted(key);
+    if (hosted != nullptr && !hosted->core.attached()) Feed(hosted, replica::Reattach{});
+  });
+}
+
+void StoreShard::ReattachTo(NodeId leader) {
+  Post([this, leader] {
+    for (const auto& [key, hosted] : hosted_) {
+      if (hosted->core.leader() == leader) Feed(hosted.get(), replica::Reattach{});
+    }
+  });
+}
+
+void StoreShard::ReattachDetached() {
+  Post([this] {
+    for (const auto& [key, hosted] : hosted_) {
+      if (hosted->core.role() != replica::Role::kFollower || hosted->core.attached()) continue;
+      Feed(hosted.get(), replica::Reattach{});
+    }
+  });
+}
+
+void StoreShard::CheckIsrs() {
+  Post([this] {
+    const replica::CheckIsr check{clock_->MonotonicNow()};
+    for (const auto& [key, hosted] : hosted_) {
+      const replica::Replica& core = hosted->core;
+      if (core.role() != replica::Role::kLeader || core.replication_factor() == 1) continue;
+      Feed(hosted.get(), check);
+    }
+  });
+}
+
+void StoreShard::IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer) {
+  Post([this, key, answer]() mutable {
+    Hosted* const hosted = FindHosted(key);
+    if (hosted == nullptr) return;
+    answer.now = clock_->MonotonicNow();
+    Feed(hosted, answer);
+  });
+}
+
+}  // namespace falaj::storage

@@ -1,0 +1,153 @@
+"""What a topic with three replicas promises when storage nodes die, shown on real processes.
+
+By hand: tests/integration/run.sh build/release replication_test.py [unittest arguments].
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from cluster import Cluster, wait_until
+from falaj.v1 import topic_service_pb2
+from workload import Producer, check, read_all
+
+BINARIES = os.environ["FALAJ_BINARIES"]
+TOPIC = "payments"
+PARTITIONS = 3
+NODES = ("storage-1", "storage-2", "storage-3")
+FLAGS = ("--session_timeout=1s", "--replica_lag_max=2s")
+ELECTIONS_MAX = 100  # Each begins with a control record, which takes an offset.
+
+
+class ReplicationTest(unittest.TestCase):
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="falaj-replication-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+        self.cluster = Cluster(BINARIES, self.directory, storage_nodes=3, storage_flags=FLAGS)
+        self.addCleanup(self.cluster.__exit__)
+        self.cluster.start()
+        self.cluster.wait_online(3)
+
+    def create(self, **config):
+        self.cluster.create_topic(TOPIC, PARTITIONS, replicas=3, **{"min_in_sync_replicas": 2, **config})
+        self.wait_in_sync()
+        self.producers = [Producer(self.cluster.producer(), TOPIC, p, f"p{p}") for p in range(PARTITIONS)]
+        for producer in self.producers:
+            producer.start()
+            self.addCleanup(producer.stop)
+
+    def partitions(self):
+        request = topic_service_pb2.GetTopicRequest(name=TOPIC)
+        return self.cluster.topics().GetTopic(request, timeout=10).topic.partitions
+
+    def wait_in_sync(self, replicas=3):
+        wait_until(lambda: all(len(p.in_sync_replicas) == replicas and p.leader for p in self.partitions()),
+                   f"{replicas} replicas of every partition are in sync", 60)
+
+    def wait_for_progress(self, records=200):
+        goals = {p: len(p.acknowledged) + records for p in self.producers}
+        wait_until(lambda: all(len(p.acknowledged) >= goal for p, goal in goals.items()),
+                   f"{records} more records are acknowledged on every partition", 60)
+
+    def verify(self):
+        for producer in self.producers:
+            producer.stop()
+        consumer = self.cluster.consumer()
+        for producer in self.producers:
+            check(self, read_all(consumer, TOPIC, producer.partition), [producer], control_records=ELECTIONS_MAX)
+            self.assertGreater(len(producer.acknowledged), 0)
+        self.verify_replicas()
+
+    def verify_replicas(self):
+        """Every node holds the same batches, with the same checksums, at the same offsets."""
+        for name in NODES:
+            if self.cluster.processes[name].child is None:
+                self.cluster.start_process(name)
+        self.wait_in_sync()
+        logs = []
+        for name in NODES:
+            self.cluster.stop(name)
+            logs.append(self.dump(name))
+        for partition in range(PARTITIONS):
+            copies = sorted((log[partition] for log in logs), key=len)
+            self.assertGreater(len(copies[0]), 0)
+            for copy in copies[1:]:
+                self.assertEqual(copy[:len(copies[0])], copies[0], f"the copies of partition {partition} differ")
+                # Who stopped later may have led on, and begun epochs that the others have not seen.
+                self.assertLessEqual(len(copy), len(copies[0]) + 2)
+
+    def dump(self, name):
+        """{partition: [record as JSON]}, everything there is on the disk of a node that has stopped."""
+        dumped = subprocess.run([os.path.join(BINARIES, "falaj"), "debug", "dump-log",
+                                 os.path.join(self.directory, name), "--records", "--limit", "10000000"],
+                                capture_output=True, text=True, timeout=60, check=True)
+        log = {partition: [] for partition in range(PARTITIONS)}
+        for line in dumped.stdout.splitlines():
+            log[json.loads(line)["partition"]].append(line)
+        return log
+
+    def test_killed_nodes_lose_nothing_and_writes_go_on_without_them(self):
+        self.create()
+        chance = random.Random(11)
+        for _ in range(6):
+            self.wait_for_progress(chance.randint(20, 400))
+            victim = chance.choice(NODES)
+            self.cluster.kill(victim)
+            self.wait_for_progress()  # Two of three go on.
+            self.cluster.start_process(victim)
+            self.wait_in_sync()
+        self.verify()
+
+    def test_everything_killed_at_once_loses_nothing(self):
+        self.create()
+        for _ in range(3):
+            self.wait_for_progress()
+            for name in NODES:
+                self.cluster.kill(name)
+            for name in NODES:
+                self.cluster.processes[name].start()
+            self.cluster.wait_ready()
+            self.wait_in_sync()
+        self.wait_for_progress()
+        self.verify()
+
+    def test_a_lost_disk_is_filled_again_from_the_others(self):
+        self.create()
+        self.wait_for_progress(400)
+        self.cluster.kill("storage-2")
+        shutil.rmtree(os.path.join(self.directory, "storage-2"))
+        self.cluster.start_process("storage-2")
+        self.wait_in_sync()
+        # Now it counts: with it alone the second of two is there.
+        self.cluster.kill("storage-1")
+        self.wait_for_progress()
+        self.verify()
+
+    def test_stopped_nodes_come_back(self):
+        self.create()
+        for name in NODES:
+            self.wait_for_progress()
+            self.cluster.stop(name)
+            self.wait_for_progress()
+            self.cluster.start_process(name)
+            self.wait_in_sync()
+        self.verify()
+
+    def test_without_fsync(self):
+        self.create(durability=topic_service_pb2.DURABILITY_OS)
+        self.wait_for_progress()
+        self.cluster.kill("storage-3")
+        self.wait_for_progress()
+        self.cluster.start_process("storage-3")
+        self.wait_in_sync()
+        self.verify()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + sys.argv[1:])
