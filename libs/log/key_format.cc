@@ -7,12 +7,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
+#include "libs/record/varint.h"
+
 namespace falaj::log {
 namespace {
 
 constexpr uint8_t kVersion = 1;
 constexpr uint8_t kStoredVersion = 1;
 constexpr int64_t kForever = -1;
+constexpr size_t kProducerRowBytes = 128;       // Hardly ever more.
+constexpr int64_t kTimeMax = int64_t{1} << 60;  // Milliseconds: the sum of a window's cannot wrap.
 
 // Appends big-endian integers to a string.
 class Writer {
@@ -30,6 +34,10 @@ class Writer {
     return U32(static_cast<uint32_t>(v >> 32)).U32(static_cast<uint32_t>(v));
   }
   Writer& I64(int64_t v) { return U64(static_cast<uint64_t>(v)); }
+  Writer& Varint(int64_t v) {
+    char bytes[record::kVarlongSizeMax];
+    return Raw({bytes, static_cast<size_t>(record::WriteVarint(bytes, v) - bytes)});
+  }
   Writer& Raw(absl::string_view v) {
     out_->append(v.data(), v.size());
     return *this;
@@ -47,6 +55,23 @@ class Reader {
   uint32_t U32() { return static_cast<uint32_t>(Take(4)); }
   uint64_t U64() { return Take(8); }
   int64_t I64() { return static_cast<int64_t>(Take(8)); }
+  int64_t Varint() {
+    const char* at = in_.data();
+    int64_t value = 0;
+    if (!record::ReadVarlong(&at, in_.data() + in_.size(), &value)) {
+      bad_ = true;
+      return 0;
+    }
+    in_.remove_prefix(static_cast<size_t>(at - in_.data()));
+    return value;
+  }
+  // A varint that must lie in [low, high]; `low` if it does not.
+  int64_t Varint(int64_t low, int64_t high) {
+    const int64_t value = Varint();
+    if (value >= low && value <= high) return value;
+    bad_ = true;
+    return low;
+  }
   absl::string_view Raw(size_t n) {
     if (in_.size() < n) {
       bad_ = true;
@@ -75,6 +100,43 @@ std::string Key(char letter, LocalPartitionId id) {
   std::string key;
   Writer(&key).U8(static_cast<uint8_t>(letter)).U32(id.value());
   return key;
+}
+
+// The batches of a window lie close to each other: each is written as its distance from the one
+// before.
+void WriteWindow(const record::ProducerWindow& window, Writer* out) {
+  out->Varint(static_cast<int64_t>(window.size()));
+  if (window.empty()) return;
+  out->Varint(window.epoch().value()).Varint(window.begin()->base_sequence.value());
+  Offset end(0);
+  int64_t append_time_ms = 0;
+  for (const record::ProducedBatch& batch : window) {
+    out->Varint(batch.base - end)
+        .Varint(batch.append_time_ms - append_time_ms)
+        .Varint(batch.record_count);
+    end = batch.end();
+    append_time_ms = batch.append_time_ms;
+  }
+}
+
+record::ProducerWindow ReadWindow(Reader* in) {
+  record::ProducerWindow window;
+  const int64_t size = in->Varint(0, record::kProducerWindowBatches);
+  if (size == 0) return window;
+  const ProducerEpoch epoch(static_cast<int16_t>(in->Varint(0, INT16_MAX)));
+  record::ProducedBatch batch;
+  batch.base_sequence = Sequence(static_cast<int32_t>(in->Varint(0, INT32_MAX)));
+  batch.append_time_ms = 0;
+  for (int64_t i = 0; i < size && !in->bad(); ++i) {
+    // No batch ends beyond the last offset there is.
+    const Offset end = window.end_offset();
+    batch.base = end + in->Varint(0, INT64_MAX - INT32_MAX - end.value());
+    batch.append_time_ms += in->Varint(-kTimeMax, kTimeMax);
+    batch.record_count = static_cast<int32_t>(in->Varint(1, INT32_MAX));
+    window.Push(epoch, batch);
+    batch.base_sequence = window.next_sequence();
+  }
+  return window;
 }
 
 }  // namespace
@@ -188,6 +250,36 @@ std::optional<Offset> ParseEpochRow(absl::string_view value) {
   return start;
 }
 
+std::string ProducerRowPrefix(LocalPartitionId id) { return Key(kProducerLetter, id); }
+
+std::string ProducerRowKey(LocalPartitionId id, ProducerId producer) {
+  std::string key = ProducerRowPrefix(id);
+  Writer(&key).I64(producer.value());
+  return key;
+}
+
+std::string EncodeProducerRow(const record::ProducerHistory& history) {
+  std::string out;
+  out.reserve(kProducerRowBytes);
+  Writer writer(&out);
+  writer.U8(kVersion);
+  WriteWindow(history.window(), &writer);
+  WriteWindow(history.settled(), &writer);
+  writer.I64(history.settled_end().value());
+  return out;
+}
+
+std::optional<record::ProducerHistory> ParseProducerRow(absl::string_view value) {
+  Reader in(value);
+  if (in.U8() != kVersion) return std::nullopt;
+  const record::ProducerWindow window = ReadWindow(&in);
+  const record::ProducerWindow settled = ReadWindow(&in);
+  const Offset settled_end(in.I64());
+  // A row of no window would have been removed.
+  if (!in.Done() || window.empty() || settled_end.value() < 0) return std::nullopt;
+  return record::ProducerHistory(window, settled, settled_end);
+}
+
 std::string DirectoryRowKey(LocalPartitionId id, Offset first, SlabId slab) {
   std::string key = Key('I', id);
   Writer(&key).I64(first.value()).U64(slab.value());
@@ -273,6 +365,10 @@ std::optional<MetaKey> ParseMetaKey(absl::string_view text) {
     case 'E':
       key.partition = LocalPartitionId(in.U32());
       key.epoch = LeaderEpoch(static_cast<int32_t>(in.U32()));
+      break;
+    case kProducerLetter:
+      key.partition = LocalPartitionId(in.U32());
+      key.producer = ProducerId(in.I64());
       break;
     case 'I':
       key.partition = LocalPartitionId(in.U32());

@@ -16,6 +16,7 @@
 #include "libs/base/ids.h"
 #include "libs/log/log_store.h"
 #include "libs/log/slab_directory.h"
+#include "libs/record/producer_window.h"
 
 namespace falaj::log {
 
@@ -58,6 +59,14 @@ std::string EpochRowKey(LocalPartitionId id, LeaderEpoch epoch);
 std::string EncodeEpochRow(Offset start);
 std::optional<Offset> ParseEpochRow(absl::string_view value);
 
+// meta: 'S' pid producer -> its newest and its settled window, about 80 bytes. Called S as the
+// sequences are; the last letter, so that the scan for the rest of the directory ends before them.
+inline constexpr char kProducerLetter = 'S';
+std::string ProducerRowPrefix(LocalPartitionId id);  // What the keys of one partition share.
+std::string ProducerRowKey(LocalPartitionId id, ProducerId producer);
+std::string EncodeProducerRow(const record::ProducerHistory& history);
+std::optional<record::ProducerHistory> ParseProducerRow(absl::string_view value);
+
 // meta: 'I' pid first_offset slab -> what a DirectoryEntry holds beside its key. Until the slab is
 // sealed only `start_bytes` and `span_max` are sure.
 std::string DirectoryRowKey(LocalPartitionId id, Offset first, SlabId slab);
@@ -84,6 +93,7 @@ struct MetaKey {
   char letter = 0;
   LocalPartitionId partition;
   LeaderEpoch epoch;
+  ProducerId producer;
   Offset first;
   RetentionClass cls = 0;
   SlabId slab;

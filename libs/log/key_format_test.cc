@@ -52,6 +52,67 @@ TEST(KeyFormatTest, RowsComeBackAsTheyWere) {
   EXPECT_EQ(back, entry);
 }
 
+record::ProducerWindow MakeWindow(int64_t base, int32_t sequence, int batches) {
+  record::ProducerWindow window;
+  for (int i = 0; i < batches; ++i) {
+    window.Push(ProducerEpoch(3), {.base = Offset(base),
+                                   .append_time_ms = 1'700'000'000'000 - 40 * i,
+                                   .base_sequence = Sequence(sequence),
+                                   .record_count = 100 + i});
+    base = window.end_offset().value() + 1000;
+    sequence = window.next_sequence().value();
+  }
+  return window;
+}
+
+TEST(KeyFormatTest, ProducerRowsComeBackAsTheyWereAndAreSmall) {
+  const std::string key = ProducerRowKey(LocalPartitionId(9), ProducerId(1'000'000'007));
+  EXPECT_TRUE(key.starts_with(ProducerRowPrefix(LocalPartitionId(9))));
+  const auto parsed_key = ParseMetaKey(key);
+  ASSERT_TRUE(parsed_key.has_value());
+  EXPECT_EQ(parsed_key->letter, kProducerLetter);
+  EXPECT_EQ(parsed_key->partition, LocalPartitionId(9));
+  EXPECT_EQ(parsed_key->producer, ProducerId(1'000'000'007));
+  EXPECT_LT(ProducerRowKey(LocalPartitionId(8), ProducerId(INT64_MAX)),
+            ProducerRowPrefix(LocalPartitionId(9)));
+  for (const int batches : {1, 3, 5}) {
+    const record::ProducerHistory history(MakeWindow(1'000'000'000, 5000, batches),
+                                          MakeWindow(0, INT32_MAX - 150, batches - 1), Offset(77));
+    const std::string row = EncodeProducerRow(history);
+    EXPECT_LE(key.size() + row.size(), 110u);
+    const auto parsed = ParseProducerRow(row);
+    ASSERT_TRUE(parsed.has_value());
+    EXPECT_EQ(*parsed, history);
+  }
+}
+
+TEST(KeyFormatTest, RefusesProducerRowsThatAreNone) {
+  const record::ProducerHistory history(MakeWindow(5, 0, 5), MakeWindow(5, 0, 2), Offset(7));
+  const std::string row = EncodeProducerRow(history);
+  ASSERT_TRUE(ParseProducerRow(row).has_value());
+  for (size_t size = 0; size < row.size(); ++size) {
+    EXPECT_FALSE(ParseProducerRow(row.substr(0, size)).has_value()) << size;
+  }
+  EXPECT_FALSE(ParseProducerRow(row + "x").has_value());
+  std::string newer = row;
+  newer[0] = 2;
+  EXPECT_FALSE(ParseProducerRow(newer).has_value());
+  std::string larger = row;
+  larger[1] = 12;  // Six batches, zig-zag.
+  EXPECT_FALSE(ParseProducerRow(larger).has_value());
+  EXPECT_FALSE(ParseProducerRow(EncodeProducerRow(record::ProducerHistory())).has_value());
+  EXPECT_FALSE(ParseMetaKey(ProducerRowPrefix(LocalPartitionId(9))).has_value());
+  // Whatever the bytes, the answer is a history or none.
+  for (size_t i = 0; i < row.size(); ++i) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = row;
+      damaged[i] = static_cast<char>(damaged[i] ^ (1 << bit));
+      const auto parsed = ParseProducerRow(damaged);
+      EXPECT_FALSE(parsed.has_value() && parsed->window().empty()) << i << "/" << bit;
+    }
+  }
+}
+
 TEST(KeyFormatTest, RefusesForeignBytes) {
   const std::string row = EncodePartitionRow(PartitionRow());
   EXPECT_FALSE(ParsePartitionRow(row.substr(1)).has_value());

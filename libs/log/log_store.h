@@ -9,6 +9,7 @@
 //   a Round is all or nothing, also across a crash (one WriteBatch)
 //   batches of a partition are dense: each begins where the one before ended
 //   log_start <= high_watermark <= log_end
+//   the rows of producers say what the batches of the log say, whatever was lost in a crash
 //   corruption is reported as kDataLoss (CORRUPT_RECORD) and never taken for the end of the log
 //
 // Not here: who may append, leader epochs' meaning, acks. That is libs/replica.
@@ -26,6 +27,7 @@
 
 #include "libs/base/bytes.h"
 #include "libs/base/ids.h"
+#include "libs/record/producer_window.h"
 
 namespace falaj::log {
 
@@ -83,9 +85,13 @@ struct Round {
   // Never moves back. Beyond the log end: all records go and the log continues from there.
   std::vector<std::pair<LocalPartitionId, Offset>> log_starts;
   std::vector<std::pair<LocalPartitionId, Offset>> high_watermarks;  // Checkpoints.
+  // The producers the batches of the round are of, as they are after it; an empty window removes
+  // the row. If a producer comes twice the later one counts.
+  std::vector<std::pair<LocalPartitionId, record::ProducerRow>> producers;
 
   bool empty() const {
-    return batches.empty() && epochs.empty() && log_starts.empty() && high_watermarks.empty();
+    return batches.empty() && epochs.empty() && log_starts.empty() && high_watermarks.empty() &&
+           producers.empty();
   }
 };
 
@@ -122,6 +128,11 @@ class LogStore {
   // error.
   virtual absl::Status DropPartition(LocalPartitionId id) = 0;
 
+  // The producers of the partition, by id; PARTITION_NOT_FOUND if there is none. To be asked when
+  // the partition is opened, and again after TruncateSuffix(). Any thread; reads the disk.
+  virtual absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(
+      LocalPartitionId id) const = 0;
+
   // Writes the round. With sync it is on disk when the call returns, else in the page cache. An
   // error leaves nothing of the round visible: kResourceExhausted (DISK_FULL) if space ran out,
   // kInternal (STORAGE_FAILED) otherwise, after which the store refuses writes until it is
@@ -130,7 +141,8 @@ class LogStore {
 
   // Removes all records from `end` on, and the epochs that began there, atomically. For followers
   // that diverged. A batch that holds `end` goes whole, so the new log end may be below `end`; an
-  // `end` below the log start empties the log and moves its start there.
+  // `end` below the log start empties the log and moves its start there. The rows of producers
+  // become what they were at the new end: see record::HistoryRebuild.
   virtual absl::Status TruncateSuffix(LocalPartitionId id, Offset end) = 0;
 
   // Reads whole batches from the one that holds `from` while they end at or below `limit` and fit

@@ -1,12 +1,17 @@
 // Crashes, damage and full disks. A photograph of the directory of an open store is what kill -9
 // leaves; what a power failure leaves is a photograph with its newest bytes cut off or damaged.
 #include <fstream>
+#include <functional>
 #include <set>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rocksdb/db.h"
 
 #include "libs/base/status.h"
+#include "libs/log/key_format.h"
+#include "libs/log/producer_fixture.h"
+#include "libs/log/rocks_config.h"
 #include "libs/log/store_fixture.h"
 #include "libs/log/wal_check.h"
 
@@ -33,8 +38,43 @@ void FlipByte(const std::string& path, uint64_t position) {
   file.put(static_cast<char>(byte ^ 0x10));
 }
 
-class StoreCrashTest : public StoreTest {
+class StoreCrashTest : public ProducerStoreTest {
  protected:
+  using Families = std::vector<rocksdb::ColumnFamilyHandle*>;  // `default`, `meta`, slabs.
+
+  // Opens the database of the closed store behind its back.
+  void OpenDb(const std::function<void(rocksdb::DB*, const Families&)>& visit) const {
+    std::vector<std::string> names;
+    ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, options_.directory, &names).ok());
+    std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+    for (const std::string& name : names) {
+      descriptors.emplace_back(name, descriptors.size() < 2 ? MakeMetaOptions(nullptr)
+                                                            : MakeSlabOptions(options_, nullptr));
+    }
+    Families families;
+    rocksdb::DB* opened = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open({}, options_.directory, descriptors, &families, &opened).ok());
+    const std::unique_ptr<rocksdb::DB> db(opened);
+    visit(db.get(), families);
+    ASSERT_TRUE(db->Flush({}, families).ok());
+    for (rocksdb::ColumnFamilyHandle* family : families) {
+      ASSERT_TRUE(db->DestroyColumnFamilyHandle(family).ok());
+    }
+  }
+  // What a power failure does that finds `meta` in a table and the newest batches only in the
+  // write-ahead log.
+  void LoseBatches(LocalPartitionId id, Offset from) const {
+    OpenDb([&](rocksdb::DB* db, const Families& families) {
+      ASSERT_EQ(families.size(), 3u) << "one slab";
+      const std::unique_ptr<rocksdb::Iterator> it(db->NewIterator({}, families[2]));
+      int64_t lost = 0;
+      for (it->Seek(DataKey(id, from)); it->Valid(); it->Next()) {
+        ASSERT_TRUE(db->Delete({}, families[2], it->key()).ok());
+        ++lost;
+      }
+      ASSERT_GT(lost, 0);
+    });
+  }
   // Opens the photograph and returns the end of the log, having read all of it.
   void ExpectWhole(const std::string& photograph, LocalPartitionId id, int64_t end_min,
                    int64_t end_max) {
@@ -46,6 +86,7 @@ class StoreCrashTest : public StoreTest {
     EXPECT_GE(end, end_min);
     EXPECT_LE(end, end_max);
     EXPECT_EQ(ReadOffsets(**store, id, Offset(0), kNoLimit), Range(0, end));
+    EXPECT_EQ(StoredWindows(**store, id), WindowsOfLog(**store, id));
     Round round;
     round.batches.push_back(MakeWrite(id, partition->log_end, {1}));
     EXPECT_TRUE((*store)->Commit(round, true).ok()) << "it goes on where it ended";
@@ -57,7 +98,8 @@ TEST_F(StoreCrashTest, AKilledProcessLosesNothingEvenUnsynced) {
   Open();
   const LocalPartitionId id = Partition(0);
   for (int i = 0; i < 40; ++i) {
-    ASSERT_TRUE(Append(id, {i, i}, 60'000, /*sync=*/false).ok());  // Several memtables in all.
+    ASSERT_TRUE(
+        AppendProduced(id, ProducerId(i % 3), 2, 60'000).ok());  // Several memtables in all.
     if (i % 10 == 5) ExpectWhole(Photograph(), id, 2 * i + 2, 2 * i + 2);
   }
 }
@@ -71,7 +113,7 @@ TEST_F(StoreCrashTest, ATornWriteAheadLogTailCostsOnlyTheTornRounds) {
   };
   std::vector<uint64_t> sizes = {log_size()};  // After each round.
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(Append(id, {1, 2, 3}, 500).ok());
+    ASSERT_TRUE(AppendProduced(id, ProducerId(1), 3, 500).ok());
     sizes.push_back(log_size());
   }
   for (uint64_t size = sizes.front(); size <= sizes.back(); size += 197) {
@@ -155,7 +197,10 @@ TEST_F(StoreCrashTest, APowerFailureLeavesADenseLogOfWhatReachedTheTables) {
   Open();
   const LocalPartitionId id = Partition(0);
   Open();  // Closing flushed the partition's row.
-  for (int i = 0; i < 60; ++i) ASSERT_TRUE(Append(id, {i, i}, 60'000, /*sync=*/false).ok());
+  for (int i = 0; i < 60; ++i) {
+    // The last two keep their rows: the others' batches are found in the tables.
+    ASSERT_TRUE(AppendProduced(id, ProducerId(i % 4), 2, 60'000).ok());
+  }
   const absl::Time deadline = absl::Now() + absl::Seconds(20);
   while (store_->Stats().flushed_bytes < 2 << 20 && absl::Now() < deadline) {
     ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
@@ -168,6 +213,107 @@ TEST_F(StoreCrashTest, APowerFailureLeavesADenseLogOfWhatReachedTheTables) {
   ExpectWhole(photograph, id, 16, 120);
   const auto again = OpenAt(photograph);
   ASSERT_TRUE(again.ok()) << again.status();
+}
+
+TEST_F(StoreCrashTest, RowsOfProducersThatAPowerFailureTookComeBackFromTheBatches) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int i = 0; i < 9; ++i) ASSERT_TRUE(AppendProduced(id, ProducerId(i % 2), 1, 20).ok());
+  Open();  // Closing flushed these rows: those of 0 and 1 will be older than the log.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  for (int i = 0; store_->Stats().flushed_bytes < 2 << 20 && absl::Now() < deadline; ++i) {
+    ASSERT_TRUE(AppendProduced(id, ProducerId(1 + i % 2), 1, 60'000).ok());
+  }
+  const std::string photograph = Photograph();
+  for (const auto& file : std::filesystem::directory_iterator(photograph)) {
+    if (file.path().extension() == ".log") std::filesystem::resize_file(file.path(), 0);
+  }
+  const auto store = OpenAt(photograph);
+  ASSERT_TRUE(store.ok()) << store.status();
+  ASSERT_GT((*store)->GetPartition(id)->log_end, Offset(20));
+  EXPECT_THAT(StoredWindows(**store, id), testing::SizeIs(3));
+  EXPECT_EQ(StoredWindows(**store, id), WindowsOfLog(**store, id));
+}
+
+TEST_F(StoreCrashTest, RowsOfProducersForgetBatchesThatAPowerFailureTook) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  constexpr int64_t kAll = 100;  // Nothing is committed: there is no shorter way than the log.
+  for (int i = 0; i < 9; ++i) ASSERT_TRUE(AppendProduced(id, ProducerId(1), 1, 20, kAll).ok());
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_TRUE(AppendProduced(id, ProducerId(1 + i % 4), 1, 20, kAll).ok());
+  }
+  store_.reset();
+  ASSERT_NO_FATAL_FAILURE(LoseBatches(id, Offset(11)));
+  for (int pass = 0; pass < 2; ++pass) {
+    Open();
+    EXPECT_EQ(Get(id).log_end, Offset(11));
+    EXPECT_EQ(StoredWindows(*store_, id), WindowsOfLog(*store_, id));
+    EXPECT_THAT(StoredWindows(*store_, id), testing::SizeIs(2)) << "1 and 2";
+  }
+}
+
+TEST_F(StoreCrashTest, ADamagedRowOfAProducerIsCorruption) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(AppendProduced(id, ProducerId(1), 1).ok());
+  store_.reset();
+  OpenDb([&](rocksdb::DB* db, const Families& families) {
+    ASSERT_TRUE(db->Put({}, families[1], ProducerRowKey(id, ProducerId(1)), "\2...").ok());
+  });
+  const auto store = OpenAt(options_.directory);
+  EXPECT_EQ(ReasonOf(store.status()), Reason::kCorruptRecord) << store.status();
+  EXPECT_THAT(store.status().message(), HasSubstr("newer format"));
+}
+
+TEST_F(StoreCrashTest, AForgottenProducerDoesNotComeBackWithItsBatches) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(AppendProduced(id, ProducerId(i), 1).ok());
+  Round round;
+  round.producers.push_back({id, {ProducerId(1), record::ProducerHistory()}});
+  round.high_watermarks.push_back({id, Offset(2)});
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  Open();
+  EXPECT_THAT(StoredWindows(*store_, id), testing::ElementsAre(testing::Key(0)));
+}
+
+TEST_F(StoreCrashTest, ADroppedPartitionTakesTheRowsOfItsProducersAlong) {
+  Open();
+  const LocalPartitionId dropped = Partition(0);
+  const LocalPartitionId kept = Partition(1);
+  ASSERT_TRUE(AppendProduced(dropped, ProducerId(1), 1).ok());
+  ASSERT_TRUE(AppendProduced(kept, ProducerId(1), 1).ok());
+  ASSERT_TRUE(store_->DropPartition(dropped).ok());
+  EXPECT_EQ(ReasonOf(store_->LoadProducers(dropped).status()), Reason::kPartitionNotFound);
+  EXPECT_THAT(StoredWindows(*store_, kept), testing::SizeIs(1));
+  store_.reset();
+  OpenDb([&](rocksdb::DB* db, const Families& families) {
+    std::string row;
+    EXPECT_TRUE(
+        db->Get({}, families[1], ProducerRowKey(dropped, ProducerId(1)), &row).IsNotFound());
+    EXPECT_TRUE(db->Get({}, families[1], ProducerRowKey(kept, ProducerId(1)), &row).ok());
+  });
+}
+
+TEST_F(StoreCrashTest, RowsOfProducersWithoutTheirPartitionGo) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(AppendProduced(id, ProducerId(1), 1).ok());
+  const LocalPartitionId gone(77);
+  store_.reset();
+  OpenDb([&](rocksdb::DB* db, const Families& families) {
+    std::string row;
+    ASSERT_TRUE(db->Get({}, families[1], ProducerRowKey(id, ProducerId(1)), &row).ok());
+    ASSERT_TRUE(db->Put({}, families[1], ProducerRowKey(gone, ProducerId(1)), row).ok());
+  });
+  Open();
+  store_.reset();
+  OpenDb([&](rocksdb::DB* db, const Families& families) {
+    std::string row;
+    EXPECT_TRUE(db->Get({}, families[1], ProducerRowKey(gone, ProducerId(1)), &row).IsNotFound());
+    EXPECT_TRUE(db->Get({}, families[1], ProducerRowKey(id, ProducerId(1)), &row).ok());
+  });
 }
 
 TEST_F(StoreCrashTest, AnIdWhoseRowsAPowerFailureTookIsNotUsedAgain) {

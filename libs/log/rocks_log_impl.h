@@ -30,6 +30,7 @@
 #include "libs/log/store_health.h"
 #include "libs/log/wal_sync_file_system.h"
 #include "libs/record/batch_header.h"
+#include "libs/record/producer_window.h"
 
 namespace falaj::log {
 
@@ -58,6 +59,7 @@ class RocksLogStore::Impl {
                                                 const RetentionPolicy& retention);
   absl::Status SetRetention(LocalPartitionId id, const RetentionPolicy& retention);
   absl::Status DropPartition(LocalPartitionId id);
+  absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(LocalPartitionId id) const;
   absl::Status Commit(const Round& round, bool sync);
   absl::Status TruncateSuffix(LocalPartitionId id, Offset end);
   absl::StatusOr<ReadResult> Read(LocalPartitionId id, Offset from, Offset limit,
@@ -142,18 +144,20 @@ class RocksLogStore::Impl {
                                 std::vector<DirectoryEntry> entries, std::vector<EpochStart> epochs,
                                 rocksdb::WriteBatch* cleanup);
   absl::Status SkipUsedIds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
-  absl::Status AdoptOrphans(LocalPartitionId id, rocksdb::WriteBatch* cleanup)
+  absl::Status AdoptOrphans(LocalPartitionId id, Offset end_seen, rocksdb::WriteBatch* cleanup)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
                                     std::optional<Offset> next_first, DirectoryEntry* entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
-  absl::Status RecoverEntry(LocalPartitionId id, Offset seen, Offset end_max,
-                            const SlabFamily& family, DirectoryEntry* entry) const;
+  absl::Status RecoverEntry(LocalPartitionId id, const PartitionRow& row,
+                            std::optional<Offset> next_first, const SlabFamily& family,
+                            DirectoryEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Corrupt(absl::string_view what) const;
 
   // rocks_log_store.cc
   absl::Status PlanRound(const Round& round, RoundPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status PlanRows(const Round& round, RoundPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<PartitionPlan*> PlanFor(LocalPartitionId id, RoundPlan* plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void PlanLogStart(LocalPartitionId id, Offset start, PartitionPlan* plan)
@@ -178,10 +182,25 @@ class RocksLogStore::Impl {
 
   // rocks_log_truncate.cc
   struct Truncation;
+  static State CutState(const State& state, Offset end, const Truncation& truncation);
   absl::Status PlanTruncation(LocalPartitionId id, const ReadPlan& plan, Offset end,
                               Truncation* truncation) const;
   absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end,
                           Truncation* truncation) const;
+
+  // rocks_log_producers.cc
+  using Rebuilds = std::map<ProducerId, record::HistoryRebuild>;
+  absl::StatusOr<std::vector<record::ProducerRow>> ReadProducers(LocalPartitionId id) const;
+  int64_t AppendTimeOf(const record::BatchHeader& header) const;
+  absl::Status CutProducers(LocalPartitionId id, Offset end, Offset log_start,
+                            rocksdb::WriteBatch* batch) const;
+  absl::Status Replay(LocalPartitionId id, Offset from, Offset to, Rebuilds* rebuilds) const;
+  void NoteLate(LocalPartitionId id, Offset end_seen, const record::BatchHeader& header)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status RestoreProducers(rocksdb::WriteBatch* cleanup);
+  absl::StatusOr<bool> RestoreProducer(const MetaKey& key, absl::string_view value,
+                                       rocksdb::WriteBatch* cleanup)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // rocks_log_slabs.cc
   absl::Status EnsureOpenSlab(RetentionClass cls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
@@ -238,6 +257,10 @@ class RocksLogStore::Impl {
   absl::flat_hash_map<PartitionKey, LocalPartitionId> ids_ ABSL_GUARDED_BY(mu_);
   SlabDirectory directory_ ABSL_GUARDED_BY(mu_);
   std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
+
+  // While opening: what was appended after the rows of the partitions were last written.
+  std::map<LocalPartitionId, std::map<ProducerId, record::ProducerHistory>> late_
+      ABSL_GUARDED_BY(mu_);
 
   std::map<std::string, MemtableAge> memtable_ages_;  // Maintain's own.
 

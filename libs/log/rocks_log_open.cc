@@ -178,6 +178,8 @@ absl::Status RocksLogStore::Impl::LoadRow(const MetaKey& key, absl::string_view 
 absl::Status RocksLogStore::Impl::LoadRows(LoadedRows* rows) {
   rocksdb::ReadOptions read;
   read.fill_cache = false;
+  const rocksdb::Slice producers(&kProducerLetter, 1);  // RestoreProducers() reads them.
+  read.iterate_upper_bound = &producers;
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(read, meta_));
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const std::optional<MetaKey> key = ParseMetaKey(View(it->key()));
@@ -226,10 +228,11 @@ absl::Status RocksLogStore::Impl::RestoreSlabs(const LoadedRows& rows,
 }
 
 // Fills what the row of an unsealed entry does not say from its last batch.
-absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, Offset seen, Offset end_max,
-                                               const SlabFamily& family,
-                                               DirectoryEntry* entry) const {
-  const std::string bound = DataKey(id, end_max);
+absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, const PartitionRow& row,
+                                               std::optional<Offset> next_first,
+                                               const SlabFamily& family, DirectoryEntry* entry) {
+  const Offset seen = next_first.value_or(row.end_seen);
+  const std::string bound = DataKey(id, next_first.value_or(Offset(INT64_MAX)));
   const rocksdb::Slice bound_slice(bound);
   const auto it = NewIterator(family, /*fill_cache=*/false, &bound_slice);
   // Forward from a little before the end that was last noted: a backward seek would read a block of
@@ -243,6 +246,7 @@ absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, Offset seen,
       return Corrupt(absl::StrCat("batches from offset ", last->header.next_offset(),
                                   " of local partition ", id, " are missing"));
     }
+    NoteLate(id, row.end_seen, batch.header);
     last = batch;
   }
   FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
@@ -266,9 +270,7 @@ absl::StatusOr<bool> RocksLogStore::Impl::RestoreEntry(LocalPartitionId id, cons
     if (family == families_.end()) {
       return Corrupt(absl::StrCat("slab ", entry->slab, " of local partition ", id, " is missing"));
     }
-    FALAJ_RETURN_IF_ERROR(RecoverEntry(id, next_first.value_or(row.end_seen),
-                                       next_first.value_or(Offset(INT64_MAX)), *family->second,
-                                       entry));
+    FALAJ_RETURN_IF_ERROR(RecoverEntry(id, row, next_first, *family->second, entry));
   }
   if (entry->end <= row.log_start) return false;
   if (!families_.contains(entry->slab)) {
@@ -312,14 +314,15 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
   }
   ids_[partition->key] = id;
   partitions_[id] = std::move(partition);
-  FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, cleanup));
+  FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, row.end_seen, cleanup));
   state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
   return absl::OkStatus();
 }
 
 // After a power failure a table may hold batches whose directory row was still in the page cache.
 // If they continue the log they belong to it; they must not stay behind its end unseen.
-absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, rocksdb::WriteBatch* cleanup) {
+absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, Offset end_seen,
+                                               rocksdb::WriteBatch* cleanup) {
   Partition* partition = partitions_.at(id).get();
   State& state = partition->state;
   const std::string bound = DataKey(id, Offset(INT64_MAX));
@@ -338,6 +341,7 @@ absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, rocksdb::Wri
         return Corrupt(absl::StrCat("batches from offset ", expected, " of local partition ", id,
                                     " are missing"));
       }
+      NoteLate(id, end_seen, batch.header);
       expected = entry.end = batch.header.next_offset();
       entry.span_max = std::max(entry.span_max, expected - batch.header.base_offset);
       entry.bytes += static_cast<int64_t>(batch.bytes.size());
@@ -410,6 +414,7 @@ absl::Status RocksLogStore::Impl::Restore(const LoadedRows& rows) {
         epochs == rows.epochs.end() ? std::vector<EpochStart>() : epochs->second, &cleanup));
     counters_.next_partition = std::max(counters_.next_partition, id + 1);
   }
+  FALAJ_RETURN_IF_ERROR(RestoreProducers(&cleanup));
   if (cleanup.Count() > 0) {
     FALAJ_RETURN_IF_ERROR(Write(&cleanup, /*sync=*/true, "clean up"));
   }

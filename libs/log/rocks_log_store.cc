@@ -169,6 +169,11 @@ absl::Status RocksLogStore::Impl::SetRetention(LocalPartitionId id,
 absl::Status RocksLogStore::Impl::DropPartition(LocalPartitionId id) {
   MutexLock write_lock(&write_mu_);
   std::vector<std::string> rows;
+  FALAJ_ASSIGN_OR_RETURN(const std::vector<record::ProducerRow> producers, ReadProducers(id));
+  rows.reserve(producers.size());
+  for (const record::ProducerRow& row : producers) {
+    rows.push_back(ProducerRowKey(id, row.producer));
+  }
   {
     // Hidden first: whatever becomes of the write, nobody reads it again in this life.
     MutexLock lock(&mu_);
@@ -290,6 +295,10 @@ absl::Status RocksLogStore::Impl::PlanRound(const Round& round, RoundPlan* plan)
   plan->headers.reserve(round.batches.size());
   plan->families.reserve(round.batches.size());
   for (const BatchWrite& write : round.batches) FALAJ_RETURN_IF_ERROR(PlanBatch(write, plan));
+  return PlanRows(round, plan);
+}
+
+absl::Status RocksLogStore::Impl::PlanRows(const Round& round, RoundPlan* plan) {
   for (const auto& [id, mark] : round.high_watermarks) {
     FALAJ_ASSIGN_OR_RETURN(PartitionPlan * part, PlanFor(id, plan));
     State& next = part->next;
@@ -297,6 +306,9 @@ absl::Status RocksLogStore::Impl::PlanRound(const Round& round, RoundPlan* plan)
     part->partition_row = true;
   }
   for (const auto& [id, epoch] : round.epochs) {
+    FALAJ_RETURN_IF_ERROR(PlanFor(id, plan).status());
+  }
+  for (const auto& [id, row] : round.producers) {
     FALAJ_RETURN_IF_ERROR(PlanFor(id, plan).status());
   }
   PlanEpochs(round, plan);
@@ -321,6 +333,14 @@ void RocksLogStore::Impl::FillRows(LocalPartitionId id, const PartitionPlan& pla
 absl::Status RocksLogStore::Impl::FillBatch(const Round& round, const RoundPlan& plan) {
   for (const auto& [id, epoch] : plan.epochs_gone) batch_.Delete(meta_, EpochRowKey(id, epoch));
   for (const auto& [id, part] : plan.partitions) FillRows(id, part);
+  for (const auto& [id, row] : round.producers) {
+    const std::string key = ProducerRowKey(id, row.producer);
+    if (row.history.window().empty()) {
+      batch_.Delete(meta_, key);
+    } else {
+      batch_.Put(meta_, key, EncodeProducerRow(row.history));
+    }
+  }
   std::vector<rocksdb::Slice> pieces;
   for (size_t i = 0; i < round.batches.size(); ++i) {
     const BatchWrite& write = round.batches[i];
@@ -413,6 +433,10 @@ absl::Status RocksLogStore::SetRetention(LocalPartitionId id, const RetentionPol
   return impl_->SetRetention(id, retention);
 }
 absl::Status RocksLogStore::DropPartition(LocalPartitionId id) { return impl_->DropPartition(id); }
+absl::StatusOr<std::vector<record::ProducerRow>> RocksLogStore::LoadProducers(
+    LocalPartitionId id) const {
+  return impl_->LoadProducers(id);
+}
 absl::Status RocksLogStore::Commit(const Round& round, bool sync) {
   return impl_->Commit(round, sync);
 }

@@ -93,6 +93,8 @@ class RocksLogStore final : public LogStore {
                                                 const RetentionPolicy& retention) override;
   absl::Status SetRetention(LocalPartitionId id, const RetentionPolicy& retention) override;
   absl::Status DropPartition(LocalPartitionId id) override;
+  absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(
+      LocalPartitionId id) const override;
   absl::Status Commit(const Round& round, bool sync) override;
   absl::Status TruncateSuffix(LocalPartitionId id, Offset end) override;
   absl::StatusOr<ReadResult> Read(LocalPartitionId id, Offset from, Offset limit,

@@ -64,6 +64,18 @@ absl::Status RocksLogStore::Impl::PlanTruncation(LocalPartitionId id, const Read
   return absl::OkStatus();
 }
 
+RocksLogStore::Impl::State RocksLogStore::Impl::CutState(const State& state, Offset end,
+                                                         const Truncation& truncation) {
+  State next = state;
+  // Below the log start everything goes, also the part of a batch the start had cut off.
+  next.log_end = end < next.log_start ? end : std::max(truncation.end, next.log_start);
+  next.log_start = std::min(next.log_start, next.log_end);
+  next.high_watermark = std::min(next.high_watermark, next.log_end);
+  next.running_bytes = truncation.running_bytes;
+  next.max_timestamp_ms = truncation.max_timestamp_ms;
+  return next;
+}
+
 absl::Status RocksLogStore::Impl::TruncateSuffix(LocalPartitionId id, Offset end) {
   MutexLock write_lock(&write_mu_);
   FALAJ_ASSIGN_OR_RETURN(const ReadPlan plan, PlanRead(id, end, Offset(INT64_MAX)));
@@ -73,13 +85,8 @@ absl::Status RocksLogStore::Impl::TruncateSuffix(LocalPartitionId id, Offset end
   truncation.running_bytes = plan.state.running_bytes;
   truncation.max_timestamp_ms = plan.state.max_timestamp_ms;
   FALAJ_RETURN_IF_ERROR(PlanTruncation(id, plan, end, &truncation));
-  State next = plan.state;
-  // Below the log start everything goes, also the part of a batch the start had cut off.
-  next.log_end = end < next.log_start ? end : std::max(truncation.end, next.log_start);
-  next.log_start = std::min(next.log_start, next.log_end);
-  next.high_watermark = std::min(next.high_watermark, next.log_end);
-  next.running_bytes = truncation.running_bytes;
-  next.max_timestamp_ms = truncation.max_timestamp_ms;
+  State next = CutState(plan.state, end, truncation);
+  FALAJ_RETURN_IF_ERROR(CutProducers(id, next.log_end, next.log_start, &truncation.batch));
   std::vector<EpochStart> epochs;
   {
     MutexLock lock(&mu_);

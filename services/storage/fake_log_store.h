@@ -74,6 +74,9 @@ class FakeLogStore final : public log::LogStore {
     partitions_.erase(id);
     return absl::OkStatus();
   }
+  absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(LocalPartitionId) const override {
+    return std::vector<record::ProducerRow>();
+  }
   absl::Status Commit(const log::Round& round, bool sync) override {
     MutexLock lock(&mu_);
     inside_ = true;
