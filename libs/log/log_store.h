@@ -7,7 +7,8 @@
 //
 // Invariants:
 //   a Round is all or nothing, also across a crash (one WriteBatch)
-//   batches of a partition are dense: each begins where the one before ended
+//   batches of a partition are dense: each begins where the one before ended; the first of an empty
+//   log may begin before it, as a log start may lie within a batch
 //   log_start <= high_watermark <= log_end
 //   the rows of producers say what the batches of the log say, whatever was lost in a crash
 //   corruption is reported as kDataLoss (CORRUPT_RECORD) and never taken for the end of the log

@@ -164,7 +164,7 @@ class RocksLogStore::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status PlanBatch(const BatchWrite& write, RoundPlan* plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void PlanTail(LocalPartitionId id, SlabId slab, PartitionPlan* plan)
+  void PlanTail(LocalPartitionId id, SlabId slab, Offset first, PartitionPlan* plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void PlanEpochs(const Round& round, RoundPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status FillBatch(const Round& round, const RoundPlan& plan)

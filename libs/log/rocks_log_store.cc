@@ -217,7 +217,8 @@ void RocksLogStore::Impl::PlanLogStart(LocalPartitionId id, Offset start, Partit
   plan->entries_gone = directory_.CountBelow(id, start);
 }
 
-void RocksLogStore::Impl::PlanTail(LocalPartitionId id, SlabId slab, PartitionPlan* plan) {
+void RocksLogStore::Impl::PlanTail(LocalPartitionId id, SlabId slab, Offset first,
+                                   PartitionPlan* plan) {
   const std::vector<DirectoryEntry>& entries = directory_.Entries(id);
   if (entries.size() > plan->entries_gone && entries.back().slab == slab) {
     plan->tail = entries.back();
@@ -225,7 +226,7 @@ void RocksLogStore::Impl::PlanTail(LocalPartitionId id, SlabId slab, PartitionPl
   }
   plan->tail_is_new = true;
   plan->tail_row = true;
-  plan->tail = DirectoryEntry{.first = plan->next.log_end,
+  plan->tail = DirectoryEntry{.first = first,
                               .end = plan->next.log_end,
                               .slab = slab,
                               .start_bytes = plan->next.running_bytes};
@@ -234,7 +235,11 @@ void RocksLogStore::Impl::PlanTail(LocalPartitionId id, SlabId slab, PartitionPl
 absl::Status RocksLogStore::Impl::PlanBatch(const BatchWrite& write, RoundPlan* plan) {
   FALAJ_ASSIGN_OR_RETURN(PartitionPlan * part, PlanFor(write.partition, plan));
   FALAJ_ASSIGN_OR_RETURN(const record::BatchHeader header, record::ParseBatchHeader(write.batch));
-  if (write.base_offset != part->next.log_end || header.base_offset != write.base_offset ||
+  // An empty log may begin within its first batch: a follower begins where its leader does.
+  const Offset end = part->next.log_end;
+  const bool begins_within =
+      part->next.log_start == end && write.base_offset < end && write.last_offset >= end;
+  if ((write.base_offset != end && !begins_within) || header.base_offset != write.base_offset ||
       header.last_offset() != write.last_offset || header.size_bytes() != write.batch.size()) {
     return MakeError(
         Reason::kInternal,
@@ -245,7 +250,7 @@ absl::Status RocksLogStore::Impl::PlanBatch(const BatchWrite& write, RoundPlan* 
   const RetentionClass cls = RetentionClassOf(part->partition->retention);
   const std::optional<SlabId> slab = directory_.OpenSlab(cls);
   if (!slab.has_value()) return MakeError(Reason::kInternal, "the retention class has no slab");
-  if (!part->tail.has_value()) PlanTail(write.partition, *slab, part);
+  if (!part->tail.has_value()) PlanTail(write.partition, *slab, write.base_offset, part);
   const auto size = static_cast<int64_t>(write.batch.size());
   State& next = part->next;
   next.log_end = write.last_offset + 1;

@@ -188,6 +188,29 @@ TEST_F(StoreTest, ALogStartBeyondTheEndEmptiesTheLog) {
   }
 }
 
+TEST_F(StoreTest, AnEmptyLogMayBeginWithinItsFirstBatch) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  ASSERT_TRUE(Append(id, {1, 2, 3}).ok());
+  Round start;
+  start.log_starts.push_back({id, Offset(100)});
+  ASSERT_TRUE(store_->Commit(start, false).ok());
+  Round batch;
+  batch.batches.push_back(MakeWrite(id, Offset(98), {7, 8, 9, 10}));
+  ASSERT_TRUE(store_->Commit(batch, false).ok());
+  for (int pass = 0; pass < 2; ++pass) {
+    EXPECT_EQ(Get(id).log_start, Offset(100));
+    EXPECT_EQ(Get(id).log_end, Offset(102));
+    EXPECT_EQ(ReadOffsets(*store_, id, Offset(100), kNoLimit), Range(98, 102));
+    Open();
+  }
+  Round again;
+  again.batches.push_back(MakeWrite(id, Offset(101), {1, 2}));
+  EXPECT_EQ(ReasonOf(store_->Commit(again, false)), Reason::kInternal) << "only the first";
+  ASSERT_TRUE(Append(id, {11}).ok());
+  EXPECT_EQ(Get(id).log_end, Offset(103));
+}
+
 TEST_F(StoreTest, RefusesABatchThatDoesNotContinueTheLogAndChangesNothing) {
   Open();
   const LocalPartitionId id = Partition(0);

@@ -91,10 +91,11 @@ void InSyncSet::Attach(const AttachFollower& input, Offset leader_end) {
   Follower* const follower = Find(input.from.node);
   if (input.from.node_epoch != follower->who.node_epoch) follower->refused_at.reset();
   follower->who = input.from;
+  follower->stream = input.stream;
   follower->heard = follower->attached = true;
   // What another incarnation held is no promise of this one.
-  follower->written = input.log_end;
-  follower->flushed = input.flushed_end;
+  follower->written = std::min(input.log_end, leader_end);
+  follower->flushed = std::min(input.flushed_end, leader_end);
   follower->leader_end_at_ack = leader_end;
   follower->acked_at = input.now;
   if (input.log_end >= leader_end) follower->caught_up = input.now;
@@ -102,7 +103,8 @@ void InSyncSet::Attach(const AttachFollower& input, Offset leader_end) {
 
 absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end, bool fsync) {
   Follower* const follower = Find(input.from.node);
-  if (follower == nullptr || !follower->attached || follower->who != input.from) {
+  if (follower == nullptr || !follower->attached || follower->who != input.from ||
+      follower->stream != input.stream) {
     return Fenced(input.from, follower == nullptr ? NodeEpoch{0} : follower->who.node_epoch);
   }
   follower->written = std::max(follower->written, std::min(input.written_end, leader_end));
@@ -120,7 +122,10 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
 
 void InSyncSet::Leave(const FollowerLeft& input, Offset leader_end, bool fsync) {
   Follower* const follower = Find(input.from.node);
-  if (follower == nullptr || !follower->attached || follower->who != input.from) return;
+  if (follower == nullptr || !follower->attached || follower->who != input.from ||
+      follower->stream != input.stream) {
+    return;
+  }
   if (Held(*follower, fsync) >= leader_end) follower->caught_up = input.now;
   follower->attached = false;
 }
@@ -176,7 +181,11 @@ std::optional<IsrProposal> InSyncSet::ProposeJoin(Offset at_least, const View& v
   const size_t before = isr.size();
   for (const Follower& follower : followers_) {
     if (IsMember(follower.who.node) || !MayJoin(follower, view)) continue;
-    if (Held(follower, view.settings.fsync) >= at_least) isr.push_back(follower.who);
+    if (Held(follower, view.settings.fsync) < at_least) continue;
+    // Who was refused is tried by itself, lest it keep another one out for ever.
+    if (follower.refused_at.has_value() && isr.size() > before) continue;
+    isr.push_back(follower.who);
+    if (follower.refused_at.has_value()) break;
   }
   if (isr.size() == before) return std::nullopt;
   return Propose(view.epoch, std::move(isr));
@@ -224,6 +233,7 @@ bool InSyncSet::Resolve(const IsrAnswered& answer) {
 int64_t InSyncSet::LargestLag(Offset leader_end) const {
   int64_t lag = 0;
   for (const Follower& follower : followers_) {
+    if (!follower.heard) continue;
     lag = std::max(lag, leader_end.value() - follower.written.value());
   }
   return lag;

@@ -14,8 +14,9 @@
 //              epoch with.
 //   one change at a time; it stays under way until the metadata service has said what became of it.
 //
-// Acknowledgements count for the epoch and the incarnation (node epoch) they were given under: the
-// set is emptied when a leader epoch begins, and an attach by a newer incarnation starts anew.
+// Acknowledgements count for the epoch, the incarnation (node epoch) and the stream they were given
+// under: the set is emptied when a leader epoch begins, and an attach starts anew. The end of a
+// stream may be noticed long after the follower has attached on the next one.
 //
 // Pure: no threads, no clock, no disk.
 #ifndef LIBS_REPLICA_IN_SYNC_SET_H_
@@ -48,7 +49,7 @@ class InSyncSet {
   absl::Status Check(const IsrMember& from) const;
   // Requires: Check() is OK, and the follower's log is part of the leader's.
   void Attach(const AttachFollower& input, Offset leader_end);
-  // EPOCH_FENCED: another incarnation than has attached, or it has left.
+  // EPOCH_FENCED: another incarnation or stream than has attached, or it has left.
   absl::Status Advance(const FollowerProgress& input, Offset leader_end, bool fsync);
   void Leave(const FollowerLeft& input, Offset leader_end, bool fsync);
   // The leader's log is about to grow beyond `leader_end`: who holds that much is caught up now.
@@ -82,6 +83,7 @@ class InSyncSet {
  private:
   struct Follower {
     IsrMember who;
+    uint64_t stream = 0;    // On which it attached last.
     bool heard = false;     // Has attached under this leader epoch.
     bool attached = false;  // Its stream stands.
     Offset written{0};

@@ -161,6 +161,7 @@ struct LeaderMarks {
 // A follower asks where its log and this one part ways. `token` names it in the answer.
 struct AttachFollower {
   uint64_t token = 0;
+  uint64_t stream = 0;  // On which it asked. What came on another one counts no more.
   IsrMember from{};
   LeaderEpoch epoch{};       // The follower's.
   LeaderEpoch last_epoch{};  // Of its last record; -1: it has none.
@@ -170,6 +171,7 @@ struct AttachFollower {
 };
 // A follower holds everything below these ends.
 struct FollowerProgress {
+  uint64_t stream = 0;  // Of the attach.
   IsrMember from{};
   LeaderEpoch epoch{};
   Offset written_end{};
@@ -178,6 +180,7 @@ struct FollowerProgress {
 };
 // The stream of a follower has broken.
 struct FollowerLeft {
+  uint64_t stream = 0;
   IsrMember from{};
   MonotonicTime now{};
 };

@@ -71,8 +71,9 @@ class Replica {
   //   RECORD_TOO_LARGE, INVALID_REQUEST   Append: too many bytes, a timestamp too far ahead
   //   OFFSET_OUT_OF_RANGE  TruncatePrefix: not between log start and high watermark
   //   PARTITION_NOT_FOUND  AttachFollower: the node is not assigned the partition
-  //   CORRUPT_RECORD       AttachAnswered, Replicate: what the leader says contradicts committed
-  //                        records, or leaves a gap. The replica must not go on.
+  //   CORRUPT_RECORD       AttachAnswered: what the leader says contradicts committed records; the
+  //                        replica must not go on. Replicate: it leaves a gap; the replica has
+  //                        detached itself, and asks again when told to
   [[nodiscard]] absl::Status Step(const Input& input, Effects* effects);
 
   Role role() const { return role_; }

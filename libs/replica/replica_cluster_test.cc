@@ -2,7 +2,6 @@
 // that elects, from one seed: crashes that lose what was not synced, streams that break and lag,
 // pauses, changes of the ISR in flight. After every step the invariants of replication hold.
 #include <algorithm>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/replica/replica.h"
+#include "libs/replica/replica_cluster_test_parts.h"
 
 namespace falaj::replica {
 namespace {
@@ -24,60 +24,6 @@ constexpr int kNodes = 3;
 constexpr int32_t kMinInSync = 2;
 constexpr absl::Duration kLagMax = absl::Seconds(1);
 const Settings kSettings{.min_in_sync_replicas = kMinInSync, .replica_lag_max = kLagMax};
-
-// A batch is known by its epoch and token: two batches are the same if these are.
-struct Batch {
-  LeaderEpoch epoch;
-  Offset base;
-  Offset last;
-  uint64_t token = 0;
-  friend bool operator==(const Batch&, const Batch&) = default;
-};
-
-// What the metadata service has of the partition. Elections after KIP-966, min ISR 2.
-struct Record {
-  int32_t leader = 1;
-  LeaderEpoch epoch{1};
-  PartitionEpoch partition_epoch{1};
-  std::vector<NodeId> isr = {NodeId{1}, NodeId{2}, NodeId{3}};
-  std::vector<NodeId> elr;
-};
-
-bool Has(const std::vector<NodeId>& nodes, NodeId node) {
-  return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
-}
-
-struct Disk {
-  std::vector<Batch> log;
-  std::vector<EpochEntry> epochs;
-  size_t synced_batches = 0;
-  size_t synced_epochs = 0;
-  Offset high_watermark{0};
-
-  Offset end() const { return log.empty() ? Offset{0} : log.back().last + 1; }
-};
-
-struct Node {
-  NodeId id;
-  NodeEpoch node_epoch{0};
-  bool up = false;
-  bool alive = false;  // Has a session.
-  Disk disk;
-  std::unique_ptr<Replica> replica;
-  Effects effects;
-  PartitionEpoch seen{0};  // How far its watch has come.
-  std::optional<IsrProposal> proposing;
-};
-
-// One follower's stream to one leader: messages in order, until it breaks.
-struct Stream {
-  bool open = false;
-  std::deque<Input> to_leader;
-  std::deque<std::pair<Input, std::vector<Batch>>> to_follower;
-  uint64_t attach_id = 0;
-  bool pushing = false;
-  Offset cursor{0};
-};
 
 class World {
  public:
@@ -112,6 +58,8 @@ class World {
         return ExpireSession(node);
       case 2:
         return Break(&StreamOf(node->id));
+      case 4:
+        return NoticeTheEndOfStreams();
       case 3:  // The power fails, everywhere at once.
         for (Node& one : nodes_) Crash(&one);
         return;
@@ -237,7 +185,8 @@ class World {
       if (stream.open) Attach(node, *attach);
     }
     if (const auto ack = std::exchange(effects.ack, std::nullopt); ack.has_value() && stream.open) {
-      stream.to_leader.push_back(FollowerProgress{.from = {node->id, node->node_epoch},
+      stream.to_leader.push_back(FollowerProgress{.stream = stream.id,
+                                                  .from = {node->id, node->node_epoch},
                                                   .epoch = node->replica->epoch(),
                                                   .written_end = ack->written_end,
                                                   .flushed_end = ack->flushed_end});
@@ -260,6 +209,7 @@ class World {
     if (leader == NodeId{0} || !NodeOf(leader).up) return;
     stream = Stream();
     stream.open = true;
+    stream.id = ++stream_ids_;
     to_[node->id] = leader;
     Feed(node, Reattach{});
   }
@@ -270,6 +220,7 @@ class World {
     stream.pushing = false;
     stream.attach_id = attach.attach_id;
     stream.to_leader.push_back(AttachFollower{.token = attach.attach_id,
+                                              .stream = stream.id,
                                               .from = {node->id, node->node_epoch},
                                               .epoch = attach.epoch,
                                               .last_epoch = attach.last_epoch,
@@ -280,9 +231,17 @@ class World {
   void Break(Stream* stream) {
     const NodeId follower{static_cast<int32_t>(stream - streams_) + 1};
     if (!std::exchange(stream->open, false)) return;
+    // The leader notices when it does, perhaps long after the follower is back.
+    left_.push_back(
+        {to_[follower], FollowerLeft{stream->id, {follower, NodeOf(follower).node_epoch}}});
     *stream = Stream();
-    Node& leader = NodeOf(to_[follower]);
-    if (leader.up) Feed(&leader, FollowerLeft{{follower, NodeOf(follower).node_epoch}, now_});
+  }
+
+  void NoticeTheEndOfStreams() {
+    for (auto& [leader, left] : std::exchange(left_, {})) {
+      left.now = now_;
+      Feed(&NodeOf(leader), left);
+    }
   }
 
   // Moves one message of the node's stream, either way, or lets its leader push.
@@ -563,9 +522,11 @@ class World {
   const uint64_t calm_;  // One turn in so many is a fault of each kind.
   MonotonicTime now_{1'000'000'000};
   Node nodes_[kNodes];
-  Stream streams_[kNodes];          // By follower.
-  std::map<NodeId, NodeId> to_;     // The leader a stream goes to.
-  std::map<NodeId, bool> crashed_;  // Since it registered last.
+  Stream streams_[kNodes];  // By follower.
+  uint64_t stream_ids_ = 0;
+  std::vector<std::pair<NodeId, FollowerLeft>> left_;  // To whom nobody has said so yet.
+  std::map<NodeId, NodeId> to_;                        // The leader a stream goes to.
+  std::map<NodeId, bool> crashed_;                     // Since it registered last.
   Record record_;
   uint64_t token_ = 0;
   std::map<NodeId, std::map<uint64_t, Batch>> held_;

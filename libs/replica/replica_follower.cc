@@ -92,8 +92,12 @@ absl::Status Replica::Take(const Replicate& input, Effects* effects) {
   if (!attached_) return MakeError(Reason::kEpochFenced, "not attached yet");
   const std::optional<EpochEntry> latest = epochs_.Latest();
   const LeaderEpoch at_least = latest.has_value() ? latest->epoch : LeaderEpoch{0};
-  if (input.base != log_end_ || input.last < input.base || input.batch_epoch < at_least ||
+  // A log that began anew begins where the leader's does, which may be within a batch.
+  const bool fits = input.base == log_end_ ||
+                    (log_start_ == log_end_ && input.base < log_end_ && input.last >= log_end_);
+  if (!fits || input.last < input.base || input.batch_epoch < at_least ||
       input.batch_epoch > epoch_) {
+    attached_ = false;  // To be asked for again, when the shell says so.
     return MakeError(
         Reason::kCorruptRecord,
         absl::StrCat("batch ", input.base, " to ", input.last, " of epoch ", input.batch_epoch,

@@ -192,15 +192,22 @@ TEST_F(ReplicaFollowerTest, AChangeOfTheIsrAloneDisturbsNothing) {
 }
 
 TEST_F(ReplicaFollowerTest, AGapAnOverlapOrAnImpossibleEpochIsRefused) {
+  const auto take = [this](int64_t base, int64_t last, int32_t epoch) {
+    OpenTenRecords(0);
+    Follow(5);
+    EXPECT_TRUE(GoOn().ok());
+    return ReasonOf(Take(base, last, epoch));
+  };
+  EXPECT_EQ(take(11, 11, 5), Reason::kCorruptRecord);
+  EXPECT_EQ(take(9, 10, 5), Reason::kCorruptRecord);
+  EXPECT_EQ(take(10, 9, 5), Reason::kCorruptRecord);
+  EXPECT_EQ(take(10, 10, 6), Reason::kCorruptRecord);
+  EXPECT_EQ(take(10, 10, 3), Reason::kCorruptRecord);
+  EXPECT_THAT(effects_.placements, IsEmpty());
+  EXPECT_FALSE(replica_->attached());
   OpenTenRecords(0);
   Follow(5);
   ASSERT_TRUE(GoOn().ok());
-  EXPECT_EQ(ReasonOf(Take(11, 11, 5)), Reason::kCorruptRecord);
-  EXPECT_EQ(ReasonOf(Take(9, 10, 5)), Reason::kCorruptRecord);
-  EXPECT_EQ(ReasonOf(Take(10, 9, 5)), Reason::kCorruptRecord);
-  EXPECT_EQ(ReasonOf(Take(10, 10, 6)), Reason::kCorruptRecord);
-  EXPECT_EQ(ReasonOf(Take(10, 10, 3)), Reason::kCorruptRecord);
-  EXPECT_THAT(effects_.placements, IsEmpty());
   EXPECT_TRUE(Take(10, 10, 4).ok());
 }
 
@@ -215,6 +222,18 @@ TEST_F(ReplicaFollowerTest, BeginsAnewWhereTheLeadersLogBeginsBeyondItsEnd) {
   EXPECT_EQ(replica_->high_watermark(), Offset{105});
   EXPECT_EQ(effects_.ack.value().written_end, Offset{105});
   EXPECT_THAT(replica_->epochs().entries(), ElementsAre(EpochEntry{LeaderEpoch{5}, Offset{100}}));
+}
+
+TEST_F(ReplicaFollowerTest, MayBeginWithinTheLeadersFirstBatch) {
+  OpenTenRecords(7);
+  Follow(5);
+  ASSERT_TRUE(GoOn(100, 120).ok());
+  Write(true);
+  ASSERT_TRUE(Take(98, 102, 5).ok());
+  EXPECT_EQ(replica_->log_start(), Offset{100});
+  EXPECT_EQ(replica_->log_end(), Offset{103});
+  EXPECT_EQ(ReasonOf(Take(101, 104, 5)), Reason::kCorruptRecord) << "only the first";
+  EXPECT_FALSE(replica_->attached()) << "it asks again, when told to";
 }
 
 TEST_F(ReplicaFollowerTest, AFailedWriteTakesEverythingBackAndIsAskedForAgain) {

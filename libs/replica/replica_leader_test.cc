@@ -264,7 +264,7 @@ TEST_F(ReplicaLeaderTest, ABrokenStreamAloneChangesNothingForAWhile) {
   ASSERT_TRUE(Attach(kTwo, 0).ok());
   ASSERT_TRUE(Ack(kTwo, 1, 1).ok());
   now_ = now_ + absl::Hours(1);
-  ASSERT_TRUE(Step(FollowerLeft{Incarnation(kTwo), now_}).ok());
+  ASSERT_TRUE(Step(FollowerLeft{.stream = 0, .from = Incarnation(kTwo), .now = now_}).ok());
   ASSERT_TRUE(Step(CheckIsr{now_}).ok());
   EXPECT_FALSE(effects_.isr_proposal.has_value());
   EXPECT_EQ(ReasonOf(Ack(kTwo, 1, 1)), Reason::kEpochFenced) << "it must attach first";
@@ -272,6 +272,46 @@ TEST_F(ReplicaLeaderTest, ABrokenStreamAloneChangesNothingForAWhile) {
   ASSERT_TRUE(Step(CheckIsr{now_}).ok());
   ASSERT_TRUE(effects_.isr_proposal.has_value());
   EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf));
+}
+
+TEST_F(ReplicaLeaderTest, TheEndOfAnOldStreamDoesNotTouchTheNextOne) {
+  Lead({kSelf, kTwo});
+  AttachFollower attach{.stream = 1,
+                        .from = Incarnation(kTwo),
+                        .epoch = LeaderEpoch{1},
+                        .last_epoch = LeaderEpoch{-1},
+                        .now = now_};
+  ASSERT_TRUE(Step(attach).ok());
+  attach.stream = 2;
+  ASSERT_TRUE(Step(attach).ok());
+  ASSERT_TRUE(Step(FollowerLeft{.stream = 1, .from = Incarnation(kTwo), .now = now_}).ok());
+  FollowerProgress ack{.stream = 1,
+                       .from = Incarnation(kTwo),
+                       .epoch = LeaderEpoch{1},
+                       .written_end = Offset{1},
+                       .flushed_end = Offset{1},
+                       .now = now_};
+  EXPECT_EQ(ReasonOf(Step(ack)), Reason::kEpochFenced);
+  ack.stream = 2;
+  EXPECT_TRUE(Step(ack).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{1});
+}
+
+TEST_F(ReplicaLeaderTest, WhoIsRefusedDoesNotKeepAnotherOut) {
+  Lead({kSelf});
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  ASSERT_TRUE(Ack(kTwo, 1, 1).ok());
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  ASSERT_TRUE(Ack(kThree, 1, 1).ok());  // Node 2 is under way: this one waits.
+  Answer(IsrAnswered::Outcome::kRefused);
+  EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kThree));
+  Answer(IsrAnswered::Outcome::kRefused);
+  now_ = now_ + kLagMax / 2;  // Both may be eligible now; each is tried by itself.
+  effects_.isr_proposal.reset();
+  ASSERT_TRUE(Step(CheckIsr{now_}).ok());
+  EXPECT_THAT(NodesOf(effects_.isr_proposal.value()), ElementsAre(kSelf, kTwo));
+  Answer(IsrAnswered::Outcome::kRefused);
+  EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kThree));
 }
 
 TEST_F(ReplicaLeaderTest, TellsAFollowerWhereTheLogsPartWays) {

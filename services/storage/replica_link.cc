@@ -96,7 +96,7 @@ void ReplicaLink::Open(const replica::IsrMember& self) {
   next_.mutable_hello()->set_node_id(self.node.value());
   next_.mutable_hello()->set_node_epoch(self.node_epoch.value());
   next_.set_credit_bytes(kCreditBytes);
-  open_ = writing_ = breaking_ = broken_ = false;
+  open_ = writing_ = breaking_ = false;  // Not broken_: others wait for Tick().
   ++streams_;
   stream_ = std::make_unique<Stream>(this, &stub_);
 }
@@ -150,7 +150,10 @@ void ReplicaLink::Tick() {
     MutexLock lock(&mu_);
     if (closed_) return;
     refused.swap(refused_);
-    broken = stream_ == nullptr && std::exchange(broken_, false);
+    // A call would fail at once while the channel waits to try again.
+    const bool unreachable = stream_ == nullptr && channel_->GetState(/*try_to_connect=*/true) ==
+                                                       GRPC_CHANNEL_TRANSIENT_FAILURE;
+    if (!unreachable) broken = std::exchange(broken_, false);
   }
   for (const log::PartitionKey& key : refused) shard_->Reattach(key);
   if (broken) shard_->ReattachTo(leader_);

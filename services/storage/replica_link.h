@@ -3,8 +3,8 @@
 //   idle ── Attach() ──▶ opening ── initial metadata ──▶ open ── error, Break() ──▶ idle
 //
 // While it is opening, what is to be sent waits. When the stream breaks everything on it is
-// forgotten; the owner has the replicas attach again (Tick()), which opens the next one. gRPC's
-// channel paces the reconnects.
+// forgotten; Tick() has the replicas attach again, which opens the next one, but not while gRPC's
+// channel waits to connect again.
 //
 // What comes in is checked here, on gRPC's thread (every batch's checksum), and then goes to the
 // shard. The bytes are credit: they are granted anew when they have left the shard's mailbox, so a
@@ -45,6 +45,7 @@ class ReplicaLink {
   ReplicaLink(const ReplicaLink&) = delete;
   ReplicaLink& operator=(const ReplicaLink&) = delete;
 
+  NodeId leader() const { return leader_; }
   const std::string& address() const { return address_; }
 
   // As `self`, from here on.

@@ -49,6 +49,9 @@ void ReplicaLinks::Stop() {
   proposer_.reset();
   ticker_.reset();
   for (const LinkPtr& link : Links()) link->Close();
+  std::vector<LinkPtr> retired;  // Closed after the lock: declared before it.
+  MutexLock lock(&mu_);
+  retired.swap(retired_);
 }
 
 std::vector<ReplicaLinks::LinkPtr> ReplicaLinks::Links() {
@@ -67,12 +70,11 @@ ReplicaLinks::LinkPtr ReplicaLinks::FindLink(NodeId leader) {
 ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(NodeId leader, replica::IsrMember* self) {
   const cluster::ClusterView::Ptr view = parts_.assignments->view();
   const cluster::NodeInfo* const node = view->FindNode(leader);
-  LinkPtr moved;
   MutexLock lock(&mu_);
   if (stopped_ || node == nullptr || node_epoch_ == NodeEpoch{0}) return nullptr;
   *self = {self_, node_epoch_};
   LinkPtr& link = links_[leader];
-  if (link != nullptr && link->address() != node->address) moved = std::move(link);
+  if (link != nullptr && link->address() != node->address) retired_.push_back(std::move(link));
   if (link == nullptr) {
     link = std::make_shared<ReplicaLink>(leader, node->address, parts_.shard);
   }
@@ -105,6 +107,15 @@ void ReplicaLinks::Propose(const log::PartitionKey& key, const replica::IsrPropo
 }
 
 void ReplicaLinks::Tick() {
+  std::vector<LinkPtr> retired;
+  {
+    MutexLock lock(&mu_);
+    retired.swap(retired_);
+  }
+  for (const LinkPtr& link : retired) {
+    link->Close();  // It waits for gRPC, which the shard's thread must not.
+    parts_.shard->ReattachTo(link->leader());
+  }
   for (const LinkPtr& link : Links()) link->Tick();
   parts_.streams->SendMarks();
   if (++ticks_ % kTicksPerCheck == 0) parts_.shard->CheckIsrs();

@@ -80,6 +80,7 @@ class ReplicaLinks final : public ReplicaOutbox {
   bool stopped_ ABSL_GUARDED_BY(mu_) = true;
   NodeEpoch node_epoch_ ABSL_GUARDED_BY(mu_);
   std::map<NodeId, LinkPtr> links_ ABSL_GUARDED_BY(mu_);
+  std::vector<LinkPtr> retired_ ABSL_GUARDED_BY(mu_);  // To addresses of the past; for Tick().
   Proposals proposals_ ABSL_GUARDED_BY(mu_);
   int ticks_ = 0;  // Of the ticking thread.
 

@@ -1,6 +1,7 @@
 #include "services/storage/replica_stream.h"
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -18,6 +19,12 @@ using internal::v1::ReplicaNews;
 
 constexpr int64_t kFrameBytesMax = int64_t{1} << 20;  // Of batches; the first comes whole.
 constexpr int64_t kCreditMax = int64_t{1} << 30;
+constexpr int kReadsKeptMax = 4;  // Each up to a frame: what a lagging follower costs in memory.
+
+uint64_t NextStreamId() {
+  static std::atomic<uint64_t> last = 0;
+  return last.fetch_add(1) + 1;
+}
 
 // A ReplicaNews within a frame, up to the batches, which follow as slices.
 std::string EncodeNewsHead(const ReplicaNews& news, size_t batch_bytes) {
@@ -55,6 +62,8 @@ class ReplicaStream::Copy final : public Partition::Listener,
   bool reading = false;  // A disk reader is at it.
   std::optional<log::ReadResult> read_ahead;
 };
+
+ReplicaStream::ReplicaStream(const ServiceParts* parts) : parts_(parts), id_(NextStreamId()) {}
 
 ReplicaStream* ReplicaStream::Open(const ServiceParts* parts) {
   std::shared_ptr<ReplicaStream> stream(new ReplicaStream(parts));
@@ -110,7 +119,7 @@ void ReplicaStream::OnDone() {
   }
   for (const auto& [index, copy] : copies) {
     copy->partition->StopListening(copy.get());
-    parts_->shard->FollowerLeft(copy->partition->key(), from);
+    parts_->shard->FollowerLeft(copy->partition->key(), {.stream = id_, .from = from});
   }
 }
 
@@ -152,6 +161,7 @@ void ReplicaStream::TakeAttach(const internal::v1::ReplicaAttach& attach) {
   auto partition = parts_->Find(attach.topic_id(), attach.partition());
   if (!partition.ok()) return Attached(attach, nullptr, partition.status());
   replica::AttachFollower input{.token = attach.index(),
+                                .stream = id_,
                                 .epoch = LeaderEpoch{attach.leader_epoch()},
                                 .last_epoch = LeaderEpoch{attach.last_epoch()},
                                 .log_end = Offset{attach.log_end()},
@@ -190,29 +200,36 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
     copy->sent_log_start = answer->log_start;
     copy->sent_high_watermark = answer->high_watermark;
   }
-  CopyPtr before;
-  {
-    MutexLock lock(&mu_);
-    if (finished_) return;
-    outbox_.push_back(rpc::SerializeProto(response));
-    if (copy != nullptr) {
-      const auto [known, is_new] = attached_.try_emplace(partition.get(), copy->index);
-      if (!is_new) {
-        const auto it = copies_.find(std::exchange(known->second, copy->index));
-        if (it != copies_.end()) before = it->second;
-        copies_.erase(it);
-      }
-      copies_[copy->index] = copy;
-      MakeDue(copy);
-    }
-    MaybeWrite();
-  }
-  if (before != nullptr) before->partition->StopListening(before.get());
-  if (copy == nullptr) return;
-  partition->Listen(copy);
-  OnPublished(copy);  // What was published meanwhile it has not heard of.
+  if (copy != nullptr) partition->Listen(copy);
   MutexLock lock(&mu_);
-  if (finished_) partition->StopListening(copy.get());
+  if (finished_) {
+    if (copy == nullptr) return;
+    partition->StopListening(copy.get());
+    parts_->shard->FollowerLeft(partition->key(), {.stream = id_, .from = from_});
+    return;
+  }
+  outbox_.push_back(rpc::SerializeProto(response));
+  if (copy != nullptr) {
+    // What was attached before, of this partition or under this index, is over.
+    if (const auto it = attached_.find(partition.get()); it != attached_.end()) {
+      Drop(copies_.at(it->second));
+    }
+    if (const auto it = copies_.find(copy->index); it != copies_.end()) Drop(CopyPtr(it->second));
+    attached_[partition.get()] = copy->index;
+    copies_[copy->index] = copy;
+    MakeDue(copy);
+  }
+  MaybeWrite();
+}
+
+void ReplicaStream::Drop(const CopyPtr& dropped) {
+  const CopyPtr copy = dropped;  // It may be what the maps hold.
+  const auto it = copies_.find(copy->index);
+  if (it == copies_.end() || it->second != copy) return;
+  if (std::exchange(copy->read_ahead, std::nullopt).has_value()) --reads_kept_;
+  attached_.erase(copy->partition.get());
+  copies_.erase(it);
+  copy->partition->StopListening(copy.get());
 }
 
 void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
@@ -223,7 +240,8 @@ void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
       const auto it = copies_.find(ack.index());
       if (it == copies_.end()) continue;  // Of an attach that is over.
       tasks.push_back({it->second->partition,
-                       {.from = from_,
+                       {.stream = id_,
+                        .from = from_,
                         .epoch = it->second->epoch,
                         .written_end = Offset{ack.written_end()},
                         .flushed_end = Offset{ack.flushed_end()}}});
@@ -247,8 +265,10 @@ void ReplicaStream::SendMarks() {
   if (finished_) return;
   for (const auto& [index, copy] : copies_) {
     const PartitionState state = copy->partition->state();
+    // And what a busy disk reader refused to read.
     if (state.high_watermark != copy->sent_high_watermark ||
-        state.log_start != copy->sent_log_start) {
+        state.log_start != copy->sent_log_start ||
+        (copy->next < state.written_end && !copy->reading)) {
       MakeDue(copy);
     }
   }
@@ -261,40 +281,56 @@ void ReplicaStream::MakeDue(const CopyPtr& copy) {
 }
 
 void ReplicaStream::ReadAhead(const CopyPtr& copy, const PartitionState& state) {
-  copy->reading = true;
   const auto read = [self = shared_from_this(), copy, next = copy->next, end = state.written_end] {
-    auto result = self->parts_->store->Read(copy->partition->id(), next, end,
-                                            static_cast<size_t>(kFrameBytesMax));
-    MutexLock lock(&self->mu_);
-    copy->reading = false;
-    if (self->finished_) return;
-    if (!result.ok()) {
-      // A damaged record, say: the follower keeps what it has, somebody must look.
-      self->parts_->metrics->CountError(result.status());
-      return;
-    }
-    copy->read_ahead = *std::move(result);
-    self->MakeDue(copy);
-    self->MaybeWrite();
+    self->OnRead(copy, self->parts_->store->Read(copy->partition->id(), next, end,
+                                                 static_cast<size_t>(kFrameBytesMax)));
   };
-  if (!parts_->disk_readers->Run(read)) copy->reading = false;  // SendMarks() comes back.
+  if (!parts_->disk_readers->Run(read)) return;  // SendMarks() comes back.
+  copy->reading = true;
+  ++reads_;
+  ++reads_kept_;
+}
+
+void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> result) {
+  MutexLock lock(&mu_);
+  copy->reading = false;
+  --reads_;
+  const auto it = copies_.find(copy->index);
+  const bool wanted = it != copies_.end() && it->second == copy;
+  if (result.ok() && wanted) {
+    copy->read_ahead = *std::move(result);
+    MakeDue(copy);
+  } else {
+    --reads_kept_;
+    // A damaged record, say: the follower keeps what it has, somebody must look.
+    if (!result.ok()) parts_->metrics->CountError(result.status());
+  }
+  MaybeWrite();
+  MaybeFinish();
 }
 
 bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room) {
   const PartitionState state = copy->partition->state();
-  if (state.gone || !state.leads || state.epoch != copy->epoch) return true;  // No longer ours.
+  if (state.gone || !state.leads || state.epoch != copy->epoch) {  // No longer ours.
+    Drop(copy);
+    return true;
+  }
   Bytes batches;
   Offset next = copy->next;
   if (next < state.written_end && !copy->reading) {
     if (*room <= 0) return false;
     std::optional<log::ReadResult> read = std::exchange(copy->read_ahead, std::nullopt);
-    if (!read.has_value()) {
+    if (read.has_value()) {
+      --reads_kept_;
+    } else {
       auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), next, state.written_end,
                                             static_cast<size_t>(*room));
       if (run.has_value()) {
         read = log::ReadResult{.batches = std::move(run->batches), .next_offset = run->next_offset};
-      } else {
+      } else if (reads_kept_ < kReadsKeptMax) {
         ReadAhead(copy, state);
+      } else {
+        MakeDue(copy);  // Its turn comes when one of those is done.
       }
     }
     if (read.has_value()) {
@@ -356,7 +392,7 @@ void ReplicaStream::MaybeWrite() {
 }
 
 void ReplicaStream::MaybeFinish() {
-  if (!ended_ || finished_ || writing_) return;
+  if (!ended_ || finished_ || writing_ || reads_ > 0) return;
   finished_ = true;
   Finish(rpc::ToGrpc(end_));
 }

@@ -58,7 +58,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   class Copy;
   using CopyPtr = std::shared_ptr<Copy>;
 
-  explicit ReplicaStream(const ServiceParts* parts) : parts_(parts) {}
+  explicit ReplicaStream(const ServiceParts* parts);
 
   // An error ends the stream.
   absl::Status TakeFrame(const grpc::ByteBuffer& message);
@@ -77,6 +77,9 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReadAhead(const CopyPtr& copy, const PartitionState& state)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> result);
+  // Forgets the copy, if it is not forgotten yet.
+  void Drop(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   grpc::ByteBuffer GatherNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void MaybeRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -84,6 +87,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   void MaybeFinish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const ServiceParts* const parts_;
+  const uint64_t id_;       // Of this process's streams, no two have the same.
   grpc::ByteBuffer inbox_;  // Of the read under way.
 
   Mutex mu_;
@@ -97,6 +101,8 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);            // Of the write under way.
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  int reads_ ABSL_GUARDED_BY(mu_) = 0;       // Of the disk, under way; gRPC waits for them.
+  int reads_kept_ ABSL_GUARDED_BY(mu_) = 0;  // Those, and what they have brought.
   bool ended_ ABSL_GUARDED_BY(mu_) = false;  // No more reads; about to finish.
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mu_);

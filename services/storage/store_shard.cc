@@ -326,34 +326,44 @@ void StoreShard::FlushSinks() {
 void StoreShard::Apply(const Assignment& assignment) {
   absl::StatusOr<Hosted*> hosted = Host(assignment);
   absl::Status status = hosted.status();
+  // A new reign comes before new settings, which would else be applied to the old one: a lower
+  // minimum of in-sync replicas, say, would commit what only this deposed leader holds. In one
+  // reign the settings come first: they judge the ISR that comes with them.
+  const bool new_reign = status.ok() && assignment.epoch > (*hosted)->core.epoch();
+  if (new_reign) Lead(*hosted, assignment);
   if (status.ok()) status = ChangeSettings(*hosted, assignment);
   if (!status.ok()) {
     log::Warning(
         "cannot open a partition; will try again",
         {{"topic", assignment.topic}, {"partition", assignment.key.partition}, {"error", status}});
     unapplied_[assignment.key] = assignment;
+    if (hosted.ok()) Gather(*hosted);
     return;
   }
   unapplied_.erase(assignment.key);
-  replica::Replica& core = (*hosted)->core;
-  if (assignment.leader == options_.node) {
-    status = core.Step(replica::BecomeLeader{.epoch = assignment.epoch,
-                                             .partition_epoch = assignment.partition_epoch,
-                                             .isr = assignment.isr,
-                                             .replicas = assignment.replicas,
-                                             .now = clock_->MonotonicNow()},
-                       &(*hosted)->effects);
-  } else {
-    status = core.Step(
-        replica::BecomeFollower{assignment.epoch, assignment.partition_epoch, assignment.leader},
-        &(*hosted)->effects);
-  }
-  if (!status.ok()) {
-    log::Error(
-        "an assignment contradicts the log of the partition",
-        {{"topic", assignment.topic}, {"partition", assignment.key.partition}, {"error", status}});
-  }
+  if (!new_reign) Lead(*hosted, assignment);
   Gather(*hosted);
+}
+
+// Makes the replica the leader or a follower, as assigned.
+void StoreShard::Lead(Hosted* hosted, const Assignment& assignment) {
+  absl::Status status;
+  if (assignment.leader == options_.node) {
+    status = hosted->core.Step(replica::BecomeLeader{.epoch = assignment.epoch,
+                                                     .partition_epoch = assignment.partition_epoch,
+                                                     .isr = assignment.isr,
+                                                     .replicas = assignment.replicas,
+                                                     .now = clock_->MonotonicNow()},
+                               &hosted->effects);
+  } else {
+    status = hosted->core.Step(
+        replica::BecomeFollower{assignment.epoch, assignment.partition_epoch, assignment.leader},
+        &hosted->effects);
+  }
+  if (status.ok()) return;
+  log::Error(
+      "an assignment contradicts the log of the partition",
+      {{"topic", assignment.topic}, {"partition", assignment.key.partition}, {"error", status}});
 }
 
 absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignment) {
@@ -382,6 +392,12 @@ absl::Status StoreShard::ChangeSettings(Hosted* hosted, const Assignment& assign
     FALAJ_RETURN_IF_ERROR(store_->SetRetention(hosted->shared->id(), assignment.retention));
   }
   hosted->wanted = assignment;
+  if (assignment.settings.fsync && !hosted->core.settings().fsync) {
+    // What was only written so far is synced now: nobody might come to write any more, and until
+    // then the partition would not be in sync.
+    round_.high_watermarks.emplace_back(hosted->shared->id(), hosted->core.high_watermark());
+    round_sync_ = true;
+  }
   return hosted->core.Step(replica::ChangeSettings{assignment.settings}, &hosted->effects);
 }
 
@@ -438,6 +454,8 @@ void StoreShard::Gather(Hosted* hosted) {
   effects.epochs.clear();
   if (effects.log_start.has_value()) {
     round_.log_starts.emplace_back(id, *std::exchange(effects.log_start, std::nullopt));
+    // A log that begins anew elsewhere: what it holds, nothing, is to be acknowledged as synced.
+    if (hosted->core.has_unwritten()) round_sync_ = true;
   }
   for (const replica::Reply& reply : std::exchange(effects.replies, {})) Answer(reply);
   SendToOthers(hosted);

@@ -150,7 +150,7 @@ class StoreShard {
   void AttachFollower(std::shared_ptr<Partition> partition, replica::AttachFollower attach,
                       AttachDone done);
   void TakeProgress(std::vector<ProgressTask> tasks);
-  void FollowerLeft(const log::PartitionKey& key, const replica::IsrMember& follower);
+  void FollowerLeft(const log::PartitionKey& key, replica::FollowerLeft left);
   // From the leader of a partition. Of what this node no longer follows nothing is left.
   void AttachAnswered(const log::PartitionKey& key, const replica::AttachAnswered& answer);
   void Replicate(ReplicateTask task);
@@ -210,6 +210,7 @@ class StoreShard {
   void FlushSinks();
 
   void Apply(const Assignment& assignment);
+  void Lead(Hosted* hosted, const Assignment& assignment);
   absl::StatusOr<Hosted*> Host(const Assignment& assignment);
   absl::Status ChangeSettings(Hosted* hosted, const Assignment& assignment);
   void Unhost(const log::PartitionKey& key);

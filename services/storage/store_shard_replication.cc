@@ -70,10 +70,11 @@ void StoreShard::Take(ProgressTask task) {
   Feed(hosted, task.progress);
 }
 
-void StoreShard::FollowerLeft(const log::PartitionKey& key, const replica::IsrMember& follower) {
-  Post([this, key, follower] {
+void StoreShard::FollowerLeft(const log::PartitionKey& key, replica::FollowerLeft left) {
+  Post([this, key, left]() mutable {
     Hosted* const hosted = FindHosted(key);
-    if (hosted != nullptr) Feed(hosted, replica::FollowerLeft{follower, clock_->MonotonicNow()});
+    left.now = clock_->MonotonicNow();
+    if (hosted != nullptr) Feed(hosted, left);
   });
 }
 
@@ -107,12 +108,14 @@ void StoreShard::CutSuffix(Hosted* hosted) {
       "never refuses");
 }
 
-// The replica must not go on as it is. It stays on disk, and offline until the next assignment.
+// The replica must not go on as it is. It stays on disk, and offline: until the disk has room, or
+// else until the next assignment.
 void StoreShard::GiveUp(Hosted* hosted, const absl::Status& status) {
   log::Error("a replica cannot follow its leader and is taken offline",
              {{"topic", hosted->shared->topic()},
               {"partition", hosted->shared->key().partition},
               {"error", status}});
+  if (ReasonOf(status) == Reason::kDiskFull) unapplied_[hosted->wanted.key] = hosted->wanted;
   Feed(hosted, replica::GoOffline{});
 }
 
@@ -136,11 +139,11 @@ void StoreShard::Take(ReplicateTask task) {
                                          &hosted->effects);
     if (!taken.ok()) {
       if (ReasonOf(taken) != Reason::kCorruptRecord) return;  // Of an attach that is over.
-      log::Warning("what a leader sent does not fit; asking it again",
-                   {{"topic", hosted->shared->topic()},
-                    {"partition", task.key.partition},
-                    {"error", taken}});
-      return Feed(hosted, replica::Reattach{});
+      // ReattachDetached() asks again, after a pause.
+      log::Warning("what a leader sent does not fit", {{"topic", hosted->shared->topic()},
+                                                       {"partition", task.key.partition},
+                                                       {"error", taken}});
+      return;
     }
     for (const replica::Placement& place : std::exchange(hosted->effects.placements, {})) {
       Place(hosted, place, std::move(batch.batch), batch.max_timestamp_ms);
@@ -180,7 +183,13 @@ void StoreShard::CheckIsrs() {
     for (const auto& [key, hosted] : hosted_) {
       const replica::Replica& core = hosted->core;
       if (core.role() != replica::Role::kLeader || core.replication_factor() == 1) continue;
-      Feed(hosted.get(), check);
+      const Offset before = core.high_watermark();
+      IgnoreError(hosted->core.Step(check, &hosted->effects), "never refuses");
+      // Mostly there is nothing to do, and then nothing is published either.
+      SendToOthers(hosted.get());
+      if (core.high_watermark() != before || !hosted->effects.replies.empty()) {
+        Gather(hosted.get());
+      }
     }
   });
 }
