@@ -112,8 +112,9 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
   const Offset held = Held(*follower, fsync);
   if (held >= leader_end) {
     follower->caught_up = input.now;
-  } else if (held >= follower->leader_end_at_ack) {
-    follower->caught_up = std::max(follower->caught_up, follower->acked_at);
+  } else if (held >= follower->leader_end_at_ack &&
+             follower->acked_at.ns > follower->caught_up.ns) {
+    follower->caught_up = follower->acked_at;
   }
   follower->leader_end_at_ack = leader_end;
   follower->acked_at = input.now;

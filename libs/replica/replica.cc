@@ -48,7 +48,7 @@ absl::Status Replica::Take(const BecomeLeader& input, Effects* effects) {
   epoch_ = input.epoch;
   partition_epoch_ = input.partition_epoch;
   replication_factor_ = std::max<int32_t>(1, static_cast<int32_t>(input.replicas.size()));
-  now_ = std::max(now_, input.now);
+  AdvanceClock(input.now);
   if (new_reign) {
     BeginEpoch(input, effects);
   } else {
@@ -160,7 +160,7 @@ absl::Status Replica::Take(const Retain& input, Effects* effects) {
 }
 
 absl::Status Replica::Take(const Written& input, Effects* effects) {
-  now_ = std::max(now_, input.now);
+  AdvanceClock(input.now);
   if (role_ == Role::kLeader && input.end > written_end_) {
     in_sync_.Grow(written_end_, settings_.fsync, now_);
   }
@@ -216,7 +216,7 @@ absl::Status Replica::Take(const AttachFollower& input, Effects* effects) {
                       .diverging = std::nullopt,
                       .log_start = log_start_,
                       .high_watermark = hw_};
-  now_ = std::max(now_, input.now);
+  AdvanceClock(input.now);
   // Without an epoch the follower has no record.
   if (input.last_epoch.value() >= 0) {
     const std::optional<EpochEnd> end = epochs_.EndOf(input.last_epoch, log_end_);
@@ -238,7 +238,7 @@ absl::Status Replica::Take(const FollowerProgress& input, Effects* effects) {
   // An acknowledgement of another epoch says nothing about this log (KIP-320).
   FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
   FALAJ_RETURN_IF_ERROR(in_sync_.Advance(input, written_end_, settings_.fsync));
-  now_ = std::max(now_, input.now);
+  AdvanceClock(input.now);
   AdvanceHighWatermark();
   ProposeJoin(effects);
   Release(effects);
@@ -251,7 +251,7 @@ absl::Status Replica::Take(const FollowerLeft& input, Effects* /*effects*/) {
 }
 
 absl::Status Replica::Take(const CheckIsr& input, Effects* effects) {
-  now_ = std::max(now_, input.now);
+  AdvanceClock(input.now);
   if (role_ != Role::kLeader || !epoch_written_) return absl::OkStatus();
   std::optional<IsrProposal> proposal = in_sync_.ProposeShrink(View());
   if (proposal.has_value()) {
@@ -267,7 +267,7 @@ absl::Status Replica::Take(const CheckIsr& input, Effects* effects) {
 
 absl::Status Replica::Take(const IsrAnswered& input, Effects* effects) {
   if (role_ != Role::kLeader || input.epoch != epoch_) return absl::OkStatus();
-  now_ = std::max(now_, input.now);
+  AdvanceClock(input.now);
   if (in_sync_.Resolve(input)) partition_epoch_ = in_sync_.partition_epoch();
   AdvanceHighWatermark();
   ProposeJoin(effects);
@@ -331,6 +331,10 @@ absl::Status Replica::CheckAppend(const Append& input) const {
 
 int32_t Replica::RequiredInSync() const {
   return std::min(settings_.min_in_sync_replicas, replication_factor_);
+}
+
+void Replica::AdvanceClock(MonotonicTime now) {
+  if (now.ns > now_.ns) now_ = now;
 }
 
 void Replica::AdvanceHighWatermark() {

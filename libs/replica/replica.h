@@ -136,6 +136,7 @@ class Replica {
   int32_t RequiredInSync() const;
   InSyncSet::View View() const { return {epoch_, written_end_, settings_, now_}; }
   Offset DurableEnd() const { return settings_.fsync ? flushed_end_ : written_end_; }
+  void AdvanceClock(MonotonicTime now);
   void AdvanceHighWatermark();
   void ProposeJoin(Effects* effects);
   void Release(Effects* effects);

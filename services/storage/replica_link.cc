@@ -151,9 +151,9 @@ void ReplicaLink::Tick() {
     if (closed_) return;
     refused.swap(refused_);
     // A call would fail at once while the channel waits to try again.
-    const bool unreachable = stream_ == nullptr && channel_->GetState(/*try_to_connect=*/true) ==
-                                                       GRPC_CHANNEL_TRANSIENT_FAILURE;
-    if (!unreachable) broken = std::exchange(broken_, false);
+    broken = broken_ && (stream_ != nullptr || channel_->GetState(/*try_to_connect=*/true) !=
+                                                   GRPC_CHANNEL_TRANSIENT_FAILURE);
+    if (broken) broken_ = false;
   }
   for (const log::PartitionKey& key : refused) shard_->Reattach(key);
   if (broken) shard_->ReattachTo(leader_);
