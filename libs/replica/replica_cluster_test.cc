@@ -47,6 +47,7 @@ class World {
   int elections() const { return elections_; }
   int truncations() const { return truncations_; }
   size_t acknowledged() const { return acknowledged_.size(); }
+  size_t refused() const { return refused_.size(); }
 
  private:
   void Turn() {
@@ -194,6 +195,7 @@ class World {
     for (const Reply& reply : std::exchange(effects.replies, {})) {
       const Batch batch = held_[node->id][reply.token];
       if (reply.status.ok()) acknowledged_.push_back(batch);
+      if (ReasonOf(reply.status) == Reason::kNotLeader) refused_.push_back(batch);
     }
     if (effects.isr_proposal.has_value()) {
       node->proposing = std::exchange(effects.isr_proposal, std::nullopt);
@@ -458,6 +460,10 @@ class World {
       const auto it = committed_.find(batch.base);
       EXPECT_TRUE(it != committed_.end() && it->second == batch) << "acknowledged, not committed";
     }
+    for (const Batch& batch : refused_) {
+      const auto it = committed_.find(batch.base);
+      EXPECT_FALSE(it != committed_.end() && it->second == batch) << "refused, but committed";
+    }
     // I4: everybody in the ISR of record holds what is committed.
     const Offset committed_end =
         committed_.empty() ? Offset{0} : committed_.rbegin()->second.last + 1;
@@ -531,6 +537,7 @@ class World {
   uint64_t token_ = 0;
   std::map<NodeId, std::map<uint64_t, Batch>> held_;
   std::vector<Batch> acknowledged_;
+  std::vector<Batch> refused_;  // For certain.
   std::map<Offset, Batch> committed_;
   int elections_ = 0;
   int truncations_ = 0;
@@ -540,6 +547,7 @@ TEST(ReplicaClusterTest, NothingAcknowledgedIsLostThroughRandomFaults) {
   int elections = 0;
   int truncations = 0;
   size_t acknowledged = 0;
+  size_t refused = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     World world(seed);
@@ -548,11 +556,13 @@ TEST(ReplicaClusterTest, NothingAcknowledgedIsLostThroughRandomFaults) {
     elections += world.elections();
     truncations += world.truncations();
     acknowledged += world.acknowledged();
+    refused += world.refused();
   }
   // The faults reach what they are for.
   EXPECT_GT(elections, 1000);
   EXPECT_GT(truncations, 300);
   EXPECT_GT(acknowledged, 5000u);
+  EXPECT_GT(refused, 50u);
 }
 
 }  // namespace

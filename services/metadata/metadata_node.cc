@@ -143,6 +143,16 @@ absl::Status MetadataNode::Heartbeat(SessionId session) {
                    {{"session", absl::StrCat(session)}});
 }
 
+absl::Status MetadataNode::Hold(SessionId session, std::shared_ptr<SessionHolder> holder) {
+  FALAJ_RETURN_IF_ERROR(Heartbeat(session));
+  holders_.Put(session, std::move(holder));
+  return absl::OkStatus();
+}
+
+void MetadataNode::HoldBroke(SessionId session, const SessionHolder* holder) {
+  if (holders_.Remove(session, holder)) sessions_.Doubt(session, options_.broken_hold_grace, now_);
+}
+
 absl::StatusOr<absl::Duration> MetadataNode::KeepSession(const v1::SessionHandle& session) {
   if (!KnowsSessions()) return NotLeader("none");
   const SessionId id(session.session_id());
@@ -419,6 +429,7 @@ void MetadataNode::Stop() {
   for (const StatusCallback& done : transfers) done(NotLeader("unknown"));
   const absl::Status stopping = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
   reads_.FailAll(stopping);
+  holders_.CloseAll(stopping);
   hub_.CloseAll(stopping);
   znode_hub_.CloseAll(stopping);
 }

@@ -119,7 +119,10 @@ void MetadataNode::Publish(MetadataState::Applied* applied, LogIndex index) {
 
 void MetadataNode::FollowSessions(const MetadataState::Applied& applied) {
   if (!core_->is_leader() && !HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) return;
-  if (applied.ended.has_value()) sessions_.Remove(*applied.ended);
+  if (applied.ended.has_value()) {
+    sessions_.Remove(*applied.ended);
+    holders_.Close(*applied.ended, MakeError(Reason::kSessionExpired, "the session has ended"));
+  }
   if (!applied.opened.has_value()) return;
   const coordination::Session* session = state_.coordination().FindSession(*applied.opened);
   if (session == nullptr) return;
@@ -170,6 +173,7 @@ void MetadataNode::BeginLeading() {
 
 void MetadataNode::StopLeading() {
   if (!HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) sessions_.Clear();
+  holders_.CloseAll(NotLeader("none"));
   FailPending(NotLeader("unknown"));
 }
 
@@ -192,6 +196,7 @@ void MetadataNode::StorageFailed(const absl::Status& status) {
   // What was under way may be on disk or not.
   FailPending(NotLeader("unknown"));
   reads_.FailAll(NotLeader("none"));
+  holders_.CloseAll(NotLeader("none"));
   hub_.CloseAll(NotLeader("none"));
   znode_hub_.CloseAll(NotLeader("none"));
   PublishHealth();

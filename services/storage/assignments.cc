@@ -3,8 +3,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/status.h"
 
 namespace falaj::storage {
@@ -44,6 +46,7 @@ Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::Partitio
 absl::Status Assignments::OnEvent(const internal::v1::WatchClusterResponse& event) {
   MutexLock lock(&mu_);
   FALAJ_ASSIGN_OR_RETURN(view_, cluster::ClusterView::Advance(view_, event));
+  advanced_.NotifyAll();  // They see it once the lock is released: after what follows.
   if (!Counts()) return absl::OkStatus();
   if (!applied_ || event.has_snapshot()) {
     ApplyAll();
@@ -64,6 +67,32 @@ void Assignments::Allow(const Uuid& cluster, LogIndex index) {
 cluster::ClusterView::Ptr Assignments::view() const {
   MutexLock lock(&mu_);
   return view_;
+}
+
+bool Assignments::WaitForView(LogIndex index, absl::Duration patience) const {
+  MutexLock lock(&mu_);
+  const MonotonicTime until = Clock::Real()->MonotonicNow() + patience;
+  while (view_->index() < index) {
+    const absl::Duration left = until - Clock::Real()->MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    advanced_.WaitFor(&mu_, left);
+  }
+  return true;
+}
+
+bool Assignments::LeadsWhereOthersMay() const {
+  const cluster::ClusterView::Ptr view = this->view();
+  const auto may_lead = [&](NodeId id) {
+    const cluster::NodeInfo* const node = view->FindNode(id);
+    return id != self_ && node != nullptr && node->online() && !node->stopping;
+  };
+  for (const auto& [name, topic] : view->topics()) {
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.leader != self_) continue;
+      if (absl::c_any_of(partition.replicas, may_lead)) return true;
+    }
+  }
+  return false;
 }
 
 bool Assignments::Counts() const {

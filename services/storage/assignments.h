@@ -41,6 +41,13 @@ class Assignments {
   // The node is registered in `cluster`, as of the entry `index`. Views from there on count.
   void Allow(const Uuid& cluster, LogIndex index);
 
+  // Waits until the view is of `index` or later, and the shard has been asked for what it shows.
+  // False: it did not come.
+  bool WaitForView(LogIndex index, absl::Duration patience) const;
+
+  // This node leads a partition that another one, alive and to stay, could lead once it is in sync.
+  bool LeadsWhereOthersMay() const;
+
   // True once the shard has done what the first view that counts asks for.
   bool applied() const { return opened_->load(); }
   cluster::ClusterView::Ptr view() const;
@@ -64,6 +71,7 @@ class Assignments {
   const std::shared_ptr<std::atomic<bool>> opened_ = std::make_shared<std::atomic<bool>>(false);
 
   mutable Mutex mu_;
+  mutable CondVar advanced_;
   cluster::ClusterView::Ptr view_ ABSL_GUARDED_BY(mu_) = cluster::ClusterView::Empty();
   Uuid cluster_ ABSL_GUARDED_BY(mu_);  // Nil: not registered yet.
   LogIndex allowed_from_ ABSL_GUARDED_BY(mu_);

@@ -216,6 +216,11 @@ void StoreShard::Run() {
     }
     items.clear();
     Commit();
+    if (held_.empty() && !when_answered_.empty()) {
+      MutexLock lock(&mu_);
+      for (const auto& answered : std::exchange(when_answered_, {})) *answered = true;
+      answered_.NotifyAll();
+    }
   }
 }
 
@@ -267,6 +272,7 @@ void StoreShard::Take(AppendTask task) {
                             .size_bytes = static_cast<int64_t>(task.batch.size()),
                             .append_time_ms = now_ms,
                             .received = task.received,
+                            .deadline = task.deadline,
                             .acks = task.acks});
   Bytes batch = std::move(task.batch);
   int64_t max_timestamp_ms = task.info.max_timestamp_ms;
@@ -279,48 +285,6 @@ void StoreShard::Take(AppendTask task) {
   }
   if (hosted->core.settings().fsync) round_sync_ = true;
   Gather(hosted);
-}
-
-void StoreShard::Refuse(const AppendTask& task, absl::Status status) {
-  metrics_->CountError(status);
-  AppendAnswer answer;
-  answer.request_id = task.request_id;
-  answer.status = std::move(status);
-  answer.size_bytes = static_cast<int64_t>(task.batch.size());
-  Send(task.sink, std::move(answer));
-}
-
-void StoreShard::Answer(const replica::Reply& reply) {
-  const auto it = held_.find(reply.token);
-  if (it == held_.end()) return;
-  Held& held = it->second;
-  metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
-  if (reply.status.ok()) {
-    TopicCounters* counters = held.partition->counters();
-    counters->produced_records.Add(reply.outcome.record_count);
-    counters->produced_bytes.Add(held.size_bytes);
-    if (reply.outcome.duplicate) counters->produce_duplicates.Add();
-  } else {
-    metrics_->CountError(reply.status);
-  }
-  Send(held.sink, {.request_id = held.request_id,
-                   .status = reply.status,
-                   .outcome = reply.outcome,
-                   .append_time_ms = held.append_time_ms,
-                   .size_bytes = held.size_bytes});
-  held_.erase(it);
-}
-
-void StoreShard::Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer) {
-  sink->Answer(std::move(answer));
-  if (std::find(unflushed_.begin(), unflushed_.end(), sink) == unflushed_.end()) {
-    unflushed_.push_back(sink);
-  }
-}
-
-void StoreShard::FlushSinks() {
-  for (const std::shared_ptr<AppendSink>& sink : unflushed_) sink->Flush();
-  unflushed_.clear();
 }
 
 void StoreShard::Apply(const Assignment& assignment) {
@@ -469,7 +433,7 @@ void StoreShard::Commit() {
   const bool synced = round_sync_;
   const MonotonicTime start = clock_->MonotonicNow();
   if (!round_.empty()) {
-    committed = store_->Commit(round_, synced);
+    committed = WriteRound(synced, start);
     const absl::Duration took = clock_->MonotonicNow() - start;
     metrics_->write_seconds()->Observe(took);
     if (synced) metrics_->sync_seconds()->Observe(took);
@@ -477,12 +441,6 @@ void StoreShard::Commit() {
       log::Error("a write has failed", {{"error", committed}});
       if (ReasonOf(committed) != Reason::kDiskFull) failed_.store(true);
       committed = NameFailure(committed);
-    }
-  }
-  if (committed.ok()) {
-    for (const log::BatchWrite& write : round_.batches) {
-      tail_cache_->Insert({options_.index, write.partition},
-                          {write.base_offset, write.last_offset, start, write.batch});
     }
   }
   for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
@@ -495,11 +453,47 @@ void StoreShard::Commit() {
   FlushSinks();
 }
 
+absl::Status StoreShard::WriteRound(bool sync, MonotonicTime start) {
+  const bool in_steps =
+      sync && std::any_of(touched_.begin(), touched_.end(), [](const Hosted* hosted) {
+        return hosted->core.role() == replica::Role::kLeader &&
+               hosted->core.replication_factor() > 1 && hosted->core.has_unwritten();
+      });
+  if (in_steps) return store_->CommitInSteps(round_, [this, start] { ShowWritten(start); });
+  FALAJ_RETURN_IF_ERROR(store_->Commit(round_, sync));
+  FillTailCache(start);
+  return absl::OkStatus();
+}
+
+void StoreShard::FillTailCache(MonotonicTime start) {
+  for (const log::BatchWrite& write : round_.batches) {
+    tail_cache_->Insert({options_.index, write.partition},
+                        {write.base_offset, write.last_offset, start, write.batch});
+  }
+}
+
+void StoreShard::ShowWritten(MonotonicTime start) {
+  FillTailCache(start);
+  for (Hosted* hosted : touched_) {
+    if (hosted->core.role() != replica::Role::kLeader) continue;  // Nobody asks a follower.
+    hosted->shown = true;
+    IgnoreError(hosted->core.Step(replica::Written{hosted->core.log_end(), /*synced=*/false,
+                                                   clock_->MonotonicNow()},
+                                  &hosted->effects),
+                "never refuses");
+    Publish(hosted);
+  }
+}
+
 void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
   hosted->touched = false;
   replica::Input outcome = replica::WriteFailed{committed};
-  if (committed.ok())
+  if (committed.ok()) {
     outcome = replica::Written{hosted->core.log_end(), synced, clock_->MonotonicNow()};
+  } else if (std::exchange(hosted->shown, false)) {
+    outcome = replica::GoOffline{};  // Others may have it by now: it cannot be taken back.
+  }
+  hosted->shown = false;
   IgnoreError(hosted->core.Step(outcome, &hosted->effects), "never refuses");
   if (!committed.ok() && hosted->core.role() == replica::Role::kOffline) {
     unapplied_[hosted->wanted.key] = hosted->wanted;

@@ -10,6 +10,9 @@
 //                                                                  │
 //          answers ◀── long polls ◀── tail cache ◀── high watermarks ┘
 //
+// A round that followers wait for and that is to be synced is shown to them once it is written, so
+// that their disks work at the same time as this one's. It counts as held here after the sync.
+//
 // Invariants: nothing is answered, published or cached before the round that holds it is committed;
 // a batch is answered exactly once; batches of a partition are appended in the order of Append().
 //
@@ -166,6 +169,11 @@ class StoreShard {
   std::shared_ptr<Partition> Find(const log::PartitionKey& key) const;
   std::vector<std::shared_ptr<Partition>> List() const;
 
+  // Answers batches that wait for other replicas longer than their timeout.
+  void ExpireHeld();
+  // Waits until no batch waits for an answer. False: some still do.
+  bool WaitUntilAnswered(absl::Duration patience);
+
   // Runs `command` on the shard's thread after everything queued before it. Returns false, and
   // never runs it, once the shard has stopped.
   bool Post(std::function<void()> command);
@@ -186,6 +194,7 @@ class StoreShard {
     int64_t size_bytes = 0;
     int64_t append_time_ms = -1;
     MonotonicTime received;
+    MonotonicTime deadline;  // 0: none.
     replica::Acks acks = replica::Acks::kAll;
   };
   using Command = std::function<void()>;
@@ -223,6 +232,10 @@ class StoreShard {
   void Checkpoint(bool sync);
   absl::StatusOr<Offset> Truncate(const log::PartitionKey& key, LeaderEpoch epoch, Offset before);
   void Commit();
+  // Writes the round, and lets followers have what is written before it is synced.
+  absl::Status WriteRound(bool sync, MonotonicTime start);
+  void ShowWritten(MonotonicTime start);
+  void FillTailCache(MonotonicTime start);
   void Finish(Hosted* hosted, const absl::Status& committed, bool synced);
   absl::Status NameFailure(const absl::Status& status) const;
   void Publish(Hosted* hosted);
@@ -236,6 +249,7 @@ class StoreShard {
 
   mutable Mutex mu_;
   CondVar filled_;
+  CondVar answered_;
   std::vector<Item> mailbox_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;     // No more appends.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;   // No more of anything.
@@ -248,6 +262,8 @@ class StoreShard {
   absl::flat_hash_map<log::PartitionKey, std::unique_ptr<Hosted>> hosted_;
   absl::flat_hash_map<log::PartitionKey, Assignment> unapplied_;  // Wait for RetryAssignments().
   absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
+  std::vector<std::shared_ptr<bool>>
+      when_answered_;  // Become true, under mu_, when held_ is empty.
   uint64_t next_token_ = 1;
   log::Round round_;
   int64_t round_bytes_ = 0;
