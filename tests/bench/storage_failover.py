@@ -112,8 +112,9 @@ def report(what, result, bound, reached, limit):
     good = reached <= limit
     verdict = "ok    " if good else "MISSED"
     print(f"{verdict} {what} {result['rounds']} times: writes to its partitions paused p50 {result['led_p50_ms']} ms, "
-          f"p99 {result['led_p99_ms']} ms, longest {result['led_max_ms']} ms (bound: {bound} <= {limit} ms), to the others "
-          f"p50 {result['others_p50_ms']} ms, longest {result['others_max_ms']} ms; {result['failed_calls']} failed calls")
+          f"p99 {result['led_p99_ms']} ms, longest {result['led_max_ms']} ms (bound: {bound} <= {limit} ms), to the "
+          f"others p50 {result['others_p50_ms']} ms, longest {result['others_max_ms']} ms; "
+          f"{result['failed_calls']} failed calls")
     return good
 
 
