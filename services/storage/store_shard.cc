@@ -16,11 +16,13 @@ namespace {
 
 constexpr absl::Duration kDiskFullRetry = absl::Seconds(1);
 
-replica::Stored ToStored(const log::StoredPartition& stored) {
+replica::Stored ToStored(const log::StoredPartition& stored,
+                         std::vector<record::ProducerRow> producers) {
   replica::Stored result{.log_start = stored.log_start,
                          .log_end = stored.log_end,
                          .high_watermark = stored.high_watermark,
-                         .epochs = {}};
+                         .epochs = {},
+                         .producers = std::move(producers)};
   for (const log::EpochStart& epoch : stored.epochs) {
     result.epochs.push_back({epoch.epoch, epoch.start});
   }
@@ -164,6 +166,18 @@ void StoreShard::Retain(std::shared_ptr<Partition> partition, Offset before) {
   });
 }
 
+void StoreShard::ExpireProducers() {
+  Post([this] {
+    const replica::ExpireProducers expire{.now_ms = clock_->NowMs()};
+    for (const auto& [key, hosted] : hosted_) {
+      const size_t before = hosted->core.producers().size();
+      IgnoreError(hosted->core.Step(expire, &hosted->effects), "never refuses");
+      // A partition nobody writes to any more would else keep its rows for ever.
+      if (hosted->core.producers().size() != before) Gather(hosted.get());
+    }
+  });
+}
+
 void StoreShard::CheckpointHighWatermarks() {
   Post([this] { Checkpoint(false); });
 }
@@ -297,16 +311,20 @@ void StoreShard::Answer(const replica::Reply& reply) {
   metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
   if (reply.status.ok()) {
     TopicCounters* counters = held.partition->counters();
-    counters->produced_records.Add(reply.outcome.record_count);
-    counters->produced_bytes.Add(held.size_bytes);
-    if (reply.outcome.duplicate) counters->produce_duplicates.Add();
+    if (reply.outcome.duplicate) {
+      counters->produce_duplicates.Add();
+    } else {
+      counters->produced_records.Add(reply.outcome.record_count);
+      counters->produced_bytes.Add(held.size_bytes);
+    }
   } else {
     metrics_->CountError(reply.status);
   }
   Send(held.sink, {.request_id = held.request_id,
                    .status = reply.status,
                    .outcome = reply.outcome,
-                   .append_time_ms = held.append_time_ms,
+                   .append_time_ms = reply.outcome.duplicate ? reply.outcome.first_append_time_ms
+                                                             : held.append_time_ms,
                    .size_bytes = held.size_bytes});
   held_.erase(it);
 }
@@ -371,12 +389,15 @@ absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignmen
   if (it != hosted_.end()) return it->second.get();
   FALAJ_ASSIGN_OR_RETURN(const log::StoredPartition stored,
                          store_->OpenPartition(assignment.key, assignment.retention));
+  FALAJ_ASSIGN_OR_RETURN(std::vector<record::ProducerRow> producers,
+                         store_->LoadProducers(stored.id));
+  const replica::Stored known = ToStored(stored, std::move(producers));
   auto shared = std::make_shared<Partition>(assignment.key, assignment.topic,
                                             log::TailKey{options_.index, stored.id},
                                             metrics_->Topic(assignment.topic));
   auto hosted = std::make_unique<Hosted>(
       Hosted{.shared = shared,
-             .core = replica::Replica(options_.node, ToStored(stored), assignment.settings),
+             .core = replica::Replica(options_.node, known, assignment.settings),
              .wanted = assignment,
              .effects = {},
              .checkpointed = stored.high_watermark});
@@ -466,6 +487,7 @@ void StoreShard::Gather(Hosted* hosted) {
 
 void StoreShard::Commit() {
   absl::Status committed;
+  for (Hosted* hosted : touched_) GatherProducers(hosted);
   const bool synced = round_sync_;
   const MonotonicTime start = clock_->MonotonicNow();
   if (!round_.empty()) {
@@ -493,6 +515,14 @@ void StoreShard::Commit() {
   round_bytes_ = 0;
   round_sync_ = round_begins_epochs_ = false;
   FlushSinks();
+}
+
+// Once for each partition of a round: a row says what it says after all batches of its producer.
+void StoreShard::GatherProducers(Hosted* hosted) {
+  const LocalPartitionId id = hosted->shared->id();
+  for (record::ProducerRow& row : hosted->core.TakeProducerRows()) {
+    round_.producers.emplace_back(id, std::move(row));
+  }
 }
 
 void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
