@@ -28,7 +28,10 @@ struct ProducerOptions {
   bool refuse_when_full = false;        // Send() fails with QUOTA_EXCEEDED instead of blocking.
   int32_t batches_in_flight_max = 16;   // Per topic; the gateway's own limit applies as well.
   absl::Duration delivery_timeout = absl::Minutes(2);  // From Send() to the result.
-  // False: a batch whose fate is unknown is reported as such (APPEND_UNCERTAIN). True: it is sent
+  // With acks ALL: batches are numbered, so that one whose fate is unknown is sent again, through
+  // whichever gateway answers, and is appended once. Other acks go without.
+  bool idempotent = true;
+  // Without sequences. False: a batch whose fate is unknown is reported as such (APPEND_UNCERTAIN). True: it is sent
   // again, and its records may be appended twice.
   bool retry_uncertain = false;
 };

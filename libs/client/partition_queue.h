@@ -13,6 +13,14 @@
 // time is sent until one succeeds. If a batch behind it was appended meanwhile, or may have been,
 // sending it again would break the order, so its error goes to the caller.
 //
+// Idempotent producers. Each batch is numbered when it comes to the head for the first time, and
+// whatever its outcome it may be sent again: the leader keeps the order and appends it once. At
+// most 5 are in flight. Once its outcome was unknown a batch never fails with an error that says it
+// was not appended. If a batch is given up there may be a gap: the leader refuses those behind it
+// with OUT_OF_ORDER_SEQUENCE. When all are back and the *oldest* was refused so, none of them is in
+// the log: only then, and all together, they are numbered anew under the next epoch (KIP-360). A
+// sequence is never given to other records.
+//
 // Pure: no threads, no clock, no gRPC. The owner (TopicStream) locks and passes the time.
 #ifndef LIBS_CLIENT_PARTITION_QUEUE_H_
 #define LIBS_CLIENT_PARTITION_QUEUE_H_
@@ -21,6 +29,7 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,6 +40,7 @@
 #include "libs/base/ids.h"
 #include "libs/client/producer.h"
 #include "libs/record/batch_builder.h"
+#include "libs/record/producer_stamp.h"
 #include "libs/record/record.h"
 
 namespace falaj::client {
@@ -47,6 +57,11 @@ struct PendingBatch {
   int64_t charged_bytes = 0;                // What it counts against the buffer.
   bool sealed = false;                      // Takes no more records.
   Bytes encoded;                            // Filled by the sender, kept for a retry.
+  record::ProducerStamp encoded_stamp;      // What `encoded` is numbered with.
+  // Of an idempotent producer:
+  std::optional<record::ProducerStamp> stamp;  // Set when it first comes to the head.
+  bool missing = false;    // Refused the last time, as batches before it are missing.
+  absl::Status uncertain;  // Why its outcome was unknown at least once; OK if it never was.
 };
 using BatchPtr = std::shared_ptr<PendingBatch>;
 
@@ -55,6 +70,7 @@ struct Finished {
   BatchPtr batch;
   absl::Status status;
   Offset base_offset{-1};
+  bool duplicate = false;
 };
 
 // True for errors that may pass by themselves: the same batch may be accepted later.
@@ -68,6 +84,7 @@ class PartitionQueue {
     absl::Duration retry_base = absl::Milliseconds(20);
     absl::Duration retry_max = absl::Seconds(1);
     bool retry_uncertain = false;
+    bool idempotent = false;
   };
   static constexpr MonotonicTime kNever{std::numeric_limits<int64_t>::max()};
 
@@ -78,22 +95,31 @@ class PartitionQueue {
   // Returns true if that sealed a batch or began one: the moment to look at ReadyAt() again.
   bool Append(const record::Record& record, int64_t size_bytes, DeliveryCallback done,
               MonotonicTime now);
+  // What numbers the batches from now on, where NeedsProducer(); until then nothing is sent.
+  void SetProducer(ProducerId producer);
+  bool NeedsProducer() const { return options_->idempotent && producer_ == ProducerId(-1); }
   // False: the next record begins a batch, the moment for a sticky partitioner to move on.
   bool HasOpenBatch() const { return !waiting_.empty() && !waiting_.back()->sealed; }
 
   // When the head batch may be sent: now or earlier = send it; kNever = not before an answer
   // arrives.
   MonotonicTime ReadyAt(bool flushing) const;
-  // The head batch, sealed; null if there is none. It stays at the head while it is being encoded.
+  // The head batch, sealed and numbered; null if there is none. It stays at the head while it is
+  // being encoded.
   BatchPtr Head();
   // The head batch cannot be sent at all.
   void DropHead(const absl::Status& status, std::vector<Finished>* finished);
   // Moves the head batch to the batches in flight.
   void MarkSent(uint64_t id);
 
-  // The answer to a batch in flight. Appends to `finished` what is decided by it.
-  void OnAck(uint64_t id, const absl::Status& status, Offset base_offset, MonotonicTime now,
-             std::vector<Finished>* finished);
+  // What came back for a batch in flight.
+  struct Answer {
+    absl::Status status;
+    Offset base_offset{-1};
+    bool duplicate = false;
+  };
+  // Appends to `finished` what is decided by it.
+  void OnAck(uint64_t id, const Answer& answer, MonotonicTime now, std::vector<Finished>* finished);
   // The stream broke with batches in flight: nobody knows what became of them.
   void OnBroken(const absl::Status& uncertain, MonotonicTime now, std::vector<Finished>* finished);
   // Gives up what was created at or before `created_max` and is not in flight, with the error of
@@ -112,9 +138,16 @@ class PartitionQueue {
   BatchPtr RemoveInFlight(uint64_t id);
   void GiveUpFailed(std::vector<Finished>* finished);
   void RequeueFailed(MonotonicTime now);
+  // What an answer means for an idempotent producer: false if the batch is finished.
+  bool MustRepeat(PendingBatch* batch, const absl::Status& status) const;
+  void FinishNumbered(BatchPtr batch, const Answer& answer, std::vector<Finished>* finished);
+  void NumberAnew();
 
   const Options* const options_;
   const PartitionIndex partition_;
+  ProducerId producer_{-1};
+  ProducerEpoch epoch_{0};
+  Sequence next_sequence_{0};
   std::deque<BatchPtr> waiting_;
   std::deque<BatchPtr> in_flight_;
   std::deque<Finished> failed_;  // Each with the error to report if it cannot be sent again.

@@ -1,8 +1,10 @@
 #include "libs/client/partition_queue.h"
 
+#include <limits>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -57,7 +59,7 @@ TEST_F(PartitionQueueTest, RecordsGatherWhileABatchIsInFlight) {
   Append(&queue, "c");
   EXPECT_EQ(queue.ReadyAt(false), PartitionQueue::kNever);
   EXPECT_EQ(queue.ReadyAt(true), kStart);
-  queue.OnAck(1, absl::OkStatus(), Offset(7), kStart, &finished_);
+  queue.OnAck(1, {absl::OkStatus(), Offset(7)}, kStart, &finished_);
   EXPECT_EQ(queue.ReadyAt(false), kStart);
   EXPECT_EQ(queue.Head()->builder.record_count(), 2);
   ASSERT_EQ(finished_.size(), 1u);
@@ -88,17 +90,17 @@ TEST_F(PartitionQueueTest, FailedBatchesAreSentAgainInTheirOrder) {
     Append(&queue, "x");
     Send(&queue, id);
   }
-  queue.OnAck(1, definite_, Offset(-1), kStart, &finished_);
+  queue.OnAck(1, {definite_, Offset(-1)}, kStart, &finished_);
   Append(&queue, "later");
   EXPECT_EQ(queue.ReadyAt(true), PartitionQueue::kNever) << "nothing may overtake a failed batch";
-  queue.OnAck(2, definite_, Offset(-1), kStart, &finished_);
-  queue.OnAck(3, definite_, Offset(-1), kStart, &finished_);
+  queue.OnAck(2, {definite_, Offset(-1)}, kStart, &finished_);
+  queue.OnAck(3, {definite_, Offset(-1)}, kStart, &finished_);
   EXPECT_THAT(finished_, IsEmpty());
   EXPECT_GT(queue.ReadyAt(true), kStart) << "it waits a little";
   EXPECT_EQ(queue.Head(), sent_[0]);
   queue.MarkSent(4);
   EXPECT_EQ(queue.ReadyAt(true), PartitionQueue::kNever) << "one at a time until one succeeds";
-  queue.OnAck(4, absl::OkStatus(), Offset(0), kStart, &finished_);
+  queue.OnAck(4, {absl::OkStatus(), Offset(0)}, kStart, &finished_);
   EXPECT_EQ(queue.Head(), sent_[1]);
   EXPECT_LE(queue.ReadyAt(false), kStart);
 }
@@ -109,8 +111,8 @@ TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchWasAppended) {
     Append(&queue, "x");
     Send(&queue, id);
   }
-  queue.OnAck(1, definite_, Offset(-1), kStart, &finished_);
-  queue.OnAck(2, absl::OkStatus(), Offset(0), kStart, &finished_);
+  queue.OnAck(1, {definite_, Offset(-1)}, kStart, &finished_);
+  queue.OnAck(2, {absl::OkStatus(), Offset(0)}, kStart, &finished_);
   EXPECT_THAT(FinishedIds(), ElementsAre(1, 2));
   EXPECT_EQ(finished_[0].status, definite_);
   EXPECT_TRUE(finished_[1].status.ok());
@@ -123,8 +125,8 @@ TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchMayHaveBeenAppended) {
     Append(&queue, "x");
     Send(&queue, id);
   }
-  queue.OnAck(1, definite_, Offset(-1), kStart, &finished_);
-  queue.OnAck(2, indefinite_, Offset(-1), kStart, &finished_);
+  queue.OnAck(1, {definite_, Offset(-1)}, kStart, &finished_);
+  queue.OnAck(2, {indefinite_, Offset(-1)}, kStart, &finished_);
   EXPECT_THAT(FinishedIds(), ElementsAre(1, 2));
 }
 
@@ -134,8 +136,8 @@ TEST_F(PartitionQueueTest, ARefusedBatchDoesNotKeepTheOneBeforeItFromBeingSentAg
     Append(&queue, "x");
     Send(&queue, id);
   }
-  queue.OnAck(1, definite_, Offset(-1), kStart, &finished_);
-  queue.OnAck(2, fatal_, Offset(-1), kStart, &finished_);
+  queue.OnAck(1, {definite_, Offset(-1)}, kStart, &finished_);
+  queue.OnAck(2, {fatal_, Offset(-1)}, kStart, &finished_);
   EXPECT_THAT(FinishedIds(), ElementsAre(2));
   EXPECT_EQ(queue.Head(), sent_[0]);
 }
@@ -144,14 +146,14 @@ TEST_F(PartitionQueueTest, IndefiniteErrorsAreSentAgainOnlyIfAskedTo) {
   PartitionQueue careful(&options_, PartitionIndex(0));
   Append(&careful, "x");
   Send(&careful, 1);
-  careful.OnAck(1, indefinite_, Offset(-1), kStart, &finished_);
+  careful.OnAck(1, {indefinite_, Offset(-1)}, kStart, &finished_);
   EXPECT_THAT(FinishedIds(), ElementsAre(1));
 
   options_.retry_uncertain = true;
   PartitionQueue bold(&options_, PartitionIndex(0));
   Append(&bold, "x");
   Send(&bold, 2);
-  bold.OnAck(2, indefinite_, Offset(-1), kStart, &finished_);
+  bold.OnAck(2, {indefinite_, Offset(-1)}, kStart, &finished_);
   EXPECT_THAT(FinishedIds(), ElementsAre(1));
   EXPECT_NE(bold.Head(), nullptr);
 }
@@ -170,7 +172,7 @@ TEST_F(PartitionQueueTest, WhatIsGivenUpReportsItsLastErrorAndSparesTheBatchBein
   PartitionQueue queue(&options_, PartitionIndex(0));
   Append(&queue, "x");
   Send(&queue, 1);
-  queue.OnAck(1, definite_, Offset(-1), kStart, &finished_);
+  queue.OnAck(1, {definite_, Offset(-1)}, kStart, &finished_);
   const absl::Status late = MakeError(Reason::kTimedOut, "late");
   queue.Expire(kStart, queue.Head().get(), late, &finished_);
   EXPECT_THAT(finished_, IsEmpty());
@@ -178,6 +180,172 @@ TEST_F(PartitionQueueTest, WhatIsGivenUpReportsItsLastErrorAndSparesTheBatchBein
   ASSERT_EQ(finished_.size(), 1u);
   EXPECT_EQ(finished_[0].status, definite_);
   EXPECT_TRUE(queue.idle());
+}
+
+class NumberedQueueTest : public PartitionQueueTest {
+ protected:
+  NumberedQueueTest() {
+    options_.idempotent = true;
+    queue_.SetProducer(ProducerId(9));
+  }
+  // A batch of so many records, sent under the number.
+  void AppendAndSend(uint64_t id, int records = 1) {
+    for (int i = 0; i < records; ++i) Append(&queue_, "x");
+    Send(&queue_, id);
+  }
+  void Ack(uint64_t id, const absl::Status& status = absl::OkStatus(), int64_t offset = -1,
+           bool duplicate = false) {
+    queue_.OnAck(id, {status, Offset(offset), duplicate}, kStart, &finished_);
+  }
+  // What the leader says of a batch it does not expect.
+  static absl::Status OutOfOrder(int expected, int got, bool unknown = false) {
+    ErrorMetadata metadata = {{"expected_sequence", absl::StrCat(expected)},
+                              {"got_sequence", absl::StrCat(got)}};
+    if (unknown) metadata["unknown_producer"] = "true";
+    return MakeError(Reason::kOutOfOrderSequence, "no", metadata);
+  }
+  record::ProducerStamp StampOf(size_t sent) const { return sent_[sent]->stamp.value(); }
+  static record::ProducerStamp Stamp(int16_t epoch, int32_t sequence) {
+    return {ProducerId(9), ProducerEpoch(epoch), Sequence(sequence)};
+  }
+
+  PartitionQueue queue_{&options_, PartitionIndex(0)};
+};
+
+TEST_F(NumberedQueueTest, NothingIsSentBeforeThereIsAnId) {
+  PartitionQueue queue(&options_, PartitionIndex(0));
+  Append(&queue, "x");
+  EXPECT_TRUE(queue.NeedsProducer());
+  EXPECT_EQ(queue.ReadyAt(true), PartitionQueue::kNever);
+  queue.SetProducer(ProducerId(1));
+  EXPECT_EQ(queue.ReadyAt(false), kStart);
+}
+
+TEST_F(NumberedQueueTest, SequencesCountRecordsAndAtMostFiveAreInFlight) {
+  for (uint64_t id = 1; id <= 5; ++id) AppendAndSend(id, static_cast<int>(id));
+  EXPECT_EQ(StampOf(0), Stamp(0, 0));
+  EXPECT_EQ(StampOf(1), Stamp(0, 1));
+  EXPECT_EQ(StampOf(4), Stamp(0, 10));
+  Append(&queue_, "y");
+  EXPECT_EQ(queue_.ReadyAt(true), PartitionQueue::kNever);
+  Ack(1);
+  EXPECT_EQ(queue_.ReadyAt(true), kStart);
+}
+
+TEST_F(NumberedQueueTest, WhateverItsOutcomeABatchIsRepeatedWithItsOwnSequence) {
+  AppendAndSend(1);
+  AppendAndSend(2);
+  Ack(1, indefinite_);
+  queue_.OnBroken(indefinite_, kStart, &finished_);
+  EXPECT_THAT(finished_, IsEmpty());
+  EXPECT_EQ(queue_.Head(), sent_[0]);
+  queue_.MarkSent(3);
+  Ack(3, absl::OkStatus(), 70, /*duplicate=*/true);
+  ASSERT_EQ(finished_.size(), 1u);
+  EXPECT_TRUE(finished_[0].duplicate);
+  EXPECT_EQ(finished_[0].base_offset, Offset(70));
+  EXPECT_EQ(queue_.Head(), sent_[1]);
+  EXPECT_EQ(StampOf(1), Stamp(0, 1)) << "a sequence is never given to other records";
+}
+
+TEST_F(NumberedQueueTest, ALaterSuccessDoesNotFailTheBatchBeforeIt) {
+  AppendAndSend(1);
+  AppendAndSend(2);
+  Ack(1, indefinite_);  // It was appended: else the second would have been refused.
+  Ack(2);
+  EXPECT_THAT(FinishedIds(), ElementsAre(2));
+  EXPECT_EQ(queue_.Head(), sent_[0]);
+}
+
+TEST_F(NumberedQueueTest, WhatIsRefusedBehindARepeatedBatchKeepsItsNumber) {
+  for (uint64_t id = 1; id <= 3; ++id) AppendAndSend(id);
+  Ack(1, definite_);
+  Ack(2, OutOfOrder(0, 1));
+  Ack(3, OutOfOrder(0, 2));
+  EXPECT_THAT(finished_, IsEmpty());
+  EXPECT_EQ(queue_.Head(), sent_[0]);
+  EXPECT_EQ(StampOf(0), Stamp(0, 0));
+  EXPECT_EQ(StampOf(2), Stamp(0, 2));
+}
+
+TEST_F(NumberedQueueTest, BehindABatchThatIsGivenUpAllAreNumberedAnew) {
+  for (uint64_t id = 1; id <= 3; ++id) AppendAndSend(id);
+  Ack(1, fatal_);
+  Ack(2, OutOfOrder(0, 1));
+  EXPECT_EQ(StampOf(1), Stamp(0, 1)) << "not before all are back";
+  Ack(3, OutOfOrder(0, 2));
+  EXPECT_THAT(FinishedIds(), ElementsAre(1));
+  EXPECT_EQ(queue_.Head(), sent_[1]);
+  EXPECT_EQ(StampOf(1), Stamp(1, 0));
+  queue_.MarkSent(4);
+  Ack(4);
+  EXPECT_EQ(queue_.Head(), sent_[2]);
+  EXPECT_EQ(StampOf(2), Stamp(1, 1));
+}
+
+TEST_F(NumberedQueueTest, AnExpiredBatchMayHaveBeenAppendedAndThenNothingIsNumberedAnew) {
+  AppendAndSend(1);
+  Append(&queue_, "y", kStart + absl::Seconds(1));
+  Send(&queue_, 2);
+  queue_.OnBroken(indefinite_, kStart, &finished_);
+  queue_.Expire(kStart, nullptr, MakeError(Reason::kTimedOut, "late"), &finished_);
+  ASSERT_EQ(finished_.size(), 1u);
+  EXPECT_EQ(ReasonOf(finished_[0].status), Reason::kAppendUncertain);
+  EXPECT_EQ(queue_.Head(), sent_[1]);
+  queue_.MarkSent(3);
+  Ack(3, absl::OkStatus(), 5, /*duplicate=*/true);
+  EXPECT_EQ(StampOf(1), Stamp(0, 1));
+}
+
+TEST_F(NumberedQueueTest, OnceUncertainABatchNeverFailsAsIfItWereNotAppended) {
+  AppendAndSend(1);
+  Ack(1, indefinite_);
+  queue_.Head();
+  queue_.MarkSent(2);
+  Ack(2, definite_);
+  queue_.Expire(kStart, nullptr, MakeError(Reason::kTimedOut, "late"), &finished_);
+  ASSERT_EQ(finished_.size(), 1u);
+  EXPECT_EQ(finished_[0].status, indefinite_);
+}
+
+TEST_F(NumberedQueueTest, ALeaderThatIsPastTheBatchHasIt) {
+  AppendAndSend(1);
+  Ack(1, indefinite_);
+  queue_.Head();
+  queue_.MarkSent(2);
+  Ack(2, OutOfOrder(50, 0));
+  ASSERT_EQ(finished_.size(), 1u);
+  EXPECT_TRUE(finished_[0].status.ok());
+  EXPECT_TRUE(finished_[0].duplicate);
+  EXPECT_EQ(finished_[0].base_offset, Offset(-1));
+}
+
+TEST_F(NumberedQueueTest, AForgottenProducerBeginsAnewUnlessItIsRepeating) {
+  AppendAndSend(1);
+  Ack(1);
+  AppendAndSend(2);
+  Ack(2, OutOfOrder(0, 1, /*unknown=*/true));
+  EXPECT_EQ(queue_.Head(), sent_[1]);
+  EXPECT_EQ(StampOf(1), Stamp(1, 0));
+  queue_.MarkSent(3);
+  Ack(3, indefinite_);
+  queue_.Head();
+  queue_.MarkSent(4);
+  Ack(4, OutOfOrder(0, 1, /*unknown=*/true));
+  EXPECT_EQ(finished_.back().status, indefinite_) << "nobody can say whether it was appended";
+}
+
+TEST_F(NumberedQueueTest, AUsedUpIdIsReplaced) {
+  for (int i = 0; i <= std::numeric_limits<int16_t>::max(); ++i) {
+    ASSERT_FALSE(queue_.NeedsProducer()) << i;
+    AppendAndSend(static_cast<uint64_t>(2 * i) + 1);
+    Append(&queue_, "x");
+    Send(&queue_, static_cast<uint64_t>(2 * i) + 2);
+    Ack(static_cast<uint64_t>(2 * i) + 1, fatal_);
+    Ack(static_cast<uint64_t>(2 * i) + 2, OutOfOrder(0, 1));
+    queue_.Expire(kStart, nullptr, definite_, &finished_);
+  }
+  EXPECT_TRUE(queue_.NeedsProducer());
 }
 
 }  // namespace

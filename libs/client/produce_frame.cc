@@ -35,9 +35,13 @@ record::Codec ToCodec(v1::Compression compression) {
 
 }  // namespace
 
-absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression) {
+absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression,
+                                  const record::ProducerStamp& stamp) {
   record::BatchBuilder::BuildOptions options;
   options.codec = ToCodec(compression);
+  options.producer_id = stamp.producer;
+  options.producer_epoch = stamp.epoch;
+  options.base_sequence = stamp.base_sequence;
   return builder->Build(options);
 }
 

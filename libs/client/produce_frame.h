@@ -13,11 +13,13 @@
 #include "libs/base/bytes.h"
 #include "libs/base/ids.h"
 #include "libs/record/batch_builder.h"
+#include "libs/record/producer_stamp.h"
 
 namespace falaj::client {
 
 // The encoded batch; the builder is empty afterwards. Unspecified means not compressed.
-absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression);
+absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression,
+                                  const record::ProducerStamp& stamp = {});
 
 // StreamProduceRequest{batch{batch_id, partition, batch}}, byte for byte what protobuf would write:
 // a header of some 20 bytes and then the batch itself, shared.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/client/producer_identity.h"
 #include "libs/client/topic_stream.h"
 #include "libs/rpc/channel.h"
 
@@ -47,6 +49,18 @@ class Producer::Impl {
     context_.clock = Clock::Real();
     context_.budget = &budget_;
     context_.wake_at = [this](MonotonicTime at) { WakeAt(at); };
+    if (options.idempotent && options.acks == v1::ACKS_ALL) {
+      ProducerIdentity::Events events;
+      events.got = [this](ProducerId producer) {
+        for (const auto& stream : AllStreams()) stream->SetProducer(producer);
+      };
+      events.failed = [this](const absl::Status& status) {
+        for (const auto& stream : AllStreams()) stream->FailProducer(status);
+      };
+      events.wake_at = context_.wake_at;
+      identity_.emplace(context_.channel, options.client_id, context_.clock, std::move(events));
+      context_.want_producer = [this] { identity_->Want(); };
+    }
     worker_ = std::thread([this] { RunTimers(); });
   }
 
@@ -57,6 +71,7 @@ class Producer::Impl {
       timer_changed_.NotifyAll();
     }
     worker_.join();
+    if (identity_.has_value()) identity_->Shutdown();
     for (const auto& stream : AllStreams()) stream->Shutdown();
   }
 
@@ -137,6 +152,7 @@ class Producer::Impl {
   void RunTimers() ABSL_LOCKS_EXCLUDED(mu_, timer_mu_) {
     while (WaitForTimer()) {
       const MonotonicTime now = context_.clock->MonotonicNow();
+      if (identity_.has_value()) identity_->OnTimer(now);
       for (const auto& stream : AllStreams()) stream->OnTimer(now);
     }
   }
@@ -162,6 +178,7 @@ class Producer::Impl {
   // Constant after construction.
   ProducerContext context_;
   ByteBudget budget_;
+  std::optional<ProducerIdentity> identity_;  // Unless the producer is not idempotent.
 
   Mutex mu_;
   Random random_ ABSL_GUARDED_BY(mu_) = Random::FromSystem();

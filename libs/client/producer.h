@@ -9,10 +9,16 @@
 // to one partition until its batch leaves.
 //
 // Guarantees: every record accepted by Send() gets exactly one Delivery. Records of one partition
-// that were appended are in the order of Send(), whatever was retried: a batch is sent again only
-// if it certainly was not appended (IsDefinite) and nothing of its partition was appended after it;
-// otherwise the error goes to the caller. Idempotent producers are not part of this class yet, so
-// an indefinite error (APPEND_UNCERTAIN, TIMED_OUT) means what it says: look before sending again.
+// that were appended are in the order of Send(), whatever was retried.
+//
+// With acks ALL the producer is idempotent: its batches carry sequences, and whatever their outcome
+// they are sent again, through this or another gateway, until delivery_timeout, and appended once.
+// An indefinite error (APPEND_UNCERTAIN, TIMED_OUT) is then what is left after that time. It means
+// what it says: the records may be in the log. What was sent after them goes on.
+//
+// Otherwise (options.idempotent, other acks) a batch is sent again only if it certainly was not
+// appended (IsDefinite) and nothing of its partition was appended after it; else the error goes to
+// the caller, to look before sending again.
 //
 // Threads: all methods from any thread. Delivery callbacks run on gRPC's threads, on the producer's
 // worker thread, or inside Send() and the destructor; they must not block, and must not call the
@@ -45,7 +51,8 @@ namespace falaj::client {
 struct Delivery {
   absl::Status status;  // Not OK: see IsDefinite(ReasonOf(status)).
   PartitionIndex partition{-1};
-  Offset offset{-1};  // -1 with ACKS_NONE, or if it was not appended.
+  Offset offset{-1};  // -1 with ACKS_NONE, or if it was not appended, or nobody knows any more.
+  bool duplicate = false;  // An earlier attempt had appended it, at this offset.
 };
 using DeliveryCallback = std::function<void(const Delivery&)>;
 

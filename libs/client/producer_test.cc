@@ -143,6 +143,7 @@ TEST_F(ProducerTest, ABrokenStreamLeavesItsBatchesUncertainAndIsReplaced) {
     return batch == 0 ? FakeGateway::Verdict{FakeGateway::Verdict::kBreak, absl::OkStatus()}
                       : FakeGateway::Verdict();
   };
+  options_.idempotent = false;
   auto producer = MakeProducer();
   const Delivery first = producer->Send(Partition(0), MakeRecord("a")).get();
   EXPECT_EQ(ReasonOf(first.status), Reason::kAppendUncertain) << first.status;
@@ -156,6 +157,7 @@ TEST_F(ProducerTest, UncertainBatchesAreSentAgainIfAskedTo) {
     return batch == 0 ? FakeGateway::Verdict{FakeGateway::Verdict::kBreak, absl::OkStatus()}
                       : FakeGateway::Verdict();
   };
+  options_.idempotent = false;
   options_.retry_uncertain = true;
   auto producer = MakeProducer();
   EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
@@ -163,6 +165,7 @@ TEST_F(ProducerTest, UncertainBatchesAreSentAgainIfAskedTo) {
 }
 
 TEST_F(ProducerTest, AReplacedGatewayGetsWhatWaits) {
+  options_.idempotent = false;
   auto producer = MakeProducer();
   EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
   const int port = gateway_->port();
@@ -174,6 +177,87 @@ TEST_F(ProducerTest, AReplacedGatewayGetsWhatWaits) {
   EXPECT_TRUE(delivery.status.ok() || ReasonOf(delivery.status) == Reason::kAppendUncertain);
   EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("c")).get().status.ok());
   EXPECT_EQ(gateway_->Values(0).back(), "c");
+}
+
+// A gateway that breaks streams and answers with errors, before and after the batch was appended.
+TEST_F(ProducerTest, AnIdempotentProducerAppendsEveryRecordOnceAndInOrder) {
+  using Verdict = FakeGateway::Verdict;
+  gateway_->judge = [](int batch) -> Verdict {
+    switch (batch % 7) {
+      case 1:
+        return {Verdict::kAppendAndBreak, absl::OkStatus()};
+      case 2:
+        return {Verdict::kBreak, absl::OkStatus()};
+      case 4:
+        return {Verdict::kAppendAndError, MakeError(Reason::kAppendUncertain, "who knows")};
+      case 5:
+        return Refuse(Reason::kLeaderUnavailable);
+      default:
+        return Verdict();
+    }
+  };
+  options_.batch_bytes = 300;
+  auto producer = MakeProducer();
+  constexpr int kRecords = 200;
+  std::vector<std::future<Delivery>> deliveries;
+  for (int i = 0; i < kRecords; ++i) {
+    deliveries.push_back(producer->Send(Partition(0), MakeRecord(absl::StrCat(i))));
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  int duplicates = 0;
+  for (int i = 0; i < kRecords; ++i) {
+    const Delivery delivery = deliveries[static_cast<size_t>(i)].get();
+    EXPECT_TRUE(delivery.status.ok()) << delivery.status;
+    EXPECT_EQ(delivery.offset, Offset(i));
+    duplicates += delivery.duplicate ? 1 : 0;
+  }
+  EXPECT_GT(duplicates, 0);
+  const std::vector<std::string> values = gateway_->Values(0);
+  ASSERT_EQ(values.size(), static_cast<size_t>(kRecords));
+  for (int i = 0; i < kRecords; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], absl::StrCat(i));
+  EXPECT_EQ(gateway_->producers(), 1);
+}
+
+TEST_F(ProducerTest, AfterABatchThatIsGivenUpTheNextEpochGoesOn) {
+  gateway_->judge = [](int batch) {
+    return batch == 0 ? Refuse(Reason::kInvalidBatch) : FakeGateway::Verdict();
+  };
+  auto producer = MakeProducer();
+  EXPECT_FALSE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("b")).get().status.ok());
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("c")).get().status.ok());
+  EXPECT_THAT(gateway_->Values(0), ElementsAre("b", "c"));
+  EXPECT_THAT(gateway_->Epochs(0), ElementsAre(1, 1));
+}
+
+TEST_F(ProducerTest, AForgottenProducerGoesOn) {
+  auto producer = MakeProducer();
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
+  gateway_->ForgetProducers(0);
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("b")).get().status.ok());
+  EXPECT_THAT(gateway_->Values(0), ElementsAre("a", "b"));
+}
+
+TEST_F(ProducerTest, AnIdIsAskedForUntilItComes) {
+  gateway_->RefuseProducers(MakeError(Reason::kMetadataUnavailable, "no leader"), 3);
+  auto producer = MakeProducer();
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
+}
+
+TEST_F(ProducerTest, AGatewayWithoutIdsFailsWhatIsSent) {
+  gateway_->RefuseProducers(MakeError(Reason::kUnsupported, "an old gateway"), 1);
+  auto producer = MakeProducer();
+  const Delivery refused = producer->Send(Partition(0), MakeRecord("a")).get();
+  EXPECT_EQ(ReasonOf(refused.status), Reason::kUnsupported) << refused.status;
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("b")).get().status.ok());
+}
+
+TEST_F(ProducerTest, OtherAcksGoWithoutSequences) {
+  options_.acks = v1::ACKS_LEADER;
+  auto producer = MakeProducer();
+  EXPECT_TRUE(producer->Send(Partition(0), MakeRecord("a")).get().status.ok());
+  EXPECT_EQ(gateway_->producers(), 0);
+  EXPECT_THAT(gateway_->Epochs(0), ElementsAre(-1));
 }
 
 TEST_F(ProducerTest, AFullBufferRefusesIfAskedTo) {

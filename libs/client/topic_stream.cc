@@ -42,6 +42,7 @@ TopicStream::TopicStream(const ProducerContext* context, std::string topic, uint
   queue_options_.linger = context->options.linger;
   queue_options_.batch_bytes = context->options.batch_bytes;
   queue_options_.retry_uncertain = context->options.retry_uncertain;
+  queue_options_.idempotent = context->want_producer != nullptr;
 }
 
 absl::StatusOr<int32_t> TopicStream::PartitionCount(MonotonicTime deadline) {
@@ -105,6 +106,7 @@ absl::Status TopicStream::Append(std::optional<PartitionIndex> partition,
     const MonotonicTime now = context_->clock->MonotonicNow();
     Slot& slot = slots_[static_cast<size_t>(chosen.value())];
     const bool first = outstanding_records_++ == 0;
+    Equip(&slot);
     if (slot.queue.Append(record, size_bytes, std::move(done), now)) {
       Reschedule(&slot, now);
       pump = encoding_ == nullptr && !writing_ && !ready_.empty();
@@ -166,11 +168,13 @@ BatchPtr TopicStream::PickBatch(MonotonicTime now) {
 }
 
 bool TopicStream::MarkSent(const BatchPtr& batch, uint64_t id) {
-  // While the batch was being encoded, batches before it may have failed and come back.
+  // While the batch was being encoded, batches before it may have failed and come back, and it may
+  // have been numbered anew.
   PartitionQueue& queue = slots_[static_cast<size_t>(batch->partition.value())].queue;
   if (queue.ReadyAt(flushes_ > 0) > context_->clock->MonotonicNow() || queue.Head() != batch) {
     return false;
   }
+  if (batch->stamp.has_value() && *batch->stamp != batch->encoded_stamp) return false;
   const auto size = static_cast<int64_t>(batch->encoded.size());
   queue.MarkSent(id);
   sent_[id] = {batch->partition.value(), size};
@@ -182,28 +186,36 @@ void TopicStream::Pump() {
   while (SendOne()) continue;
 }
 
+absl::Status TopicStream::Encode(PendingBatch* batch, const record::ProducerStamp& stamp,
+                                 v1::Compression codec) const {
+  if (batch->encoded.empty()) {
+    FALAJ_ASSIGN_OR_RETURN(batch->encoded, EncodeBatch(&batch->builder, codec, stamp));
+  } else if (stamp != batch->encoded_stamp) {
+    batch->encoded = record::StampProducer(batch->encoded, stamp);
+  }
+  batch->encoded_stamp = stamp;
+  return absl::OkStatus();
+}
+
 bool TopicStream::SendOne() {
   BatchPtr batch;
   std::shared_ptr<RawStream> stream;
   uint64_t id = 0;
   v1::Compression codec = context_->options.compression;
+  record::ProducerStamp stamp;
   {
     MutexLock lock(&mu_);
     if (encoding_ != nullptr || writing_ || stream_ == nullptr || !opened_) return false;
     batch = PickBatch(context_->clock->MonotonicNow());
     if (batch == nullptr) return false;
     encoding_ = batch.get();
+    stamp = batch->stamp.value_or(record::ProducerStamp());
     stream = stream_;
     id = next_batch_id_++;
     if (codec == v1::COMPRESSION_UNSPECIFIED) codec = limits_.compression();
   }
   // Outside the lock: senders go on appending while this batch is compressed and summed.
-  absl::Status encoded;
-  if (batch->encoded.empty()) {
-    absl::StatusOr<Bytes> bytes = EncodeBatch(&batch->builder, codec);
-    encoded = bytes.status();
-    if (bytes.ok()) batch->encoded = *std::move(bytes);
-  }
+  const absl::Status encoded = Encode(batch.get(), stamp, codec);
   const grpc::ByteBuffer frame = MakeBatchFrame(id, batch->partition, batch->encoded);
   std::vector<Finished> failed;
   bool send = false;
@@ -260,8 +272,42 @@ void TopicStream::OnOpened(const v1::ProduceStreamOpened& opened) {
   }
   for (int32_t p = static_cast<int32_t>(slots_.size()); p < opened.partition_count(); ++p) {
     slots_.push_back(Slot{.queue = PartitionQueue(&queue_options_, PartitionIndex(p))});
+    Equip(&slots_.back());
   }
   changed_.NotifyAll();
+}
+
+void TopicStream::Equip(Slot* slot) {
+  if (!slot->queue.NeedsProducer()) return;
+  if (producer_ != ProducerId(-1)) {
+    slot->queue.SetProducer(producer_);
+  } else {
+    context_->want_producer();
+  }
+}
+
+void TopicStream::SetProducer(ProducerId producer) {
+  {
+    MutexLock lock(&mu_);
+    producer_ = producer;
+    const MonotonicTime now = context_->clock->MonotonicNow();
+    for (Slot& slot : slots_) {
+      Equip(&slot);
+      Reschedule(&slot, now);
+    }
+  }
+  Pump();
+}
+
+void TopicStream::FailProducer(const absl::Status& status) {
+  std::vector<Finished> finished;
+  {
+    MutexLock lock(&mu_);
+    if (producer_ != ProducerId(-1)) return;
+    Expire(PartitionQueue::kNever, status, &finished);
+    ++delivering_;
+  }
+  Deliver(std::move(finished));
 }
 
 void TopicStream::OnAck(const v1::BatchAck& ack, std::vector<Finished>* finished) {
@@ -271,9 +317,16 @@ void TopicStream::OnAck(const v1::BatchAck& ack, std::vector<Finished>* finished
   sent_bytes_ -= it->second.second;
   sent_.erase(it);
   const MonotonicTime now = context_->clock->MonotonicNow();
-  const absl::Status status = StatusOf(ack);
-  const Offset base(status.ok() ? ack.appends(0).base_offset() : -1);
-  slot.queue.OnAck(ack.batch_id(), status, base, now, finished);
+  PartitionQueue::Answer answer{.status = StatusOf(ack)};
+  if (answer.status.ok()) {
+    answer.base_offset = Offset(ack.appends(0).base_offset());
+    answer.duplicate = ack.appends(0).duplicate();
+  }
+  slot.queue.OnAck(ack.batch_id(), answer, now, finished);
+  if (slot.queue.NeedsProducer()) {  // Its epochs are used up.
+    producer_ = ProducerId(-1);
+    Equip(&slot);
+  }
   Reschedule(&slot, now);
 }
 
@@ -328,7 +381,7 @@ void TopicStream::Deliver(std::vector<Finished> finished) {
   int64_t bytes = 0;
   int64_t records = 0;
   for (const Finished& done : finished) {
-    Delivery delivery{done.status, done.batch->partition, done.base_offset};
+    Delivery delivery{done.status, done.batch->partition, done.base_offset, done.duplicate};
     for (const DeliveryCallback& callback : done.batch->callbacks) {
       if (callback) callback(delivery);
       if (delivery.offset.value() >= 0) ++delivery.offset;

@@ -50,6 +50,8 @@ struct ProducerContext {
   Clock* clock = nullptr;
   ByteBudget* budget = nullptr;
   std::function<void(MonotonicTime)> wake_at;  // Asks for OnTimer() at that time.
+  // Of an idempotent producer.
+  std::function<void()> want_producer;  // Asks for SetProducer(); may be called under the lock.
 };
 
 class TopicStream : public std::enable_shared_from_this<TopicStream> {
@@ -68,6 +70,11 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   void BeginFlush() ABSL_LOCKS_EXCLUDED(mu_);
   bool WaitFinished(MonotonicTime start, MonotonicTime deadline) ABSL_LOCKS_EXCLUDED(mu_);
   void EndFlush() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // What numbers the batches of all partitions that wait for it.
+  void SetProducer(ProducerId producer) ABSL_LOCKS_EXCLUDED(mu_);
+  // There is none to be had: fails what waits for it.
+  void FailProducer(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Does what is due: linger, retries, reconnecting, delivery timeouts. Asks for the next timer.
   void OnTimer(MonotonicTime now) ABSL_LOCKS_EXCLUDED(mu_);
@@ -91,12 +98,15 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   void OnCallDone(uint64_t call, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   void OnBroken(const absl::Status& status, std::vector<Finished>* finished)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Equip(Slot* slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Sends what may be sent now. One thread at a time encodes; the others leave it to that one.
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
   bool SendOne() ABSL_LOCKS_EXCLUDED(mu_);
   BatchPtr PickBatch(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MarkSent(const BatchPtr& batch, uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Encode(PendingBatch* batch, const record::ProducerStamp& stamp,
+                      v1::Compression codec) const;
   void Reschedule(Slot* slot, MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PartitionIndex Choose(const record::Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MonotonicTime Oldest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -122,6 +132,7 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int failures_ ABSL_GUARDED_BY(mu_) = 0;  // Calls in a row that ended before they were opened.
+  ProducerId producer_ ABSL_GUARDED_BY(mu_){-1};  // The latest id got.
   MonotonicTime reconnect_at_ ABSL_GUARDED_BY(mu_);
   absl::Status last_error_ ABSL_GUARDED_BY(mu_);  // Why the last call ended.
   v1::ProduceStreamOpened limits_ ABSL_GUARDED_BY(mu_);

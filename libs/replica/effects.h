@@ -28,7 +28,9 @@ struct Placement {
 struct AppendOutcome {
   Offset base{-1};  // -1 with Acks::kNone: not known yet.
   int32_t record_count = 0;
+  // It had been appended before, at `base`, at that time; nothing was appended again.
   bool duplicate = false;
+  int64_t first_append_time_ms = -1;
   int32_t in_sync_replicas = 0;
   bool durable = false;  // On this node's disk, not only in its page cache.
 };

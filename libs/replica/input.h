@@ -12,7 +12,9 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
+#include "libs/record/producer_window.h"
 #include "libs/replica/epoch_cache.h"
+#include "libs/replica/producer_states.h"
 
 namespace falaj::replica {
 
@@ -34,6 +36,7 @@ struct Stored {
   Offset log_end{};
   Offset high_watermark{};  // A lower bound.
   std::vector<EpochEntry> epochs{};
+  std::vector<record::ProducerRow> producers{};
 };
 
 // What the header of a batch says.
@@ -110,6 +113,11 @@ struct TruncatePrefix {
 struct Retain {
   Offset before{};
 };
+// Producers that have been silent for longer are forgotten.
+struct ExpireProducers {
+  int64_t now_ms = 0;
+  absl::Duration silence = kProducerExpiry;
+};
 
 // ---- From the disk ----
 
@@ -123,10 +131,12 @@ struct Written {
 struct WriteFailed {
   absl::Status status{};
 };
-// The suffix that Effects::truncate_suffix named is gone, on disk.
+// The suffix that Effects::truncate_suffix named is gone, on disk; the producers are as the store
+// has made them fit the shorter log.
 struct Truncated {
   Offset log_start{};
   Offset log_end{};
+  std::vector<record::ProducerRow> producers{};
 };
 
 // ---- From the leader, to a follower ----
@@ -148,6 +158,8 @@ struct Replicate {
   Offset base{};
   Offset last{};
   LeaderEpoch batch_epoch{};
+  int64_t now_ms = 0;
+  ProducerStates::Batch producer{};
 };
 // How far the leader's log reaches.
 struct LeaderMarks {
@@ -191,8 +203,9 @@ struct CheckIsr {
 
 using Input =
     std::variant<BecomeLeader, BecomeFollower, GoOffline, ChangeSettings, IsrAnswered, Append,
-                 TruncatePrefix, Retain, Written, WriteFailed, Truncated, Reattach, AttachAnswered,
-                 Replicate, LeaderMarks, AttachFollower, FollowerProgress, FollowerLeft, CheckIsr>;
+                 TruncatePrefix, Retain, ExpireProducers, Written, WriteFailed, Truncated, Reattach,
+                 AttachAnswered, Replicate, LeaderMarks, AttachFollower, FollowerProgress,
+                 FollowerLeft, CheckIsr>;
 
 }  // namespace falaj::replica
 

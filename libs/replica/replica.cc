@@ -15,6 +15,13 @@ namespace {
 
 std::string Text(int64_t number) { return absl::StrCat(number); }
 
+ProducerStates::Batch ProducerOf(const BatchInfo& batch) {
+  return {.producer = batch.producer_id,
+          .epoch = batch.producer_epoch,
+          .base_sequence = batch.base_sequence,
+          .record_count = batch.record_count};
+}
+
 }  // namespace
 
 Replica::Replica(NodeId self, const Stored& stored, const Settings& settings)
@@ -26,7 +33,8 @@ Replica::Replica(NodeId self, const Stored& stored, const Settings& settings)
       hw_(std::max(stored.high_watermark, stored.log_start)),
       flushed_end_(stored.log_end),
       written_end_(stored.log_end),
-      log_end_(stored.log_end) {
+      log_end_(stored.log_end),
+      producers_(stored.producers) {
   for (const EpochEntry& entry : stored.epochs) epochs_.Assign(entry);
 }
 
@@ -123,12 +131,23 @@ absl::Status Replica::Take(const ChangeSettings& input, Effects* effects) {
 }
 
 absl::Status Replica::Take(const Append& input, Effects* effects) {
+  FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
+  const ProducerStates::Batch producer = ProducerOf(input.batch);
+  FALAJ_ASSIGN_OR_RETURN(const ProducerStates::Verdict verdict, producers_.Check(producer));
+  // Before all other checks: "not enough replicas, nothing was appended" would be wrong.
+  if (verdict.duplicate) {
+    AnswerDuplicate(input, verdict, effects);
+    return absl::OkStatus();
+  }
   FALAJ_RETURN_IF_ERROR(CheckAppend(input));
   const Placement placement{.token = input.token,
                             .base = log_end_,
                             .last = log_end_ + (input.batch.record_count - 1),
                             .epoch = epoch_,
                             .leader_change = false};
+  producers_.Apply(producer, {.base = placement.base,
+                              .append_time_ms = input.now_ms,
+                              .high_watermark = hw_});
   log_end_ = placement.last + 1;
   effects->placements.push_back(placement);
   if (input.acks == Acks::kNone) {
@@ -141,6 +160,24 @@ absl::Status Replica::Take(const Append& input, Effects* effects) {
     waiters_.push_back({input.token, input.acks, epoch_, placement.base, input.batch.record_count});
   }
   return absl::OkStatus();
+}
+
+// The first copy may not be written yet, nor committed: who repeats it is told when, and what, who
+// sent it first is told. Also if its write fails.
+void Replica::AnswerDuplicate(const Append& input, const ProducerStates::Verdict& first,
+                              Effects* effects) {
+  const auto place =
+      std::upper_bound(waiters_.begin(), waiters_.end(), first.base,
+                       [](Offset base, const Waiter& waiter) { return base < waiter.base; });
+  // Acks::kNone waits as kLeader does: the answer then has an offset.
+  waiters_.insert(place, {.token = input.token,
+                          .acks = input.acks,
+                          .epoch = epochs_.EpochAt(first.base).value_or(epoch_),
+                          .base = first.base,
+                          .record_count = first.record_count,
+                          .duplicate = true,
+                          .first_append_time_ms = first.append_time_ms});
+  Release(effects);
 }
 
 absl::Status Replica::Take(const TruncatePrefix& input, Effects* effects) {
@@ -161,6 +198,11 @@ absl::Status Replica::Take(const Retain& input, Effects* effects) {
   return absl::OkStatus();
 }
 
+absl::Status Replica::Take(const ExpireProducers& input, Effects* /*effects*/) {
+  producers_.Expire(input.now_ms, input.silence);
+  return absl::OkStatus();
+}
+
 absl::Status Replica::Take(const Written& input, Effects* effects) {
   AdvanceClock(input.now);
   if (role_ == Role::kLeader && input.end > written_end_) {
@@ -168,6 +210,8 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
   }
   written_end_ = std::max(written_end_, std::min(input.end, log_end_));
   if (input.synced) flushed_end_ = written_end_;
+  producers_.Written(written_end_);
+  producers_before_.reset();
   written_log_start_ = log_start_;
   hw_ = std::max(hw_, log_start_);  // The leader's log may begin above what a follower had.
   if (epochs_before_.has_value()) {
@@ -199,6 +243,8 @@ absl::Status Replica::Take(const WriteFailed& input, Effects* effects) {
   FailWaiters([this](const Waiter& waiter) { return waiter.base >= written_end_; }, input.status,
               effects);
   log_end_ = written_end_;
+  if (producers_before_.has_value()) producers_ = *std::exchange(producers_before_, std::nullopt);
+  producers_.TakeBack(written_end_);
   // What the leader sent is lost to this follower: it asks for it again, when the shell says so.
   attached_ = false;
   return absl::OkStatus();
@@ -294,7 +340,6 @@ absl::Status Replica::CheckLeader(LeaderEpoch epoch) const {
 }
 
 absl::Status Replica::CheckAppend(const Append& input) const {
-  FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
   const BatchInfo& batch = input.batch;
   if (batch.record_count <= 0 ||
       log_end_.value() > std::numeric_limits<int64_t>::max() - batch.record_count) {
@@ -352,18 +397,16 @@ void Replica::ProposeJoin(Effects* effects) {
 
 Replica::Fate Replica::FateOf(const Waiter& waiter) const {
   const Offset end = waiter.base + waiter.record_count;
-  if (role_ == Role::kLeader && waiter.epoch == epoch_) {
-    return (waiter.acks == Acks::kAll ? hw_ : DurableEnd()) < end ? Fate::kOpen : Fate::kHeld;
-  }
+  const Fate if_here =
+      (waiter.acks == Acks::kAll ? hw_ : DurableEnd()) < end ? Fate::kOpen : Fate::kHeld;
+  if (role_ == Role::kLeader && waiter.epoch == epoch_) return if_here;
   // Of a reign that is over. Its batch is where it was if this log still says so, and is committed
   // or lost with this log; once something of a later epoch is committed at or before its place, it
   // cannot be anywhere.
   if (end <= log_start_) return Fate::kUnknown;
   const std::optional<EpochEnd> reign = epochs_.EndOf(waiter.epoch, log_end_);
   if (!reign.has_value()) return Fate::kOpen;
-  if (reign->epoch == waiter.epoch && reign->end >= end) {
-    return hw_ < end ? Fate::kOpen : Fate::kHeld;
-  }
+  if (reign->epoch == waiter.epoch && reign->end >= end) return if_here;
   return hw_ > reign->end ? Fate::kLost : Fate::kOpen;
 }
 
@@ -380,6 +423,8 @@ void Replica::Release(Effects* effects) {
     if (fate == Fate::kHeld) {
       reply.outcome = {.base = waiter.base,
                        .record_count = waiter.record_count,
+                       .duplicate = waiter.duplicate,
+                       .first_append_time_ms = waiter.first_append_time_ms,
                        .in_sync_replicas = in_sync_replicas_,
                        .durable = flushed_end_ >= waiter.base + waiter.record_count};
     } else if (fate == Fate::kLost) {

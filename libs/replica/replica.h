@@ -28,8 +28,9 @@
 // partition with one replica has nobody to tell: its epochs are entries of the epoch cache alone,
 // and its offsets stay dense for consumers.
 //
-// Idempotent producers: BatchInfo carries their ids and sequences and AppendOutcome the verdict;
-// the sequence window belongs between them and is not there yet, every batch counts as new.
+// Idempotent producers: a batch that repeats one of the newest is not placed again; its reply waits
+// with the first copy's and carries its place (ProducerStates). What the store has to remember of
+// them goes into the same write as the batches: TakeProducerRows().
 //
 // Pure: no threads, no clock, no randomness, no disk. Not here: bytes of batches, their checksums.
 #ifndef LIBS_REPLICA_REPLICA_H_
@@ -48,6 +49,7 @@
 #include "libs/replica/epoch_cache.h"
 #include "libs/replica/in_sync_set.h"
 #include "libs/replica/input.h"
+#include "libs/replica/producer_states.h"
 
 namespace falaj::replica {
 
@@ -70,12 +72,19 @@ class Replica {
   //                        that is over
   //   NOT_ENOUGH_REPLICAS  Append with Acks::kAll
   //   RECORD_TOO_LARGE, INVALID_REQUEST   Append: too many bytes, a timestamp too far ahead
+  //   PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, QUOTA_EXCEEDED, INVALID_BATCH   Append: the batch
+  //                        does not continue its producer's (ProducerStates::Check)
   //   OFFSET_OUT_OF_RANGE  TruncatePrefix: not between log start and high watermark
   //   PARTITION_NOT_FOUND  AttachFollower: the node is not assigned the partition
   //   CORRUPT_RECORD       AttachAnswered: what the leader says contradicts committed records; the
   //                        replica must not go on. Replicate: it leaves a gap; the replica has
   //                        detached itself, and asks again when told to
   [[nodiscard]] absl::Status Step(const Input& input, Effects* effects);
+
+  // What the store does not know yet of the producers: to be written with what Step() wants
+  // persisted, once for each write. Written or WriteFailed must follow.
+  std::vector<record::ProducerRow> TakeProducerRows() { return producers_.TakeRows(); }
+  const ProducerStates& producers() const { return producers_; }
 
   Role role() const { return role_; }
   // The leader may be asked: the start of its epoch is on disk and everything below it committed.
@@ -102,9 +111,11 @@ class Replica {
   struct Waiter {
     uint64_t token;
     Acks acks;
-    LeaderEpoch epoch;  // This replica led in.
+    LeaderEpoch epoch;  // Of the batch.
     Offset base;
     int32_t record_count;
+    bool duplicate = false;
+    int64_t first_append_time_ms = -1;
   };
   // What has become of a waiter's batch.
   enum class Fate { kOpen, kHeld, kLost, kUnknown };
@@ -117,6 +128,7 @@ class Replica {
   absl::Status Take(const Append& input, Effects* effects);
   absl::Status Take(const TruncatePrefix& input, Effects* effects);
   absl::Status Take(const Retain& input, Effects* effects);
+  absl::Status Take(const ExpireProducers& input, Effects* effects);
   absl::Status Take(const Written& input, Effects* effects);
   absl::Status Take(const WriteFailed& input, Effects* effects);
   absl::Status Take(const AttachFollower& input, Effects* effects);
@@ -133,6 +145,7 @@ class Replica {
   absl::Status CheckNewer(LeaderEpoch epoch, PartitionEpoch partition_epoch) const;
   absl::Status CheckLeader(LeaderEpoch epoch) const;
   absl::Status CheckAppend(const Append& input) const;
+  void AnswerDuplicate(const Append& input, const ProducerStates::Verdict& first, Effects* effects);
   absl::Status NotLeader() const;
   void BeginEpoch(const BecomeLeader& input, Effects* effects);
   // Starts an epoch at the log's end, so that a failed write can take it back.
@@ -189,6 +202,8 @@ class Replica {
   Offset written_end_;  // In the store.
   Offset log_end_;      // Placed, perhaps not written yet.
   EpochCache epochs_;
+  ProducerStates producers_;
+  std::optional<ProducerStates> producers_before_;  // Set while a log that begins anew is written.
 };
 
 }  // namespace falaj::replica

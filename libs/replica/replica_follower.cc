@@ -82,6 +82,7 @@ absl::Status Replica::Take(const Truncated& input, Effects* effects) {
   log_start_ = written_log_start_ = input.log_start;
   log_end_ = written_end_ = flushed_end_ = input.log_end;
   epochs_.TruncateSuffix(log_end_);
+  producers_ = ProducerStates(input.producers);
   hw_ = std::clamp(hw_, log_start_, log_end_);
   AskToAttach(effects);
   return absl::OkStatus();
@@ -112,6 +113,9 @@ absl::Status Replica::Take(const Replicate& input, Effects* effects) {
                                  .last = input.last,
                                  .epoch = input.batch_epoch,
                                  .leader_change = false});
+  producers_.Apply(input.producer, {.base = input.base,
+                                    .append_time_ms = input.now_ms,
+                                    .high_watermark = hw_});
   log_end_ = input.last + 1;
   return absl::OkStatus();
 }
@@ -129,6 +133,9 @@ void Replica::TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects)
     // The leader no longer has what comes next: the log begins anew where the leader's does.
     if (!epochs_before_.has_value()) epochs_before_ = epochs_;
     log_end_ = leader_start;
+    // What the producers did in between this replica has not seen.
+    if (!producers_before_.has_value()) producers_before_ = producers_;
+    producers_.ForgetAll();
     epochs_.TruncatePrefix(leader_start);
   }
   MoveLogStart(leader_start, effects);

@@ -13,6 +13,8 @@
 
 namespace falaj::gateway {
 
+class ProducerIds;
+class ProducerLanes;
 class StorageLinks;
 
 // Limits that clients feel. The defaults are what the public protos promise.
@@ -28,6 +30,8 @@ struct GatewayParts {
   ConnectionBudgets* budgets = nullptr;
   GatewayMetrics* metrics = nullptr;
   RetryTimers* timers = nullptr;
+  ProducerIds* producer_ids = nullptr;
+  ProducerLanes* lanes = nullptr;
   Clock* clock = nullptr;
   GatewayLimits limits;
 };

@@ -18,6 +18,8 @@
 #include "services/gateway/coordination_backend.h"
 #include "services/gateway/coordination_service_impl.h"
 #include "services/gateway/gateway_parts.h"
+#include "services/gateway/producer_ids.h"
+#include "services/gateway/producer_lane.h"
 #include "services/gateway/producer_service_impl.h"
 #include "services/gateway/storage_link.h"
 #include "services/gateway/topic_service_impl.h"
@@ -26,6 +28,7 @@ namespace falaj::gateway {
 namespace {
 
 constexpr absl::Duration kReadinessInterval = absl::Seconds(1);
+constexpr absl::Duration kAllocateTimeout = absl::Seconds(1);
 // Connections are closed now and then so that clients spread over gateways that were added (gRFC
 // A9).
 constexpr absl::Duration kConnectionAgeMax = absl::Hours(1);
@@ -40,7 +43,10 @@ class GatewayServerImpl final : public GatewayServer {
         history_(&routes_),
         budgets_(options.connection_bytes_max, options.total_bytes_max),
         metrics_(&registry_),
-        parts_{&routes_, &links_, &budgets_, &metrics_, &timers_, clock_, LimitsOf(options)},
+        producer_ids_([this](int32_t count) { return Allocate(count); }, clock_),
+        lanes_(&producer_ids_),
+        parts_{&routes_, &links_,        &budgets_, &metrics_, &timers_,
+               &producer_ids_, &lanes_, clock_,    LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
@@ -70,6 +76,7 @@ class GatewayServerImpl final : public GatewayServer {
                                   http::StandardHandlers(&registry_, [this] { return Ready(); })));
     }
     routes_.Start();
+    producer_ids_.Start();
     CheckReadiness();
     log::Info("gateway listens", {{"grpc", grpc_address()}, {"http", http_address()}});
     return absl::OkStatus();
@@ -89,6 +96,7 @@ class GatewayServerImpl final : public GatewayServer {
     grace.RunAfter(options_.stop_grace, [this] { links_.Break(); });
     if (host_ != nullptr) host_->Stop(options_.stop_grace);
     grace.Close();
+    producer_ids_.Stop();
     coordination_backend_.Close();
     ready_watch_.reset();
     routes_.Stop();
@@ -103,6 +111,14 @@ class GatewayServerImpl final : public GatewayServer {
     limits.stream_batches_in_flight_max = options.stream_batches_in_flight_max;
     limits.stream_bytes_in_flight_max = options.stream_bytes_in_flight_max;
     return limits;
+  }
+
+  absl::StatusOr<ProducerId> Allocate(int32_t count) {
+    internal::v1::ClusterCommand command;
+    command.mutable_allocate_producer_ids()->set_count(count);
+    FALAJ_ASSIGN_OR_RETURN(const internal::v1::ExecuteResponse response,
+                           metadata_.Execute(command, kAllocateTimeout));
+    return ProducerId(response.first_producer_id());
   }
 
   static CoordinationBackend::Options BackendOptions(const Options& options) {
@@ -153,6 +169,8 @@ class GatewayServerImpl final : public GatewayServer {
   ConnectionBudgets budgets_;
   GatewayMetrics metrics_;
   RetryTimers timers_;
+  ProducerIds producer_ids_;
+  ProducerLanes lanes_;
   const GatewayParts parts_;
   TopicServiceImpl topics_;
   ProducerServiceImpl producers_;

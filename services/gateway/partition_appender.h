@@ -12,9 +12,18 @@
 //   draining ── all back, and a pause ──▶ unconfirmed
 //
 // In draining nothing is sent until every batch under way has come back; those that may be sent
-// again (definite, retryable: NOT_LEADER, LEADER_UNAVAILABLE, SHUTTING_DOWN) return to the head of
-// the queue in their old order. APPEND_UNCERTAIN is never sent again: it may have been appended.
-// Retries end at the batch's deadline, and when the gateway stops.
+// again return to the head of the queue in their old order. Retries end at the batch's deadline,
+// and when the gateway stops.
+//
+// What may be sent again: what certainly was not appended and may be elsewhere (NOT_LEADER,
+// LEADER_UNAVAILABLE, SHUTTING_DOWN); and whatever its outcome (APPEND_UNCERTAIN, STORAGE_FAILED) a
+// batch with sequences, as its leader appends it once. Once its outcome was unknown a batch does not
+// end with an error that says it was not appended, unless the leader's sequences prove that.
+//
+// Sequences are the client's; or the appender numbers the batch itself, if it comes with a lane. Of
+// those at most 5 are under way. If one of them is given up, the leader refuses those behind it with
+// OUT_OF_ORDER_SEQUENCE. When all are back and the first of them was refused so, none of them is in
+// the log: they are numbered anew, under the next epoch of the lane.
 //
 // Threads: any. One thread at a time sends and calls back (Pump); whoever changes something
 // meanwhile leaves the work to it. Callbacks run without a lock held, in the order of Append():
@@ -33,7 +42,9 @@
 #include "libs/base/bytes.h"
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
+#include "libs/record/producer_stamp.h"
 #include "services/gateway/gateway_parts.h"
+#include "services/gateway/producer_lane.h"
 #include "services/gateway/storage_link.h"
 
 namespace falaj::gateway {
@@ -45,8 +56,10 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
                     v1::Acks acks);
 
   // `done` gets what became of the batch: the answer, or the error that ends it. Retries stop at
-  // `deadline`.
-  void Append(Bytes batch, MonotonicTime deadline, AppendCallback done);
+  // `deadline`. A `lane` numbers the batch, which must not be numbered yet; it is the same one in
+  // all calls, and what it knows of this partition is the appender's as long as that lives.
+  void Append(Bytes batch, MonotonicTime deadline, AppendCallback done,
+              std::shared_ptr<ProducerLane> lane = nullptr);
 
  private:
   using Outcome = absl::StatusOr<internal::v1::AppendResponse>;
@@ -56,6 +69,12 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
     Bytes bytes;
     MonotonicTime deadline;
     AppendCallback done;
+    int32_t record_count = 0;
+    bool sequenced = false;  // It carries sequences, or will when it is sent.
+    bool by_lane = false;    // The lane numbers it.
+    std::optional<record::ProducerStamp> stamp;  // As it did.
+    bool missing = false;    // Refused the last time, as batches before it are missing.
+    absl::Status uncertain;  // Why its outcome was unknown at least once; OK if it never was.
   };
   struct Launch {  // A batch on its way out, decided under the lock and sent outside.
     Batch batch;
@@ -71,6 +90,11 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
   bool TakeNext(std::vector<Launch>* launches) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<Finished> TakeFinished() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Finish(Batch batch, Outcome outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FailBatch(Batch batch, const absl::Status& error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MayRepeat(const Batch& batch, const absl::Status& error) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Number(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NumberAnew() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnOutcome(Batch batch, LeaderEpoch epoch, Outcome outcome);
   // False if the gateway stops.
   bool PumpLater() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -81,6 +105,8 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
   const v1::Acks acks_;
 
   Mutex mu_;
+  std::shared_ptr<ProducerLane> lane_ ABSL_GUARDED_BY(mu_);  // Null before the first of its batches.
+  Numbering* numbering_ ABSL_GUARDED_BY(mu_) = nullptr;      // Of lane_.
   bool pumping_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<Batch> queue_ ABSL_GUARDED_BY(mu_);  // Ascending by number.

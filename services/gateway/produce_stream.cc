@@ -21,7 +21,6 @@ constexpr int kBatchFrame = 3;
 constexpr int kBatchId = 1;
 constexpr int kPartition = 2;
 constexpr int kBatch = 15;
-constexpr size_t kClientIdBytesMax = 255;
 
 // A ProduceBatch taken apart without touching its payload.
 struct BatchFrame {
@@ -132,13 +131,7 @@ absl::Status ProduceStream::TakeFrame(const Bytes& frame) {
 
 absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open) {
   FALAJ_RETURN_IF_ERROR(CheckAcks(open.acks()));
-  if (open.client_id().size() > kClientIdBytesMax) {
-    return MakeError(
-        Reason::kInvalidRequest,
-        absl::StrCat("client_id has ", open.client_id().size(), " bytes, the limit is ",
-                     kClientIdBytesMax),
-        {{"field", "open.client_id"}, {"limit_bytes", absl::StrCat(kClientIdBytesMax)}});
-  }
+  FALAJ_RETURN_IF_ERROR(CheckClientId(open.client_id(), "open.client_id"));
   FALAJ_ASSIGN_OR_RETURN(topic_, parts_->routes->FindTopic(open.topic()));
   acks_ = open.acks();
   v1::StreamProduceResponse response;
@@ -227,8 +220,9 @@ absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t
       });
   for (size_t i = 0; i < batches->size(); ++i) {
     AppenderOf((*batches)[i].partition)
-        ->Append((*batches)[i].batch, start + parts_->limits.append_timeout,
-                 [gather, i](const auto& outcome) { gather->Complete(i, outcome); });
+        ->Append(
+            (*batches)[i].batch, start + parts_->limits.append_timeout,
+            [gather, i](const auto& outcome) { gather->Complete(i, outcome); }, Lane());
   }
   return absl::OkStatus();
 }
@@ -239,6 +233,12 @@ std::shared_ptr<PartitionAppender> ProduceStream::AppenderOf(PartitionIndex part
     appender = std::make_shared<PartitionAppender>(parts_, topic_->id, partition, acks_);
   }
   return appender;
+}
+
+std::shared_ptr<ProducerLane> ProduceStream::Lane() {
+  // Only ALL makes sure that what was acknowledged stays: else the sequences would have gaps.
+  if (lane_ == nullptr && acks_ == v1::ACKS_ALL) lane_ = parts_->lanes->Take();
+  return lane_;
 }
 
 void ProduceStream::Enter(int64_t size_bytes) {

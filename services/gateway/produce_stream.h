@@ -58,6 +58,8 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   absl::Status TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes);
 
   std::shared_ptr<PartitionAppender> AppenderOf(PartitionIndex partition);
+  // What numbers plain records; null if nothing does.
+  std::shared_ptr<ProducerLane> Lane();
   // Counts a frame of so many bytes in, and out again with its ack.
   void Enter(int64_t size_bytes);
   void Leave(int64_t size_bytes, const v1::BatchAck& ack);
@@ -82,6 +84,7 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   v1::Acks acks_ = v1::ACKS_UNSPECIFIED;
   record::StickyPartitioner sticky_;
   absl::flat_hash_map<PartitionIndex, std::shared_ptr<PartitionAppender>> appenders_;
+  std::shared_ptr<ProducerLane> lane_;  // Taken with the first plain records.
 
   Mutex mu_;
   int batches_in_flight_ ABSL_GUARDED_BY(mu_) = 0;

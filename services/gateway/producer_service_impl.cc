@@ -1,5 +1,6 @@
 #include "services/gateway/producer_service_impl.h"
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -9,11 +10,16 @@
 #include "libs/record/partitioner.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/partition_appender.h"
+#include "services/gateway/producer_ids.h"
+#include "services/gateway/producer_lane.h"
 #include "services/gateway/produce_stream.h"
 #include "services/gateway/record_append.h"
 
 namespace falaj::gateway {
 namespace {
+
+// As long as a client may sensibly wait for an id.
+constexpr absl::Duration kInitTimeoutMax = absl::Seconds(10);
 
 // What both doors have in common once the request is known to be good.
 struct ProduceCall {
@@ -25,6 +31,7 @@ struct ProduceCall {
   v1::Acks acks;
   MonotonicTime start;
   MonotonicTime deadline;
+  std::shared_ptr<ProducerLane> lane;  // Null: the batches go as they are.
 
   void Answer(AppendGather::Result result) const {
     parts->metrics->ObserveProduce(acks, parts->clock->MonotonicNow() - start);
@@ -51,11 +58,16 @@ struct ProduceCall {
           if (!blind) call.Answer(std::move(result));
         });
     if (blind) AnswerBlind(batches, record_count);  // The reactor must not be touched after this.
+    std::map<PartitionIndex, std::shared_ptr<PartitionAppender>> appenders;
     for (size_t i = 0; i < batches.size(); ++i) {
-      auto appender =
-          std::make_shared<PartitionAppender>(parts, topic->id, batches[i].partition, acks);
-      appender->Append(batches[i].batch, deadline,
-                       [gather, i](const auto& outcome) { gather->Complete(i, outcome); });
+      const PartitionIndex partition = batches[i].partition;
+      std::shared_ptr<PartitionAppender>& appender = appenders[partition];
+      if (appender == nullptr) {
+        appender = std::make_shared<PartitionAppender>(parts, topic->id, partition, acks);
+      }
+      appender->Append(
+          batches[i].batch, deadline,
+          [gather, i](const auto& outcome) { gather->Complete(i, outcome); }, lane);
     }
   }
 
@@ -85,6 +97,24 @@ absl::StatusOr<std::vector<EncodedBatch>> TakeEncoded(const v1::ProduceRequest& 
 
 ProducerServiceImpl::ProducerServiceImpl(const GatewayParts* parts)
     : parts_(parts), random_(Random::FromSystem()) {}
+
+grpc::Status ProducerServiceImpl::InitProducer(grpc::ServerContext* context,
+                                               const v1::InitProducerRequest* request,
+                                               v1::InitProducerResponse* response) {
+  if (absl::Status status = CheckClientId(request->client_id(), "client_id"); !status.ok()) {
+    return rpc::ToGrpc(status);
+  }
+  const absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
+  const absl::StatusOr<ProducerId> id =
+      parts_->producer_ids->Take(std::min(left - left / 10, kInitTimeoutMax));
+  if (!id.ok()) {
+    parts_->metrics->CountError(id.status());
+    return rpc::ToGrpc(id.status());
+  }
+  response->set_producer_id(id->value());
+  response->set_producer_epoch(0);
+  return grpc::Status::OK;
+}
 
 grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerContext* context,
                                                        const v1::ProduceRequest* request,
@@ -121,9 +151,17 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
   // Until shortly before the caller's deadline, so that the caller still hears what went wrong.
   absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
   left -= std::min(left / 10, absl::Milliseconds(200));
+  const bool number = request->batch().empty() && request->acks() == v1::ACKS_ALL;
   const ProduceCall call{
-      parts_, budget,          reactor, response,
-      *topic, request->acks(), start,   start + std::min(left, parts_->limits.append_timeout)};
+      .parts = parts_,
+      .budget = budget,
+      .reactor = reactor,
+      .response = response,
+      .topic = *topic,
+      .acks = request->acks(),
+      .start = start,
+      .deadline = start + std::min(left, parts_->limits.append_timeout),
+      .lane = number ? parts_->lanes->Take() : nullptr};
   call.Append(*batches, request->records_size(), static_cast<int64_t>(request->ByteSizeLong()));
   return reactor;
 }

@@ -19,6 +19,9 @@ class ProducerServiceImpl final
  public:
   explicit ProducerServiceImpl(const GatewayParts* parts);
 
+  // On a thread of gRPC's pool: it may have to wait for the metadata service.
+  grpc::Status InitProducer(grpc::ServerContext* context, const v1::InitProducerRequest* request,
+                            v1::InitProducerResponse* response) override;
   grpc::ServerUnaryReactor* Produce(grpc::CallbackServerContext* context,
                                     const v1::ProduceRequest* request,
                                     v1::ProduceResponse* response) override;

@@ -11,6 +11,7 @@ namespace falaj::gateway {
 namespace {
 
 constexpr absl::Duration kLeaderRetryDelay = absl::Milliseconds(100);
+constexpr size_t kClientIdBytesMax = 255;
 
 absl::Status TopicNotFound(absl::string_view name) {
   return MakeError(Reason::kTopicNotFound, absl::StrCat("there is no topic '", name, "'"),
@@ -138,6 +139,14 @@ absl::Status CheckAcks(v1::Acks acks) {
     return absl::OkStatus();
   return MakeError(Reason::kInvalidRequest, "acks must be NONE, LEADER or ALL",
                    {{"field", "acks"}, {"value", absl::StrCat(static_cast<int>(acks))}});
+}
+
+absl::Status CheckClientId(absl::string_view client_id, absl::string_view field) {
+  if (client_id.size() <= kClientIdBytesMax) return absl::OkStatus();
+  return MakeError(
+      Reason::kInvalidRequest,
+      absl::StrCat("client_id has ", client_id.size(), " bytes, the limit is ", kClientIdBytesMax),
+      {{"field", std::string(field)}, {"limit_bytes", absl::StrCat(kClientIdBytesMax)}});
 }
 
 absl::Status CheckPartition(const cluster::TopicInfo& topic, PartitionIndex partition) {

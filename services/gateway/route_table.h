@@ -88,6 +88,7 @@ class RouteTable {
 
 // Checks that calls and streams share. Errors name field, value and limit.
 absl::Status CheckAcks(v1::Acks acks);
+absl::Status CheckClientId(absl::string_view client_id, absl::string_view field);
 absl::Status CheckPartition(const cluster::TopicInfo& topic, PartitionIndex partition);
 absl::Status CheckBatch(const cluster::TopicInfo& topic, PartitionIndex partition,
                         size_t size_bytes);

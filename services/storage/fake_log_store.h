@@ -79,8 +79,14 @@ class FakeLogStore final : public log::LogStore {
     partitions_.erase(id);
     return absl::OkStatus();
   }
-  absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(LocalPartitionId) const override {
-    return std::vector<record::ProducerRow>();
+  absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(
+      LocalPartitionId id) const override {
+    MutexLock lock(&mu_);
+    std::vector<record::ProducerRow> rows;
+    for (const auto& [key, row] : producers_) {
+      if (key.first == id) rows.push_back(row);
+    }
+    return rows;
   }
   absl::Status Commit(const log::Round& round, bool sync) override {
     MutexLock lock(&mu_);
@@ -95,6 +101,10 @@ class FakeLogStore final : public log::LogStore {
     for (const auto& [id, start] : round.epochs) partitions_.at(id).epochs.push_back(start);
     for (const auto& [id, hw] : round.high_watermarks) partitions_.at(id).high_watermark = hw;
     for (const auto& [id, start] : round.log_starts) partitions_.at(id).log_start = start;
+    for (const auto& [id, row] : round.producers) {
+      producers_[{id, row.producer}] = row;
+      if (row.history.window().empty()) producers_.erase({id, row.producer});
+    }
     rounds_.push_back({round, sync});
     return absl::OkStatus();
   }
@@ -128,6 +138,8 @@ class FakeLogStore final : public log::LogStore {
   absl::Status sync_result_ ABSL_GUARDED_BY(mu_);
   uint32_t next_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<LocalPartitionId, log::StoredPartition> partitions_ ABSL_GUARDED_BY(mu_);
+  std::map<std::pair<LocalPartitionId, ProducerId>, record::ProducerRow> producers_
+      ABSL_GUARDED_BY(mu_);
   std::vector<CommittedRound> rounds_ ABSL_GUARDED_BY(mu_);
 };
 

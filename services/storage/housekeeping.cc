@@ -71,6 +71,7 @@ void Housekeeping::Pulse() {
     shard_->RetryAssignments();
   }
   if (Due(now, options_.checkpoint_interval, &checkpointed_)) shard_->CheckpointHighWatermarks();
+  if (Due(now, options_.producer_interval, &producers_expired_)) shard_->ExpireProducers();
   options_.on_pulse();
 }
 

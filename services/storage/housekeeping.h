@@ -1,6 +1,6 @@
 // Housekeeping is what a storage node does without being asked: it drops slabs, moves log starts by
-// retention, checkpoints high watermarks, watches the disk, and tries again what failed for want of
-// it.
+// retention, checkpoints high watermarks, forgets silent producers, watches the disk, and tries again
+// what failed for want of it.
 //
 // Two threads: one that may wait for the disk (slabs, retention), and a pulse that may not, so that
 // a slow disk never hides a full one. Log starts move on the shard's thread; here they are only
@@ -26,6 +26,7 @@ class Housekeeping {
     absl::Duration maintain_interval = absl::Seconds(1);
     absl::Duration retention_interval = absl::Seconds(10);
     absl::Duration checkpoint_interval = absl::Seconds(5);
+    absl::Duration producer_interval = absl::Minutes(10);
     absl::Duration disk_interval = absl::Seconds(1);
     std::function<void()> on_pulse;  // Ten times a second; must not block.
   };
@@ -50,6 +51,7 @@ class Housekeeping {
   // Each of one thread.
   MonotonicTime retained_;
   MonotonicTime checkpointed_;
+  MonotonicTime producers_expired_;
   MonotonicTime polled_;
   bool maintain_failed_ = false;
 

@@ -8,6 +8,7 @@
 #include "libs/base/log.h"
 #include "libs/base/status.h"
 #include "libs/record/batch_reader.h"
+#include "libs/record/producer_window.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
@@ -22,6 +23,14 @@ using internal::v1::ReplicateResponse;
 constexpr char kReplicatePath[] = "/falaj.internal.v1.StorageService/Replicate";
 constexpr int64_t kCreditBytes = int64_t{8} << 20;
 
+replica::ProducerStates::Batch ProducerOf(const record::BatchHeader& header) {
+  if (!record::IsSequenced(header)) return {};
+  return {.producer = header.producer_id,
+          .epoch = header.producer_epoch,
+          .base_sequence = header.base_sequence,
+          .record_count = header.last_offset_delta + 1};
+}
+
 // Cuts a run into batches and checks each.
 absl::Status Cut(const Bytes& run, std::vector<ReplicaBatch>* batches) {
   record::BatchIterator iterator(run);
@@ -33,6 +42,7 @@ absl::Status Cut(const Bytes& run, std::vector<ReplicaBatch>* batches) {
                         .last = header.last_offset(),
                         .epoch = header.leader_epoch,
                         .max_timestamp_ms = header.max_timestamp_ms,
+                        .producer = ProducerOf(header),
                         .batch = *std::move(batch)});
   }
 }

@@ -38,6 +38,7 @@ struct ReplicaBatch {
   Offset last;
   LeaderEpoch epoch;
   int64_t max_timestamp_ms = -1;
+  replica::ProducerStates::Batch producer;
   Bytes batch;
 };
 

@@ -16,11 +16,13 @@ namespace {
 
 constexpr absl::Duration kDiskFullRetry = absl::Seconds(1);
 
-replica::Stored ToStored(const log::StoredPartition& stored) {
+replica::Stored ToStored(const log::StoredPartition& stored,
+                         std::vector<record::ProducerRow> producers) {
   replica::Stored result{.log_start = stored.log_start,
                          .log_end = stored.log_end,
                          .high_watermark = stored.high_watermark,
-                         .epochs = {}};
+                         .epochs = {},
+                         .producers = std::move(producers)};
   for (const log::EpochStart& epoch : stored.epochs) {
     result.epochs.push_back({epoch.epoch, epoch.start});
   }
@@ -161,6 +163,18 @@ void StoreShard::Retain(std::shared_ptr<Partition> partition, Offset before) {
     Hosted* hosted = it->second.get();
     IgnoreError(hosted->core.Step(replica::Retain{before}, &hosted->effects), "never refuses");
     Gather(hosted);
+  });
+}
+
+void StoreShard::ExpireProducers() {
+  Post([this] {
+    const replica::ExpireProducers expire{.now_ms = clock_->NowMs()};
+    for (const auto& [key, hosted] : hosted_) {
+      const size_t before = hosted->core.producers().size();
+      IgnoreError(hosted->core.Step(expire, &hosted->effects), "never refuses");
+      // A partition nobody writes to any more would else keep its rows for ever.
+      if (hosted->core.producers().size() != before) Gather(hosted.get());
+    }
   });
 }
 
@@ -335,12 +349,15 @@ absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignmen
   if (it != hosted_.end()) return it->second.get();
   FALAJ_ASSIGN_OR_RETURN(const log::StoredPartition stored,
                          store_->OpenPartition(assignment.key, assignment.retention));
+  FALAJ_ASSIGN_OR_RETURN(std::vector<record::ProducerRow> producers,
+                         store_->LoadProducers(stored.id));
+  const replica::Stored known = ToStored(stored, std::move(producers));
   auto shared = std::make_shared<Partition>(assignment.key, assignment.topic,
                                             log::TailKey{options_.index, stored.id},
                                             metrics_->Topic(assignment.topic));
   auto hosted = std::make_unique<Hosted>(
       Hosted{.shared = shared,
-             .core = replica::Replica(options_.node, ToStored(stored), assignment.settings),
+             .core = replica::Replica(options_.node, known, assignment.settings),
              .wanted = assignment,
              .effects = {},
              .checkpointed = stored.high_watermark});
@@ -430,6 +447,7 @@ void StoreShard::Gather(Hosted* hosted) {
 
 void StoreShard::Commit() {
   absl::Status committed;
+  for (Hosted* hosted : touched_) GatherProducers(hosted);
   const bool synced = round_sync_;
   const MonotonicTime start = clock_->MonotonicNow();
   if (!round_.empty()) {
@@ -482,6 +500,14 @@ void StoreShard::ShowWritten(MonotonicTime start) {
                                   &hosted->effects),
                 "never refuses");
     Publish(hosted);
+  }
+}
+
+// Once for each partition of a round: a row says what it says after all batches of its producer.
+void StoreShard::GatherProducers(Hosted* hosted) {
+  const LocalPartitionId id = hosted->shared->id();
+  for (record::ProducerRow& row : hosted->core.TakeProducerRows()) {
+    round_.producers.emplace_back(id, std::move(row));
   }
 }
 

@@ -143,6 +143,8 @@ class StoreShard {
                       TruncateDone done);
   // The same for retention: never above the high watermark, whoever leads.
   void Retain(std::shared_ptr<Partition> partition, Offset before);
+  // Forgets producers that have been silent for long.
+  void ExpireProducers();
   // Writes the high watermarks that have moved since the last time.
   void CheckpointHighWatermarks();
 
@@ -229,6 +231,7 @@ class StoreShard {
              int64_t max_timestamp_ms);
   // Adds what a step wants persisted to the round.
   void Gather(Hosted* hosted);
+  void GatherProducers(Hosted* hosted);
   void Checkpoint(bool sync);
   absl::StatusOr<Offset> Truncate(const log::PartitionKey& key, LeaderEpoch epoch, Offset before);
   void Commit();

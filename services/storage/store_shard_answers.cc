@@ -24,16 +24,20 @@ void StoreShard::Answer(const replica::Reply& reply) {
   metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
   if (reply.status.ok()) {
     TopicCounters* counters = held.partition->counters();
-    counters->produced_records.Add(reply.outcome.record_count);
-    counters->produced_bytes.Add(held.size_bytes);
-    if (reply.outcome.duplicate) counters->produce_duplicates.Add();
+    if (reply.outcome.duplicate) {
+      counters->produce_duplicates.Add();
+    } else {
+      counters->produced_records.Add(reply.outcome.record_count);
+      counters->produced_bytes.Add(held.size_bytes);
+    }
   } else {
     metrics_->CountError(reply.status);
   }
   Send(held.sink, {.request_id = held.request_id,
                    .status = reply.status,
                    .outcome = reply.outcome,
-                   .append_time_ms = held.append_time_ms,
+                   .append_time_ms = reply.outcome.duplicate ? reply.outcome.first_append_time_ms
+                                                             : held.append_time_ms,
                    .size_bytes = held.size_bytes});
   held_.erase(it);
 }

@@ -103,9 +103,10 @@ void StoreShard::CutSuffix(Hosted* hosted) {
   tail_cache_->TruncateSuffix(hosted->shared->tail_key(), end);
   const auto stored = store_->OpenPartition(key, hosted->wanted.retention);
   if (!stored.ok()) return GiveUp(hosted, stored.status());
-  IgnoreError(
-      hosted->core.Step(replica::Truncated{stored->log_start, stored->log_end}, &hosted->effects),
-      "never refuses");
+  absl::StatusOr<std::vector<record::ProducerRow>> producers = store_->LoadProducers(stored->id);
+  if (!producers.ok()) return GiveUp(hosted, producers.status());
+  const replica::Truncated truncated{stored->log_start, stored->log_end, *std::move(producers)};
+  IgnoreError(hosted->core.Step(truncated, &hosted->effects), "never refuses");
 }
 
 // The replica must not go on as it is. It stays on disk, and offline: until the disk has room, or
@@ -130,12 +131,15 @@ void StoreShard::Take(ReplicateTask task) {
   if (task.marks.log_start > core.log_end()) Commit();
   Feed(hosted, task.marks);
   if (task.marks.log_start > core.written_end()) Commit();
+  const int64_t now_ms = clock_->NowMs();
   for (ReplicaBatch& batch : task.batches) {
     const absl::Status taken = core.Step(replica::Replicate{.token = 0,
                                                             .attach_id = task.marks.attach_id,
                                                             .base = batch.base,
                                                             .last = batch.last,
-                                                            .batch_epoch = batch.epoch},
+                                                            .batch_epoch = batch.epoch,
+                                                            .now_ms = now_ms,
+                                                            .producer = batch.producer},
                                          &hosted->effects);
     if (!taken.ok()) {
       if (ReasonOf(taken) != Reason::kCorruptRecord) return;  // Of an attach that is over.

@@ -6,6 +6,7 @@
 
 #include "libs/base/status.h"
 #include "libs/record/batch_builder.h"
+#include "libs/record/batch_header.h"
 #include "libs/record/batch_reader.h"
 #include "libs/rpc/status_grpc.h"
 
@@ -26,8 +27,42 @@ std::string FakeGateway::address() const { return absl::StrCat("127.0.0.1:", por
 
 std::vector<std::string> FakeGateway::Values(int32_t partition) const {
   MutexLock lock(&mu_);
-  const auto it = values_.find(partition);
-  return it == values_.end() ? std::vector<std::string>() : it->second;
+  const auto it = partitions_.find(partition);
+  return it == partitions_.end() ? std::vector<std::string>() : it->second.values;
+}
+
+std::vector<int> FakeGateway::Epochs(int32_t partition) const {
+  MutexLock lock(&mu_);
+  const auto it = partitions_.find(partition);
+  return it == partitions_.end() ? std::vector<int>() : it->second.epochs;
+}
+
+void FakeGateway::RefuseProducers(const absl::Status& status, int count) {
+  MutexLock lock(&mu_);
+  refusal_ = status;
+  refusals_left_ = count;
+}
+
+void FakeGateway::ForgetProducers(int32_t partition) {
+  MutexLock lock(&mu_);
+  partitions_[partition].producers = replica::ProducerStates();
+}
+
+int FakeGateway::producers() const {
+  MutexLock lock(&mu_);
+  return producers_;
+}
+
+grpc::Status FakeGateway::InitProducer(grpc::ServerContext* /*context*/,
+                                       const v1::InitProducerRequest* /*request*/,
+                                       v1::InitProducerResponse* response) {
+  MutexLock lock(&mu_);
+  if (refusals_left_ > 0) {
+    --refusals_left_;
+    return rpc::ToGrpc(refusal_);
+  }
+  response->set_producer_id(1000 + producers_++);
+  return grpc::Status::OK;
 }
 
 int FakeGateway::batches() const {
@@ -74,24 +109,49 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
 std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, bool* end) {
   MutexLock lock(&mu_);
   const Verdict verdict = judge(batches_++);
-  *end = verdict.kind == Verdict::kBreak;
-  if (*end || verdict.kind == Verdict::kSilence) return std::nullopt;
+  *end = verdict.kind == Verdict::kBreak || verdict.kind == Verdict::kAppendAndBreak;
   v1::BatchAck ack;
   ack.set_batch_id(batch.batch_id());
   v1::PartitionAppend* append = ack.add_appends();
   append->set_partition(batch.partition());
-  if (verdict.kind == Verdict::kError) {
-    rpc::ToProto(verdict.error, append->mutable_error());
-    return ack;
+  switch (verdict.kind) {
+    case Verdict::kBreak:
+    case Verdict::kSilence:
+      return std::nullopt;
+    case Verdict::kError:
+      rpc::ToProto(verdict.error, append->mutable_error());
+      return ack;
+    case Verdict::kAppend:
+    case Verdict::kAppendAndBreak:
+    case Verdict::kAppendAndError:
+      break;
   }
-  std::vector<std::string>& values = values_[batch.partition()];
-  append->set_base_offset(static_cast<int64_t>(values.size()));
-  const absl::Status walked = record::ForEachRecord(
-      Bytes::Copy(batch.batch()), record::Limits(), [&](const record::RecordView& record) {
-        values.push_back(std::string(record.value.value_or("(null)")));
+  Append(Bytes::Copy(batch.batch()), append);
+  if (verdict.kind == Verdict::kAppendAndError) {
+    rpc::ToProto(verdict.error, append->mutable_error());
+  }
+  return *end ? std::nullopt : std::optional<v1::BatchAck>(std::move(ack));
+}
+
+void FakeGateway::Append(const Bytes& batch, v1::PartitionAppend* append) {
+  Partition& partition = partitions_[append->partition()];
+  const record::BatchHeader header = record::ParseBatchHeader(batch).value();
+  const replica::ProducerStates::Batch producer{header.producer_id, header.producer_epoch,
+                                                header.base_sequence, header.record_count};
+  const auto verdict = partition.producers.Check(producer);
+  if (!verdict.ok()) return rpc::ToProto(verdict.status(), append->mutable_error());
+  append->set_duplicate(verdict->duplicate);
+  append->set_base_offset(verdict->base.value());
+  if (verdict->duplicate) return;
+  const auto base = static_cast<int64_t>(partition.values.size());
+  append->set_base_offset(base);
+  partition.producers.Apply(producer, {.base = Offset(base)});
+  partition.epochs.push_back(header.producer_epoch.value());
+  const absl::Status walked =
+      record::ForEachRecord(batch, record::Limits(), [&](const record::RecordView& record) {
+        partition.values.push_back(std::string(record.value.value_or("(null)")));
       });
   if (!walked.ok()) rpc::ToProto(walked, append->mutable_error());
-  return ack;
 }
 
 grpc::Status FakeGateway::Consume(grpc::ServerContext* /*context*/, ConsumeStream* stream) {

@@ -21,6 +21,7 @@
 
 #include "libs/base/bytes.h"
 #include "libs/base/mutex.h"
+#include "libs/replica/producer_states.h"
 
 namespace falaj::client {
 
@@ -31,8 +32,16 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   using ConsumeStream = grpc::ServerReaderWriter<v1::ConsumeResponse, v1::ConsumeRequest>;
 
   // What to do with a batch: an error to answer, kBreak to end the stream, kSilence not to answer.
+  // kAppendAndBreak and kAppendAndError do so after it was appended.
   struct Verdict {
-    enum Kind { kAppend, kError, kBreak, kSilence } kind = kAppend;
+    enum Kind {
+      kAppend,
+      kError,
+      kBreak,
+      kSilence,
+      kAppendAndBreak,
+      kAppendAndError,
+    } kind = kAppend;
     absl::Status error;
   };
 
@@ -49,16 +58,32 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   int32_t partitions = 4;
   int32_t batch_bytes_max = 1 << 20;
   std::atomic<bool> answer_opens{true};
+  // What the next calls of InitProducer return.
+  void RefuseProducers(const absl::Status& status, int count);
+  // The partition forgets its producers.
+  void ForgetProducers(int32_t partition);
 
   // The values appended to a partition, in order.
   std::vector<std::string> Values(int32_t partition) const;
   int batches() const;
   int opens() const;
+  int producers() const;  // Ids given away.
+  // The epochs of the batches appended to a partition, in order.
+  std::vector<int> Epochs(int32_t partition) const;
 
  private:
+  struct Partition {
+    std::vector<std::string> values;
+    std::vector<int> epochs;
+    replica::ProducerStates producers;
+  };
+
+  grpc::Status InitProducer(grpc::ServerContext* context, const v1::InitProducerRequest* request,
+                            v1::InitProducerResponse* response) override;
   grpc::Status StreamProduce(grpc::ServerContext* context, ProduceStream* stream) override;
   grpc::Status Consume(grpc::ServerContext* context, ConsumeStream* stream) override;
   std::optional<v1::BatchAck> Take(const v1::ProduceBatch& batch, bool* end);
+  void Append(const Bytes& batch, v1::PartitionAppend* append) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
@@ -66,7 +91,10 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   int batches_ ABSL_GUARDED_BY(mu_) = 0;
   int opens_ ABSL_GUARDED_BY(mu_) = 0;
   int consumes_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<int32_t, std::vector<std::string>> values_ ABSL_GUARDED_BY(mu_);
+  int producers_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status refusal_ ABSL_GUARDED_BY(mu_);
+  int refusals_left_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<int32_t, Partition> partitions_ ABSL_GUARDED_BY(mu_);
 };
 
 // An encoded batch of the values, at its place in the log.
