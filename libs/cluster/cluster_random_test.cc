@@ -488,7 +488,7 @@ void RunSeed(uint64_t seed, Tally* tally) {
 
 TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   Tally tally;
-  for (uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) RunSeed(seed, &tally);
+  for (uint64_t seed = 1; seed <= 90 && !HasFailure(); ++seed) RunSeed(seed, &tally);
   if (HasFailure()) return;
   EXPECT_LT(50, tally.shrunk);
   EXPECT_LT(50, tally.expanded);

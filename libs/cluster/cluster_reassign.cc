@@ -1,7 +1,9 @@
-// The commands that move replicas from node to node: by an operator's list, to empty a node, to have more or fewer of them.
+// The commands that move replicas from node to node: by an operator's list, to empty a node, to
+// have more or fewer of them.
 //
-// Each makes its whole plan in one entry of the log, so that it either happens or does not, and nobody has to see it
-// through: from there on every partition settles by itself, when its leader reports that the new replicas are in sync.
+// Each makes its whole plan in one entry of the log, so that it either happens or does not, and
+// nobody has to see it through: from there on every partition settles by itself, when its leader
+// reports that the new replicas are in sync.
 
 #include <string>
 #include <utility>
@@ -24,36 +26,38 @@ using NodeList = google::protobuf::RepeatedField<int32_t>;
 
 std::vector<int32_t> ToVector(const NodeList& list) { return {list.begin(), list.end()}; }
 
-std::string NameOf(const std::string& topic, int32_t partition) { return absl::StrCat(topic, "/", partition); }
+std::string NameOf(const std::string& topic, int32_t partition) {
+  return absl::StrCat(topic, "/", partition);
+}
 
 // Of the replicas that were asked for.
-absl::Status BadReplicas(const pb::PartitionTarget& wish, absl::string_view rule, absl::string_view limit) {
-  return MakeError(
-      Reason::kInvalidRequest,
-      absl::StrCat("replicas of ", NameOf(wish.topic(), wish.partition()), " are ",
-                   absl::StrJoin(wish.replicas(), ","), "; ", rule),
-      {{"field", "replicas"},
-       {"topic", wish.topic()},
-       {"partition", absl::StrCat(wish.partition())},
-       {"value", absl::StrJoin(wish.replicas(), ",")},
-       {"limit", std::string(limit)}});
+absl::Status BadReplicas(const pb::PartitionTarget& wish, absl::string_view rule,
+                         absl::string_view limit) {
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("replicas of ", NameOf(wish.topic(), wish.partition()), " are ",
+                                absl::StrJoin(wish.replicas(), ","), "; ", rule),
+                   {{"field", "replicas"},
+                    {"topic", wish.topic()},
+                    {"partition", absl::StrCat(wish.partition())},
+                    {"value", absl::StrJoin(wish.replicas(), ",")},
+                    {"limit", std::string(limit)}});
 }
 
 absl::Status NobodyLeft(const std::string& topic, const pb::PartitionState& partition) {
-  return MakeError(
-      Reason::kNotEnoughReplicas,
-      absl::StrCat("none of the replicas that ", NameOf(topic, partition.partition()),
-                   " would keep is known to hold every committed record"),
-      {{"topic", topic},
-       {"partition", absl::StrCat(partition.partition())},
-       {"in_sync", absl::StrJoin(partition.isr(), ",")}});
+  return MakeError(Reason::kNotEnoughReplicas,
+                   absl::StrCat("none of the replicas that ", NameOf(topic, partition.partition()),
+                                " would keep is known to hold every committed record"),
+                   {{"topic", topic},
+                    {"partition", absl::StrCat(partition.partition())},
+                    {"in_sync", absl::StrJoin(partition.isr(), ",")}});
 }
 
 absl::Status CheckDistinct(const pb::PartitionTarget& wish) {
   for (int i = 0; i < wish.replicas_size(); ++i) {
     for (int j = 0; j < i; ++j) {
       if (wish.replicas(i) != wish.replicas(j)) continue;
-      return BadReplicas(wish, absl::StrCat("node ", wish.replicas(i), " is there twice"), "distinct");
+      return BadReplicas(wish, absl::StrCat("node ", wish.replicas(i), " is there twice"),
+                         "distinct");
     }
   }
   return absl::OkStatus();
@@ -77,12 +81,14 @@ absl::Status ClusterState::CheckNodesFor(int32_t replication_factor) const {
   // One replica waits for the first node; more nodes than have ever been there may never come.
   if (replication_factor == 1 && nodes_.empty()) return absl::OkStatus();
   const auto draining = static_cast<int32_t>(nodes_.size()) - kept;
-  return MakeError(Reason::kInvalidRequest,
-                   absl::StrCat("replication_factor is ", replication_factor, ", but there are only ", kept,
-                                " storage nodes", draining == 0 ? "" : absl::StrCat(" besides ", draining, " draining")),
-                   {{"field", "replication_factor"},
-                    {"value", absl::StrCat(replication_factor)},
-                    {"limit", absl::StrCat(kept)}});
+  return MakeError(
+      Reason::kInvalidRequest,
+      absl::StrCat("replication_factor is ", replication_factor, ", but there are only ", kept,
+                   " storage nodes",
+                   draining == 0 ? "" : absl::StrCat(" besides ", draining, " draining")),
+      {{"field", "replication_factor"},
+       {"value", absl::StrCat(replication_factor)},
+       {"limit", absl::StrCat(kept)}});
 }
 
 ReplicaMover ClusterState::MakeMover(int32_t leaving) const {
@@ -99,7 +105,8 @@ ReplicaMover ClusterState::MakeMover(int32_t leaving) const {
 }
 
 absl::Status ClusterState::AddToPlan(const TopicState& topic, const pb::PartitionState& partition,
-                                     const std::optional<std::vector<int32_t>>& target, Plan* plan) const {
+                                     const std::optional<std::vector<int32_t>>& target,
+                                     Plan* plan) const {
   if (!target.has_value()) {
     return MakeError(Reason::kNotEnoughReplicas,
                      absl::StrCat("no storage node is there now that could take a replica of ",
@@ -144,19 +151,22 @@ absl::Status ClusterState::CheckTarget(const pb::PartitionTarget& wish) {
     if (!node->second.draining() || Contains(partition.replicas(), id)) continue;
     return BadReplicas(wish, absl::StrCat("node ", id, " is being drained"), "not draining");
   }
-  return KeepsCommitted(partition, wish.replicas()) ? absl::OkStatus() : NobodyLeft(topic->name(), partition);
+  return KeepsCommitted(partition, wish.replicas()) ? absl::OkStatus()
+                                                    : NobodyLeft(topic->name(), partition);
 }
 
-absl::Status ClusterState::ReassignPartitions(const pb::ReassignPartitionsCommand& command, ExecuteResponse* response,
-                                              ClusterDelta* delta) {
+absl::Status ClusterState::ReassignPartitions(const pb::ReassignPartitionsCommand& command,
+                                              ExecuteResponse* response, ClusterDelta* delta) {
   if (command.partitions().empty() || command.partitions_size() > kReassignmentsPerCommandMax) {
     return InvalidField("partitions", absl::StrCat("must be 1 to ", kReassignmentsPerCommandMax));
   }
   Plan plan;
   for (const pb::PartitionTarget& wish : command.partitions()) {
     FALAJ_RETURN_IF_ERROR(CheckTarget(wish));
-    if (plan.emplace(std::make_pair(wish.topic(), wish.partition()), wish.replicas()).second) continue;
-    return InvalidField("partitions", absl::StrCat("name ", NameOf(wish.topic(), wish.partition()), " twice"));
+    if (plan.emplace(std::make_pair(wish.topic(), wish.partition()), wish.replicas()).second)
+      continue;
+    return InvalidField("partitions",
+                        absl::StrCat("name ", NameOf(wish.topic(), wish.partition()), " twice"));
   }
   Touched touched;
   Follow(plan, response, &touched);
@@ -167,12 +177,14 @@ absl::Status ClusterState::ReassignPartitions(const pb::ReassignPartitionsComman
 absl::Status ClusterState::CancelReassignments(const pb::CancelReassignmentsCommand& command,
                                                ExecuteResponse* response, ClusterDelta* delta) {
   FALAJ_ASSIGN_OR_RETURN(const TopicState* const topic, FindTopic(command.topic()));
-  FALAJ_ASSIGN_OR_RETURN(const std::set<int32_t> chosen, ChoosePartitions(*topic, command.partitions()));
+  FALAJ_ASSIGN_OR_RETURN(const std::set<int32_t> chosen,
+                         ChoosePartitions(*topic, command.partitions()));
   Plan plan;
   for (int32_t index : chosen) {
     const pb::PartitionState& partition = topic->partitions(index);
     if (!IsReassigning(partition)) continue;
-    FALAJ_RETURN_IF_ERROR(AddToPlan(*topic, partition, ToVector(SettledReplicas(partition)), &plan));
+    FALAJ_RETURN_IF_ERROR(
+        AddToPlan(*topic, partition, ToVector(SettledReplicas(partition)), &plan));
   }
   Touched touched;
   Follow(plan, response, &touched);
@@ -180,7 +192,8 @@ absl::Status ClusterState::CancelReassignments(const pb::CancelReassignmentsComm
   return absl::OkStatus();
 }
 
-absl::StatusOr<ClusterState::Plan> ClusterState::PlanReplicationFactor(const TopicState& topic, int32_t factor) const {
+absl::StatusOr<ClusterState::Plan> ClusterState::PlanReplicationFactor(const TopicState& topic,
+                                                                       int32_t factor) const {
   FALAJ_RETURN_IF_ERROR(CheckNodesFor(factor));
   ReplicaMover mover = MakeMover(0);
   Plan plan;
@@ -205,25 +218,27 @@ absl::StatusOr<ClusterState::Plan> ClusterState::PlanDrain(int32_t node_id) cons
   Plan plan;
   for (const auto& [name, topic] : topics_) {
     if (topic.replication_factor() > left) {
-      return MakeError(Reason::kInvalidRequest,
-                       absl::StrCat("without storage node ", node_id, " there are ", left, ", but topic '", name,
-                                    "' has ", topic.replication_factor(), " replicas of each partition"),
-                       {{"field", "node_id"},
-                        {"value", absl::StrCat(node_id)},
-                        {"topic", name},
-                        {"limit", absl::StrCat(left)}});
+      return MakeError(
+          Reason::kInvalidRequest,
+          absl::StrCat("without storage node ", node_id, " there are ", left, ", but topic '", name,
+                       "' has ", topic.replication_factor(), " replicas of each partition"),
+          {{"field", "node_id"},
+           {"value", absl::StrCat(node_id)},
+           {"topic", name},
+           {"limit", absl::StrCat(left)}});
     }
     for (const pb::PartitionState& partition : topic.partitions()) {
       const NodeList& wanted = WantedReplicas(partition);
       if (!Contains(wanted, node_id)) continue;
-      FALAJ_RETURN_IF_ERROR(AddToPlan(topic, partition, mover.Replace(ToVector(wanted), node_id), &plan));
+      FALAJ_RETURN_IF_ERROR(
+          AddToPlan(topic, partition, mover.Replace(ToVector(wanted), node_id), &plan));
     }
   }
   return plan;
 }
 
-absl::Status ClusterState::SetNodeDraining(const pb::SetNodeDrainingCommand& command, ExecuteResponse* response,
-                                           ClusterDelta* delta) {
+absl::Status ClusterState::SetNodeDraining(const pb::SetNodeDrainingCommand& command,
+                                           ExecuteResponse* response, ClusterDelta* delta) {
   const auto found = nodes_.find(command.node_id());
   if (found == nodes_.end()) return NodeNotFound(command.node_id());
   Plan plan;

@@ -9,12 +9,12 @@
 namespace falaj::cluster {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using testing::AlterCommand;
 using testing::CancelCommand;
 using testing::CreateCommand;
 using testing::DrainCommand;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using testing::ReassignCommand;
 using testing::RefusalOf;
 using testing::ResizeCommand;
@@ -199,20 +199,23 @@ TEST_F(ReassignTest, WhatCannotBeIsRefusedAndNamed) {
   EXPECT_EQ(Reason::kPartitionNotFound, RefusalOf(&cluster_, ReassignCommand("t", 1, {1, 2, 3})));
   EXPECT_EQ(Reason::kPartitionNotFound, RefusalOf(&cluster_, ReassignCommand("t", -1, {1, 2, 3})));
   EXPECT_EQ(Reason::kNodeNotFound, RefusalOf(&cluster_, ReassignCommand("t", 0, {1, 2, 6})));
-  for (const std::vector<int32_t>& bad : {std::vector<int32_t>{}, {1, 2}, {1, 2, 3, 4}, {1, 2, 2}}) {
+  for (const std::vector<int32_t>& bad :
+       {std::vector<int32_t>{}, {1, 2}, {1, 2, 3, 4}, {1, 2, 2}}) {
     field.clear();
     EXPECT_EQ(Reason::kInvalidRequest, RefusalOf(&cluster_, ReassignCommand("t", 0, bad), &field));
     EXPECT_EQ("replicas", field);
   }
   pb::ClusterCommand twice = ReassignCommand("t", 0, {1, 2, 4});
-  *twice.mutable_reassign_partitions()->add_partitions() = twice.reassign_partitions().partitions(0);
+  *twice.mutable_reassign_partitions()->add_partitions() =
+      twice.reassign_partitions().partitions(0);
   EXPECT_EQ(Reason::kInvalidRequest, RefusalOf(&cluster_, twice));
   pb::ClusterCommand empty;
   empty.mutable_reassign_partitions();
   EXPECT_EQ(Reason::kInvalidRequest, RefusalOf(&cluster_, empty));
   EXPECT_EQ(Reason::kPartitionNotFound, RefusalOf(&cluster_, CancelCommand("t", {0, 1})));
   Must(DrainCommand(5));
-  EXPECT_EQ(Reason::kInvalidRequest, RefusalOf(&cluster_, ReassignCommand("t", 0, {1, 2, 5}), &field));
+  EXPECT_EQ(Reason::kInvalidRequest,
+            RefusalOf(&cluster_, ReassignCommand("t", 0, {1, 2, 5}), &field));
   EXPECT_EQ("replicas", field);
   // All or nothing.
   pb::ClusterCommand half = ReassignCommand("t", 0, {1, 2, 4});

@@ -43,6 +43,9 @@ struct PartitionInfo {
   std::vector<NodeId> adding;  // Of the target: those that did not hold it before.
 
   bool HasReplica(NodeId node) const;
+  bool reassigning() const { return !target.empty(); }
+  // Fewer are in sync than hold it for good; those that are being added need not be.
+  bool under_replicated() const { return isr.size() + adding.size() < replicas.size(); }
 };
 
 // A topic as a watcher sees it. partitions[i].index == i.

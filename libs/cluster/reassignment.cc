@@ -33,8 +33,10 @@ NodeList Join(NodeList list, const NodeList& more) {
   return list;
 }
 
-// From now on these are the replicas. Who is not among them is neither in sync nor eligible any more.
-void ReplaceReplicas(const NodeTable& nodes, int32_t min_in_sync, const NodeList& replicas, PartitionState* partition) {
+// From now on these are the replicas. Who is not among them is neither in sync nor eligible any
+// more.
+void ReplaceReplicas(const NodeTable& nodes, int32_t min_in_sync, const NodeList& replicas,
+                     PartitionState* partition) {
   const bool some_leave = !Except(partition->replicas(), replicas).empty();
   *partition->mutable_replicas() = replicas;
   partition->set_partition_epoch(partition->partition_epoch() + 1);
@@ -64,7 +66,8 @@ bool KeepsCommitted(const PartitionState& partition, const NodeList& target) {
   return partition.last_leader() == 0 || Contains(kept, partition.last_leader());
 }
 
-bool SetTarget(const NodeTable& nodes, int32_t min_in_sync, const NodeList& target, PartitionState* partition) {
+bool SetTarget(const NodeTable& nodes, int32_t min_in_sync, const NodeList& target,
+               PartitionState* partition) {
   if (SameNodes(target, WantedReplicas(*partition))) return false;
   const NodeList settled = SettledReplicas(*partition);
   const NodeList adding = Except(target, settled);
