@@ -25,6 +25,7 @@
 #include "services/metadata/campaign_queue.h"
 #include "services/metadata/metadata_state.h"
 #include "services/metadata/node_status.h"
+#include "services/metadata/partition_changes.h"
 #include "services/metadata/pending_reads.h"
 #include "services/metadata/session_holders.h"
 #include "services/metadata/session_table.h"
@@ -190,6 +191,9 @@ class MetadataNode {
     telemetry::Counter* snapshots_saved;
     telemetry::Counter* snapshots_received;
     telemetry::Counter* sessions_expired;
+    telemetry::Counter* elections;
+    telemetry::Counter* isr_shrinks;
+    telemetry::Counter* isr_expands;
     telemetry::Histogram* commit_seconds;
   };
 
@@ -210,6 +214,7 @@ class MetadataNode {
   void KeepWatchesAlive();
   void CheckCaughtUp();
   void CountCluster();
+  void CountChanges(const internal::v1::ClusterDelta& delta);
   void PublishHealth();
 
   absl::Status Load(const raft::Snapshot& snapshot);
@@ -246,6 +251,7 @@ class MetadataNode {
   std::map<NodeId, std::string> told_addresses_;  // By the operator.
   std::map<NodeId, std::string> addresses_;       // Of all known nodes.
   std::map<NodeId, std::string> unrecorded_;      // Told, and maybe not in the membership yet.
+  PartitionChanges changes_;
   ClusterCounts counts_;
   bool counts_stale_ = true;
   bool storage_failed_ = false;

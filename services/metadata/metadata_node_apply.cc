@@ -39,6 +39,7 @@ void MetadataNode::Persisted(const raft::Ready& ready) {
   state_.PlantBug(options_.raft.planted_bug);
   hub_.Reset(state_.index());
   znode_hub_.Reset(state_.index());
+  changes_.Reset(state_.cluster());
   counts_stale_ = true;
   metrics_.snapshots_received->Add();
   log::Info("snapshot received", {{"index", state_.index()}});
@@ -66,6 +67,7 @@ absl::Status MetadataNode::Load(const raft::Snapshot& snapshot) {
   state_.PlantBug(options_.raft.planted_bug);
   hub_.Reset(state_.index());
   znode_hub_.Reset(state_.index());
+  changes_.Reset(state_.cluster());
   return absl::OkStatus();
 }
 
@@ -105,6 +107,7 @@ void MetadataNode::Publish(MetadataState::Applied* applied, LogIndex index) {
   const pb::ClusterDelta& delta = applied->cluster;
   if (delta.nodes_size() + delta.topics_size() + delta.deleted_topics_size() > 0) {
     counts_stale_ = true;
+    CountChanges(delta);
     hub_.Publish(std::move(applied->cluster));
   }
   if (applied->znodes.empty()) return;

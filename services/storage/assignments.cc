@@ -101,12 +101,16 @@ bool Assignments::Counts() const {
 
 void Assignments::ApplyAll() {
   absl::flat_hash_set<TopicId> live;
+  absl::flat_hash_set<log::PartitionKey> assigned;
   for (const auto& [name, topic] : view_->topics()) {
     live.insert(topic->id);
     ApplyTopic(*topic);
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.HasReplica(self_)) assigned.insert({topic->id, partition.index});
+    }
   }
   absl::erase_if(asked_, [&](const auto& entry) { return !live.contains(entry.first); });
-  shard_->DropTopicsExcept(std::move(live));
+  shard_->DropExcept(std::move(assigned));
   if (applied_) return;
   applied_ = true;
   shard_->Post([opened = opened_] { opened->store(true); });

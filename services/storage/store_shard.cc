@@ -97,7 +97,11 @@ void StoreShard::RetryAssignments() {
 void StoreShard::Unassign(const log::PartitionKey& key) {
   Post([this, key] {
     Commit();
-    Unhost(key);
+    unapplied_.erase(key);
+    if (FindHosted(key) == nullptr) return;
+    log::Info("dropping a partition that is on other nodes now",
+              {{"topic", hosted_.at(key)->shared->topic()}, {"partition", key.partition}});
+    DropHosted(key);
   });
 }
 
@@ -113,12 +117,12 @@ void StoreShard::DropTopic(const TopicId& topic) {
   });
 }
 
-void StoreShard::DropTopicsExcept(absl::flat_hash_set<TopicId> live) {
-  Post([this, live = std::move(live)] {
+void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned) {
+  Post([this, assigned = std::move(assigned)] {
     Commit();
     for (const log::StoredPartition& stored : store_->ListPartitions()) {
-      if (live.contains(stored.key.topic)) continue;
-      log::Info("dropping a partition of a deleted topic",
+      if (assigned.contains(stored.key)) continue;
+      log::Info("dropping a partition that is deleted or on other nodes now",
                 {{"topic_id", stored.key.topic.ToString()},
                  {"partition", stored.key.partition},
                  {"log_end_offset", stored.log_end}});

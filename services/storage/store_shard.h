@@ -130,11 +130,11 @@ class StoreShard {
   // fails for want of disk is tried again by RetryAssignments().
   void Assign(Assignment assignment);
   void RetryAssignments();
-  // The partition is another node's now; its data stays.
+  // The partition is on other nodes now: it is dropped.
   void Unassign(const log::PartitionKey& key);
   void DropTopic(const TopicId& topic);
-  // Drops every partition in the store whose topic is not in `live`.
-  void DropTopicsExcept(absl::flat_hash_set<TopicId> live);
+  // Drops every partition in the store that is not in `assigned`.
+  void DropExcept(absl::flat_hash_set<log::PartitionKey> assigned);
 
   // Moves the log start up to `before` and calls back once that is on disk; at once, with
   // SHUTTING_DOWN, if the shard has stopped.

@@ -347,15 +347,29 @@ TEST_F(StoreShardTest, RetentionNeverPassesTheHighWatermark) {
   EXPECT_EQ(store_.ListPartitions()[0].log_start, Offset{10});
 }
 
-TEST_F(StoreShardTest, OnlyTopicsThatAreNotLiveAreDropped) {
+TEST_F(StoreShardTest, OnlyPartitionsThatAreNotAssignedAreDropped) {
   Lead(0);
-  shard_->DropTopicsExcept({Key(0).topic});
+  Lead(1);
+  shard_->DropExcept({Key(0), Key(1)});
   Drain();
-  EXPECT_EQ(store_.ListPartitions().size(), 1u);
-  shard_->DropTopicsExcept({});
+  EXPECT_EQ(store_.ListPartitions().size(), 2u);
+  shard_->DropExcept({Key(1)});
+  Drain();
+  ASSERT_EQ(store_.ListPartitions().size(), 1u);
+  EXPECT_EQ(store_.ListPartitions()[0].key, Key(1));
+  EXPECT_EQ(shard_->Find(Key(0)), nullptr);
+  EXPECT_NE(shard_->Find(Key(1)), nullptr);
+}
+
+TEST_F(StoreShardTest, APartitionThatWasTakenAwayComesBackEmpty) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 10)).ok());
+  answers_->Wait(1);
+  shard_->Unassign(Key(0));
   Drain();
   EXPECT_EQ(store_.ListPartitions().size(), 0u);
-  EXPECT_EQ(shard_->Find(Key(0)), nullptr);
+  EXPECT_TRUE(partition->state().gone);
+  EXPECT_EQ(Lead(0)->state().log_end, Offset{0});
 }
 
 TEST(ByteBudgetTest, TellsWhoWaitsWhenThereIsRoom) {
