@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -67,19 +68,7 @@ class Suite {
   Suite(const BenchOptions& options, const Session& session)
       : options_(options), session_(session) {}
 
-  absl::Status Run() {
-    FALAJ_ASSIGN_OR_RETURN(const double os16, Produce("os", "16KiB"));
-    FALAJ_ASSIGN_OR_RETURN(const double os128, Produce("os", "128KiB"));
-    figures_.push_back({"produce 16 KiB batches, os", os16, 100, true, "MB/s"});
-    figures_.push_back({"produce 128 KiB batches, os", os128, 180, true, "MB/s"});
-    FALAJ_RETURN_IF_ERROR(Consume());
-    FALAJ_RETURN_IF_ERROR(EndToEnd());
-    FALAJ_ASSIGN_OR_RETURN(const double fsync16, Produce("fsync", "16KiB"));
-    FALAJ_ASSIGN_OR_RETURN(const double fsync128, Produce("fsync", "128KiB"));
-    figures_.push_back({"produce 16 KiB batches, fsync", fsync16, 0.7 * os16, true, "MB/s"});
-    figures_.push_back({"produce 128 KiB batches, fsync", fsync128, 0.7 * os128, true, "MB/s"});
-    return absl::OkStatus();
-  }
+  absl::Status Run() { return options_.replicas == 1 ? RunAlone() : RunReplicated(); }
 
   std::string Render() const {
     Table table({"FIGURE", "MEASURED", "BOUND", "UNIT", "VERDICT"});
@@ -96,6 +85,75 @@ class Suite {
   ExitCode exit_code() const { return exit_code_; }
 
  private:
+  // What is asked of several replicas, all of whose processes and disks are this machine's.
+  struct ReplicatedBounds {
+    std::string durability;
+    std::string batch_bytes;
+    double mb_per_second;
+    double cpu_seconds_per_gb;  // 0: none.
+    double written_per_byte;
+  };
+
+  absl::Status RunAlone() {
+    FALAJ_ASSIGN_OR_RETURN(const double os16, Produce("os", "16KiB"));
+    FALAJ_ASSIGN_OR_RETURN(const double os128, Produce("os", "128KiB"));
+    figures_.push_back({"produce 16 KiB batches, os", os16, 100, true, "MB/s"});
+    figures_.push_back({"produce 128 KiB batches, os", os128, 180, true, "MB/s"});
+    FALAJ_RETURN_IF_ERROR(Consume());
+    FALAJ_RETURN_IF_ERROR(EndToEnd());
+    FALAJ_ASSIGN_OR_RETURN(const double fsync16, Produce("fsync", "16KiB"));
+    FALAJ_ASSIGN_OR_RETURN(const double fsync128, Produce("fsync", "128KiB"));
+    figures_.push_back({"produce 16 KiB batches, fsync", fsync16, 0.7 * os16, true, "MB/s"});
+    figures_.push_back({"produce 128 KiB batches, fsync", fsync128, 0.7 * os128, true, "MB/s"});
+    return absl::OkStatus();
+  }
+
+  absl::Status RunReplicated() {
+    const double replicas = options_.replicas;
+    const std::vector<ReplicatedBounds> all = {{"os", "16KiB", 60, 33, 1.1 * replicas},
+                                               {"os", "128KiB", 110, 18, 1.1 * replicas},
+                                               {"fsync", "16KiB", 30, 0, 2.1 * replicas},
+                                               {"fsync", "128KiB", 60, 0, 2.1 * replicas}};
+    for (const ReplicatedBounds& bounds : all) FALAJ_RETURN_IF_ERROR(Replicated(bounds));
+    FALAJ_RETURN_IF_ERROR(OneAtATime("os", 0.8));
+    return OneAtATime("fsync", 1.5);
+  }
+
+  absl::Status Replicated(const ReplicatedBounds& bounds) {
+    BenchOptions options = options_;
+    options.workload = "produce";
+    options.durability = bounds.durability;
+    options.batch_bytes = bounds.batch_bytes;
+    FALAJ_ASSIGN_OR_RETURN(const BenchReport report, Measure(options));
+    const BenchPhase& peak = report.phases[0];
+    const std::string name = absl::StrCat(bounds.batch_bytes, " batches, ", bounds.durability);
+    figures_.push_back({absl::StrCat("produce ", name), peak.produce_mb_per_second(),
+                        bounds.mb_per_second, true, "MB/s"});
+    if (bounds.cpu_seconds_per_gb > 0) {
+      figures_.push_back({absl::StrCat("CPU of all, ", name), peak.cpu_seconds_per_gb(),
+                          bounds.cpu_seconds_per_gb, false, "s/GB"});
+    }
+    figures_.push_back({absl::StrCat("written by all, ", name), peak.written_per_byte(),
+                        bounds.written_per_byte, false, "B/B"});
+    figures_.push_back({absl::StrCat("p99 at half of that, ", name),
+                        Milliseconds(report.phases[1].produce->from_intended.Percentile(99)), 25,
+                        false, "ms"});
+    return absl::OkStatus();
+  }
+
+  absl::Status OneAtATime(const std::string& durability, double p50_ms) {
+    BenchOptions options = options_;
+    options.workload = "end-to-end";
+    options.durability = durability;
+    FALAJ_ASSIGN_OR_RETURN(const BenchReport report, Measure(options));
+    figures_.push_back({absl::StrCat("one record at a time, p50, ", durability),
+                        Milliseconds(report.phases[0].produce->from_intended.Percentile(50)),
+                        p50_ms, false, "ms"});
+    return absl::OkStatus();
+  }
+
+  static double Milliseconds(int64_t ns) { return static_cast<double>(ns) / 1e6; }
+
   absl::StatusOr<BenchReport> Measure(BenchOptions options) {
     std::fprintf(stderr, "%s, %s, batches of %s\n", options.workload.c_str(),
                  options.durability.c_str(), options.batch_bytes.c_str());
@@ -133,9 +191,8 @@ class Suite {
     options.durability = "os";
     FALAJ_ASSIGN_OR_RETURN(const BenchReport report, Measure(options));
     const Histogram& latency = report.phases[0].consume->end_to_end;
-    const auto ms = [](int64_t ns) { return static_cast<double>(ns) / 1e6; };
-    figures_.push_back({"end to end, p50", ms(latency.Percentile(50)), 1, false, "ms"});
-    figures_.push_back({"end to end, p99", ms(latency.Percentile(99)), 4, false, "ms"});
+    figures_.push_back({"end to end, p50", Milliseconds(latency.Percentile(50)), 1, false, "ms"});
+    figures_.push_back({"end to end, p99", Milliseconds(latency.Percentile(99)), 4, false, "ms"});
     return absl::OkStatus();
   }
 
@@ -161,7 +218,8 @@ ExitCode RunBench(const BenchOptions& options) {
   BenchOptions adjusted = options;
   std::unique_ptr<BenchProcesses> processes;
   if (options.dev) {
-    auto started = BenchProcesses::Start(options.data, options.storage_nodes);
+    auto started =
+        BenchProcesses::Start(options.data, std::max(options.storage_nodes, options.replicas));
     if (!started.ok()) return Fail(started.status());
     processes = *std::move(started);
     adjusted.common.address = processes->address();

@@ -85,6 +85,7 @@ std::string ConfigurationJson(const BenchOptions& options) {
   return JsonLine()
       .Add("workload", options.workload)
       .Add("partitions", options.partitions)
+      .Add("replicas", options.replicas)
       .Add("rate", options.rate)
       .Add("records", options.records)
       .Add("seconds", options.seconds)
@@ -140,6 +141,18 @@ double BenchPhase::gigabytes() const {
   int64_t bytes = produce.has_value() ? produce->bytes : 0;
   if (bytes == 0 && consume.has_value()) bytes = consume->bytes;
   return std::max(static_cast<double>(bytes) / 1e9, 1e-9);
+}
+
+double BenchPhase::cpu_seconds_per_gb() const {
+  double seconds = 0;
+  for (const ProcessUse& use : processes) seconds += use.cpu_seconds;
+  return seconds / gigabytes();
+}
+
+double BenchPhase::written_per_byte() const {
+  double bytes = 0;
+  for (const ProcessUse& use : processes) bytes += static_cast<double>(use.written_bytes);
+  return bytes / 1e9 / gigabytes();
 }
 
 std::string RenderReport(const BenchReport& report) {

@@ -26,6 +26,10 @@ struct BenchPhase {
   double consume_mb_per_second() const;
   // Bytes that went through: produced, or else consumed.
   double gigabytes() const;
+  // Of all processes together, the client's included, for each GB that went through.
+  double cpu_seconds_per_gb() const;
+  // Bytes that the processes wrote to the device for each byte that went through.
+  double written_per_byte() const;
 };
 
 struct BenchReport {

@@ -120,6 +120,8 @@ class Run {
     v1::CreateTopicRequest request;
     request.set_name(load_.topic);
     request.set_partition_count(load_.partitions);
+    request.set_replication_factor(options.replicas);
+    request.mutable_config()->set_min_in_sync_replicas(std::max(options.replicas - 1, 1));
     TopicSettings settings;
     settings.retention = "1h";
     settings.durability = options.durability;

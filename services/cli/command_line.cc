@@ -455,6 +455,9 @@ void AddDev(CLI::App* app, Choice* choice) {
 void AddBenchLoad(CLI::App* bench, BenchOptions* o) {
   bench->add_option("--topic", o->topic, "Default: a new one, deleted afterwards");
   bench->add_option("--partitions", o->partitions, "Of a new topic");
+  bench->add_option("--replicas", o->replicas, "Of a new topic; all but one must be in sync")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
   bench->add_option("--rate", o->rate, "Records a second; 0: search the highest");
   bench->add_option("--records", o->records, "Stop after this many");
   bench->add_option("--seconds", o->seconds, "Stop after this long");
@@ -485,12 +488,14 @@ void AddBench(CLI::App* app, Choice* choice) {
   bench->add_option("--pid", o->processes, "name=pid of a process to account for; repeatable");
   bench->add_flag("--dev", o->dev, "Start a cluster of processes for this run");
   bench->add_option("--data", o->data, "Directory for --dev; default: a temporary one");
-  bench->add_option("--storage", o->storage_nodes, "Storage nodes of --dev")->capture_default_str();
+  bench->add_option("--storage", o->storage_nodes, "Storage nodes of --dev; at least --replicas")
+      ->capture_default_str();
   bench->add_option("--json", o->json, "Write the result here; -: standard output");
   bench->add_flag("--keep-topic", o->keep_topic, "Do not delete the topic that was made");
   bench->footer(Examples({"falaj bench produce --dev --durability os --batch-bytes 128KiB",
                           "falaj bench end-to-end --rate 1000 --seconds 30 --batch-bytes 1",
-                          "falaj bench end-to-end --dev --input flights.tsv.zst --producers 4"}));
+                          "falaj bench end-to-end --dev --input flights.tsv.zst --producers 4",
+                          "falaj bench suite --dev --replicas 3"}));
   bench->callback([=] { choice->run = [o] { return RunBench(*o); }; });
 }
 

@@ -176,6 +176,7 @@ struct BenchOptions {
       workload;        // "produce", "consume", "end-to-end", "backlog", "many-partitions", "suite".
   std::string topic;   // Empty: a new one, deleted afterwards.
   int partitions = 0;  // 0: what suits the workload.
+  int replicas = 1;    // Of a new topic; all but one must be in sync.
   double rate = 0;     // Records a second; 0 searches the highest.
   int64_t records = 0;
   double seconds = 0;

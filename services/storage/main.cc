@@ -27,6 +27,10 @@ ABSL_FLAG(absl::Duration, session_timeout, absl::Seconds(10),
           "The node counts as gone after so long without a heartbeat.");
 ABSL_FLAG(absl::Duration, replica_lag_max, absl::Seconds(10),
           "A follower that has not been caught up for so long leaves the in-sync replicas.");
+ABSL_FLAG(
+    int64_t, catch_up_bytes_per_second, int64_t{200} << 20,
+    "What followers that lag may read from this node's disk, all together; 0: no limit. Keep it "
+    "above what is produced.");
 ABSL_FLAG(int64_t, disk_soft_free_bytes, int64_t{5} << 30,
           "Produce is refused below so much free space (at most a tenth of the disk counts).");
 ABSL_FLAG(int64_t, tail_cache_bytes, int64_t{64} << 20, "Memory for the newest batches.");
@@ -48,6 +52,7 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   options.zone = absl::GetFlag(FLAGS_zone);
   options.session_timeout = absl::GetFlag(FLAGS_session_timeout);
   options.replica_lag_max = absl::GetFlag(FLAGS_replica_lag_max);
+  options.catch_up_bytes_per_second = absl::GetFlag(FLAGS_catch_up_bytes_per_second);
   options.disk_watermarks.soft.free_bytes = absl::GetFlag(FLAGS_disk_soft_free_bytes);
   options.tail_cache_bytes = absl::GetFlag(FLAGS_tail_cache_bytes);
   options.append_bytes_max = absl::GetFlag(FLAGS_append_bytes_max);

@@ -48,6 +48,7 @@ struct PartitionState {
   Offset log_end{0};
   int32_t in_sync_replicas = 0;
   int32_t replicas = 0;
+  int64_t replica_lag = 0;  // Of a leader: records missing at the follower that has least.
   replica::Settings settings;
 };
 

@@ -1,5 +1,6 @@
 #include "services/storage/replica_link.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -106,6 +107,7 @@ void ReplicaLink::Open(const replica::IsrMember& self) {
   next_.mutable_hello()->set_node_id(self.node.value());
   next_.mutable_hello()->set_node_epoch(self.node_epoch.value());
   next_.set_credit_bytes(kCreditBytes);
+  unconsumed_ = 0;
   open_ = writing_ = breaking_ = false;  // Not broken_: others wait for Tick().
   ++streams_;
   stream_ = std::make_unique<Stream>(this, &stub_);
@@ -145,7 +147,10 @@ void ReplicaLink::Acknowledge(const log::PartitionKey& key, const replica::Follo
 void ReplicaLink::Consumed(int64_t bytes) {
   MutexLock lock(&mu_);
   if (stream_ == nullptr || breaking_) return;
-  next_.set_credit_bytes(next_.credit_bytes() + bytes);
+  // What an earlier stream brought is nothing the leader of this one waits for.
+  const int64_t own = std::min(bytes, unconsumed_);
+  unconsumed_ -= own;
+  next_.set_credit_bytes(next_.credit_bytes() + own);
 }
 
 void ReplicaLink::Flush() {
@@ -308,6 +313,10 @@ bool ReplicaLink::OnNews(const Bytes& message) {
   }
   if (!reader.ok()) return false;
   task.bytes = static_cast<int64_t>(run.size());
+  {
+    MutexLock lock(&mu_);
+    unconsumed_ += task.bytes;
+  }
   Attached attached;
   if (!Find(index, &attached)) {
     Consumed(task.bytes);  // Of an attach that is over.

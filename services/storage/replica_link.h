@@ -96,8 +96,10 @@ class ReplicaLink {
   bool open_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool breaking_ ABSL_GUARDED_BY(mu_) = false;
-  bool broken_ ABSL_GUARDED_BY(mu_) = false;                  // Since the last Tick().
-  int streams_ ABSL_GUARDED_BY(mu_) = 0;                      // Begun and not yet destroyed.
+  bool broken_ ABSL_GUARDED_BY(mu_) = false;  // Since the last Tick().
+  int streams_ ABSL_GUARDED_BY(mu_) = 0;      // Begun and not yet destroyed.
+  int64_t unconsumed_ ABSL_GUARDED_BY(mu_) =
+      0;  // Bytes this stream has brought, not yet granted anew.
   internal::v1::ReplicateRequest next_ ABSL_GUARDED_BY(mu_);  // To be sent.
   uint32_t next_index_ ABSL_GUARDED_BY(mu_) = 1;
   absl::flat_hash_map<uint32_t, Attached> attached_ ABSL_GUARDED_BY(mu_);

@@ -58,8 +58,9 @@ class ReplicaStream::Copy final : public Partition::Listener,
   Offset next;  // The cursor.
   Offset sent_log_start;
   Offset sent_high_watermark;
-  bool due = false;      // In due_.
-  bool reading = false;  // A disk reader is at it.
+  bool due = false;        // In due_.
+  bool due_later = false;  // In due_later_.
+  bool reading = false;    // A disk reader is at it.
   std::optional<log::ReadResult> read_ahead;
 };
 
@@ -115,6 +116,7 @@ void ReplicaStream::OnDone() {
     self = std::move(self_);
     copies.swap(copies_);
     due_.clear();
+    due_later_.clear();
     from = from_;
   }
   for (const auto& [index, copy] : copies) {
@@ -255,7 +257,9 @@ void ReplicaStream::OnPublished(const CopyPtr& copy) {
   MutexLock lock(&mu_);
   if (finished_) return;
   // Marks alone can wait for the next batch, or for SendMarks().
-  if (state.written_end == copy->next && state.epoch == copy->epoch && !state.gone) return;
+  if (state.written_end == copy->next && state.epoch == copy->epoch && !state.gone) {
+    return MakeDueLater(copy);
+  }
   MakeDue(copy);
   MaybeWrite();
 }
@@ -263,14 +267,9 @@ void ReplicaStream::OnPublished(const CopyPtr& copy) {
 void ReplicaStream::SendMarks() {
   MutexLock lock(&mu_);
   if (finished_) return;
-  for (const auto& [index, copy] : copies_) {
-    const PartitionState state = copy->partition->state();
-    // And what a busy disk reader refused to read.
-    if (state.high_watermark != copy->sent_high_watermark ||
-        state.log_start != copy->sent_log_start ||
-        (copy->next < state.written_end && !copy->reading)) {
-      MakeDue(copy);
-    }
+  for (const CopyPtr& copy : std::exchange(due_later_, {})) {
+    copy->due_later = false;
+    MakeDue(copy);
   }
   MaybeWrite();
 }
@@ -280,12 +279,18 @@ void ReplicaStream::MakeDue(const CopyPtr& copy) {
   due_.push_back(copy);
 }
 
+void ReplicaStream::MakeDueLater(const CopyPtr& copy) {
+  if (!std::exchange(copy->due_later, true)) due_later_.push_back(copy);
+}
+
 void ReplicaStream::ReadAhead(const CopyPtr& copy, const PartitionState& state) {
   const auto read = [self = shared_from_this(), copy, next = copy->next, end = state.written_end] {
     self->OnRead(copy, self->parts_->store->Read(copy->partition->id(), next, end,
                                                  static_cast<size_t>(kFrameBytesMax)));
   };
-  if (!parts_->disk_readers->Run(read)) return;  // SendMarks() comes back.
+  // Whoever lags waits for its turn, live copies do not come here.
+  if (!parts_->catch_up->MayBegin(parts_->clock->MonotonicNow())) return MakeDueLater(copy);
+  if (!parts_->disk_readers->Run(read)) return MakeDueLater(copy);
   copy->reading = true;
   ++reads_;
   ++reads_kept_;
@@ -297,6 +302,7 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
   --reads_;
   const auto it = copies_.find(copy->index);
   const bool wanted = it != copies_.end() && it->second == copy;
+  if (result.ok()) parts_->catch_up->Charge(static_cast<int64_t>(result->batches.size()));
   if (result.ok() && wanted) {
     copy->read_ahead = *std::move(result);
     MakeDue(copy);
@@ -304,12 +310,16 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
     --reads_kept_;
     // A damaged record, say: the follower keeps what it has, somebody must look.
     if (!result.ok()) parts_->metrics->CountError(result.status());
+    if (wanted) MakeDueLater(copy);
   }
   MaybeWrite();
   MaybeFinish();
 }
 
 bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room) {
+  if (const auto it = copies_.find(copy->index); it == copies_.end() || it->second != copy) {
+    return true;  // Dropped since it became due.
+  }
   const PartitionState state = copy->partition->state();
   if (state.gone || !state.leads || state.epoch != copy->epoch) {  // No longer ours.
     Drop(copy);

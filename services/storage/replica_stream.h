@@ -72,6 +72,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   // The partition of a copy has something new.
   void OnPublished(const CopyPtr& copy);
   void MakeDue(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MakeDueLater(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Adds what is new of the copy to the frame; false if there was no room.
   bool AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -97,6 +98,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   absl::flat_hash_map<uint32_t, CopyPtr> copies_ ABSL_GUARDED_BY(mu_);  // By index.
   absl::flat_hash_map<const Partition*, uint32_t> attached_ ABSL_GUARDED_BY(mu_);
   std::deque<CopyPtr> due_ ABSL_GUARDED_BY(mu_);
+  std::vector<CopyPtr> due_later_ ABSL_GUARDED_BY(mu_);       // With the next SendMarks().
   std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mu_);  // Answers; they go first.
   grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);            // Of the write under way.
   bool reading_ ABSL_GUARDED_BY(mu_) = false;

@@ -19,6 +19,7 @@
 #include "services/storage/assignments.h"
 #include "services/storage/byte_budget.h"
 #include "services/storage/partition.h"
+#include "services/storage/rate_limit.h"
 #include "services/storage/reader_pool.h"
 #include "services/storage/storage_metrics.h"
 #include "services/storage/store_shard.h"
@@ -40,6 +41,7 @@ struct ServiceParts {
   ByteBudget* read_budget = nullptr;
   int64_t stream_bytes_max = 0;
   ReplicaStreams* replica_streams = nullptr;
+  RateLimit* catch_up = nullptr;  // Of what followers that lag read from the disk.
   StorageMetrics* metrics = nullptr;
   Clock* clock = nullptr;
 

@@ -90,6 +90,8 @@ void StorageMetrics::CollectPartitions(const std::vector<std::shared_ptr<Partiti
       add("falaj_partition_size_bytes", "Bytes of the batches kept, about.", size->second);
     }
     add("falaj_partition_replicas", "Replicas assigned.", state.replicas);
+    add("falaj_replica_lag_records", "Records missing at the follower that has least.",
+        state.replica_lag);
   }
 }
 

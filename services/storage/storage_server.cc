@@ -49,6 +49,9 @@ absl::Status Validate(const StorageServer::Options& options) {
   if (options.replica_lag_max < absl::Milliseconds(100)) {
     return BadOption("replica_lag_max", "must be at least 100 ms");
   }
+  if (options.catch_up_bytes_per_second < 0) {
+    return BadOption("catch_up_bytes_per_second", "must not be negative");
+  }
   if (options.session_timeout < absl::Milliseconds(100)) {
     return BadOption("session_timeout", "must be at least 100 ms");
   }
@@ -68,6 +71,7 @@ class Node final : public StorageServer {
         tail_cache_({.bytes_max = options.tail_cache_bytes}),
         append_budget_(options.append_bytes_max),
         read_budget_(options.read_bytes_max),
+        catch_up_(options.catch_up_bytes_per_second),
         channel_({.addresses = options.metadata_addresses}),
         disk_readers_(options.reader_threads, kDiskReadsQueued),
         tail_readers_(1, kWakesQueued),
@@ -106,6 +110,7 @@ class Node final : public StorageServer {
               .read_budget = &read_budget_,
               .stream_bytes_max = options_.stream_bytes_max,
               .replica_streams = &replica_streams_,
+              .catch_up = &catch_up_,
               .metrics = &metrics_,
               .clock = clock_};
     telemetry::AddProcessMetrics("storage", &registry_);
@@ -247,6 +252,7 @@ class Node final : public StorageServer {
   log::TailCache tail_cache_;
   ByteBudget append_budget_;
   ByteBudget read_budget_;
+  RateLimit catch_up_;
   rpc::MetadataChannel channel_;
   std::unique_ptr<log::RocksLogStore> store_;
   // The shard wakes long polls on the readers; the readers look partitions up in the shard, but

@@ -565,6 +565,7 @@ void StoreShard::Publish(Hosted* hosted) {
                            .log_end = core.log_end(),
                            .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
                            .replicas = core.replication_factor(),
+                           .replica_lag = core.largest_lag(),
                            .settings = core.settings()});
 }
 
