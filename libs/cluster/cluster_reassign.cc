@@ -52,6 +52,17 @@ absl::Status NobodyLeft(const std::string& topic, const pb::PartitionState& part
                     {"in_sync", absl::StrJoin(partition.isr(), ",")}});
 }
 
+absl::Status TooFewLeft(int32_t node_id, int32_t left, const pb::TopicState& topic) {
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("without storage node ", node_id, " there are ", left,
+                                ", but topic '", topic.name(), "' has ", topic.replication_factor(),
+                                " replicas of each partition"),
+                   {{"field", "node_id"},
+                    {"value", absl::StrCat(node_id)},
+                    {"topic", topic.name()},
+                    {"limit", absl::StrCat(left)}});
+}
+
 absl::Status CheckDistinct(const pb::PartitionTarget& wish) {
   for (int i = 0; i < wish.replicas_size(); ++i) {
     for (int j = 0; j < i; ++j) {
@@ -217,24 +228,21 @@ absl::StatusOr<ClusterState::Plan> ClusterState::PlanDrain(int32_t node_id) cons
   ReplicaMover mover = MakeMover(node_id);
   Plan plan;
   for (const auto& [name, topic] : topics_) {
-    if (topic.replication_factor() > left) {
-      return MakeError(
-          Reason::kInvalidRequest,
-          absl::StrCat("without storage node ", node_id, " there are ", left, ", but topic '", name,
-                       "' has ", topic.replication_factor(), " replicas of each partition"),
-          {{"field", "node_id"},
-           {"value", absl::StrCat(node_id)},
-           {"topic", name},
-           {"limit", absl::StrCat(left)}});
-    }
-    for (const pb::PartitionState& partition : topic.partitions()) {
-      const NodeList& wanted = WantedReplicas(partition);
-      if (!Contains(wanted, node_id)) continue;
-      FALAJ_RETURN_IF_ERROR(
-          AddToPlan(topic, partition, mover.Replace(ToVector(wanted), node_id), &plan));
-    }
+    if (topic.replication_factor() > left) return TooFewLeft(node_id, left, topic);
+    FALAJ_RETURN_IF_ERROR(PlanDrainOfTopic(topic, node_id, &mover, &plan));
   }
   return plan;
+}
+
+absl::Status ClusterState::PlanDrainOfTopic(const TopicState& topic, int32_t node_id,
+                                            ReplicaMover* mover, Plan* plan) const {
+  for (const pb::PartitionState& partition : topic.partitions()) {
+    const NodeList& wanted = WantedReplicas(partition);
+    if (!Contains(wanted, node_id)) continue;
+    FALAJ_RETURN_IF_ERROR(
+        AddToPlan(topic, partition, mover->Replace(ToVector(wanted), node_id), plan));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ClusterState::SetNodeDraining(const pb::SetNodeDrainingCommand& command,

@@ -113,6 +113,8 @@ class ClusterState {
   // will have.
   absl::StatusOr<Plan> PlanReplicationFactor(const TopicState& topic, int32_t factor) const;
   absl::StatusOr<Plan> PlanDrain(int32_t node_id) const;
+  absl::Status PlanDrainOfTopic(const TopicState& topic, int32_t node_id, ReplicaMover* mover,
+                                Plan* plan) const;
   // Puts the target of one partition in the plan. NOT_ENOUGH_REPLICAS if there is none, or if
   // nobody who holds every committed record would be left.
   absl::Status AddToPlan(const TopicState& topic, const internal::v1::PartitionState& partition,

@@ -314,6 +314,39 @@ TEST_F(ReplicaLeaderTest, WhoIsRefusedDoesNotKeepAnotherOut) {
   EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kThree));
 }
 
+TEST_F(ReplicaLeaderTest, AReplicaThatIsAddedWhileItLeadsIsCopiedToAndJoins) {
+  BecomeLeader reign = Reign({kSelf});
+  reign.replicas = {kSelf, kTwo};
+  ASSERT_TRUE(Step(reign).ok());
+  Write(true);
+  AppendRecords(4);
+  EXPECT_EQ(ReasonOf(Attach(kThree, 0)), Reason::kPartitionNotFound) << "not assigned yet";
+  ASSERT_TRUE(Step(Reign({kSelf})).ok());
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  EXPECT_FALSE(effects_.isr_proposal.has_value());
+  ASSERT_TRUE(Ack(kThree, 5, 5).ok());
+  ASSERT_TRUE(effects_.isr_proposal.has_value());
+  EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kThree));
+}
+
+TEST_F(ReplicaLeaderTest, AnotherEpochOfTheSameLeaderForgetsWhatFollowersHeld) {
+  Lead({kSelf, kThree});
+  ASSERT_TRUE(Attach(kThree, 1).ok());
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  now_ = now_ + kLagMax * 2;
+  ASSERT_TRUE(Ack(kThree, 1, 1).ok());
+  // Node 2 is taken away and added again, and all of that comes as one view: it may have an empty
+  // disk by now, and this leader still has its stream of before.
+  effects_ = {};
+  BecomeLeader again = Reign({kSelf, kThree});
+  again.epoch = LeaderEpoch{2};
+  ASSERT_TRUE(Step(again).ok());
+  Write(true);
+  EXPECT_EQ(ReasonOf(Ack(kTwo, 2, 2)), Reason::kNotLeader);
+  ASSERT_TRUE(Step(CheckIsr{now_}).ok());
+  EXPECT_FALSE(effects_.isr_proposal.has_value());
+}
+
 TEST_F(ReplicaLeaderTest, TellsAFollowerWhereTheLogsPartWays) {
   // Epoch 3 began at 5, epoch 6 at 8; this leader's own is 9, at 10.
   Replica leader(kSelf,

@@ -25,7 +25,7 @@ class MoveTest : public TestGateway {
                                                              Response*),
                                 const Request& request) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(10)));
     Response response;
     const absl::Status status = rpc::FromGrpc((stub.get()->*method)(&context, request, &response));
     if (!status.ok()) return status;
