@@ -113,6 +113,7 @@ struct ProduceOptions {
   bool empty_is_null = false;
   std::string linger = "0";
   std::string batch_bytes = "64KiB";
+  bool no_idempotence = false;
   bool retry_uncertain = false;
   bool quiet = false;
 };
@@ -176,6 +177,7 @@ struct BenchOptions {
   std::string linger = "0";
   std::string durability = "fsync";
   std::string acks = "all";
+  bool no_idempotence = false;
   std::string compression = "none";
   std::string input;  // Lines of key<TAB>value.
   int producers = 1;

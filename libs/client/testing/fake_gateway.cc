@@ -11,6 +11,27 @@
 #include "libs/rpc/status_grpc.h"
 
 namespace falaj::client {
+namespace {
+
+// What a leader that knows `window` says of a batch: OK if it is the next one, or one of the newest.
+absl::Status CheckSequence(const record::ProducerWindow& window,
+                           const record::BatchHeader& header) {
+  const bool known = !window.empty();
+  if (known && header.producer_epoch < window.epoch()) {
+    return MakeError(Reason::kProducerFenced, "an old epoch");
+  }
+  const bool begins = !known || header.producer_epoch > window.epoch();
+  const Sequence expected = begins ? Sequence(0) : window.next_sequence();
+  const bool repeats = known && window.Find(header.producer_epoch, header.base_sequence,
+                                            header.record_count) != nullptr;
+  if (repeats || header.base_sequence == expected) return absl::OkStatus();
+  ErrorMetadata metadata = {{"expected_sequence", absl::StrCat(expected)},
+                            {"got_sequence", absl::StrCat(header.base_sequence)}};
+  if (!known) metadata["unknown_producer"] = "true";
+  return MakeError(Reason::kOutOfOrderSequence, "not the next batch", metadata);
+}
+
+}  // namespace
 
 FakeGateway::FakeGateway(int port) {
   grpc::ServerBuilder builder;
@@ -45,7 +66,7 @@ void FakeGateway::RefuseProducers(const absl::Status& status, int count) {
 
 void FakeGateway::ForgetProducers(int32_t partition) {
   MutexLock lock(&mu_);
-  partitions_[partition].producers = replica::ProducerStates();
+  partitions_[partition].producers.clear();
 }
 
 int FakeGateway::producers() const {
@@ -136,16 +157,21 @@ std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, boo
 void FakeGateway::Append(const Bytes& batch, v1::PartitionAppend* append) {
   Partition& partition = partitions_[append->partition()];
   const record::BatchHeader header = record::ParseBatchHeader(batch).value();
-  const replica::ProducerStates::Batch producer{header.producer_id, header.producer_epoch,
-                                                header.base_sequence, header.record_count};
-  const auto verdict = partition.producers.Check(producer);
-  if (!verdict.ok()) return rpc::ToProto(verdict.status(), append->mutable_error());
-  append->set_duplicate(verdict->duplicate);
-  append->set_base_offset(verdict->base.value());
-  if (verdict->duplicate) return;
   const auto base = static_cast<int64_t>(partition.values.size());
   append->set_base_offset(base);
-  partition.producers.Apply(producer, {.base = Offset(base)});
+  if (record::IsSequenced(header)) {
+    record::ProducerWindow& window = partition.producers[header.producer_id];
+    if (const absl::Status status = CheckSequence(window, header); !status.ok()) {
+      return rpc::ToProto(status, append->mutable_error());
+    }
+    const auto* const first =
+        window.Find(header.producer_epoch, header.base_sequence, header.record_count);
+    append->set_duplicate(first != nullptr);
+    if (first != nullptr) return append->set_base_offset(first->base.value());
+    record::ProducedBatch produced = record::ToProducedBatch(header, 0);
+    produced.base = Offset(base);
+    window.Push(header.producer_epoch, produced);
+  }
   partition.epochs.push_back(header.producer_epoch.value());
   const absl::Status walked =
       record::ForEachRecord(batch, record::Limits(), [&](const record::RecordView& record) {

@@ -20,8 +20,9 @@
 #include "falaj/v1/producer_service.grpc.pb.h"
 
 #include "libs/base/bytes.h"
+#include "libs/base/ids.h"
 #include "libs/base/mutex.h"
-#include "libs/replica/producer_states.h"
+#include "libs/record/producer_window.h"
 
 namespace falaj::client {
 
@@ -75,7 +76,7 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   struct Partition {
     std::vector<std::string> values;
     std::vector<int> epochs;
-    replica::ProducerStates producers;
+    std::map<ProducerId, record::ProducerWindow> producers;
   };
 
   grpc::Status InitProducer(grpc::ServerContext* context, const v1::InitProducerRequest* request,
