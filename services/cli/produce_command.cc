@@ -185,7 +185,8 @@ absl::StatusOr<ExitCode> Produce(const ProduceOptions& options, const Session& s
                  FormatBytes(static_cast<double>(sent.bytes)).c_str(), options.topic.c_str(),
                  absl::ToDoubleSeconds(elapsed));
     if (count.repeated() > 0) {
-      std::fprintf(stderr, "%s records were sent again after they had been appended: once in the log\n",
+      std::fprintf(stderr,
+                   "%s records were sent again after they had been appended: once in the log\n",
                    FormatCount(count.repeated()).c_str());
     }
   }

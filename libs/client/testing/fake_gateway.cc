@@ -13,7 +13,8 @@
 namespace falaj::client {
 namespace {
 
-// What a leader that knows `window` says of a batch: OK if it is the next one, or one of the newest.
+// What a leader that knows `window` says of a batch: OK if it is the next one, or one of the
+// newest.
 absl::Status CheckSequence(const record::ProducerWindow& window,
                            const record::BatchHeader& header) {
   const bool known = !window.empty();
