@@ -132,6 +132,61 @@ absl::StatusOr<std::vector<v1::StorageNode>> Admin::ListNodes() {
   return nodes;
 }
 
+absl::StatusOr<v1::ReassignPartitionsResponse> Admin::ReassignPartitions(
+    const v1::ReassignPartitionsRequest& request) {
+  return impl_->Call(impl_->cluster_.get(), &v1::ClusterService::Stub::ReassignPartitions, request);
+}
+
+absl::StatusOr<std::vector<v1::Reassignment>> Admin::ListReassignments(absl::string_view topic) {
+  std::vector<v1::Reassignment> reassignments;
+  v1::ListReassignmentsRequest request;
+  request.set_topic(std::string(topic));
+  request.set_page_size(kPageSize);
+  do {
+    FALAJ_ASSIGN_OR_RETURN(
+        v1::ListReassignmentsResponse page,
+        impl_->Call(impl_->cluster_.get(), &v1::ClusterService::Stub::ListReassignments, request));
+    for (v1::Reassignment& one : *page.mutable_reassignments()) {
+      reassignments.push_back(std::move(one));
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return reassignments;
+}
+
+absl::StatusOr<int32_t> Admin::CancelReassignments(absl::string_view topic,
+                                                   const std::vector<int32_t>& partitions) {
+  v1::CancelReassignmentsRequest request;
+  request.set_topic(std::string(topic));
+  request.mutable_partitions()->Add(partitions.begin(), partitions.end());
+  FALAJ_ASSIGN_OR_RETURN(
+      const v1::CancelReassignmentsResponse response,
+      impl_->Call(impl_->cluster_.get(), &v1::ClusterService::Stub::CancelReassignments, request));
+  return response.cancelled_count();
+}
+
+absl::StatusOr<v1::Topic> Admin::ElectLeaders(const v1::ElectLeadersRequest& request) {
+  FALAJ_ASSIGN_OR_RETURN(
+      v1::ElectLeadersResponse response,
+      impl_->Call(impl_->cluster_.get(), &v1::ClusterService::Stub::ElectLeaders, request));
+  return std::move(*response.mutable_topic());
+}
+
+absl::StatusOr<v1::DrainNodeResponse> Admin::DrainNode(int32_t node_id) {
+  v1::DrainNodeRequest request;
+  request.set_node_id(node_id);
+  return impl_->Call(impl_->cluster_.get(), &v1::ClusterService::Stub::DrainNode, request);
+}
+
+absl::StatusOr<v1::StorageNode> Admin::UndrainNode(int32_t node_id) {
+  v1::UndrainNodeRequest request;
+  request.set_node_id(node_id);
+  FALAJ_ASSIGN_OR_RETURN(
+      v1::UndrainNodeResponse response,
+      impl_->Call(impl_->cluster_.get(), &v1::ClusterService::Stub::UndrainNode, request));
+  return std::move(*response.mutable_node());
+}
+
 absl::Status Admin::WatchCluster(
     uint64_t after_metadata_index,
     const std::function<bool(const v1::WatchClusterResponse&)>& event) {

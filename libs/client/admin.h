@@ -40,6 +40,16 @@ class Admin {
 
   absl::StatusOr<v1::GetClusterResponse> GetCluster();
   absl::StatusOr<std::vector<v1::StorageNode>> ListNodes();
+  // The errors of these are those of ClusterService.
+  absl::StatusOr<v1::ReassignPartitionsResponse> ReassignPartitions(
+      const v1::ReassignPartitionsRequest& request);
+  absl::StatusOr<std::vector<v1::Reassignment>> ListReassignments(absl::string_view topic);
+  // How many were cancelled; no `partitions`: all of the topic.
+  absl::StatusOr<int32_t> CancelReassignments(absl::string_view topic,
+                                              const std::vector<int32_t>& partitions);
+  absl::StatusOr<v1::Topic> ElectLeaders(const v1::ElectLeadersRequest& request);
+  absl::StatusOr<v1::DrainNodeResponse> DrainNode(int32_t node_id);
+  absl::StatusOr<v1::StorageNode> UndrainNode(int32_t node_id);
   // Calls `event` for the snapshot and every change until it returns false or the stream ends. No
   // deadline.
   absl::Status WatchCluster(uint64_t after_metadata_index,

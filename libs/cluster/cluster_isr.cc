@@ -9,6 +9,7 @@
 #include "libs/base/status.h"
 #include "libs/cluster/cluster_state.h"
 #include "libs/cluster/election.h"
+#include "libs/cluster/reassignment.h"
 #include "libs/cluster/request_checks.h"
 #include "libs/cluster/topic_rules.h"
 
@@ -76,23 +77,6 @@ pb::IsrResult Refusal(Reason reason) {
   return result;
 }
 
-// Returns PARTITION_NOT_FOUND if the topic has not got one of them.
-absl::StatusOr<std::set<int32_t>> ChoosePartitions(const pb::TopicState& topic,
-                                                   const NodeList& named) {
-  std::set<int32_t> chosen;
-  for (int32_t index : named) {
-    if (index < 0 || index >= topic.partitions_size()) {
-      return MakeError(Reason::kPartitionNotFound,
-                       absl::StrCat("topic '", topic.name(), "' has no partition ", index),
-                       {{"topic", topic.name()}, {"partition", absl::StrCat(index)}});
-    }
-    chosen.insert(index);
-  }
-  if (!named.empty()) return chosen;
-  for (int32_t index = 0; index < topic.partitions_size(); ++index) chosen.insert(index);
-  return chosen;
-}
-
 }  // namespace
 
 absl::Status ClusterState::CheckSender(int32_t node_id, int64_t node_epoch) const {
@@ -134,15 +118,22 @@ pb::IsrResult ClusterState::ChangeIsr(int32_t sender, const pb::IsrChange& chang
   pb::PartitionState& partition = *topic.mutable_partitions(change.partition());
   const NodeList isr = InOrder(partition.replicas(), change);
   const Reason reason = JudgeIsrChange(nodes_, sender, change, isr, partition);
+  const int32_t min_in_sync = topic.settings().min_in_sync_replicas();
   pb::IsrResult result;
+  bool changed = false;
   if (reason != Reason::kNone) {
     result = Refusal(reason);
-  } else if (SetIsr(isr, topic.settings().min_in_sync_replicas(), &partition)) {
-    (*touched)[topic.name()].insert(partition.partition());
+  } else {
+    changed = SetIsr(isr, min_in_sync, &partition);
   }
   result.set_partition_epoch(partition.partition_epoch());
   *result.mutable_isr() = partition.isr();
   result.set_leader_epoch(partition.leader_epoch());
+  if (!changed) return result;
+  (*touched)[topic.name()].insert(partition.partition());
+  // After the answer: it is about the change that was asked for, and what follows from that is told
+  // by the watch.
+  Settle(nodes_, min_in_sync, &partition);
   return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -13,6 +14,7 @@
 #include "libs/cluster/cluster_test_support.h"
 #include "libs/cluster/cluster_view.h"
 #include "libs/cluster/election.h"
+#include "libs/cluster/reassignment.h"
 
 namespace falaj::cluster {
 namespace {
@@ -30,7 +32,7 @@ class CommandSource {
   explicit CommandSource(uint64_t seed) : random_(seed) {}
 
   pb::ClusterCommand Next(const ClusterState& state) {
-    switch (random_.Below(16)) {
+    switch (random_.Below(20)) {
       case 0:
       case 1:
       case 2:
@@ -47,6 +49,12 @@ class CommandSource {
       case 8:
       case 9:
         return Elect(state);
+      case 10:
+      case 11:
+        return Move(state);
+      case 12:
+        return Rarely() ? testing::DrainCommand(Int(0, 6))
+                        : testing::DrainCommand(Int(1, 5), random_.Below(3) == 0);
       default:
         return Alter(state);
     }
@@ -59,9 +67,30 @@ class CommandSource {
   bool Rarely() { return random_.Below(12) == 0; }
   std::string Name() { return absl::StrCat("t", random_.Below(6)); }
 
+  // Mostly to a target that can be, of a partition that there is.
+  pb::ClusterCommand Move(const ClusterState& state) {
+    const auto topic = state.topics().find(Name());
+    if (topic == state.topics().end() || Rarely()) {
+      return testing::ReassignCommand(Name(), Int(-1, 3), {Int(0, 6)});
+    }
+    const int32_t index = Int(0, topic->second.partitions_size() - 1);
+    if (random_.Below(3) == 0) return testing::CancelCommand(topic->first);
+    if (random_.Below(6) == 0) return testing::CancelCommand(topic->first, {index});
+    std::vector<int32_t> target;
+    while (static_cast<int32_t>(target.size()) < topic->second.replication_factor()) {
+      const int32_t node = Int(1, 5);
+      const bool there = std::find(target.begin(), target.end(), node) != target.end();
+      if (!there || Rarely()) target.push_back(node);
+    }
+    return testing::ReassignCommand(topic->first, index, target);
+  }
+
   pb::ClusterCommand OfTopic() {
     pb::ClusterCommand command;
-    switch (random_.Below(3)) {
+    switch (random_.Below(5)) {
+      case 3:
+      case 4:
+        return testing::ResizeCommand(Name(), Int(0, 4));
       case 0:
         command.mutable_delete_topic()->set_name(Name());
         return command;
@@ -152,6 +181,20 @@ class CommandSource {
   Random random_;
 };
 
+// What is going on fits together, and nothing is going on that could have ended.
+void CheckReassignment(const ClusterState& state, int32_t min_in_sync,
+                       const pb::PartitionState& partition) {
+  for (int32_t node : partition.target_replicas()) {
+    EXPECT_TRUE(Contains(partition.replicas(), node));
+  }
+  for (int32_t node : partition.adding_replicas()) {
+    EXPECT_TRUE(Contains(partition.target_replicas(), node));
+  }
+  EXPECT_FALSE(SettledReplicas(partition).empty());
+  pb::PartitionState copy = partition;
+  EXPECT_FALSE(Settle(state.nodes(), min_in_sync, &copy));
+}
+
 void CheckPartition(const ClusterState& state, int32_t min_in_sync,
                     const pb::PartitionState& partition) {
   const std::set<int32_t> replicas(partition.replicas().begin(), partition.replicas().end());
@@ -163,6 +206,7 @@ void CheckPartition(const ClusterState& state, int32_t min_in_sync,
   }
   for (int32_t node : partition.elr()) EXPECT_EQ(1u, replicas.count(node));
   EXPECT_TRUE(partition.isr_size() < min_in_sync || partition.elr().empty());
+  CheckReassignment(state, min_in_sync, partition);
   if (partition.leader() == 0) {
     EXPECT_TRUE(partition.isr().empty());
   } else {
@@ -214,6 +258,7 @@ void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
     EXPECT_EQ(node.epoch, b.FindNode(id)->epoch);
     EXPECT_EQ(node.session, b.FindNode(id)->session);
     EXPECT_EQ(node.stopping, b.FindNode(id)->stopping);
+    EXPECT_EQ(node.draining, b.FindNode(id)->draining);
   }
   ASSERT_EQ(a.topics().size(), b.topics().size());
   for (const auto& [name, topic] : a.topics()) {
@@ -227,6 +272,8 @@ void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
       EXPECT_EQ(topic->partitions[i].partition_epoch, other->partitions[i].partition_epoch);
       EXPECT_EQ(topic->partitions[i].leader, other->partitions[i].leader);
       EXPECT_EQ(topic->partitions[i].isr, other->partitions[i].isr);
+      EXPECT_EQ(topic->partitions[i].target, other->partitions[i].target);
+      EXPECT_EQ(topic->partitions[i].adding, other->partitions[i].adding);
     }
   }
 }
@@ -244,6 +291,13 @@ Partitions PartitionsOf(const ClusterState& state) {
   return partitions;
 }
 
+int32_t MinInSync(const ClusterState& state, const std::string& topic_id) {
+  for (const auto& [name, topic] : state.topics()) {
+    if (topic.topic_id() == topic_id) return topic.settings().min_in_sync_replicas();
+  }
+  return 0;
+}
+
 // How often the commands did something, so that the test cannot pass by refusals alone.
 struct Tally {
   int shrunk = 0;
@@ -253,6 +307,10 @@ struct Tally {
   int relieved = 0;
   int kept_leading = 0;
   int moved = 0;
+  int begun = 0;
+  int settled = 0;
+  int cancelled = 0;
+  int drained = 0;
 };
 
 bool AnyStaying(const ClusterState& state, const pb::PartitionState& partition) {
@@ -285,6 +343,13 @@ void CheckAltered(const pb::AlterIsrCommand& command, const pb::ExecuteResponse&
     const pb::IsrResult& result = response.isr_results(i);
     const pb::PartitionState& old = before.at({change.topic_id(), change.partition()});
     const pb::PartitionState& now = after.at({change.topic_id(), change.partition()});
+    const bool settled = IsReassigning(old) && !IsReassigning(now);
+    if (settled) {
+      EXPECT_GT(now.partition_epoch(), result.partition_epoch());
+      EXPECT_TRUE(result.error_reason().empty());
+      EXPECT_EQ(change.isr_size(), result.isr_size());
+      continue;
+    }
     EXPECT_EQ(now.partition_epoch(), result.partition_epoch());
     EXPECT_EQ(old.leader(), now.leader());
     EXPECT_EQ(old.leader_epoch(), now.leader_epoch());
@@ -321,6 +386,47 @@ void CheckRelieved(const ClusterState& state, int32_t node, const pb::ExecuteRes
   ++(led == 0 ? tally->relieved : tally->kept_leading);
 }
 
+// Replicas come and go without anybody losing what is committed, or the leader without a successor.
+void CheckMoves(const pb::ClusterCommand& command, int32_t min_in_sync,
+                const pb::PartitionState& before, const pb::PartitionState& after, Tally* tally) {
+  const bool operators = command.has_reassign_partitions() || command.has_cancel_reassignments() ||
+                         command.has_set_node_draining() || command.has_update_topic();
+  if (operators || command.has_alter_isr()) {
+    EXPECT_EQ(before.leader() == 0, after.leader() == 0);
+  }
+  if (operators) {
+    for (int32_t node : after.isr()) EXPECT_TRUE(Contains(before.isr(), node));
+    for (int32_t node : after.elr()) EXPECT_TRUE(Contains(before.elr(), node));
+  }
+  bool some_left = false;
+  for (int32_t node : before.replicas()) some_left |= !Contains(after.replicas(), node);
+  if (some_left && before.leader() != 0) {
+    EXPECT_LT(before.leader_epoch(), after.leader_epoch());
+  }
+  if (!IsReassigning(before) && IsReassigning(after)) ++tally->begun;
+  if (!IsReassigning(before) || IsReassigning(after)) return;
+  if (command.has_cancel_reassignments()) {
+    ++tally->cancelled;
+    const auto settled = SettledReplicas(before);
+    EXPECT_TRUE(std::equal(settled.begin(), settled.end(), after.replicas().begin(),
+                           after.replicas().end()));
+  } else if (!operators) {
+    ++tally->settled;
+    EXPECT_GE(after.isr_size(), std::min(min_in_sync, after.replicas_size()));
+    const auto& target = before.target_replicas();
+    EXPECT_TRUE(
+        std::equal(target.begin(), target.end(), after.replicas().begin(), after.replicas().end()));
+  }
+}
+
+void CheckDrained(const ClusterState& state, int32_t node) {
+  for (const auto& [name, topic] : state.topics()) {
+    for (const pb::PartitionState& partition : topic.partitions()) {
+      EXPECT_FALSE(Contains(WantedReplicas(partition), node));
+    }
+  }
+}
+
 void CheckEffect(const ClusterState& state, const Partitions& before,
                  const pb::ClusterCommand& command, const ClusterState::Applied& applied,
                  Tally* tally) {
@@ -330,12 +436,17 @@ void CheckEffect(const ClusterState& state, const Partitions& before,
     CheckStopping(state, old == before.end() ? pb::PartitionState() : old->second, partition);
     const bool elects = command.has_elect_leaders() && old != before.end();
     if (elects && old->second.leader() != partition.leader()) ++tally->moved;
+    if (old == before.end()) continue;
+    CheckMoves(command, MinInSync(state, id.first), old->second, partition, tally);
   }
   if (!applied.response.ok()) return;
   if (command.has_alter_isr()) {
     CheckAltered(command.alter_isr(), *applied.response, before, after, tally);
   } else if (command.has_prepare_stop()) {
     CheckRelieved(state, command.prepare_stop().node_id(), *applied.response, tally);
+  } else if (command.set_node_draining().draining()) {
+    CheckDrained(state, command.set_node_draining().node_id());
+    ++tally->drained;
   }
 }
 
@@ -377,7 +488,7 @@ void RunSeed(uint64_t seed, Tally* tally) {
 
 TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   Tally tally;
-  for (uint64_t seed = 1; seed <= 60 && !HasFailure(); ++seed) RunSeed(seed, &tally);
+  for (uint64_t seed = 1; seed <= 90 && !HasFailure(); ++seed) RunSeed(seed, &tally);
   if (HasFailure()) return;
   EXPECT_LT(50, tally.shrunk);
   EXPECT_LT(50, tally.expanded);
@@ -386,6 +497,10 @@ TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   EXPECT_LT(50, tally.relieved);
   EXPECT_LT(50, tally.kept_leading);
   EXPECT_LT(50, tally.moved);
+  EXPECT_LT(50, tally.begun);
+  EXPECT_LT(50, tally.settled);
+  EXPECT_LT(50, tally.cancelled);
+  EXPECT_LT(50, tally.drained);
 }
 
 }  // namespace

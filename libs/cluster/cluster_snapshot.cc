@@ -41,8 +41,22 @@ absl::Status CheckReplicas(const pb::PartitionState& partition) {
   return absl::OkStatus();
 }
 
+absl::Status CheckTarget(const pb::PartitionState& partition) {
+  if (!AreDistinct(partition.target_replicas()) || !AreDistinct(partition.adding_replicas())) {
+    return Damaged("a replica is reassigned twice");
+  }
+  for (int32_t node : partition.target_replicas()) {
+    if (!Contains(partition.replicas(), node)) return Damaged("the target holds a stranger");
+  }
+  for (int32_t node : partition.adding_replicas()) {
+    if (!Contains(partition.target_replicas(), node)) return Damaged("nobody asked for a replica");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckPartition(const NodeTable& nodes, const pb::PartitionState& partition) {
   FALAJ_RETURN_IF_ERROR(CheckReplicas(partition));
+  FALAJ_RETURN_IF_ERROR(CheckTarget(partition));
   if (partition.leader() == 0) {
     return partition.isr().empty() ? absl::OkStatus() : Damaged("nobody in sync leads");
   }

@@ -8,6 +8,7 @@
 
 #include "libs/base/status.h"
 #include "libs/cluster/election.h"
+#include "libs/cluster/reassignment.h"
 #include "libs/cluster/request_checks.h"
 #include "libs/cluster/topic_rules.h"
 
@@ -130,6 +131,12 @@ absl::Status ClusterState::Execute(const pb::ClusterCommand& command, ExecuteRes
       return PrepareStop(command.prepare_stop(), response, delta);
     case Kind::kElectLeaders:
       return ElectLeaders(command.elect_leaders(), response, delta);
+    case Kind::kReassignPartitions:
+      return ReassignPartitions(command.reassign_partitions(), response, delta);
+    case Kind::kCancelReassignments:
+      return CancelReassignments(command.cancel_reassignments(), response, delta);
+    case Kind::kSetNodeDraining:
+      return SetNodeDraining(command.set_node_draining(), response, delta);
     case Kind::kCoordination:  // Of the other half of the metadata service's state.
     case Kind::COMMAND_NOT_SET:
       break;
@@ -248,27 +255,41 @@ absl::StatusOr<pb::TopicState*> ClusterState::FindTopic(const std::string& name)
 absl::Status ClusterState::UpdateTopic(const pb::UpdateTopicCommand& command,
                                        ExecuteResponse* response, ClusterDelta* delta) {
   FALAJ_ASSIGN_OR_RETURN(TopicState* const topic, FindTopic(command.name()));
-  if (command.fields().empty()) return InvalidField("update_mask", "must not be empty");
+  const bool resizes = command.replication_factor() != 0;
+  if (command.fields().empty() && !resizes) return InvalidField("update_mask", "must not be empty");
   pb::TopicSettings settings = topic->settings();
   for (const std::string& field : command.fields()) {
     FALAJ_RETURN_IF_ERROR(CopyTopicSetting(command.settings(), field, &settings));
   }
-  FALAJ_RETURN_IF_ERROR(ValidateTopicSettings(settings, topic->replication_factor()));
-  if (!SameTopicSettings(settings, topic->settings())) {
-    *topic->mutable_settings() = settings;
-    Touched touched;
-    std::set<int32_t>& partitions = touched[topic->name()];
-    for (pb::PartitionState& partition : *topic->mutable_partitions()) {
-      // Another minimum may make the ELR superfluous.
-      const auto isr = partition.isr();
-      if (SetIsr(isr, settings.min_in_sync_replicas(), &partition)) {
-        partitions.insert(partition.partition());
-      }
-    }
-    ListChanges(touched, delta);
+  const int32_t factor = resizes ? command.replication_factor() : topic->replication_factor();
+  FALAJ_RETURN_IF_ERROR(ValidateReplicationFactor(factor));
+  FALAJ_RETURN_IF_ERROR(ValidateTopicSettings(settings, factor));
+  Plan plan;
+  if (resizes) {
+    FALAJ_ASSIGN_OR_RETURN(plan, PlanReplicationFactor(*topic, factor));
   }
+  Touched touched;
+  if (factor != topic->replication_factor()) touched[topic->name()];
+  topic->set_replication_factor(factor);
+  ReplaceSettings(settings, topic, &touched);
+  Follow(plan, response, &touched);
+  ListChanges(touched, delta);
   *response->mutable_topic() = *topic;
   return absl::OkStatus();
+}
+
+void ClusterState::ReplaceSettings(const pb::TopicSettings& settings, TopicState* topic,
+                                   Touched* touched) {
+  if (SameTopicSettings(settings, topic->settings())) return;
+  *topic->mutable_settings() = settings;
+  std::set<int32_t>& partitions = (*touched)[topic->name()];
+  for (pb::PartitionState& partition : *topic->mutable_partitions()) {
+    // Another minimum may make the ELR superfluous, or let a reassignment end.
+    const auto isr = partition.isr();
+    const bool changed = SetIsr(isr, settings.min_in_sync_replicas(), &partition);
+    const bool settled = Settle(nodes_, settings.min_in_sync_replicas(), &partition);
+    if (changed || settled) partitions.insert(partition.partition());
+  }
 }
 
 absl::Status ClusterState::DeleteTopic(const pb::DeleteTopicCommand& command, ClusterDelta* delta) {
@@ -313,17 +334,14 @@ absl::Status ClusterState::AllocateProducerIds(const pb::AllocateProducerIdsComm
 absl::Status ClusterState::ExtendTopic(TopicState* topic, int32_t count) const {
   std::vector<NodeLoad> nodes;
   for (const auto& [id, node] : nodes_) {
-    if (!IsStaying(nodes_, id)) continue;  // A new replica is in sync at once.
+    if (!Receives(id)) continue;  // A new replica is in sync at once.
     const auto load = loads_.find(id);
     nodes.push_back(load == loads_.end() ? NodeLoad() : load->second);
     nodes.back().node_id = id;
     nodes.back().zone = node.zone();
   }
   const auto needed = static_cast<size_t>(topic->replication_factor());
-  if (needed > 1 && needed > nodes_.size()) {
-    return InvalidField("replication_factor", absl::StrCat("is ", needed, ", but there are only ",
-                                                           nodes_.size(), " storage nodes"));
-  }
+  FALAJ_RETURN_IF_ERROR(CheckNodesFor(topic->replication_factor()));
   if (needed > nodes.size()) {
     return MakeError(
         Reason::kNotEnoughReplicas,
@@ -340,10 +358,14 @@ absl::Status ClusterState::ExtendTopic(TopicState* topic, int32_t count) const {
 
 void ClusterState::CountLoad(const TopicState& topic, int32_t first, int sign) {
   for (int32_t i = first; i < topic.partitions_size(); ++i) {
-    const pb::PartitionState& partition = topic.partitions(i);
-    for (int32_t node : partition.replicas()) loads_[node].replicas += sign;
-    loads_[partition.replicas(0)].leaders += sign;
+    CountLoad(topic.partitions(i), sign);
   }
+}
+
+void ClusterState::CountLoad(const pb::PartitionState& partition, int sign) {
+  const auto& wanted = WantedReplicas(partition);
+  for (int32_t node : wanted) loads_[node].replicas += sign;
+  loads_[wanted[0]].leaders += sign;
 }
 
 void ClusterState::FenceNode(int32_t node_id, Touched* touched) {
@@ -352,6 +374,7 @@ void ClusterState::FenceNode(int32_t node_id, Touched* touched) {
     for (pb::PartitionState& partition : *topic.mutable_partitions()) {
       if (!LeaveIsr(node_id, min_in_sync, &partition)) continue;
       Elect(nodes_, min_in_sync, &partition);
+      Settle(nodes_, min_in_sync, &partition);
       (*touched)[name].insert(partition.partition());
     }
   }
@@ -361,9 +384,11 @@ void ClusterState::ReviveNode(int32_t node_id, bool kept_data, Touched* touched)
   for (auto& [name, topic] : topics_) {
     for (pb::PartitionState& partition : *topic.mutable_partitions()) {
       if (!Contains(partition.replicas(), node_id)) continue;
+      const int32_t min_in_sync = topic.settings().min_in_sync_replicas();
       const bool left = !kept_data && Disqualify(node_id, &partition);
-      const bool elected = Elect(nodes_, topic.settings().min_in_sync_replicas(), &partition);
-      if (left || elected) (*touched)[name].insert(partition.partition());
+      const bool elected = Elect(nodes_, min_in_sync, &partition);
+      const bool settled = Settle(nodes_, min_in_sync, &partition);
+      if (left || elected || settled) (*touched)[name].insert(partition.partition());
     }
   }
 }

@@ -3,11 +3,15 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "google/protobuf/repeated_field.h"
 
 #include "falaj/internal/v1/cluster.pb.h"
 #include "falaj/internal/v1/metadata_service.pb.h"
@@ -28,8 +32,9 @@ namespace falaj::cluster {
 //   a leader is alive (its session has not ended), is assigned the partition, and is in the ISR
 //   who is in an ISR is alive, so a partition without a leader has an empty one
 //   ISR and ELR are disjoint subsets of the replicas; replicas are distinct
-//   leader epoch, partition epoch and node epoch only rise
-//   a command that is refused changes nothing but the index
+//   the target of a reassignment is a subset of the replicas, and what is being added one of the
+//   target leader epoch, partition epoch and node epoch only rise a command that is refused changes
+//   nothing but the index
 //
 // Who may lead (README.md has the reasons): the leader of today if it is valid; else the first
 // assigned replica that is alive and in the ISR, or in the ELR while the ISR is empty; else, if
@@ -70,6 +75,8 @@ class ClusterState {
   using TopicState = internal::v1::TopicState;
   // Partitions that changed, by topic name; an empty set: only the topic's header did.
   using Touched = std::map<std::string, std::set<int32_t>>;
+  // Targets by topic name and partition.
+  using Plan = std::map<std::pair<std::string, int32_t>, google::protobuf::RepeatedField<int32_t>>;
 
   absl::Status Execute(const internal::v1::ClusterCommand& command, ExecuteResponse* response,
                        ClusterDelta* delta);
@@ -93,6 +100,32 @@ class ClusterState {
                            ExecuteResponse* response, ClusterDelta* delta);
   absl::Status ElectLeaders(const internal::v1::ElectLeadersCommand& command,
                             ExecuteResponse* response, ClusterDelta* delta);
+  // These are in cluster_reassign.cc.
+  absl::Status ReassignPartitions(const internal::v1::ReassignPartitionsCommand& command,
+                                  ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status CancelReassignments(const internal::v1::CancelReassignmentsCommand& command,
+                                   ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status SetNodeDraining(const internal::v1::SetNodeDrainingCommand& command,
+                               ExecuteResponse* response, ClusterDelta* delta);
+  // Whether the partition may be sent on its way to that target. Every error names it.
+  absl::Status CheckTarget(const internal::v1::PartitionTarget& wish);
+  // What the topic's partitions must become to have so many replicas; without those that have, or
+  // will have.
+  absl::StatusOr<Plan> PlanReplicationFactor(const TopicState& topic, int32_t factor) const;
+  absl::StatusOr<Plan> PlanDrain(int32_t node_id) const;
+  // Puts the target of one partition in the plan. NOT_ENOUGH_REPLICAS if there is none, or if
+  // nobody who holds every committed record would be left.
+  absl::Status AddToPlan(const TopicState& topic, const internal::v1::PartitionState& partition,
+                         const std::optional<std::vector<int32_t>>& target, Plan* plan) const;
+  void Follow(const Plan& plan, ExecuteResponse* response, Touched* touched);
+  ReplicaMover MakeMover(int32_t leaving) const;
+  // Nodes that are not being drained, whether they are there or not.
+  int32_t CountKeptNodes() const;
+  // Returns INVALID_REQUEST if there will never be so many replicas with the nodes there are.
+  absl::Status CheckNodesFor(int32_t replication_factor) const;
+  // Whether it may get new replicas now.
+  bool Receives(int32_t node_id) const;
+
   // Makes one change of the ISR that its leader, the node `sender`, asks for.
   internal::v1::IsrResult ChangeIsr(int32_t sender, const internal::v1::IsrChange& change,
                                     Touched* touched);
@@ -105,14 +138,18 @@ class ClusterState {
   // Places and appends partitions up to `count`. Returns INVALID_REQUEST or NOT_ENOUGH_REPLICAS if
   // there are too few storage nodes, without effect.
   absl::Status ExtendTopic(TopicState* topic, int32_t count) const;
+  void ReplaceSettings(const internal::v1::TopicSettings& settings, TopicState* topic,
+                       Touched* touched);
   // Takes a node whose session has ended out of the ISRs, keeping it eligible, and elects anew.
   void FenceNode(int32_t node_id, Touched* touched);
   // Reconsiders the partitions of a node that has come back. Unless it kept its data it also leaves
   // the ISRs and ELRs it is in.
   void ReviveNode(int32_t node_id, bool kept_data, Touched* touched);
   void ListChanges(const Touched& touched, ClusterDelta* delta) const;
-  // Adds the topic's partitions from `first` on to the loads of their nodes, `sign` times.
+  // Adds the topic's partitions from `first` on to the loads of their nodes, `sign` times. Those
+  // that are reassigned count where they are going.
   void CountLoad(const TopicState& topic, int32_t first, int sign);
+  void CountLoad(const internal::v1::PartitionState& partition, int sign);
 
   LogIndex index_;
   Uuid cluster_id_;

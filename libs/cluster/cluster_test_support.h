@@ -103,6 +103,38 @@ inline pb::ClusterCommand ElectCommand(const std::string& topic, int32_t node = 
   return command;
 }
 
+inline pb::ClusterCommand ReassignCommand(const std::string& topic, int32_t partition,
+                                          const std::vector<int32_t>& replicas) {
+  pb::ClusterCommand command;
+  pb::PartitionTarget* const target = command.mutable_reassign_partitions()->add_partitions();
+  target->set_topic(topic);
+  target->set_partition(partition);
+  for (int32_t node : replicas) target->add_replicas(node);
+  return command;
+}
+
+inline pb::ClusterCommand CancelCommand(const std::string& topic,
+                                        const std::vector<int32_t>& partitions = {}) {
+  pb::ClusterCommand command;
+  command.mutable_cancel_reassignments()->set_topic(topic);
+  for (int32_t index : partitions) command.mutable_cancel_reassignments()->add_partitions(index);
+  return command;
+}
+
+inline pb::ClusterCommand DrainCommand(int32_t node, bool draining = true) {
+  pb::ClusterCommand command;
+  command.mutable_set_node_draining()->set_node_id(node);
+  command.mutable_set_node_draining()->set_draining(draining);
+  return command;
+}
+
+inline pb::ClusterCommand ResizeCommand(const std::string& topic, int32_t replication_factor) {
+  pb::ClusterCommand command;
+  command.mutable_update_topic()->set_name(topic);
+  command.mutable_update_topic()->set_replication_factor(replication_factor);
+  return command;
+}
+
 // A ClusterState that numbers its entries by itself.
 class TestCluster {
  public:

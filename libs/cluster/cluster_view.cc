@@ -22,6 +22,7 @@ NodeInfo ToNodeInfo(const pb::NodeState& node) {
           .zone = node.zone(),
           .epoch = NodeEpoch(node.node_epoch()),
           .session = SessionId(node.session_id()),
+          .draining = node.draining(),
           .stopping = node.stopping()};
 }
 
@@ -33,6 +34,8 @@ PartitionInfo ToPartitionInfo(const pb::PartitionState& state) {
   info.partition_epoch = PartitionEpoch(state.partition_epoch());
   for (int32_t node : state.replicas()) info.replicas.emplace_back(node);
   for (int32_t node : state.isr()) info.isr.emplace_back(node);
+  for (int32_t node : state.target_replicas()) info.target.emplace_back(node);
+  for (int32_t node : state.adding_replicas()) info.adding.emplace_back(node);
   return info;
 }
 

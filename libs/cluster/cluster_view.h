@@ -25,6 +25,7 @@ struct NodeInfo {
   std::string zone;
   NodeEpoch epoch;
   SessionId session;      // 0: its session has ended.
+  bool draining = false;  // An operator takes everything off it.
   bool stopping = false;  // It is about to stop, or has done so: it may not join an ISR.
 
   bool online() const { return session.value() != 0; }
@@ -36,10 +37,15 @@ struct PartitionInfo {
   NodeId leader;  // 0: none.
   LeaderEpoch leader_epoch;
   PartitionEpoch partition_epoch;
-  std::vector<NodeId> replicas;  // Preferred leader first.
+  std::vector<NodeId> replicas;  // Preferred leader first; those that are being added last.
   std::vector<NodeId> isr;
+  std::vector<NodeId> target;  // Of the reassignment that is going on; else empty.
+  std::vector<NodeId> adding;  // Of the target: those that did not hold it before.
 
   bool HasReplica(NodeId node) const;
+  bool reassigning() const { return !target.empty(); }
+  // Fewer are in sync than hold it for good; those that are being added need not be.
+  bool under_replicated() const { return isr.size() + adding.size() < replicas.size(); }
 };
 
 // A topic as a watcher sees it. partitions[i].index == i.

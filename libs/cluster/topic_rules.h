@@ -25,6 +25,7 @@ inline constexpr int32_t kBatchBytesDefault = 1'048'588;  // 1 MiB and the 12 by
 inline constexpr int32_t kProducerIdsPerCommandMax = 1'000'000;
 inline constexpr int32_t kIsrChangesPerCommandMax = 1'000;
 inline constexpr int32_t kProducerIdBlock = 1'000;  // What a gateway asks for at a time.
+inline constexpr int32_t kReassignmentsPerCommandMax = 1'000;
 inline constexpr int32_t kSessionTimeoutMsMin = 100;
 inline constexpr int32_t kSessionTimeoutMsMax = 600'000;
 

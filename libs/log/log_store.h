@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -139,6 +140,10 @@ class LogStore {
   // kInternal (STORAGE_FAILED) otherwise, after which the store refuses writes until it is
   // reopened. Blocks on disk.
   virtual absl::Status Commit(const Round& round, bool sync) = 0;
+  // As Commit(round, true), and calls `written` in between: once the round can be read, and before
+  // it is on disk. If it has been called, an error no longer means that nothing is left: the round
+  // can be read, and may be lost by a crash.
+  virtual absl::Status CommitInSteps(const Round& round, absl::FunctionRef<void()> written) = 0;
 
   // Removes all records from `end` on, and the epochs that began there, atomically. For followers
   // that diverged. A batch that holds `end` goes whole, so the new log end may be below `end`; an

@@ -61,6 +61,7 @@ class RocksLogStore::Impl {
   absl::Status DropPartition(LocalPartitionId id);
   absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(LocalPartitionId id) const;
   absl::Status Commit(const Round& round, bool sync);
+  absl::Status CommitInSteps(const Round& round, absl::FunctionRef<void()> written);
   absl::Status TruncateSuffix(LocalPartitionId id, Offset end);
   absl::StatusOr<ReadResult> Read(LocalPartitionId id, Offset from, Offset limit,
                                   size_t bytes_max) const;
@@ -175,6 +176,10 @@ class RocksLogStore::Impl {
   PartitionRow RowOf(const Partition& partition, const State& state) const;
   StoredPartition Describe(LocalPartitionId id, const Partition& partition) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Makes the round visible; returns its payload in bytes.
+  absl::StatusOr<int64_t> WriteRound(const Round& round, bool sync)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  void CountCommit(int64_t payload_bytes, bool sync);
   absl::Status Write(rocksdb::WriteBatch* batch, bool sync, absl::string_view what)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void KeepMemtableOccupied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);

@@ -386,6 +386,33 @@ void RocksLogStore::Impl::ApplyRound(const RoundPlan& plan) {
 absl::Status RocksLogStore::Impl::Commit(const Round& round, bool sync) {
   if (round.empty()) return absl::OkStatus();
   MutexLock write_lock(&write_mu_);
+  FALAJ_ASSIGN_OR_RETURN(const int64_t payload_bytes, WriteRound(round, sync));
+  CountCommit(payload_bytes, sync);
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::CommitInSteps(const Round& round,
+                                                absl::FunctionRef<void()> written) {
+  if (round.empty()) return absl::OkStatus();
+  MutexLock write_lock(&write_mu_);
+  FALAJ_ASSIGN_OR_RETURN(const int64_t payload_bytes, WriteRound(round, /*sync=*/false));
+  written();
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncPutOff(), "append"));
+  {
+    const WalSyncFileSystem::SyncScope scope;
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->SyncWAL(), "append"));
+  }
+  CountCommit(payload_bytes, /*sync=*/true);
+  return absl::OkStatus();
+}
+
+void RocksLogStore::Impl::CountCommit(int64_t payload_bytes, bool sync) {
+  commits_.fetch_add(1, std::memory_order_relaxed);
+  if (sync) commits_synced_.fetch_add(1, std::memory_order_relaxed);
+  (sync ? payload_synced_ : payload_unsynced_).fetch_add(payload_bytes, std::memory_order_relaxed);
+}
+
+absl::StatusOr<int64_t> RocksLogStore::Impl::WriteRound(const Round& round, bool sync) {
   RoundPlan plan;
   batch_.Clear();
   {
@@ -408,11 +435,7 @@ absl::Status RocksLogStore::Impl::Commit(const Round& round, bool sync) {
     MutexLock lock(&mu_);
     ApplyRound(plan);
   }
-  commits_.fetch_add(1, std::memory_order_relaxed);
-  if (sync) commits_synced_.fetch_add(1, std::memory_order_relaxed);
-  (sync ? payload_synced_ : payload_unsynced_)
-      .fetch_add(plan.payload_bytes, std::memory_order_relaxed);
-  return absl::OkStatus();
+  return plan.payload_bytes;
 }
 
 RocksLogStore::RocksLogStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -444,6 +467,9 @@ absl::StatusOr<std::vector<record::ProducerRow>> RocksLogStore::LoadProducers(
 }
 absl::Status RocksLogStore::Commit(const Round& round, bool sync) {
   return impl_->Commit(round, sync);
+}
+absl::Status RocksLogStore::CommitInSteps(const Round& round, absl::FunctionRef<void()> written) {
+  return impl_->CommitInSteps(round, written);
 }
 absl::Status RocksLogStore::TruncateSuffix(LocalPartitionId id, Offset end) {
   return impl_->TruncateSuffix(id, end);

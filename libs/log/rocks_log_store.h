@@ -96,6 +96,7 @@ class RocksLogStore final : public LogStore {
   absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(
       LocalPartitionId id) const override;
   absl::Status Commit(const Round& round, bool sync) override;
+  absl::Status CommitInSteps(const Round& round, absl::FunctionRef<void()> written) override;
   absl::Status TruncateSuffix(LocalPartitionId id, Offset end) override;
   absl::StatusOr<ReadResult> Read(LocalPartitionId id, Offset from, Offset limit,
                                   size_t bytes_max) const override;

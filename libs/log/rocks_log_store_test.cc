@@ -413,6 +413,26 @@ TEST_F(StoreTest, RocksDbKeepsNoLogFileThatAFullDiskCouldBreak) {
   }
 }
 
+TEST_F(StoreTest, ACommitInStepsCanBeReadBeforeItIsSynced) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  Round round;
+  round.batches.push_back(MakeWrite(id, Offset(0), {10}));
+  bool read = false;
+  ASSERT_TRUE(store_
+                  ->CommitInSteps(round,
+                                  [&] {
+                                    EXPECT_EQ(store_->Stats().commits_synced, 0);
+                                    const auto found =
+                                        store_->Read(id, Offset(0), kNoLimit, 1 << 20);
+                                    ASSERT_TRUE(found.ok()) << found.status();
+                                    read = found->next_offset == Offset(1);
+                                  })
+                  .ok());
+  EXPECT_TRUE(read);
+  EXPECT_EQ(store_->Stats().commits_synced, 1);
+}
+
 TEST_F(StoreTest, StatsCountCommitsAndReads) {
   Open();
   const LocalPartitionId id = Partition(0);

@@ -50,6 +50,9 @@ class EpochCache {
   //   one in between          -> (largest known epoch <= `epoch`, start of the next)
   std::optional<EpochEnd> EndOf(LeaderEpoch epoch, Offset log_end) const;
 
+  // The epoch of the record at `offset`, which is in the log; nullopt below the first epoch known.
+  std::optional<LeaderEpoch> EpochAt(Offset offset) const;
+
   std::optional<EpochEntry> Latest() const {
     if (entries_.empty()) return std::nullopt;
     return entries_.back();

@@ -50,6 +50,15 @@ TEST(EpochCacheTest, TruncatePrefixKeepsTheEpochThatHoldsTheStart) {
   EXPECT_THAT(cache.entries(), ElementsAre(Entry(7, 50)));
 }
 
+TEST(EpochCacheTest, EpochAtKnowsWhoseARecordIs) {
+  const EpochCache cache = Sample();
+  EXPECT_EQ(cache.EpochAt(Offset{9}), std::nullopt);
+  EXPECT_EQ(cache.EpochAt(Offset{10}), LeaderEpoch{2});
+  EXPECT_EQ(cache.EpochAt(Offset{19}), LeaderEpoch{2});
+  EXPECT_EQ(cache.EpochAt(Offset{20}), LeaderEpoch{4});
+  EXPECT_EQ(cache.EpochAt(Offset{59}), LeaderEpoch{7});
+}
+
 TEST(EpochCacheTest, EndOfFollowsKip101And279) {
   const EpochCache cache = Sample();
   const Offset log_end{60};

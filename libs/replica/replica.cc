@@ -99,9 +99,10 @@ absl::Status Replica::Take(const BecomeFollower& input, Effects* effects) {
       role_ == Role::kFollower && epoch_ == input.epoch && leader_ == input.leader;
   partition_epoch_ = input.partition_epoch;
   if (same_reign) return absl::OkStatus();
-  FailWaiters(MakeError(Reason::kAppendUncertain,
-                        "the leadership moved before the batch was held "
-                        "by every in-sync replica"),
+  // Whoever waits for all replicas goes on waiting: this log and the new leader's will tell.
+  FailWaiters([](const Waiter& waiter) { return waiter.acks != Acks::kAll; },
+              MakeError(Reason::kAppendUncertain,
+                        "the leadership moved before the batch was on the leader's disk"),
               effects);
   role_ = Role::kFollower;
   leader_ = input.leader;
@@ -113,7 +114,8 @@ absl::Status Replica::Take(const BecomeFollower& input, Effects* effects) {
 }
 
 absl::Status Replica::Take(const GoOffline& /*input*/, Effects* effects) {
-  FailWaiters(MakeError(Reason::kAppendUncertain, "the partition went offline"), effects);
+  FailWaiters([](const Waiter&) { return true; },
+              MakeError(Reason::kAppendUncertain, "the partition went offline"), effects);
   role_ = Role::kOffline;
   leader_ = NodeId{0};
   epoch_written_ = attached_ = truncating_ = false;
@@ -154,7 +156,7 @@ absl::Status Replica::Take(const Append& input, Effects* effects) {
          .outcome = {.record_count = input.batch.record_count,
                      .in_sync_replicas = static_cast<int32_t>(isr().size())}});
   } else {
-    waiters_.push_back({input.token, input.acks, placement.base, input.batch.record_count});
+    waiters_.push_back({input.token, input.acks, epoch_, placement.base, input.batch.record_count});
   }
   return absl::OkStatus();
 }
@@ -169,6 +171,7 @@ void Replica::AnswerDuplicate(const Append& input, const ProducerStates::Verdict
   // Acks::kNone waits as kLeader does: the answer then has an offset.
   waiters_.insert(place, {.token = input.token,
                           .acks = input.acks,
+                          .epoch = epochs_.EpochAt(first.base).value_or(epoch_),
                           .base = first.base,
                           .record_count = first.record_count,
                           .duplicate = true,
@@ -215,7 +218,7 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
     epoch_written_ = role_ == Role::kLeader;
   }
   if (attached()) {
-    FollowHighWatermark();
+    FollowHighWatermark(effects);
     Acknowledge(effects);
     return absl::OkStatus();
   }
@@ -236,13 +239,8 @@ absl::Status Replica::Take(const WriteFailed& input, Effects* effects) {
     }
   }
   log_start_ = written_log_start_;
-  const auto first_lost =
-      std::find_if(waiters_.begin(), waiters_.end(),
-                   [this](const Waiter& waiter) { return waiter.base >= written_end_; });
-  for (auto it = first_lost; it != waiters_.end(); ++it) {
-    effects->replies.push_back({.token = it->token, .status = input.status, .outcome = {}});
-  }
-  waiters_.erase(first_lost, waiters_.end());
+  FailWaiters([this](const Waiter& waiter) { return waiter.base >= written_end_; }, input.status,
+              effects);
   log_end_ = written_end_;
   if (producers_before_.has_value()) producers_ = *std::exchange(producers_before_, std::nullopt);
   producers_.TakeBack(written_end_);
@@ -396,35 +394,56 @@ void Replica::ProposeJoin(Effects* effects) {
   if (proposal.has_value()) effects->isr_proposal = std::move(proposal);
 }
 
+Replica::Fate Replica::FateOf(const Waiter& waiter) const {
+  const Offset end = waiter.base + waiter.record_count;
+  const Fate if_here =
+      (waiter.acks == Acks::kAll ? hw_ : DurableEnd()) < end ? Fate::kOpen : Fate::kHeld;
+  if (role_ == Role::kLeader && waiter.epoch == epoch_) return if_here;
+  // Of a reign that is over. Its batch is where it was if this log still says so, and is committed
+  // or lost with this log; once something of a later epoch is committed at or before its place, it
+  // cannot be anywhere.
+  if (end <= log_start_) return Fate::kUnknown;
+  const std::optional<EpochEnd> reign = epochs_.EndOf(waiter.epoch, log_end_);
+  if (!reign.has_value()) return Fate::kOpen;
+  if (reign->epoch == waiter.epoch && reign->end >= end) return if_here;
+  return hw_ > reign->end ? Fate::kLost : Fate::kOpen;
+}
+
 void Replica::Release(Effects* effects) {
-  const auto waits = [this](const Waiter& waiter) {
-    const Offset end = waiter.base + waiter.record_count;
-    return waiter.acks == Acks::kAll ? hw_ < end : written_end_ < end;
-  };
+  if (role_ == Role::kLeader) in_sync_replicas_ = static_cast<int32_t>(isr().size());
   size_t kept = 0;
   for (const Waiter& waiter : waiters_) {
-    if (waits(waiter)) {
+    const Fate fate = FateOf(waiter);
+    if (fate == Fate::kOpen) {
       waiters_[kept++] = waiter;
       continue;
     }
-    effects->replies.push_back(
-        {.token = waiter.token,
-         .status = absl::OkStatus(),
-         .outcome = {.base = waiter.base,
-                     .record_count = waiter.record_count,
-                     .duplicate = waiter.duplicate,
-                     .first_append_time_ms = waiter.first_append_time_ms,
-                     .in_sync_replicas = static_cast<int32_t>(isr().size()),
-                     .durable = flushed_end_ >= waiter.base + waiter.record_count}});
+    Reply reply{.token = waiter.token, .status = absl::OkStatus(), .outcome = {}};
+    if (fate == Fate::kHeld) {
+      reply.outcome = {.base = waiter.base,
+                       .record_count = waiter.record_count,
+                       .duplicate = waiter.duplicate,
+                       .first_append_time_ms = waiter.first_append_time_ms,
+                       .in_sync_replicas = in_sync_replicas_,
+                       .durable = flushed_end_ >= waiter.base + waiter.record_count};
+    } else if (fate == Fate::kLost) {
+      reply.status = NotLeader();
+    } else {
+      reply.status = MakeError(Reason::kAppendUncertain, "the log begins after the batch now");
+    }
+    effects->replies.push_back(std::move(reply));
   }
   waiters_.erase(waiters_.begin() + static_cast<std::ptrdiff_t>(kept), waiters_.end());
 }
 
-void Replica::FailWaiters(const absl::Status& status, Effects* effects) {
-  for (const Waiter& waiter : waiters_) {
-    effects->replies.push_back({.token = waiter.token, .status = status, .outcome = {}});
+void Replica::FailWaiters(absl::FunctionRef<bool(const Waiter&)> which, const absl::Status& status,
+                          Effects* effects) {
+  const auto failed = std::stable_partition(
+      waiters_.begin(), waiters_.end(), [which](const Waiter& waiter) { return !which(waiter); });
+  for (auto it = failed; it != waiters_.end(); ++it) {
+    effects->replies.push_back({.token = it->token, .status = status, .outcome = {}});
   }
-  waiters_.clear();
+  waiters_.erase(failed, waiters_.end());
 }
 
 void Replica::MoveLogStart(Offset before, Effects* effects) {

@@ -40,6 +40,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
@@ -110,11 +111,14 @@ class Replica {
   struct Waiter {
     uint64_t token;
     Acks acks;
+    LeaderEpoch epoch;  // Of the batch.
     Offset base;
     int32_t record_count;
     bool duplicate = false;
     int64_t first_append_time_ms = -1;
   };
+  // What has become of a waiter's batch.
+  enum class Fate { kOpen, kHeld, kLost, kUnknown };
 
   absl::Status Take(const BecomeLeader& input, Effects* effects);
   absl::Status Take(const BecomeFollower& input, Effects* effects);
@@ -153,7 +157,9 @@ class Replica {
   void AdvanceHighWatermark();
   void ProposeJoin(Effects* effects);
   void Release(Effects* effects);
-  void FailWaiters(const absl::Status& status, Effects* effects);
+  Fate FateOf(const Waiter& waiter) const;
+  void FailWaiters(absl::FunctionRef<bool(const Waiter&)> which, const absl::Status& status,
+                   Effects* effects);
   void MoveLogStart(Offset before, Effects* effects);
 
   absl::Status CheckAttach(uint64_t attach_id) const;
@@ -162,7 +168,7 @@ class Replica {
   Offset CutFor(const EpochEnd& diverging) const;
   void TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects);
   void Acknowledge(Effects* effects);
-  void FollowHighWatermark();
+  void FollowHighWatermark(Effects* effects);
 
   const NodeId self_;
   Settings settings_;
@@ -177,8 +183,9 @@ class Replica {
   Offset serve_from_{0};
   InSyncSet in_sync_;
   int32_t replication_factor_ = 1;
-  MonotonicTime now_;            // The latest time heard of.
-  std::vector<Waiter> waiters_;  // By offset.
+  MonotonicTime now_;             // The latest time heard of.
+  std::vector<Waiter> waiters_;   // By offset; kept by a leader that has become a follower.
+  int32_t in_sync_replicas_ = 0;  // As this replica last knew, as the leader.
 
   // Of a follower.
   uint64_t attach_id_ = 0;  // Of the latest attach asked for; never used twice.

@@ -48,6 +48,7 @@ class World {
   int truncations() const { return truncations_; }
   size_t acknowledged() const { return acknowledged_.size(); }
   int duplicates() const { return duplicates_; }
+  size_t refused() const { return refused_.size(); }
 
  private:
   void Turn() {
@@ -200,6 +201,8 @@ class World {
     }
     for (const Reply& reply : std::exchange(effects.replies, {})) {
       if (reply.status.ok()) Acknowledge(*node, reply);
+      if (ReasonOf(reply.status) != Reason::kNotLeader) continue;
+      refused_.push_back(held_[node->id][reply.token]);
     }
     if (effects.isr_proposal.has_value()) {
       node->proposing = std::exchange(effects.isr_proposal, std::nullopt);
@@ -485,6 +488,10 @@ class World {
       const auto it = committed_.find(batch.base);
       EXPECT_TRUE(it != committed_.end() && it->second == batch) << "acknowledged, not committed";
     }
+    for (const Batch& batch : refused_) {
+      const auto it = committed_.find(batch.base);
+      EXPECT_FALSE(it != committed_.end() && it->second == batch) << "refused, but committed";
+    }
     // I4: everybody in the ISR of record holds what is committed.
     const Offset committed_end =
         committed_.empty() ? Offset{0} : committed_.rbegin()->second.last + 1;
@@ -510,7 +517,8 @@ class World {
       Deliver(node);
       Check();
     }
-    EXPECT_TRUE(Healed()) << "not everybody came back in sync\n" << Describe();
+    EXPECT_TRUE(Healed()) << "not everybody came back in sync\n"
+                          << DescribeCluster(record_, nodes_, streams_);
     EXPECT_EQ(nodes_[0].disk.log, nodes_[1].disk.log);
     EXPECT_EQ(nodes_[1].disk.log, nodes_[2].disk.log);
     CheckProducer();
@@ -531,18 +539,6 @@ class World {
       if (window == nullptr) continue;
       EXPECT_EQ(*window, rows[0].history.window());
     }
-  }
-
-  std::string Describe() const {
-    std::string text = absl::StrCat("leader ", record_.leader, " epoch ", record_.epoch.value(),
-                                    " partition epoch ", record_.partition_epoch.value(), " isr");
-    for (const NodeId node : record_.isr) absl::StrAppend(&text, " ", node.value());
-    absl::StrAppend(&text, " elr");
-    for (const NodeId node : record_.elr) absl::StrAppend(&text, " ", node.value());
-    for (const Node& node : nodes_) {
-      absl::StrAppend(&text, DescribeNode(node, streams_[node.id.value() - 1]));
-    }
-    return text;
   }
 
   bool Healed() {
@@ -566,6 +562,7 @@ class World {
   uint64_t token_ = 0;
   std::map<NodeId, std::map<uint64_t, Batch>> held_;
   std::vector<Batch> acknowledged_;
+  std::vector<Batch> refused_;  // For certain.
   std::map<Offset, Batch> committed_;
   int elections_ = 0;
   int truncations_ = 0;
@@ -579,6 +576,7 @@ TEST(ReplicaClusterTest, NothingAcknowledgedIsLostThroughRandomFaults) {
   int truncations = 0;
   size_t acknowledged = 0;
   int duplicates = 0;
+  size_t refused = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     World world(seed);
@@ -588,12 +586,14 @@ TEST(ReplicaClusterTest, NothingAcknowledgedIsLostThroughRandomFaults) {
     truncations += world.truncations();
     acknowledged += world.acknowledged();
     duplicates += world.duplicates();
+    refused += world.refused();
   }
   // The faults reach what they are for.
   EXPECT_GT(elections, 1000);
   EXPECT_GT(truncations, 300);
   EXPECT_GT(acknowledged, 5000u);
   EXPECT_GT(duplicates, 1000);
+  EXPECT_GT(refused, 50u);
 }
 
 }  // namespace

@@ -129,6 +129,19 @@ inline std::string DescribeNode(const Node& node, const Stream& stream) {
   return text;
 }
 
+// `streams` by follower.
+template <size_t kCount>
+std::string DescribeCluster(const Record& record, const Node (&nodes)[kCount],
+                            const Stream (&streams)[kCount]) {
+  std::string text = absl::StrCat("leader ", record.leader, " epoch ", record.epoch.value(),
+                                  " partition epoch ", record.partition_epoch.value(), " isr");
+  for (const NodeId node : record.isr) absl::StrAppend(&text, " ", node.value());
+  absl::StrAppend(&text, " elr");
+  for (const NodeId node : record.elr) absl::StrAppend(&text, " ", node.value());
+  for (size_t i = 0; i < kCount; ++i) text += DescribeNode(nodes[i], streams[i]);
+  return text;
+}
+
 }  // namespace falaj::replica
 
 #endif  // LIBS_REPLICA_REPLICA_CLUSTER_TEST_PARTS_H_

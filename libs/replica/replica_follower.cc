@@ -138,7 +138,7 @@ void Replica::TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects)
     epochs_.TruncatePrefix(leader_start);
   }
   MoveLogStart(leader_start, effects);
-  FollowHighWatermark();
+  FollowHighWatermark(effects);
 }
 
 void Replica::Acknowledge(Effects* effects) {
@@ -148,6 +148,10 @@ void Replica::Acknowledge(Effects* effects) {
   effects->ack = {attach_id_, written_end_, flushed_end_};
 }
 
-void Replica::FollowHighWatermark() { hw_ = std::max(hw_, std::min(leader_hw_, written_end_)); }
+// Those who waited when this replica still led may learn now what became of their batches.
+void Replica::FollowHighWatermark(Effects* effects) {
+  hw_ = std::max(hw_, std::min(leader_hw_, written_end_));
+  Release(effects);
+}
 
 }  // namespace falaj::replica

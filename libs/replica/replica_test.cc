@@ -159,15 +159,15 @@ TEST_F(ReplicaTest, AcksNoneIsAnsweredBeforeTheWriteWithoutAnOffset) {
   EXPECT_THAT(TakeReplied(), IsEmpty());
 }
 
-TEST_F(ReplicaTest, WithFsyncOnlySyncedRecordsAreCommitted) {
+TEST_F(ReplicaTest, WithFsyncOnlySyncedRecordsAreHeldAndCommitted) {
   Lead(1);
   ASSERT_TRUE(Step(Batch(1, 2)).ok());
   ASSERT_TRUE(Step(Batch(2, 2, Acks::kLeader)).ok());
   Write(false);
-  EXPECT_THAT(TakeReplied(), ElementsAre(2));
+  EXPECT_THAT(TakeReplied(), IsEmpty());
   EXPECT_EQ(replica_.high_watermark(), Offset{0});
   Write(true);
-  EXPECT_THAT(TakeReplied(), ElementsAre(1));
+  EXPECT_THAT(TakeReplied(), ElementsAre(1, 2));
   EXPECT_EQ(replica_.high_watermark(), Offset{4});
 }
 
@@ -268,11 +268,64 @@ TEST_F(ReplicaTest, MinInSyncReplicasCountsAtMostTheReplicationFactor) {
   EXPECT_TRUE(Step(Batch(1, 1)).ok());
 }
 
-TEST_F(ReplicaTest, LosingTheLeadershipLeavesTheOutcomeOfWaitingBatchesOpen) {
-  Lead(1, {kSelf, NodeId{2}}, {kSelf, NodeId{2}});
-  ASSERT_TRUE(Step(Batch(1, 1)).ok());
+// A leader of two replicas, with a batch of token 1 at offset 1 that the other one may have, or
+// not.
+class DeposedReplicaTest : public ReplicaTest {
+ protected:
+  DeposedReplicaTest() {
+    EXPECT_TRUE(Step(ChangeSettings{{.min_in_sync_replicas = 1}}).ok());
+    Lead(1, {kSelf, NodeId{2}}, {kSelf, NodeId{2}});
+    EXPECT_TRUE(Step(Batch(1, 1)).ok());
+    Write(true);
+    EXPECT_TRUE(Step(BecomeFollower{LeaderEpoch{2}, PartitionEpoch{9}, NodeId{2}}).ok());
+    EXPECT_THAT(TakeReplied(), ElementsAre()) << "the new leader's log will tell";
+  }
+  uint64_t AttachId() { return effects_.attach->attach_id; }
+  void Attached(Offset high_watermark) {
+    ASSERT_TRUE(Step(AttachAnswered{.attach_id = AttachId(),
+                                    .diverging = std::nullopt,
+                                    .log_start = Offset{0},
+                                    .high_watermark = high_watermark})
+                    .ok());
+  }
+};
+
+TEST_F(DeposedReplicaTest, WhoWaitsIsToldOnceTheNewLeaderHasCommittedTheBatch) {
+  Attached(Offset{1});
+  EXPECT_THAT(TakeReplied(), ElementsAre());
+  ASSERT_TRUE(Step(LeaderMarks{AttachId(), Offset{0}, Offset{2}}).ok());
+  ASSERT_EQ(effects_.replies.size(), 1u);
+  EXPECT_TRUE(effects_.replies[0].status.ok()) << effects_.replies[0].status;
+  EXPECT_EQ(effects_.replies[0].outcome.base, Offset{1});
+  EXPECT_EQ(effects_.replies[0].outcome.in_sync_replicas, 2);
+}
+
+TEST_F(DeposedReplicaTest, WhoWaitsIsRefusedOnceSomethingElseIsCommittedInItsPlace) {
+  ASSERT_TRUE(Step(AttachAnswered{.attach_id = AttachId(),
+                                  .diverging = EpochEnd{LeaderEpoch{1}, Offset{1}},
+                                  .log_start = Offset{0},
+                                  .high_watermark = Offset{1}})
+                  .ok());
+  ASSERT_EQ(effects_.truncate_suffix, Offset{1});
+  ASSERT_TRUE(Step(Truncated{Offset{0}, Offset{1}}).ok());
+  Attached(Offset{1});
+  EXPECT_THAT(TakeReplied(), ElementsAre())
+      << "a third replica may have the batch, and lead before anything is committed here";
+  ASSERT_TRUE(Step(Replicate{.token = 7,
+                             .attach_id = AttachId(),
+                             .base = Offset{1},
+                             .last = Offset{1},
+                             .batch_epoch = LeaderEpoch{2}})
+                  .ok());
   Write(true);
-  ASSERT_TRUE(Step(BecomeFollower{LeaderEpoch{2}, PartitionEpoch{9}, NodeId{2}}).ok());
+  EXPECT_THAT(TakeReplied(), ElementsAre());
+  ASSERT_TRUE(Step(LeaderMarks{AttachId(), Offset{0}, Offset{2}}).ok());
+  ASSERT_EQ(effects_.replies.size(), 1u);
+  EXPECT_EQ(ReasonOf(effects_.replies[0].status), Reason::kNotLeader);
+}
+
+TEST_F(DeposedReplicaTest, WhenTheReplicaGoesOfflineTheOutcomeIsOpen) {
+  ASSERT_TRUE(Step(GoOffline{}).ok());
   ASSERT_EQ(effects_.replies.size(), 1u);
   EXPECT_EQ(ReasonOf(effects_.replies[0].status), Reason::kAppendUncertain);
 }

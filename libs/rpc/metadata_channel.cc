@@ -126,23 +126,79 @@ absl::Status MetadataChannel::Nodes::CallLeader(absl::Duration deadline, bool re
   }
 }
 
-// One watch: a thread that reads one stream after the other.
-class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
+// Opens one stream after the other, for ever, on a thread of its own.
+class MetadataChannel::StreamThread {
  public:
-  WatchThread(std::shared_ptr<Nodes> nodes, const Uuid& cluster_id, WatchCallback callback)
-      : nodes_(std::move(nodes)), callback_(std::move(callback)), cluster_id_(cluster_id) {
-    thread_ = std::thread([this] { Run(); });
-  }
+  struct Stream {
+    // Reads one stream until it ends and returns why it did. `received` says whether anything came.
+    std::function<absl::Status(const MetadataNodes::Node& node, grpc::ClientContext* context,
+                               bool* received)>
+        read;
+    // Told why a stream has ended, before the pause that follows. False: no further one.
+    std::function<bool(const absl::Status& why)> ended;
+  };
 
-  ~WatchThread() override {
+  StreamThread(std::shared_ptr<Nodes> nodes, Stream stream)
+      : nodes_(std::move(nodes)), stream_(std::move(stream)), thread_([this] { Run(); }) {}
+
+  ~StreamThread() {
     {
       MutexLock lock(&mu_);
       stopping_ = true;
       if (context_ != nullptr) context_->TryCancel();
-      wake_.NotifyAll();
     }
+    wake_.NotifyAll();
     thread_.join();
   }
+
+ private:
+  void Run() {
+    Backoff backoff = nodes_->MakeBackoff();
+    while (true) {
+      const MetadataNodes::Node node = nodes_->Current();
+      grpc::ClientContext context;
+      if (!Announce(&context)) return;
+      bool received = false;
+      const absl::Status why = stream_.read(node, &context, &received);
+      if (received) backoff.Reset();
+      if (!Announce(nullptr) || !stream_.ended(why) || !Pause(backoff.Next())) return;
+      if (ReasonOf(why) != Reason::kWatchCompacted) nodes_->MoveOn(node.address, LeaderHint(why));
+    }
+  }
+
+  // False: the stream is being destroyed.
+  bool Announce(grpc::ClientContext* context) {
+    MutexLock lock(&mu_);
+    context_ = context;
+    return !stopping_;
+  }
+
+  bool Pause(absl::Duration delay) {
+    MutexLock lock(&mu_);
+    const MonotonicTime end = Now() + delay;
+    while (!stopping_ && Now() < end) wake_.WaitFor(&mu_, end - Now());
+    return !stopping_;
+  }
+
+  const std::shared_ptr<Nodes> nodes_;
+  const Stream stream_;
+
+  Mutex mu_;
+  CondVar wake_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  grpc::ClientContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;  // Of the stream that is open.
+  std::thread thread_;                                           // Last.
+};
+
+class MetadataChannel::WatchStreams final : public MetadataChannel::Watch {
+ public:
+  WatchStreams(std::shared_ptr<Nodes> nodes, const Uuid& cluster_id, WatchCallback callback)
+      : callback_(std::move(callback)),
+        cluster_id_(cluster_id),
+        thread_(std::move(nodes),
+                {.read = [this](const auto& node, grpc::ClientContext* context,
+                                bool* received) { return Read(node, context, received); },
+                 .ended = [this](const absl::Status& why) { return Ended(why); }}) {}
 
   bool connected() const override {
     MutexLock lock(&mu_);
@@ -158,34 +214,11 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
   }
 
  private:
-  void Run() {
-    Backoff backoff = nodes_->MakeBackoff();
-    while (true) {
-      const MetadataNodes::Node node = nodes_->Current();
-      bool received = false;
-      const absl::Status status = ReadStream(node, &received);
-      if (received) backoff.Reset();
-      if (!Pause(status, backoff.Next())) return;
-      if (ReasonOf(status) == Reason::kWatchCompacted) {
-        after_index_ = 0;
-      } else {
-        nodes_->MoveOn(node.address, LeaderHint(status));
-      }
-    }
-  }
-
-  // Reads until the stream ends, and returns why it did.
-  absl::Status ReadStream(const MetadataNodes::Node& node, bool* received) {
-    grpc::ClientContext context;
-    {
-      MutexLock lock(&mu_);
-      if (stopping_) return absl::OkStatus();
-      context_ = &context;
-    }
+  absl::Status Read(const MetadataNodes::Node& node, grpc::ClientContext* context, bool* received) {
     pb::WatchClusterRequest request;
     request.set_after_index(after_index_);
     if (!cluster_id_.is_nil()) request.set_cluster_id(std::string(cluster_id_.bytes()));
-    const auto reader = pb::MetadataService::NewStub(node.channel)->WatchCluster(&context, request);
+    const auto reader = pb::MetadataService::NewStub(node.channel)->WatchCluster(context, request);
     pb::WatchClusterResponse message;
     absl::Status refused;
     while (refused.ok() && reader->Read(&message)) {
@@ -193,13 +226,11 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
       refused = Deliver(message);
     }
     if (!refused.ok()) {
-      context.TryCancel();
+      context->TryCancel();
       while (reader->Read(&message)) {
       }
     }
     const grpc::Status wire = reader->Finish();
-    MutexLock lock(&mu_);
-    context_ = nullptr;
     return refused.ok() ? FromGrpc(wire) : refused;
   }
 
@@ -217,21 +248,17 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
     return status;
   }
 
-  // Records why the stream ended and waits. False: the watch is being destroyed.
-  bool Pause(const absl::Status& why, absl::Duration delay) {
+  bool Ended(const absl::Status& why) {
+    if (ReasonOf(why) == Reason::kWatchCompacted) after_index_ = 0;
     MutexLock lock(&mu_);
-    if (stopping_) return false;
     if (connected_ || last_error_.ok()) {
       log::Warning("the watch on the metadata service ended, trying again", {{"error", why}});
     }
     connected_ = false;
     last_error_ = why.ok() ? MakeError(Reason::kMetadataUnavailable, "the stream ended") : why;
-    const MonotonicTime end = Now() + delay;
-    while (!stopping_ && Now() < end) wake_.WaitFor(&mu_, end - Now());
-    return !stopping_;
+    return true;
   }
 
-  const std::shared_ptr<Nodes> nodes_;
   const WatchCallback callback_;
 
   // Of the thread.
@@ -239,13 +266,42 @@ class MetadataChannel::WatchThread final : public MetadataChannel::Watch {
   uint64_t after_index_ = 0;
 
   mutable Mutex mu_;
-  CondVar wake_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  grpc::ClientContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
   bool connected_ ABSL_GUARDED_BY(mu_) = false;
-  MonotonicTime last_message_ ABSL_GUARDED_BY(mu_);
   absl::Status last_error_ ABSL_GUARDED_BY(mu_);
-  std::thread thread_;
+  MonotonicTime last_message_ ABSL_GUARDED_BY(mu_);
+  StreamThread thread_;  // Last.
+};
+
+class MetadataChannel::HoldStreams final : public MetadataChannel::Hold {
+ public:
+  HoldStreams(std::shared_ptr<Nodes> nodes, SessionId session, std::function<void()> on_expired)
+      : session_(session),
+        on_expired_(std::move(on_expired)),
+        thread_(std::move(nodes),
+                {.read = [this](const auto& node, grpc::ClientContext* context,
+                                bool* received) { return Read(node, context, received); },
+                 .ended = [this](const absl::Status& why) { return Ended(why); }}) {}
+
+ private:
+  absl::Status Read(const MetadataNodes::Node& node, grpc::ClientContext* context,
+                    bool* received) const {
+    pb::HoldSessionRequest request;
+    request.set_session_id(session_.value());
+    const auto reader = pb::MetadataService::NewStub(node.channel)->HoldSession(context, request);
+    pb::HoldSessionResponse held;
+    while (reader->Read(&held)) *received = true;
+    return FromGrpc(reader->Finish());
+  }
+
+  bool Ended(const absl::Status& why) const {
+    if (ReasonOf(why) != Reason::kSessionExpired) return true;
+    on_expired_();
+    return false;
+  }
+
+  const SessionId session_;
+  const std::function<void()> on_expired_;
+  StreamThread thread_;  // Last.
 };
 
 MetadataChannel::MetadataChannel(Options options)
@@ -285,7 +341,12 @@ absl::StatusOr<pb::GetStatusResponse> MetadataChannel::GetStatus(absl::Duration 
 
 std::unique_ptr<MetadataChannel::Watch> MetadataChannel::WatchCluster(const Uuid& cluster_id,
                                                                       WatchCallback callback) {
-  return std::make_unique<WatchThread>(nodes_, cluster_id, std::move(callback));
+  return std::make_unique<WatchStreams>(nodes_, cluster_id, std::move(callback));
+}
+
+std::unique_ptr<MetadataChannel::Hold> MetadataChannel::HoldSession(
+    SessionId session, std::function<void()> on_expired) {
+  return std::make_unique<HoldStreams>(nodes_, session, std::move(on_expired));
 }
 
 }  // namespace falaj::rpc

@@ -52,6 +52,12 @@ class MetadataChannel {
     // Why the last attempt failed; OK while connected. CLUSTER_MISMATCH does not heal by itself.
     virtual absl::Status last_error() const = 0;
   };
+  // Shows the metadata service that this process lives; its end shows that it has died. Destroying
+  // it waits until the callback has returned.
+  class Hold {
+   public:
+    virtual ~Hold() = default;
+  };
   using WatchCallback = std::function<absl::Status(const internal::v1::WatchClusterResponse&)>;
 
   explicit MetadataChannel(Options options);
@@ -75,9 +81,15 @@ class MetadataChannel {
   // with the first one it meets.
   std::unique_ptr<Watch> WatchCluster(const Uuid& cluster_id, WatchCallback callback);
 
+  // Holds a session, next to its heartbeats, for as long as the Hold exists. Calls `on_expired`
+  // from a thread of its own, once, if the session has ended.
+  std::unique_ptr<Hold> HoldSession(SessionId session, std::function<void()> on_expired);
+
  private:
+  class HoldStreams;
   class Nodes;
-  class WatchThread;
+  class StreamThread;
+  class WatchStreams;
 
   const std::shared_ptr<Nodes> nodes_;
 };

@@ -2,6 +2,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "services/cli/contexts.h"
 #include "services/cli/json_line.h"
 #include "services/cli/line_source.h"
+#include "services/cli/move_watch.h"
 #include "services/cli/offset_range.h"
 #include "services/cli/output.h"
 #include "services/cli/progress.h"
@@ -199,8 +201,40 @@ TEST(JsonLineTest, StringsThatAreNotUtf8AreReplaced) {
 TEST(ProgressTest, TheLineTellsHowFar) {
   EXPECT_EQ(ProgressBar::Render("records", 200, 100, 1'000'000, absl::Seconds(2)),
             "records  [##########----------]  50%  100 / 200  50/s  500.0 kB/s");
-  EXPECT_EQ(ProgressBar::Render("records", 0, 100, 0, absl::Seconds(2)),
-            "records  100  50/s  0 B/s");
+  EXPECT_EQ(ProgressBar::Render("records", 0, 100, 0, absl::Seconds(2)), "records  100  50/s");
+}
+
+v1::Topic TopicOf(const std::string& name, const std::vector<std::vector<int32_t>>& replicas) {
+  v1::Topic topic;
+  topic.set_name(name);
+  for (const std::vector<int32_t>& nodes : replicas) {
+    v1::Partition* const partition = topic.add_partitions();
+    partition->set_partition(topic.partitions_size() - 1);
+    partition->mutable_replicas()->Add(nodes.begin(), nodes.end());
+  }
+  return topic;
+}
+
+TEST(MoveWatchTest, CountsWhatIsLeftFromSnapshotAndChanges) {
+  MoveWatch watch([](const std::string& /*topic*/, const v1::Partition& partition) {
+    return std::find(partition.replicas().begin(), partition.replicas().end(), 3) !=
+           partition.replicas().end();
+  });
+  v1::WatchClusterResponse event;
+  *event.mutable_snapshot()->add_topics() = TopicOf("a", {{1, 3}, {1, 2}, {3, 1}});
+  *event.mutable_snapshot()->add_topics() = TopicOf("b", {{3}});
+  watch.Take(event);
+  EXPECT_EQ(watch.remaining(), 3);
+  v1::WatchClusterResponse change;
+  *change.mutable_delta()->add_topics() = TopicOf("a", {{1, 2}, {1, 2}, {3, 1}});
+  watch.Take(change);
+  EXPECT_EQ(watch.remaining(), 2);
+  change.mutable_delta()->clear_topics();
+  change.mutable_delta()->add_deleted_topics("b");
+  watch.Take(change);
+  EXPECT_EQ(watch.remaining(), 1);
+  watch.Take(event);
+  EXPECT_EQ(watch.remaining(), 3) << "a snapshot begins anew";
 }
 
 TEST(ContextsTest, ABookIsWrittenAndReadBack) {

@@ -9,6 +9,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/interrupt.h"
 #include "services/cli/json_line.h"
+#include "services/cli/move_command.h"
 #include "services/cli/session.h"
 #include "services/cli/values.h"
 
@@ -30,11 +31,11 @@ int CountOnline(const v1::GetClusterResponse& cluster) {
 absl::Status PrintStatus(const ClusterOptions& options, client::Admin* admin) {
   FALAJ_ASSIGN_OR_RETURN(const v1::GetClusterResponse cluster, admin->GetCluster());
   Table table({"CLUSTER", "METADATA-INDEX", "NODES", "ONLINE", "TOPICS", "PARTITIONS", "LEADERLESS",
-               "UNDER-REPLICATED"});
+               "UNDER-REPLICATED", "REASSIGNING"});
   table.Add({cluster.cluster_id(), static_cast<int64_t>(cluster.metadata_index()),
              cluster.nodes_size(), CountOnline(cluster), cluster.topic_count(),
              cluster.partition_count(), cluster.leaderless_partition_count(),
-             cluster.under_replicated_partition_count()});
+             cluster.under_replicated_partition_count(), cluster.reassigning_partition_count()});
   table.Print(options.common.output);
   return absl::OkStatus();
 }
@@ -59,10 +60,11 @@ absl::StatusOr<ExitCode> PrintHealth(const ClusterOptions& options, client::Admi
 
 absl::Status PrintNodes(const ClusterOptions& options, client::Admin* admin) {
   FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::StorageNode> nodes, admin->ListNodes());
-  Table table({"NODE", "ADDRESS", "ZONE", "STATE", "EPOCH", "LEADERS", "REPLICAS"});
+  Table table({"NODE", "ADDRESS", "ZONE", "STATE", "EPOCH", "LEADERS", "REPLICAS", "DRAINING"});
   for (const v1::StorageNode& node : nodes) {
     table.Add({node.node_id(), node.address(), node.zone(), StateName(node.state()),
-               node.node_epoch(), node.leader_count(), node.replica_count()});
+               node.node_epoch(), node.leader_count(), node.replica_count(),
+               node.draining() ? "yes" : "no"});
   }
   table.Print(options.common.output);
   return absl::OkStatus();
@@ -75,10 +77,10 @@ absl::Status PrintPartitions(const ClusterOptions& options, client::Admin* admin
     FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->GetTopic(summary.name()));
     for (const v1::Partition& partition : topic.partitions()) {
       if (options.leaderless && partition.has_leader()) continue;
-      if (options.under_replicated &&
-          partition.in_sync_replicas_size() >= partition.replicas_size()) {
-        continue;
-      }
+      // Who is being added need not be in sync yet.
+      const int replicas = partition.target_replicas().empty() ? partition.replicas_size()
+                                                               : partition.target_replicas_size();
+      if (options.under_replicated && partition.in_sync_replicas_size() >= replicas) continue;
       table.Add({topic.name(), partition.partition(),
                  partition.has_leader() ? Cell(partition.leader()) : Cell("none"),
                  partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
@@ -135,6 +137,11 @@ ExitCode RunCluster(const ClusterOptions& options) {
     return code.ok() ? *code : Fail(code.status());
   }
   absl::Status status;
+  for (const char* move : {"drain", "undrain", "reassign", "reassignments", "cancel", "elect"}) {
+    if (options.action != move) continue;
+    const absl::StatusOr<ExitCode> code = RunMove(options, &admin);
+    return code.ok() ? *code : Fail(code.status());
+  }
   if (options.action == "status") status = PrintStatus(options, &admin);
   if (options.action == "nodes") status = PrintNodes(options, &admin);
   if (options.action == "partitions") status = PrintPartitions(options, &admin);

@@ -103,6 +103,8 @@ void AddTopicChanges(TopicOptions* o,
   CLI::App* update = add("update", "Change settings");
   update->add_option("name", o->names, "The topic")->required()->expected(1);
   AddSettings(update, &o->settings);
+  update->add_option("-r,--replicas", o->replicas, "Replicas of each partition");
+  update->add_flag("--wait", o->wait, "Until there are so many replicas");
   update->add_option("--unset", o->unset, "Settings to return to their default, e.g. retention");
   CLI::App* remove = add("delete", "Delete topics and their records");
   remove->add_option("names", o->names, "Topics")->required();
@@ -148,12 +150,50 @@ void AddTopic(CLI::App* app, Choice* choice) {
   AddTopicChanges(o, add);
 }
 
+using AddClusterCommand = std::function<CLI::App*(const char*, const char*)>;
+
+void AddMoves(ClusterOptions* o, const AddClusterCommand& add) {
+  CLI::App* drain = add("drain", "Move everything off a storage node, and put nothing on it");
+  drain->add_option("node", o->node, "Its id")->required();
+  drain->add_flag("--wait", o->wait, "Until it is empty");
+  add("undrain", "Use a storage node again")->add_option("node", o->node, "Its id")->required();
+  CLI::App* reassign = add("reassign", "Move partitions to other storage nodes");
+  reassign->add_option("topic", o->topic, "The topic");
+  reassign->add_option("-p,--partition", o->partitions, "The partition")->expected(1);
+  reassign
+      ->add_option("--replicas", o->replicas, "Where it goes, preferred leader first, e.g. 1,2,3")
+      ->delimiter(',');
+  reassign->add_option("--file", o->file, "Many at once: a ReassignPartitionsRequest as JSON")
+      ->check(CLI::ExistingFile);
+  reassign->add_flag("--wait", o->wait, "Until they are there");
+  add("reassignments", "What is on its way")->add_option("topic", o->topic, "Only of this topic");
+  CLI::App* cancel = add("cancel", "Take partitions back to where they came from");
+  CLI::App* elect = add("elect", "Hand the lead to the preferred leaders, or to one node");
+  elect->add_option("--node", o->node, "Who shall lead; default: the preferred leaders");
+  for (CLI::App* sub : {cancel, elect}) {
+    sub->add_option("topic", o->topic, "The topic")->required();
+    sub->add_option("-p,--partitions", o->partitions, "Only these, e.g. 0,2")->delimiter(',');
+  }
+}
+
 void AddCluster(CLI::App* app, Choice* choice) {
   ClusterOptions* o = &choice->cluster;
-  CLI::App* cluster = app->add_subcommand("cluster", "Look at the cluster");
+  CLI::App* cluster = app->add_subcommand("cluster", "Look at the cluster, move partitions in it");
   cluster->require_subcommand(1);
   cluster->footer(Examples({"falaj cluster health && echo fine", "falaj cluster nodes",
-                            "falaj cluster partitions --leaderless"}));
+                            "falaj cluster partitions --leaderless",
+                            "falaj cluster reassign orders -p 0 --replicas 2,3,4 --wait",
+                            "falaj cluster drain 3 --wait"}));
+  const AddClusterCommand add = [=](const char* name, const char* help) {
+    CLI::App* sub = cluster->add_subcommand(name, help);
+    AddCommon(sub, &o->common);
+    AddOutput(sub, &o->common.output);
+    sub->callback([=] {
+      o->action = name;
+      choice->run = [o] { return RunCluster(*o); };
+    });
+    return sub;
+  };
   const std::pair<const char*, const char*> subs[] = {
       {"status", "Size and state in one row"},
       {"health", "ok or failing, and why; the exit code says the same"},
@@ -161,17 +201,12 @@ void AddCluster(CLI::App* app, Choice* choice) {
       {"partitions", "Leaders and replicas of every partition"},
       {"watch", "Follow every change until Ctrl-C"}};
   for (const auto& [name, help] : subs) {
-    CLI::App* sub = cluster->add_subcommand(name, help);
-    AddCommon(sub, &o->common);
-    AddOutput(sub, &o->common.output);
-    sub->callback([o, choice, action = name] {
-      o->action = action;
-      choice->run = [o] { return RunCluster(*o); };
-    });
+    CLI::App* sub = add(name, help);
     if (std::string(name) != "partitions") continue;
     sub->add_flag("--under-replicated", o->under_replicated, "Only those short of replicas");
     sub->add_flag("--leaderless", o->leaderless, "Only those without a leader");
   }
+  AddMoves(o, add);
 }
 
 using AddSubcommand = std::function<CLI::App*(CLI::App*, const char*, const char*)>;

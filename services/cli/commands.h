@@ -53,14 +53,22 @@ struct TopicOptions {
   bool if_not_exists = false;
   bool validate_only = false;
   bool internal = false;
+  bool wait = false;  // update: until the number of replicas is there.
 };
 ExitCode RunTopic(const TopicOptions& options);
 
 struct ClusterOptions {
   CommonOptions common;
-  std::string action;  // "status", "health", "nodes", "partitions", "watch".
+  std::string
+      action;  // "status", "health", ... "watch"; "drain", "reassign", ... of move_command.h.
   bool under_replicated = false;
   bool leaderless = false;
+  int32_t node = 0;  // drain, undrain: which; elect: who shall lead, 0: the preferred leaders.
+  std::string topic;
+  std::vector<int32_t> partitions;
+  std::vector<int32_t> replicas;  // reassign: the target.
+  std::string file;               // reassign: a ReassignPartitionsRequest as JSON.
+  bool wait = false;
 };
 ExitCode RunCluster(const ClusterOptions& options);
 

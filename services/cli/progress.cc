@@ -42,9 +42,10 @@ void ProgressBar::Update(int64_t count, int64_t bytes) {
 std::string ProgressBar::Render(absl::string_view label, int64_t total, int64_t count,
                                 int64_t bytes, absl::Duration elapsed) {
   const double seconds = std::max(absl::ToDoubleSeconds(elapsed), 1e-9);
-  const std::string rates =
-      absl::StrCat(FormatCount(static_cast<int64_t>(static_cast<double>(count) / seconds)), "/s  ",
-                   FormatBytes(static_cast<double>(bytes) / seconds), "/s");
+  std::string rates =
+      absl::StrCat(FormatCount(static_cast<int64_t>(static_cast<double>(count) / seconds)), "/s");
+  if (bytes > 0)
+    absl::StrAppend(&rates, "  ", FormatBytes(static_cast<double>(bytes) / seconds), "/s");
   if (total <= 0) return absl::StrCat(label, "  ", FormatCount(count), "  ", rates);
   constexpr int kWidth = 20;
   const double part = std::clamp(static_cast<double>(count) / static_cast<double>(total), 0.0, 1.0);

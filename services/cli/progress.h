@@ -22,7 +22,7 @@ class ProgressBar {
   ProgressBar(absl::string_view label, int64_t total, const Clock* clock);
   ~ProgressBar();
 
-  void Update(int64_t count, int64_t bytes);
+  void Update(int64_t count, int64_t bytes);  // No bytes: they are not shown.
   // The line for tests.
   static std::string Render(absl::string_view label, int64_t total, int64_t count, int64_t bytes,
                             absl::Duration elapsed);

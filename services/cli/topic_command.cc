@@ -9,6 +9,7 @@
 
 #include "libs/base/status.h"
 #include "services/cli/commands.h"
+#include "services/cli/move_watch.h"
 #include "services/cli/offset_range.h"
 #include "services/cli/session.h"
 #include "services/cli/topic_settings.h"
@@ -111,11 +112,15 @@ absl::Status Update(const TopicOptions& options, client::Admin* admin) {
   FALAJ_RETURN_IF_ERROR(
       FillConfig(options.settings, request.mutable_config(), request.mutable_update_mask()));
   for (const std::string& field : options.unset) request.mutable_update_mask()->add_paths(field);
+  if (options.replicas.has_value()) request.set_replication_factor(*options.replicas);
   FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->UpdateTopic(request));
   Table table(TopicColumns());
   table.Add(TopicRow(topic));
   table.Print(options.common.output);
-  return absl::OkStatus();
+  if (!options.wait) return absl::OkStatus();
+  return WaitForMoves(admin, "moved", [&topic](const std::string& name, const v1::Partition& one) {
+    return name == topic.name() && !one.target_replicas().empty();
+  });
 }
 
 absl::Status Delete(const TopicOptions& options, client::Admin* admin) {

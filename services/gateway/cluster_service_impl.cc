@@ -9,7 +9,9 @@
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/status_grpc.h"
+#include "services/gateway/metadata_command.h"
 #include "services/gateway/paging.h"
+#include "services/gateway/reassignments.h"
 #include "services/gateway/topic_messages.h"
 
 namespace falaj::gateway {
@@ -88,17 +90,20 @@ void FillHealth(const cluster::ClusterView& view, v1::GetClusterResponse* respon
   int32_t partitions = 0;
   int32_t leaderless = 0;
   int32_t under_replicated = 0;
+  int32_t reassigning = 0;
   for (const auto& [name, topic] : view.topics()) {
     for (const cluster::PartitionInfo& partition : topic->partitions) {
       ++partitions;
       leaderless += view.FindLeader(partition) == nullptr ? 1 : 0;
-      under_replicated += partition.isr.size() < partition.replicas.size() ? 1 : 0;
+      under_replicated += partition.under_replicated() ? 1 : 0;
+      reassigning += partition.reassigning() ? 1 : 0;
     }
   }
   response->set_topic_count(static_cast<int32_t>(view.topics().size()));
   response->set_partition_count(partitions);
   response->set_leaderless_partition_count(leaderless);
   response->set_under_replicated_partition_count(under_replicated);
+  response->set_reassigning_partition_count(reassigning);
 }
 
 absl::Status ListPage(const cluster::ClusterView& view, const v1::ListNodesRequest& request,
@@ -153,6 +158,100 @@ grpc::ServerUnaryReactor* ClusterServiceImpl::ListNodes(grpc::CallbackServerCont
 grpc::ServerWriteReactor<v1::WatchClusterResponse>* ClusterServiceImpl::WatchCluster(
     grpc::CallbackServerContext* /*context*/, const v1::WatchClusterRequest* request) {
   return new WatchStream(history_, request->after_metadata_index());
+}
+
+grpc::Status ClusterServiceImpl::ReassignPartitions(grpc::ServerContext* context,
+                                                    const v1::ReassignPartitionsRequest* request,
+                                                    v1::ReassignPartitionsResponse* response) {
+  internal::v1::ClusterCommand command;
+  internal::v1::ReassignPartitionsCommand* const reassign = command.mutable_reassign_partitions();
+  for (const v1::PartitionTarget& wish : request->partitions()) {
+    internal::v1::PartitionTarget* const target = reassign->add_partitions();
+    target->set_topic(wish.topic());
+    target->set_partition(wish.partition());
+    *target->mutable_replicas() = wish.replicas();
+  }
+  const absl::Status status = ExecuteCommand(parts_, metadata_, context, command).status();
+  if (!status.ok()) return rpc::ToGrpc(status);
+  const cluster::ClusterView::Ptr view = parts_->routes->View();
+  for (const v1::PartitionTarget& wish : request->partitions()) {
+    const cluster::TopicInfo* const topic = view->FindTopic(wish.topic());
+    if (topic == nullptr) continue;  // Deleted meanwhile.
+    const auto& partition = topic->partitions[static_cast<size_t>(wish.partition())];
+    if (partition.reassigning()) {
+      *response->add_reassignments() = ToReassignment(topic->name, partition);
+    }
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status ClusterServiceImpl::ListReassignments(grpc::ServerContext* /*context*/,
+                                                   const v1::ListReassignmentsRequest* request,
+                                                   v1::ListReassignmentsResponse* response) {
+  return rpc::ToGrpc(ListReassignmentPage(*parts_->routes->View(), *request, response));
+}
+
+grpc::Status ClusterServiceImpl::CancelReassignments(grpc::ServerContext* context,
+                                                     const v1::CancelReassignmentsRequest* request,
+                                                     v1::CancelReassignmentsResponse* response) {
+  internal::v1::ClusterCommand command;
+  command.mutable_cancel_reassignments()->set_topic(request->topic());
+  *command.mutable_cancel_reassignments()->mutable_partitions() = request->partitions();
+  const auto executed = ExecuteCommand(parts_, metadata_, context, command);
+  if (executed.ok()) response->set_cancelled_count(executed->partitions_reassigned());
+  return rpc::ToGrpc(executed.status());
+}
+
+absl::Status ClusterServiceImpl::Elect(grpc::ServerContext* context,
+                                       const v1::ElectLeadersRequest& request,
+                                       v1::ElectLeadersResponse* response) {
+  if (request.has_node_id() && request.node_id() < 1) {
+    return MakeError(Reason::kInvalidRequest, "node_id must be at least 1", {{"field", "node_id"}});
+  }
+  internal::v1::ClusterCommand command;
+  command.mutable_elect_leaders()->set_topic(request.topic());
+  *command.mutable_elect_leaders()->mutable_partitions() = request.partitions();
+  command.mutable_elect_leaders()->set_node_id(request.node_id());
+  FALAJ_RETURN_IF_ERROR(ExecuteCommand(parts_, metadata_, context, command).status());
+  FALAJ_ASSIGN_OR_RETURN(const TopicPtr topic, parts_->routes->FindTopic(request.topic()));
+  *response->mutable_topic() = ToTopic(*topic, true);
+  return absl::OkStatus();
+}
+
+grpc::Status ClusterServiceImpl::ElectLeaders(grpc::ServerContext* context,
+                                              const v1::ElectLeadersRequest* request,
+                                              v1::ElectLeadersResponse* response) {
+  return rpc::ToGrpc(Elect(context, *request, response));
+}
+
+absl::StatusOr<int32_t> ClusterServiceImpl::SetDraining(grpc::ServerContext* context,
+                                                        int32_t node_id, bool draining,
+                                                        v1::StorageNode* node) {
+  internal::v1::ClusterCommand command;
+  command.mutable_set_node_draining()->set_node_id(node_id);
+  command.mutable_set_node_draining()->set_draining(draining);
+  FALAJ_ASSIGN_OR_RETURN(const internal::v1::ExecuteResponse executed,
+                         ExecuteCommand(parts_, metadata_, context, command));
+  for (v1::StorageNode& one : ToNodes(*parts_->routes->View())) {
+    if (one.node_id() == node_id) *node = std::move(one);
+  }
+  return executed.partitions_reassigned();
+}
+
+grpc::Status ClusterServiceImpl::DrainNode(grpc::ServerContext* context,
+                                           const v1::DrainNodeRequest* request,
+                                           v1::DrainNodeResponse* response) {
+  const absl::StatusOr<int32_t> moving =
+      SetDraining(context, request->node_id(), true, response->mutable_node());
+  if (moving.ok()) response->set_reassigned_count(*moving);
+  return rpc::ToGrpc(moving.status());
+}
+
+grpc::Status ClusterServiceImpl::UndrainNode(grpc::ServerContext* context,
+                                             const v1::UndrainNodeRequest* request,
+                                             v1::UndrainNodeResponse* response) {
+  return rpc::ToGrpc(
+      SetDraining(context, request->node_id(), false, response->mutable_node()).status());
 }
 
 }  // namespace falaj::gateway

@@ -50,7 +50,7 @@ class GatewayServerImpl final : public GatewayServer {
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
-        cluster_(&parts_, &history_),
+        cluster_(&parts_, &history_, &metadata_),
         coordination_backend_(BackendOptions(options), metrics_.coordination_calls),
         coordination_(&parts_, &coordination_backend_) {}
 

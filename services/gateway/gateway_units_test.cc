@@ -78,7 +78,7 @@ cluster::TopicInfo Topic(int partitions, int batch_bytes_max = 1 << 20) {
   topic.settings = cluster::DefaultTopicSettings();
   topic.settings.set_batch_bytes_max(batch_bytes_max);
   for (int i = 0; i < partitions; ++i)
-    topic.partitions.push_back({PartitionIndex(i), NodeId(1), {}, {}, {}, {}});
+    topic.partitions.push_back({PartitionIndex(i), NodeId(1), {}, {}, {}, {}, {}, {}});
   return topic;
 }
 

@@ -22,6 +22,7 @@ v1::Partition ToPartition(const cluster::PartitionInfo& info) {
   partition.set_partition_epoch(info.partition_epoch.value());
   for (const NodeId node : info.replicas) partition.add_replicas(node.value());
   for (const NodeId node : info.isr) partition.add_in_sync_replicas(node.value());
+  for (const NodeId node : info.target) partition.add_target_replicas(node.value());
   return partition;
 }
 
@@ -136,6 +137,7 @@ std::vector<v1::StorageNode> ToNodes(const cluster::ClusterView& view) {
     node.set_zone(info.zone);
     node.set_state(info.online() ? v1::NODE_STATE_ONLINE : v1::NODE_STATE_OFFLINE);
     node.set_node_epoch(info.epoch.value());
+    node.set_draining(info.draining);
   }
   for (const auto& [name, topic] : view.topics()) {
     for (const cluster::PartitionInfo& partition : topic->partitions) {

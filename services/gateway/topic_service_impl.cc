@@ -10,6 +10,7 @@
 #include "libs/cluster/topic_rules.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
+#include "services/gateway/metadata_command.h"
 #include "services/gateway/offset_lookup.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/storage_link.h"
@@ -18,14 +19,7 @@
 namespace falaj::gateway {
 namespace {
 
-constexpr absl::Duration kTimeoutMax = absl::Seconds(30);
 constexpr char kTopicList[] = "topics";
-
-// Until shortly before the caller's deadline, so that the caller still hears what went wrong.
-absl::Duration TimeLeft(const GatewayParts* parts, const grpc::ServerContext* context) {
-  const absl::Duration left = absl::FromChrono(context->deadline()) - parts->clock->Now();
-  return std::min(left - std::min(left / 10, absl::Milliseconds(200)), kTimeoutMax);
-}
 
 absl::Status CheckNameGiven(const std::string& name) {
   if (!name.empty()) return absl::OkStatus();
@@ -64,10 +58,7 @@ class TruncateGather {
 
 absl::Status TopicServiceImpl::Execute(grpc::ServerContext* context,
                                        const internal::v1::ClusterCommand& command) {
-  const absl::Duration left = TimeLeft(parts_, context);
-  FALAJ_ASSIGN_OR_RETURN(const internal::v1::ExecuteResponse response,
-                         metadata_->Execute(command, left));
-  return parts_->routes->WaitForIndex(LogIndex(response.index()), TimeLeft(parts_, context));
+  return ExecuteCommand(parts_, metadata_, context, command).status();
 }
 
 absl::StatusOr<v1::Topic> TopicServiceImpl::Describe(const std::string& name) const {
@@ -141,14 +132,20 @@ grpc::Status TopicServiceImpl::ListTopics(grpc::ServerContext* /*context*/,
 absl::StatusOr<v1::Topic> TopicServiceImpl::Update(grpc::ServerContext* context,
                                                    const v1::UpdateTopicRequest& request) {
   FALAJ_RETURN_IF_ERROR(CheckNameGiven(request.name()));
-  FALAJ_ASSIGN_OR_RETURN(const std::vector<std::string> fields,
-                         SettingsOfMask(request.update_mask()));
+  std::vector<std::string> fields;
+  if (!request.update_mask().paths().empty() || !request.has_replication_factor()) {
+    FALAJ_ASSIGN_OR_RETURN(fields, SettingsOfMask(request.update_mask()));
+  }
   FALAJ_ASSIGN_OR_RETURN(const internal::v1::TopicSettings settings, ToSettings(request.config()));
   internal::v1::ClusterCommand command;
   internal::v1::UpdateTopicCommand* update = command.mutable_update_topic();
   update->set_name(request.name());
   *update->mutable_settings() = settings;
   for (const std::string& field : fields) update->add_fields(field);
+  if (request.has_replication_factor()) {
+    FALAJ_RETURN_IF_ERROR(cluster::ValidateReplicationFactor(request.replication_factor()));
+    update->set_replication_factor(request.replication_factor());
+  }
   FALAJ_RETURN_IF_ERROR(Execute(context, command));
   return Describe(request.name());
 }

@@ -39,8 +39,15 @@ void CollectCluster(const NodeStatus& status, telemetry::Samples* out) {
   gauge("falaj_cluster_leaderless_partitions", "Partitions nobody leads now.",
         counts.leaderless_partitions);
   gauge("falaj_cluster_under_replicated_partitions",
-        "Partitions with fewer in-sync replicas than replicas.",
+        "Partitions with fewer in-sync replicas than replicas; those being added do not count.",
         counts.under_replicated_partitions);
+  gauge("falaj_cluster_under_min_in_sync_partitions",
+        "Partitions with too few in-sync replicas for acks all.",
+        counts.under_min_in_sync_partitions);
+  gauge("falaj_cluster_reassigning_partitions", "Partitions on their way to other storage nodes.",
+        counts.reassigning_partitions);
+  gauge("falaj_cluster_draining_storage_nodes", "Storage nodes an operator takes everything off.",
+        counts.nodes_draining);
   gauge("falaj_cluster_watchers", "Open watches on the cluster state.", status.watchers);
 }
 

@@ -41,6 +41,15 @@ MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
       snapshots_received(AddSnapshots(registry, "received")),
       sessions_expired(registry->AddCounter("falaj_cluster_sessions_expired_total",
                                             "Sessions ended for want of a heartbeat.")),
+      elections(registry->AddCounter(
+          "falaj_cluster_elections_total",
+          "Partitions that got another leader, counted by the metadata leader.")),
+      isr_shrinks(registry->AddCounter(
+          "falaj_cluster_isr_shrinks_total",
+          "Times a partition had fewer replicas in sync, counted by the metadata leader.")),
+      isr_expands(registry->AddCounter(
+          "falaj_cluster_isr_expands_total",
+          "Times a partition had more replicas in sync, counted by the metadata leader.")),
       commit_seconds(registry->AddHistogram("falaj_raft_commit_seconds",
                                             "From proposal to applied entry.", kGroup)) {}
 
@@ -141,6 +150,16 @@ absl::Status MetadataNode::Heartbeat(SessionId session) {
   if (sessions_.Touch(session, now_)) return absl::OkStatus();
   return MakeError(Reason::kSessionExpired, absl::StrCat("session ", session, " has ended"),
                    {{"session", absl::StrCat(session)}});
+}
+
+absl::Status MetadataNode::Hold(SessionId session, std::shared_ptr<SessionHolder> holder) {
+  FALAJ_RETURN_IF_ERROR(Heartbeat(session));
+  holders_.Put(session, std::move(holder));
+  return absl::OkStatus();
+}
+
+void MetadataNode::HoldBroke(SessionId session, const SessionHolder* holder) {
+  if (holders_.Remove(session, holder)) sessions_.Doubt(session, options_.broken_hold_grace, now_);
 }
 
 absl::StatusOr<absl::Duration> MetadataNode::KeepSession(const v1::SessionHandle& session) {
@@ -357,15 +376,29 @@ void MetadataNode::CountCluster() {
   counts_stale_ = false;
   for (const auto& [id, node] : state_.cluster().nodes()) {
     ++(node.session_id() != 0 ? counts_.nodes_online : counts_.nodes_offline);
+    counts_.nodes_draining += node.draining() ? 1 : 0;
   }
   for (const auto& [name, topic] : state_.cluster().topics()) {
     ++counts_.topics;
     counts_.partitions += topic.partitions_size();
     for (const pb::PartitionState& partition : topic.partitions()) {
       if (partition.leader() == 0) ++counts_.leaderless_partitions;
-      if (partition.isr_size() < partition.replicas_size()) ++counts_.under_replicated_partitions;
+      const int settled = partition.replicas_size() - partition.adding_replicas_size();
+      if (partition.isr_size() < settled) ++counts_.under_replicated_partitions;
+      if (partition.isr_size() < topic.settings().min_in_sync_replicas()) {
+        ++counts_.under_min_in_sync_partitions;
+      }
+      if (partition.target_replicas_size() > 0) ++counts_.reassigning_partitions;
     }
   }
+}
+
+void MetadataNode::CountChanges(const pb::ClusterDelta& delta) {
+  const PartitionChanges::Counts counts = changes_.Take(delta);
+  if (!core_->is_leader()) return;  // Once for the whole quorum.
+  metrics_.elections->Add(counts.elections);
+  metrics_.isr_shrinks->Add(counts.isr_shrinks);
+  metrics_.isr_expands->Add(counts.isr_expands);
 }
 
 void MetadataNode::PublishHealth() {
@@ -419,6 +452,7 @@ void MetadataNode::Stop() {
   for (const StatusCallback& done : transfers) done(NotLeader("unknown"));
   const absl::Status stopping = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
   reads_.FailAll(stopping);
+  holders_.CloseAll(stopping);
   hub_.CloseAll(stopping);
   znode_hub_.CloseAll(stopping);
 }

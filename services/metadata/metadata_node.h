@@ -25,7 +25,9 @@
 #include "services/metadata/campaign_queue.h"
 #include "services/metadata/metadata_state.h"
 #include "services/metadata/node_status.h"
+#include "services/metadata/partition_changes.h"
 #include "services/metadata/pending_reads.h"
+#include "services/metadata/session_holders.h"
 #include "services/metadata/session_table.h"
 #include "services/metadata/watch_hub.h"
 
@@ -83,6 +85,8 @@ class MetadataNode {
     // knows one secret could work out the others.
     std::function<std::string()> draw_secret;
     absl::Duration watch_keepalive = absl::Seconds(1);
+    // How long a session lives on after the call that held it has broken.
+    absl::Duration broken_hold_grace = absl::Milliseconds(250);
     WatchHub::Options watches;
     coordination::ZnodeWatchHub::Options znode_watches;
     size_t waiting_max = 100'000;  // Reads and candidates; further ones are refused.
@@ -117,6 +121,11 @@ class MetadataNode {
   void Execute(internal::v1::ClusterCommand command, ExecuteCallback done);
   // A sign of life of a storage node. SESSION_EXPIRED, or METADATA_UNAVAILABLE as above.
   absl::Status Heartbeat(SessionId session);
+  // As Heartbeat(); from then on the end of `holder` is a sign of death. There is one holder for
+  // each session, the newest; the others are closed.
+  absl::Status Hold(SessionId session, std::shared_ptr<SessionHolder> holder);
+  // The call has ended without our doing. No effect if another one holds the session.
+  void HoldBroke(SessionId session, const SessionHolder* holder);
   // A sign of life of a client's session; returns its timeout. SESSION_MISMATCH, too.
   absl::StatusOr<absl::Duration> KeepSession(const v1::SessionHandle& session);
   // Calls back when the state may be read: METADATA_UNAVAILABLE, QUOTA_EXCEEDED, TIMED_OUT.
@@ -182,6 +191,9 @@ class MetadataNode {
     telemetry::Counter* snapshots_saved;
     telemetry::Counter* snapshots_received;
     telemetry::Counter* sessions_expired;
+    telemetry::Counter* elections;
+    telemetry::Counter* isr_shrinks;
+    telemetry::Counter* isr_expands;
     telemetry::Histogram* commit_seconds;
   };
 
@@ -202,6 +214,7 @@ class MetadataNode {
   void KeepWatchesAlive();
   void CheckCaughtUp();
   void CountCluster();
+  void CountChanges(const internal::v1::ClusterDelta& delta);
   void PublishHealth();
 
   absl::Status Load(const raft::Snapshot& snapshot);
@@ -223,6 +236,7 @@ class MetadataNode {
   MetadataState state_;
   std::optional<MetadataState> prepared_;  // Read from the snapshot of the Ready under way.
   SessionTable sessions_;
+  SessionHolders holders_;  // While it leads.
   WatchHub hub_;
   coordination::ZnodeWatchHub znode_hub_;
   PendingReads reads_;
@@ -237,6 +251,7 @@ class MetadataNode {
   std::map<NodeId, std::string> told_addresses_;  // By the operator.
   std::map<NodeId, std::string> addresses_;       // Of all known nodes.
   std::map<NodeId, std::string> unrecorded_;      // Told, and maybe not in the membership yet.
+  PartitionChanges changes_;
   ClusterCounts counts_;
   bool counts_stale_ = true;
   bool storage_failed_ = false;

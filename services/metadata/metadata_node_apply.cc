@@ -39,6 +39,7 @@ void MetadataNode::Persisted(const raft::Ready& ready) {
   state_.PlantBug(options_.raft.planted_bug);
   hub_.Reset(state_.index());
   znode_hub_.Reset(state_.index());
+  changes_.Reset(state_.cluster());
   counts_stale_ = true;
   metrics_.snapshots_received->Add();
   log::Info("snapshot received", {{"index", state_.index()}});
@@ -66,6 +67,7 @@ absl::Status MetadataNode::Load(const raft::Snapshot& snapshot) {
   state_.PlantBug(options_.raft.planted_bug);
   hub_.Reset(state_.index());
   znode_hub_.Reset(state_.index());
+  changes_.Reset(state_.cluster());
   return absl::OkStatus();
 }
 
@@ -105,6 +107,7 @@ void MetadataNode::Publish(MetadataState::Applied* applied, LogIndex index) {
   const pb::ClusterDelta& delta = applied->cluster;
   if (delta.nodes_size() + delta.topics_size() + delta.deleted_topics_size() > 0) {
     counts_stale_ = true;
+    CountChanges(delta);
     hub_.Publish(std::move(applied->cluster));
   }
   if (applied->znodes.empty()) return;
@@ -119,7 +122,10 @@ void MetadataNode::Publish(MetadataState::Applied* applied, LogIndex index) {
 
 void MetadataNode::FollowSessions(const MetadataState::Applied& applied) {
   if (!core_->is_leader() && !HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) return;
-  if (applied.ended.has_value()) sessions_.Remove(*applied.ended);
+  if (applied.ended.has_value()) {
+    sessions_.Remove(*applied.ended);
+    holders_.Close(*applied.ended, MakeError(Reason::kSessionExpired, "the session has ended"));
+  }
   if (!applied.opened.has_value()) return;
   const coordination::Session* session = state_.coordination().FindSession(*applied.opened);
   if (session == nullptr) return;
@@ -170,6 +176,7 @@ void MetadataNode::BeginLeading() {
 
 void MetadataNode::StopLeading() {
   if (!HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) sessions_.Clear();
+  holders_.CloseAll(NotLeader("none"));
   FailPending(NotLeader("unknown"));
 }
 
@@ -192,6 +199,7 @@ void MetadataNode::StorageFailed(const absl::Status& status) {
   // What was under way may be on disk or not.
   FailPending(NotLeader("unknown"));
   reads_.FailAll(NotLeader("none"));
+  holders_.CloseAll(NotLeader("none"));
   hub_.CloseAll(NotLeader("none"));
   znode_hub_.CloseAll(NotLeader("none"));
   PublishHealth();

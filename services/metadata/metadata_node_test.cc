@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "services/metadata/metadata_node_fixture.h"
 
 namespace falaj::metadata {
 namespace {
@@ -22,10 +23,6 @@ namespace pb = ::falaj::internal::v1;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr NodeId kSelf(1);
-constexpr NodeId kOther(2);
-
 // Watches in memory.
 class FakeWatcher final : public coordination::ZnodeWatcher {
  public:
@@ -48,225 +45,12 @@ class FakeWatcher final : public coordination::ZnodeWatcher {
   Reason closed = Reason::kNone;
 };
 
-class MetadataNodeTest : public ::testing::Test {
- protected:
-  // The only voter if `others` is empty.
-  void Start(std::vector<NodeId> others = {}) {
-    options_.raft.self = kSelf;
-    options_.raft.snapshot_entries = 20;
-    options_.raft.entries_kept = 5;
-    options_.cluster_id = Uuid::FromRandomBits(1, 2);
-    raft::Restored restored;
-    pb::RaftMembership* const members = restored.snapshot.meta.mutable_membership();
-    members->add_voters(kSelf.value());
-    for (NodeId node : others) members->add_voters(node.value());
-    auto node = MetadataNode::Create(options_, std::move(restored), now_, &registry_);
-    ASSERT_TRUE(node.ok()) << node.status();
-    node_ = *std::move(node);
-    Round();
-    Round();
-  }
-
-  // One round; everything is stored at once, messages are remembered.
-  void Round(absl::Duration passed = absl::Milliseconds(10)) {
-    now_ = now_ + passed;
-    node_->Tick(now_, wall_ms_ += absl::ToInt64Milliseconds(passed), 1);
-    node_->EndRound();
-    Drain();
-  }
-  void Drain() {
-    while (node_->HasReady()) {
-      raft::Ready ready = node_->TakeReady();
-      for (auto& message : ready.messages) sent_.push_back(message);
-      ASSERT_TRUE(node_->Prepare(ready).ok());
-      node_->Persisted(ready);
-      for (auto& message : ready.messages_after_persist) sent_.push_back(message);
-      node_->Apply(ready);
-    }
-  }
-
-  absl::StatusOr<pb::ExecuteResponse> Execute(pb::CoordinationCommand command) {
-    pb::ClusterCommand entry;
-    *entry.mutable_coordination() = std::move(command);
-    return Execute(std::move(entry));
-  }
-  absl::StatusOr<pb::ExecuteResponse> Execute(pb::ClusterCommand command) {
-    std::optional<absl::StatusOr<pb::ExecuteResponse>> answer;
-    node_->Execute(std::move(command), [&](auto response) { answer = std::move(response); });
-    Drain();
-    EXPECT_TRUE(answer.has_value()) << "no answer";
-    return answer.value_or(absl::UnknownError("no answer"));
-  }
-  v1::SessionHandle OpenSession(int timeout_ms = 10'000) {
-    pb::CoordinationCommand command;
-    command.mutable_open_session()->set_timeout_ms(timeout_ms);
-    const auto opened = Execute(std::move(command));
-    EXPECT_TRUE(opened.ok()) << opened.status();
-    return opened->coordination().open_session().session();
-  }
-  absl::Status Create(const std::string& path, const v1::SessionHandle* session = nullptr) {
-    pb::CoordinationCommand command;
-    command.mutable_create()->set_path(path);
-    if (session != nullptr) {
-      *command.mutable_create()->mutable_options()->mutable_session() = *session;
-      command.mutable_create()->set_ephemeral(true);
-    }
-    return Execute(std::move(command)).status();
-  }
-  absl::Status Register(int32_t id, int timeout_ms = 10'000) {
-    pb::ClusterCommand command;
-    pb::RegisterNodeCommand* const node = command.mutable_register_node();
-    node->set_node_id(id);
-    node->set_directory_id(std::string(16, static_cast<char>('a' + id)));
-    node->set_address(absl::StrCat("127.0.0.1:", 7'000 + id));
-    node->set_zone("zone \"a\"");
-    node->set_session_timeout_ms(timeout_ms);
-    return Execute(std::move(command)).status();
-  }
-  std::string DataOf(const std::string& path) {
-    const auto found = node_->state().coordination().Get(path);
-    return found.ok() ? found->znode().data() : "";
-  }
-  bool Exists(const std::string& path) {
-    return node_->state().coordination().FindZnode(path) != nullptr;
-  }
-  // A message from node 2.
-  raft::pb::RaftMessage FromOther(raft::pb::RaftMessageType type) {
-    raft::pb::RaftMessage message;
-    message.set_type(type);
-    message.set_from(kOther.value());
-    message.set_to(kSelf.value());
-    message.set_term(node_->core().term().value());
-    return message;
-  }
-
-  // With the vote of node 2; what is proposed then waits for Acknowledge().
-  void Lead() {
-    for (int i = 0; i < 40 && node_->core().role() == raft::Role::kFollower; ++i) Round();
-    auto vote = FromOther(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
-    vote.set_term(vote.term() + 1);
-    ASSERT_TRUE(node_->Step(vote).ok());
-    Drain();
-    ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY)).ok());
-    ASSERT_TRUE(node_->core().is_leader());
-  }
-  // Node 2 has everything.
-  void Acknowledge() {
-    Drain();
-    auto reply = FromOther(raft::pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
-    reply.set_log_index(node_->core().status().last_index.value());
-    ASSERT_TRUE(node_->Step(reply).ok());
-    Drain();
-  }
-  bool Counted(absl::string_view metric, int value) {
-    return absl::StrContains(registry_.Serialize(), absl::StrCat("\n", metric, " ", value, "\n"));
-  }
-
-  MetadataNode::Options options_;
-  telemetry::Registry registry_;
-  MonotonicTime now_;
-  int64_t wall_ms_ = 1'700'000'000'000;
-  std::unique_ptr<MetadataNode> node_;
-  std::vector<raft::pb::RaftMessage> sent_;
-};
-
 TEST_F(MetadataNodeTest, AloneItLeadsNamesTheClusterAndBecomesReady) {
   Start();
   Round();
   EXPECT_TRUE(node_->core().is_leader());
   EXPECT_EQ(options_.cluster_id, node_->state().cluster().cluster_id());
   EXPECT_TRUE(node_->IsReady());
-}
-
-TEST_F(MetadataNodeTest, AStorageNodeIsASessionWithAnEphemeralZnode) {
-  Start();
-  ASSERT_TRUE(Register(7).ok());
-  EXPECT_EQ(R"({"address":"127.0.0.1:7007","zone":"zone \"a\"","node_epoch":)" +
-                absl::StrCat(node_->state().cluster().nodes().at(7).node_epoch(), "}"),
-            DataOf("/falaj/nodes/7"));
-  const int64_t first = node_->state().cluster().nodes().at(7).session_id();
-  ASSERT_TRUE(Register(7).ok()) << "the newer process replaces the older";
-  EXPECT_TRUE(Exists("/falaj/nodes/7"));
-  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(node_->Heartbeat(SessionId(first))));
-  Round(absl::Seconds(11));
-  EXPECT_FALSE(Exists("/falaj/nodes/7"));
-  EXPECT_EQ(0, node_->state().cluster().nodes().at(7).session_id()) << "it ends in both halves";
-}
-
-TEST_F(MetadataNodeTest, ASilentSessionEndsWithItsEphemeralsAndALivelyOneStays) {
-  Start();
-  const v1::SessionHandle silent = OpenSession();
-  const v1::SessionHandle lively = OpenSession();
-  const v1::SessionHandle writer = OpenSession();
-  ASSERT_TRUE(Create("/silent", &silent).ok());
-  ASSERT_TRUE(Create("/lively", &lively).ok());
-  Round(absl::Seconds(9));
-  EXPECT_EQ(absl::Seconds(10), *node_->KeepSession(lively));
-  ASSERT_TRUE(Create("/writer", &writer).ok()) << "a write is a sign of life";
-  Round(absl::Seconds(2));
-  EXPECT_FALSE(Exists("/silent"));
-  EXPECT_TRUE(Exists("/lively"));
-  EXPECT_TRUE(Exists("/writer"));
-  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(node_->KeepSession(silent).status()));
-}
-
-TEST_F(MetadataNodeTest, SomebodyElsesSecretKeepsNoSessionAlive) {
-  Start();
-  v1::SessionHandle session = OpenSession();
-  session.set_secret(std::string(16, 'x'));
-  EXPECT_EQ(Reason::kSessionMismatch, ReasonOf(node_->KeepSession(session).status()));
-  EXPECT_EQ(Reason::kSessionMismatch, ReasonOf(Create("/mine", &session)));
-  Round(absl::Seconds(11));
-  EXPECT_EQ(0, node_->state().coordination().session_count());
-}
-
-TEST_F(MetadataNodeTest, ANewLeaderThatHasNotAppliedAllCallsNobodysSessionEnded) {
-  Start({kOther});
-  Lead();
-  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(node_->Heartbeat(SessionId(1))));
-  Drain();
-  v1::SessionHandle session;
-  session.set_session_id(1);
-  session.set_secret(std::string(16, 's'));
-  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(node_->KeepSession(session).status()))
-      << "its first entry is not committed";
-}
-
-TEST_F(MetadataNodeTest, ASessionCountsAsExpiredOnceItsEndIsApplied) {
-  constexpr char kExpired[] = "falaj_cluster_sessions_expired_total";
-  Start({kOther});
-  Lead();
-  Acknowledge();
-  pb::ClusterCommand open;
-  open.mutable_coordination()->mutable_open_session()->set_timeout_ms(10'000);
-  node_->Execute(open, [](const auto& opened) { EXPECT_TRUE(opened.ok()) << opened.status(); });
-  Acknowledge();
-  ASSERT_EQ(1, node_->Status().sessions);
-  node_->Transfer(kOther, [](const absl::Status&) {});
-  ASSERT_EQ(kOther, node_->core().transferring_to());
-  Round(absl::Seconds(11));
-  Round();
-  ASSERT_EQ(kOther, node_->core().transferring_to());
-  EXPECT_TRUE(Counted(kExpired, 0)) << "nothing can be proposed while the lead is handed over";
-  for (int i = 0; i < 100 && node_->core().transferring_to() != NodeId(); ++i) {
-    ASSERT_TRUE(node_->Step(FromOther(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY)).ok());
-    Round();
-  }
-  ASSERT_TRUE(node_->core().is_leader()) << "node 2 has not taken the lead";
-  Round();
-  EXPECT_EQ(1, node_->Status().sessions);
-  EXPECT_TRUE(Counted(kExpired, 0)) << "its end is not committed";
-  Acknowledge();
-  EXPECT_EQ(0, node_->Status().sessions);
-  EXPECT_TRUE(Counted(kExpired, 1));
-}
-
-TEST_F(MetadataNodeTest, APauseOfTheProcessEndsNoSession) {
-  Start();
-  const v1::SessionHandle session = OpenSession();
-  node_->StoodStill(absl::Seconds(60));
-  Round(absl::Seconds(60));
-  EXPECT_TRUE(node_->KeepSession(session).ok());
 }
 
 TEST_F(MetadataNodeTest, CandidatesLeadOneAfterTheOtherWithRisingTokens) {

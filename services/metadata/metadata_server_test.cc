@@ -268,6 +268,75 @@ TEST_F(MetadataServerTest, ASessionWithoutHeartbeatsEndsThroughTheLog) {
   EXPECT_EQ(Reason::kSessionExpired, ReasonOf(channel_->Heartbeat(session)));
 }
 
+// A HoldSession call as a process makes it; it breaks when it is destroyed.
+class HeldCall {
+ public:
+  HeldCall(const std::string& address, SessionId session)
+      : stub_(pb::MetadataService::NewStub(rpc::MakeChannel(address, {.lane = 9}))) {
+    pb::HoldSessionRequest request;
+    request.set_session_id(session.value());
+    reader_ = stub_->HoldSession(&context_, request);
+  }
+  ~HeldCall() {
+    if (reader_ == nullptr) return;
+    context_.TryCancel();
+    IgnoreError(End(), "cancelled by ourselves");
+  }
+  // Waits until the session is held. False: it is not.
+  bool Held() {
+    pb::HoldSessionResponse response;
+    return reader_->Read(&response);
+  }
+  // Waits for the end of the call.
+  absl::Status End() {
+    pb::HoldSessionResponse response;
+    while (reader_->Read(&response)) {
+    }
+    const absl::Status status = rpc::FromGrpc(reader_->Finish());
+    reader_.reset();
+    return status;
+  }
+
+ private:
+  std::unique_ptr<pb::MetadataService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<pb::HoldSessionResponse>> reader_;
+};
+
+TEST_F(MetadataServerTest, ASessionEndsSoonAfterTheCallThatHeldItHasBroken) {
+  Start();
+  const absl::StatusOr<pb::ExecuteResponse> registered = Register(1, 60'000);
+  ASSERT_TRUE(registered.ok());
+  const SessionId session(registered->node().session_id());
+  Follower follower(channel_.get());
+  {
+    HeldCall call(server_->grpc_address(), session);
+    ASSERT_TRUE(call.Held());
+  }
+  ASSERT_TRUE(follower.Wait([](const ClusterView& view) {
+    const cluster::NodeInfo* const node = view.FindNode(NodeId(1));
+    return node != nullptr && !node->online();
+  })) << "the timeout is a minute";
+  HeldCall late(server_->grpc_address(), session);
+  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(late.End()));
+}
+
+TEST_F(MetadataServerTest, OneCallHoldsASessionAndLearnsOfItsEnd) {
+  Start();
+  const absl::StatusOr<pb::ExecuteResponse> registered = Register(1, 60'000);
+  ASSERT_TRUE(registered.ok());
+  const SessionId session(registered->node().session_id());
+  HeldCall first(server_->grpc_address(), session);
+  ASSERT_TRUE(first.Held());
+  HeldCall second(server_->grpc_address(), session);
+  ASSERT_TRUE(second.Held());
+  EXPECT_EQ(Reason::kCancelled, ReasonOf(first.End())) << "the second has taken its place";
+  pb::ClusterCommand end;
+  end.mutable_end_session()->set_session_id(session.value());
+  ASSERT_TRUE(channel_->Execute(end, kPatience).ok());
+  EXPECT_EQ(Reason::kSessionExpired, ReasonOf(second.End()));
+}
+
 TEST_F(MetadataServerTest, HeartbeatsKeepASessionAliveAlsoAcrossARestart) {
   Start();
   const absl::StatusOr<pb::ExecuteResponse> registered = Register(1, 2'000);

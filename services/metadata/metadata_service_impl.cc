@@ -7,6 +7,7 @@
 
 #include "libs/base/status.h"
 #include "libs/rpc/status_grpc.h"
+#include "services/metadata/hold_stream.h"
 #include "services/metadata/watch_stream.h"
 
 namespace falaj::metadata {
@@ -109,6 +110,11 @@ grpc::ServerUnaryReactor* MetadataServiceImpl::Heartbeat(grpc::CallbackServerCon
         rpc::ToGrpc(node == nullptr ? refused : node->Heartbeat(SessionId(request->session_id()))));
   });
   return reactor;
+}
+
+grpc::ServerWriteReactor<pb::HoldSessionResponse>* MetadataServiceImpl::HoldSession(
+    grpc::CallbackServerContext* /*context*/, const pb::HoldSessionRequest* request) {
+  return HoldStream::Open(node_, SessionId(request->session_id()));
 }
 
 grpc::ServerWriteReactor<pb::WatchClusterResponse>* MetadataServiceImpl::WatchCluster(

@@ -30,6 +30,9 @@ class MetadataServiceImpl final : public internal::v1::MetadataService::Callback
   grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
                                       const internal::v1::HeartbeatRequest* request,
                                       internal::v1::HeartbeatResponse* response) override;
+  grpc::ServerWriteReactor<internal::v1::HoldSessionResponse>* HoldSession(
+      grpc::CallbackServerContext* context,
+      const internal::v1::HoldSessionRequest* request) override;
   grpc::ServerWriteReactor<internal::v1::WatchClusterResponse>* WatchCluster(
       grpc::CallbackServerContext* context,
       const internal::v1::WatchClusterRequest* request) override;

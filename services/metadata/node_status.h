@@ -14,10 +14,13 @@ namespace falaj::metadata {
 struct ClusterCounts {
   int64_t nodes_online = 0;
   int64_t nodes_offline = 0;
+  int64_t nodes_draining = 0;  // Online or offline.
   int64_t topics = 0;
   int64_t partitions = 0;
   int64_t leaderless_partitions = 0;
   int64_t under_replicated_partitions = 0;
+  int64_t under_min_in_sync_partitions = 0;
+  int64_t reassigning_partitions = 0;
 };
 
 // NodeStatus is what the metadata node tells the others of itself: a copy, published when it

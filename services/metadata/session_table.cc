@@ -30,6 +30,19 @@ bool SessionTable::Touch(SessionId session, MonotonicTime now) {
   return true;
 }
 
+void SessionTable::Doubt(SessionId session, absl::Duration grace, MonotonicTime now) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end() || found->second.reported) return;
+  Session& doubted = found->second;
+  const MonotonicTime running = WithoutPauses(now);
+  const absl::Duration left = doubted.deadline - running;
+  if (left < doubted.timeout / 2 || left <= grace) return;
+  agenda_.erase({doubted.look_at, session});
+  doubted.deadline = running + grace;
+  doubted.look_at = doubted.deadline;
+  agenda_.emplace(doubted.look_at, session);
+}
+
 absl::Duration SessionTable::TimeoutOf(SessionId session) const {
   const auto found = sessions_.find(session);
   return found == sessions_.end() ? absl::ZeroDuration() : found->second.timeout;

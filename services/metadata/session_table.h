@@ -34,6 +34,11 @@ class SessionTable {
 
   // A sign of life has come. False if the session is unknown or was reported as expired.
   bool Touch(SessionId session, MonotonicTime now);
+  // The process behind it seems to have died: unless a sign of life comes, its time is over after
+  // `grace`. No effect if it has been silent for half of its timeout, more than it is between two
+  // heartbeats: then the connection may have been given up because the process stands still, and
+  // that it may do for the whole timeout.
+  void Doubt(SessionId session, absl::Duration grace, MonotonicTime now);
   // The timeout of a session; zero if it is unknown.
   absl::Duration TimeoutOf(SessionId session) const;
   // Sessions whose time is over, each reported once, by id.

@@ -48,6 +48,31 @@ TEST(SessionTableTest, APauseOfTheProcessIsGivenToEverybody) {
   EXPECT_THAT(table.TakeExpired(At(110)), ElementsAre(kOne));
 }
 
+TEST(SessionTableTest, ADoubtedSessionEndsSoonUnlessASignOfLifeComes) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  table.Put(kTwo, absl::Seconds(10), At(0));
+  table.Doubt(kOne, absl::Seconds(1), At(3));
+  table.Doubt(kTwo, absl::Seconds(1), At(3));
+  EXPECT_TRUE(table.Touch(kTwo, At(3)));
+  EXPECT_THAT(table.TakeExpired(At(3)), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(At(4)), ElementsAre(kOne));
+  EXPECT_THAT(table.TakeExpired(At(12)), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(At(13)), ElementsAre(kTwo));
+}
+
+TEST(SessionTableTest, ADoubtNeitherProlongsASessionNorCountsAfterALongSilence) {
+  SessionTable table;
+  table.Put(kOne, absl::Seconds(10), At(0));
+  table.Doubt(kOne, absl::Seconds(20), At(1));
+  table.Doubt(kOne, absl::Seconds(1), At(6));
+  EXPECT_THAT(table.TakeExpired(At(9)), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(At(10)), ElementsAre(kOne));
+  table.Doubt(kOne, absl::Seconds(1), At(11));
+  table.Doubt(SessionId(9), absl::Seconds(1), At(11));
+  EXPECT_THAT(table.TakeExpired(At(20)), IsEmpty()) << "reported once";
+}
+
 TEST(SessionTableTest, ForgetsSessionsThatAreGone) {
   SessionTable table;
   table.Put(kOne, absl::Seconds(10), At(0));

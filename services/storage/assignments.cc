@@ -3,8 +3,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/status.h"
 
 namespace falaj::storage {
@@ -44,6 +46,7 @@ Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::Partitio
 absl::Status Assignments::OnEvent(const internal::v1::WatchClusterResponse& event) {
   MutexLock lock(&mu_);
   FALAJ_ASSIGN_OR_RETURN(view_, cluster::ClusterView::Advance(view_, event));
+  advanced_.NotifyAll();  // They see it once the lock is released: after what follows.
   if (!Counts()) return absl::OkStatus();
   if (!applied_ || event.has_snapshot()) {
     ApplyAll();
@@ -66,18 +69,48 @@ cluster::ClusterView::Ptr Assignments::view() const {
   return view_;
 }
 
+bool Assignments::WaitForView(LogIndex index, absl::Duration patience) const {
+  MutexLock lock(&mu_);
+  const MonotonicTime until = Clock::Real()->MonotonicNow() + patience;
+  while (view_->index() < index) {
+    const absl::Duration left = until - Clock::Real()->MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    advanced_.WaitFor(&mu_, left);
+  }
+  return true;
+}
+
+bool Assignments::LeadsWhereOthersMay() const {
+  const cluster::ClusterView::Ptr view = this->view();
+  const auto may_lead = [&](NodeId id) {
+    const cluster::NodeInfo* const node = view->FindNode(id);
+    return id != self_ && node != nullptr && node->online() && !node->stopping;
+  };
+  for (const auto& [name, topic] : view->topics()) {
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.leader != self_) continue;
+      if (absl::c_any_of(partition.replicas, may_lead)) return true;
+    }
+  }
+  return false;
+}
+
 bool Assignments::Counts() const {
   return !cluster_.is_nil() && view_->cluster_id() == cluster_ && view_->index() >= allowed_from_;
 }
 
 void Assignments::ApplyAll() {
   absl::flat_hash_set<TopicId> live;
+  absl::flat_hash_set<log::PartitionKey> assigned;
   for (const auto& [name, topic] : view_->topics()) {
     live.insert(topic->id);
     ApplyTopic(*topic);
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.HasReplica(self_)) assigned.insert({topic->id, partition.index});
+    }
   }
   absl::erase_if(asked_, [&](const auto& entry) { return !live.contains(entry.first); });
-  shard_->DropTopicsExcept(std::move(live));
+  shard_->DropExcept(std::move(assigned));
   if (applied_) return;
   applied_ = true;
   shard_->Post([opened = opened_] { opened->store(true); });

@@ -3,10 +3,13 @@
 //
 // Nothing is done until the node is registered, and then only from a view that includes the
 // registration: an older view could name this node the leader of an epoch that is over. Deletion is
-// the careful part. A partition in the store is dropped only if its topic is absent from a view of
-// the cluster on record, at or after this process's registration. Topic ids are never used twice
-// and a partition is only ever made for a topic that a view had, so the topic has been deleted. A
-// foreign cluster's view never gets here, and a stale one is older than the registration.
+// the careful part. A partition in the store is dropped only if a view of the cluster on record, at
+// or after this process's registration, does not assign it to this node. Topic ids are never used
+// twice and a partition is only ever made for an assignment that a view had, so either the topic
+// has been deleted, or the partition has been reassigned: then everything committed is on its
+// replicas of now (libs/cluster lets no replica go that alone is known to hold it). A node that
+// gets it back begins with nothing. A foreign cluster's view never gets here, and a stale one is
+// older than the registration.
 //
 // Threads: OnEvent by the watch, Allow by the session, the rest by any.
 #ifndef SERVICES_STORAGE_ASSIGNMENTS_H_
@@ -41,6 +44,13 @@ class Assignments {
   // The node is registered in `cluster`, as of the entry `index`. Views from there on count.
   void Allow(const Uuid& cluster, LogIndex index);
 
+  // Waits until the view is of `index` or later, and the shard has been asked for what it shows.
+  // False: it did not come.
+  bool WaitForView(LogIndex index, absl::Duration patience) const;
+
+  // This node leads a partition that another one, alive and to stay, could lead once it is in sync.
+  bool LeadsWhereOthersMay() const;
+
   // True once the shard has done what the first view that counts asks for.
   bool applied() const { return opened_->load(); }
   cluster::ClusterView::Ptr view() const;
@@ -64,6 +74,7 @@ class Assignments {
   const std::shared_ptr<std::atomic<bool>> opened_ = std::make_shared<std::atomic<bool>>(false);
 
   mutable Mutex mu_;
+  mutable CondVar advanced_;
   cluster::ClusterView::Ptr view_ ABSL_GUARDED_BY(mu_) = cluster::ClusterView::Empty();
   Uuid cluster_ ABSL_GUARDED_BY(mu_);  // Nil: not registered yet.
   LogIndex allowed_from_ ABSL_GUARDED_BY(mu_);

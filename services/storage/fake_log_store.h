@@ -28,6 +28,11 @@ class FakeLogStore final : public log::LogStore {
     MutexLock lock(&mu_);
     result_ = std::move(status);
   }
+  // CommitInSteps() returns this once the round is written.
+  void SetSyncResult(absl::Status status) {
+    MutexLock lock(&mu_);
+    sync_result_ = std::move(status);
+  }
   // Commit() waits inside until Release().
   void Hold() {
     MutexLock lock(&mu_);
@@ -103,6 +108,13 @@ class FakeLogStore final : public log::LogStore {
     rounds_.push_back({round, sync});
     return absl::OkStatus();
   }
+  // As Commit(), unless it is to fail after `written`.
+  absl::Status CommitInSteps(const log::Round& round, absl::FunctionRef<void()> written) override {
+    FALAJ_RETURN_IF_ERROR(Commit(round, /*sync=*/true));
+    written();
+    MutexLock lock(&mu_);
+    return sync_result_;
+  }
   absl::Status TruncateSuffix(LocalPartitionId, Offset) override { return absl::OkStatus(); }
   absl::StatusOr<log::ReadResult> Read(LocalPartitionId, Offset, Offset, size_t) const override {
     return MakeError(Reason::kUnsupported, "the shard never reads");
@@ -123,6 +135,7 @@ class FakeLogStore final : public log::LogStore {
   bool held_ ABSL_GUARDED_BY(mu_) = false;
   bool inside_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status result_ ABSL_GUARDED_BY(mu_);
+  absl::Status sync_result_ ABSL_GUARDED_BY(mu_);
   uint32_t next_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<LocalPartitionId, log::StoredPartition> partitions_ ABSL_GUARDED_BY(mu_);
   std::map<std::pair<LocalPartitionId, ProducerId>, record::ProducerRow> producers_

@@ -18,10 +18,29 @@ grpc::Status FakeMetadata::Heartbeat(grpc::ServerContext* /*context*/,
                                      const internal::v1::HeartbeatRequest* request,
                                      internal::v1::HeartbeatResponse* /*response*/) {
   MutexLock lock(&mu_);
-  for (const auto& [id, node] : state_.nodes()) {
-    if (node.session_id() == request->session_id()) return grpc::Status::OK;
-  }
+  if (IsOpen(request->session_id())) return grpc::Status::OK;
   return rpc::ToGrpc(MakeError(Reason::kSessionExpired, "the session has ended"));
+}
+
+grpc::Status FakeMetadata::HoldSession(
+    grpc::ServerContext* context, const internal::v1::HoldSessionRequest* request,
+    grpc::ServerWriter<internal::v1::HoldSessionResponse>* writer) {
+  writer->Write({});
+  MutexLock lock(&mu_);
+  while (!stopping_ && !context->IsCancelled()) {
+    if (!IsOpen(request->session_id())) {
+      return rpc::ToGrpc(MakeError(Reason::kSessionExpired, "the session has ended"));
+    }
+    changed_.WaitFor(&mu_, absl::Milliseconds(200));
+  }
+  return rpc::ToGrpc(MakeError(Reason::kShuttingDown, "stopped"));
+}
+
+bool FakeMetadata::IsOpen(int64_t session_id) {
+  for (const auto& [id, node] : state_.nodes()) {
+    if (node.session_id() == session_id) return true;
+  }
+  return false;
 }
 
 grpc::Status FakeMetadata::WatchCluster(

@@ -105,11 +105,16 @@ class FakeMetadata final : public internal::v1::MetadataService::Service {
   grpc::Status Heartbeat(grpc::ServerContext* /*context*/,
                          const internal::v1::HeartbeatRequest* request,
                          internal::v1::HeartbeatResponse* /*response*/) override;
+  grpc::Status HoldSession(grpc::ServerContext* context,
+                           const internal::v1::HoldSessionRequest* request,
+                           grpc::ServerWriter<internal::v1::HoldSessionResponse>* writer) override;
   grpc::Status WatchCluster(
       grpc::ServerContext* context, const internal::v1::WatchClusterRequest* request,
       grpc::ServerWriter<internal::v1::WatchClusterResponse>* writer) override;
 
  private:
+  bool IsOpen(int64_t session_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   Mutex mu_;
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

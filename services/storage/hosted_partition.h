@@ -18,6 +18,7 @@ struct StoreShard::Hosted {
   replica::Effects effects;
   Offset checkpointed;   // The high watermark on disk.
   bool touched = false;  // By the round.
+  bool shown = false;    // To followers, before the round was synced.
 };
 
 }  // namespace falaj::storage

@@ -36,6 +36,15 @@ NodeEpoch NodeSession::epoch() const {
   return epoch_;
 }
 
+absl::StatusOr<LogIndex> NodeSession::PrepareStop(absl::Duration patience) {
+  internal::v1::ClusterCommand command;
+  internal::v1::PrepareStopCommand& stop = *command.mutable_prepare_stop();
+  stop.set_node_id(identity_->node().value());
+  stop.set_node_epoch(epoch().value());
+  FALAJ_ASSIGN_OR_RETURN(const auto response, channel_->Execute(command, patience));
+  return LogIndex{response.index()};
+}
+
 void NodeSession::End() {
   StopThread();
   SessionId session;
@@ -55,7 +64,7 @@ void NodeSession::StopThread() {
     MutexLock lock(&mu_);
     stopping_ = true;
   }
-  stop_.NotifyAll();
+  wake_.NotifyAll();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -65,6 +74,10 @@ void NodeSession::Run() {
 }
 
 bool NodeSession::Register() {
+  {
+    MutexLock lock(&mu_);
+    expired_ = false;
+  }
   internal::v1::ClusterCommand command;
   internal::v1::RegisterNodeCommand& node = *command.mutable_register_node();
   node.set_node_id(identity_->node().value());
@@ -108,32 +121,40 @@ bool NodeSession::Register() {
 
 bool NodeSession::KeepAlive() {
   const absl::Duration interval = options_.timeout / 3;
+  SessionId session;
+  {
+    MutexLock lock(&mu_);
+    session = session_;
+  }
+  const auto hold = channel_->HoldSession(session, [this] { Expired(); });
   while (!WaitOrStop(interval)) {
-    SessionId session;
-    {
-      MutexLock lock(&mu_);
-      session = session_;
-    }
     const MonotonicTime asked = clock_->MonotonicNow();
     const absl::Status status = channel_->Heartbeat(session, interval);
-    if (ReasonOf(status) == Reason::kSessionExpired) {
+    MutexLock lock(&mu_);
+    if (expired_ || ReasonOf(status) == Reason::kSessionExpired) {
       log::Warning("the session has expired; registering again", {{"node", identity_->node()}});
       return true;
     }
-    if (!status.ok()) continue;
-    MutexLock lock(&mu_);
-    heard_ = asked;
+    if (status.ok()) heard_ = asked;
   }
   return false;
 }
 
-bool NodeSession::WaitOrStop(absl::Duration delay) const {
+void NodeSession::Expired() {
+  {
+    MutexLock lock(&mu_);
+    expired_ = true;
+  }
+  wake_.NotifyAll();
+}
+
+bool NodeSession::WaitOrStop(absl::Duration delay) {
   MutexLock lock(&mu_);
   const MonotonicTime until = Clock::Real()->MonotonicNow() + delay;
   while (!stopping_) {
     const absl::Duration left = until - Clock::Real()->MonotonicNow();
-    if (left <= absl::ZeroDuration()) return false;
-    stop_.WaitFor(&mu_, left);
+    if (left <= absl::ZeroDuration() || expired_) return false;
+    wake_.WaitFor(&mu_, left);
   }
   return true;
 }

@@ -1,5 +1,6 @@
 // NodeSession keeps a storage node registered with the metadata service: a session, kept alive by a
-// heartbeat every third of its timeout, and opened again when it has expired.
+// heartbeat every third of its timeout, and opened again when it has expired. Next to it a call is
+// held open: it breaks when the process dies, and then nobody waits for the timeout.
 //
 // The storage server owns one, with a thread of its own. A metadata service that does not answer
 // changes nothing for what the node serves; the session is then no longer alive() once its timeout
@@ -19,6 +20,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
@@ -52,6 +54,11 @@ class NodeSession {
   bool alive() const;
   NodeEpoch epoch() const;  // 0: never registered.
 
+  // Tells the metadata service that this node is about to stop: where it can, others lead from now
+  // on. Returns the index from which a view shows it; or METADATA_UNAVAILABLE, TIMED_OUT, or why
+  // the session does not count any more.
+  absl::StatusOr<LogIndex> PrepareStop(absl::Duration patience);
+
   // Stops the heartbeats and ends the session. Waits at most two seconds for the metadata service.
   void End();
 
@@ -61,7 +68,9 @@ class NodeSession {
   bool Register();
   // Returns true when the session has expired, false when it is time to stop.
   bool KeepAlive();
-  bool WaitOrStop(absl::Duration delay) const;
+  // Waits, but not beyond the end of the session. True: it is time to stop.
+  bool WaitOrStop(absl::Duration delay);
+  void Expired();
   void StopThread();
 
   const Options options_;
@@ -70,8 +79,9 @@ class NodeSession {
   Clock* const clock_;
 
   mutable Mutex mu_;
-  mutable CondVar stop_;
+  CondVar wake_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool expired_ ABSL_GUARDED_BY(mu_) = false;  // Says the call that is held open.
   SessionId session_ ABSL_GUARDED_BY(mu_);
   NodeEpoch epoch_ ABSL_GUARDED_BY(mu_);
   MonotonicTime heard_ ABSL_GUARDED_BY(mu_);

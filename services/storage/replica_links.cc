@@ -118,7 +118,9 @@ void ReplicaLinks::Tick() {
   }
   for (const LinkPtr& link : Links()) link->Tick();
   parts_.streams->SendMarks();
-  if (++ticks_ % kTicksPerCheck == 0) parts_.shard->CheckIsrs();
+  if (++ticks_ % kTicksPerCheck != 0) return;
+  parts_.shard->CheckIsrs();
+  parts_.shard->ExpireHeld();
 }
 
 void ReplicaLinks::SendProposals() {

@@ -1,5 +1,6 @@
 #include "services/storage/storage_server.h"
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 #include <utility>
@@ -32,6 +33,8 @@ constexpr size_t kDiskReadsQueued = 10'000;
 constexpr size_t kWakesQueued = 100'000;
 constexpr size_t kPartitionSeriesMax = 2'000;
 constexpr absl::Duration kStopGrace = absl::Milliseconds(200);
+constexpr absl::Duration kHandOverMax = absl::Seconds(3);
+constexpr absl::Duration kHandOverRetry = absl::Milliseconds(200);
 
 absl::Status BadOption(absl::string_view name, absl::string_view why) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat(name, " ", why),
@@ -128,6 +131,7 @@ class Node final : public StorageServer {
     if (stopped_.exchange(true)) return;
     housekeeping_.reset();
     host_->SetReady(false);
+    HandOver();
     shard_->Stop();  // Appends are refused from here on; those queued are written and answered.
     links_.Stop();
     host_->Stop(kStopGrace);
@@ -180,6 +184,28 @@ class Node final : public StorageServer {
     pulse.disk_interval = options_.disk_check_interval;
     pulse.on_pulse = [this] { ShowHealth(); };
     housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
+  }
+
+  // Lets others lead what they can, while everything is still served, and waits until whoever sent
+  // batches here has been told what became of them. Where nobody else can lead nothing changes.
+  void HandOver() {
+    const MonotonicTime until = Clock::Real()->MonotonicNow() + kHandOverMax;
+    const auto left = [until] {
+      return std::max(until - Clock::Real()->MonotonicNow(), absl::ZeroDuration());
+    };
+    while (session_->alive() && left() > absl::ZeroDuration()) {
+      const absl::StatusOr<LogIndex> index = session_->PrepareStop(left());
+      if (!index.ok()) {
+        log::Warning("leadership is not handed over", {{"error", index.status()}});
+        break;
+      }
+      assignments_->WaitForView(*index, std::min(left(), kHandOverRetry));
+      if (!assignments_->LeadsWhereOthersMay()) break;
+      // Until somebody has caught up.
+      assignments_->WaitForView(assignments_->view()->index() + 1,
+                                std::min(left(), kHandOverRetry));
+    }
+    if (!shard_->WaitUntilAnswered(left())) log::Warning("some producers are left without answer");
   }
 
   void ShowHealth() {

@@ -97,7 +97,11 @@ void StoreShard::RetryAssignments() {
 void StoreShard::Unassign(const log::PartitionKey& key) {
   Post([this, key] {
     Commit();
-    Unhost(key);
+    unapplied_.erase(key);
+    if (FindHosted(key) == nullptr) return;
+    log::Info("dropping a partition that is on other nodes now",
+              {{"topic", hosted_.at(key)->shared->topic()}, {"partition", key.partition}});
+    DropHosted(key);
   });
 }
 
@@ -113,12 +117,12 @@ void StoreShard::DropTopic(const TopicId& topic) {
   });
 }
 
-void StoreShard::DropTopicsExcept(absl::flat_hash_set<TopicId> live) {
-  Post([this, live = std::move(live)] {
+void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned) {
+  Post([this, assigned = std::move(assigned)] {
     Commit();
     for (const log::StoredPartition& stored : store_->ListPartitions()) {
-      if (live.contains(stored.key.topic)) continue;
-      log::Info("dropping a partition of a deleted topic",
+      if (assigned.contains(stored.key)) continue;
+      log::Info("dropping a partition that is deleted or on other nodes now",
                 {{"topic_id", stored.key.topic.ToString()},
                  {"partition", stored.key.partition},
                  {"log_end_offset", stored.log_end}});
@@ -230,6 +234,11 @@ void StoreShard::Run() {
     }
     items.clear();
     Commit();
+    if (held_.empty() && !when_answered_.empty()) {
+      MutexLock lock(&mu_);
+      for (const auto& answered : std::exchange(when_answered_, {})) *answered = true;
+      answered_.NotifyAll();
+    }
   }
 }
 
@@ -281,6 +290,7 @@ void StoreShard::Take(AppendTask task) {
                             .size_bytes = static_cast<int64_t>(task.batch.size()),
                             .append_time_ms = now_ms,
                             .received = task.received,
+                            .deadline = task.deadline,
                             .acks = task.acks});
   Bytes batch = std::move(task.batch);
   int64_t max_timestamp_ms = task.info.max_timestamp_ms;
@@ -293,52 +303,6 @@ void StoreShard::Take(AppendTask task) {
   }
   if (hosted->core.settings().fsync) round_sync_ = true;
   Gather(hosted);
-}
-
-void StoreShard::Refuse(const AppendTask& task, absl::Status status) {
-  metrics_->CountError(status);
-  AppendAnswer answer;
-  answer.request_id = task.request_id;
-  answer.status = std::move(status);
-  answer.size_bytes = static_cast<int64_t>(task.batch.size());
-  Send(task.sink, std::move(answer));
-}
-
-void StoreShard::Answer(const replica::Reply& reply) {
-  const auto it = held_.find(reply.token);
-  if (it == held_.end()) return;
-  Held& held = it->second;
-  metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
-  if (reply.status.ok()) {
-    TopicCounters* counters = held.partition->counters();
-    if (reply.outcome.duplicate) {
-      counters->produce_duplicates.Add();
-    } else {
-      counters->produced_records.Add(reply.outcome.record_count);
-      counters->produced_bytes.Add(held.size_bytes);
-    }
-  } else {
-    metrics_->CountError(reply.status);
-  }
-  Send(held.sink, {.request_id = held.request_id,
-                   .status = reply.status,
-                   .outcome = reply.outcome,
-                   .append_time_ms = reply.outcome.duplicate ? reply.outcome.first_append_time_ms
-                                                             : held.append_time_ms,
-                   .size_bytes = held.size_bytes});
-  held_.erase(it);
-}
-
-void StoreShard::Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer) {
-  sink->Answer(std::move(answer));
-  if (std::find(unflushed_.begin(), unflushed_.end(), sink) == unflushed_.end()) {
-    unflushed_.push_back(sink);
-  }
-}
-
-void StoreShard::FlushSinks() {
-  for (const std::shared_ptr<AppendSink>& sink : unflushed_) sink->Flush();
-  unflushed_.clear();
 }
 
 void StoreShard::Apply(const Assignment& assignment) {
@@ -491,7 +455,7 @@ void StoreShard::Commit() {
   const bool synced = round_sync_;
   const MonotonicTime start = clock_->MonotonicNow();
   if (!round_.empty()) {
-    committed = store_->Commit(round_, synced);
+    committed = WriteRound(synced, start);
     const absl::Duration took = clock_->MonotonicNow() - start;
     metrics_->write_seconds()->Observe(took);
     if (synced) metrics_->sync_seconds()->Observe(took);
@@ -499,12 +463,6 @@ void StoreShard::Commit() {
       log::Error("a write has failed", {{"error", committed}});
       if (ReasonOf(committed) != Reason::kDiskFull) failed_.store(true);
       committed = NameFailure(committed);
-    }
-  }
-  if (committed.ok()) {
-    for (const log::BatchWrite& write : round_.batches) {
-      tail_cache_->Insert({options_.index, write.partition},
-                          {write.base_offset, write.last_offset, start, write.batch});
     }
   }
   for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
@@ -515,6 +473,38 @@ void StoreShard::Commit() {
   round_bytes_ = 0;
   round_sync_ = round_begins_epochs_ = false;
   FlushSinks();
+}
+
+absl::Status StoreShard::WriteRound(bool sync, MonotonicTime start) {
+  const bool in_steps =
+      sync && std::any_of(touched_.begin(), touched_.end(), [](const Hosted* hosted) {
+        return hosted->core.role() == replica::Role::kLeader &&
+               hosted->core.replication_factor() > 1 && hosted->core.has_unwritten();
+      });
+  if (in_steps) return store_->CommitInSteps(round_, [this, start] { ShowWritten(start); });
+  FALAJ_RETURN_IF_ERROR(store_->Commit(round_, sync));
+  FillTailCache(start);
+  return absl::OkStatus();
+}
+
+void StoreShard::FillTailCache(MonotonicTime start) {
+  for (const log::BatchWrite& write : round_.batches) {
+    tail_cache_->Insert({options_.index, write.partition},
+                        {write.base_offset, write.last_offset, start, write.batch});
+  }
+}
+
+void StoreShard::ShowWritten(MonotonicTime start) {
+  FillTailCache(start);
+  for (Hosted* hosted : touched_) {
+    if (hosted->core.role() != replica::Role::kLeader) continue;  // Nobody asks a follower.
+    hosted->shown = true;
+    IgnoreError(hosted->core.Step(replica::Written{hosted->core.log_end(), /*synced=*/false,
+                                                   clock_->MonotonicNow()},
+                                  &hosted->effects),
+                "never refuses");
+    Publish(hosted);
+  }
 }
 
 // Once for each partition of a round: a row says what it says after all batches of its producer.
@@ -528,8 +518,12 @@ void StoreShard::GatherProducers(Hosted* hosted) {
 void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
   hosted->touched = false;
   replica::Input outcome = replica::WriteFailed{committed};
-  if (committed.ok())
+  if (committed.ok()) {
     outcome = replica::Written{hosted->core.log_end(), synced, clock_->MonotonicNow()};
+  } else if (std::exchange(hosted->shown, false)) {
+    outcome = replica::GoOffline{};  // Others may have it by now: it cannot be taken back.
+  }
+  hosted->shown = false;
   IgnoreError(hosted->core.Step(outcome, &hosted->effects), "never refuses");
   if (!committed.ok() && hosted->core.role() == replica::Role::kOffline) {
     unapplied_[hosted->wanted.key] = hosted->wanted;

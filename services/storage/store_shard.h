@@ -10,6 +10,9 @@
 //                                                                  │
 //          answers ◀── long polls ◀── tail cache ◀── high watermarks ┘
 //
+// A round that followers wait for and that is to be synced is shown to them once it is written, so
+// that their disks work at the same time as this one's. It counts as held here after the sync.
+//
 // Invariants: nothing is answered, published or cached before the round that holds it is committed;
 // a batch is answered exactly once; batches of a partition are appended in the order of Append().
 //
@@ -127,11 +130,11 @@ class StoreShard {
   // fails for want of disk is tried again by RetryAssignments().
   void Assign(Assignment assignment);
   void RetryAssignments();
-  // The partition is another node's now; its data stays.
+  // The partition is on other nodes now: it is dropped.
   void Unassign(const log::PartitionKey& key);
   void DropTopic(const TopicId& topic);
-  // Drops every partition in the store whose topic is not in `live`.
-  void DropTopicsExcept(absl::flat_hash_set<TopicId> live);
+  // Drops every partition in the store that is not in `assigned`.
+  void DropExcept(absl::flat_hash_set<log::PartitionKey> assigned);
 
   // Moves the log start up to `before` and calls back once that is on disk; at once, with
   // SHUTTING_DOWN, if the shard has stopped.
@@ -168,6 +171,11 @@ class StoreShard {
   std::shared_ptr<Partition> Find(const log::PartitionKey& key) const;
   std::vector<std::shared_ptr<Partition>> List() const;
 
+  // Answers batches that wait for other replicas longer than their timeout.
+  void ExpireHeld();
+  // Waits until no batch waits for an answer. False: some still do.
+  bool WaitUntilAnswered(absl::Duration patience);
+
   // Runs `command` on the shard's thread after everything queued before it. Returns false, and
   // never runs it, once the shard has stopped.
   bool Post(std::function<void()> command);
@@ -188,6 +196,7 @@ class StoreShard {
     int64_t size_bytes = 0;
     int64_t append_time_ms = -1;
     MonotonicTime received;
+    MonotonicTime deadline;  // 0: none.
     replica::Acks acks = replica::Acks::kAll;
   };
   using Command = std::function<void()>;
@@ -226,6 +235,10 @@ class StoreShard {
   void Checkpoint(bool sync);
   absl::StatusOr<Offset> Truncate(const log::PartitionKey& key, LeaderEpoch epoch, Offset before);
   void Commit();
+  // Writes the round, and lets followers have what is written before it is synced.
+  absl::Status WriteRound(bool sync, MonotonicTime start);
+  void ShowWritten(MonotonicTime start);
+  void FillTailCache(MonotonicTime start);
   void Finish(Hosted* hosted, const absl::Status& committed, bool synced);
   absl::Status NameFailure(const absl::Status& status) const;
   void Publish(Hosted* hosted);
@@ -239,6 +252,7 @@ class StoreShard {
 
   mutable Mutex mu_;
   CondVar filled_;
+  CondVar answered_;
   std::vector<Item> mailbox_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;     // No more appends.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;   // No more of anything.
@@ -251,6 +265,8 @@ class StoreShard {
   absl::flat_hash_map<log::PartitionKey, std::unique_ptr<Hosted>> hosted_;
   absl::flat_hash_map<log::PartitionKey, Assignment> unapplied_;  // Wait for RetryAssignments().
   absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
+  std::vector<std::shared_ptr<bool>>
+      when_answered_;  // Become true, under mu_, when held_ is empty.
   uint64_t next_token_ = 1;
   log::Round round_;
   int64_t round_bytes_ = 0;

@@ -69,15 +69,21 @@ class StoreShardTest : public testing::Test {
   static log::PartitionKey Key(int32_t partition) {
     return {Uuid::FromRandomBits(1, 1), PartitionIndex{partition}};
   }
-  std::shared_ptr<Partition> Lead(int32_t partition, bool fsync = true) {
+  // One of two replicas, in sync alone unless `isr` names others.
+  std::shared_ptr<Partition> LeadTwo(std::vector<NodeId> isr = {NodeId{1}}) {
     Assignment assignment;
+    assignment.replicas = {NodeId{1}, NodeId{2}};
+    return Lead(0, true, std::move(assignment), std::move(isr));
+  }
+  std::shared_ptr<Partition> Lead(int32_t partition, bool fsync = true, Assignment assignment = {},
+                                  std::vector<NodeId> isr = {NodeId{1}}) {
     assignment.key = Key(partition);
     assignment.topic = "t";
     assignment.settings.fsync = fsync;
     assignment.leader = NodeId{1};
     assignment.epoch = LeaderEpoch{3};
     assignment.partition_epoch = PartitionEpoch{++partition_epoch_};
-    assignment.isr = {NodeId{1}};
+    assignment.isr = std::move(isr);
     shard_->Assign(assignment);
     Drain();
     return shard_->Find(assignment.key);
@@ -221,6 +227,60 @@ TEST_F(StoreShardTest, FailedDiskRefusesEverythingAfterAndReadsGoOn) {
   EXPECT_EQ(partition->state().high_watermark, Offset{1});
 }
 
+// Remembers how far a partition was written and committed whenever that was published.
+class Followed final : public Partition::Listener {
+ public:
+  explicit Followed(Partition* partition) : partition_(partition) {}
+  void OnPublished() override {
+    const PartitionState state = partition_->state();
+    seen.emplace_back(state.written_end.value(), state.high_watermark.value());
+  }
+  std::vector<std::pair<int64_t, int64_t>> seen;  // By the shard's thread.
+
+ private:
+  Partition* const partition_;
+};
+
+TEST_F(StoreShardTest, FollowersSeeARoundBeforeItIsSyncedAndItIsCommittedAfterwards) {
+  auto partition = LeadTwo();
+  const auto followed = std::make_shared<Followed>(partition.get());
+  partition->Listen(followed);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  EXPECT_EQ(answers_->Wait(1).outcome.base, Offset{1}) << "after the start of the epoch";
+  EXPECT_TRUE(answers_->Wait(1).outcome.durable);
+  Drain();
+  partition->StopListening(followed.get());
+  EXPECT_THAT(followed->seen, testing::ElementsAre(testing::Pair(2, 1), testing::Pair(2, 2)));
+}
+
+TEST_F(StoreShardTest, WhatFollowersHaveSeenIsNotTakenBackWhenItsSyncFails) {
+  auto partition = LeadTwo();
+  store_.SetSyncResult(MakeError(Reason::kStorageFailed, "I/O error"));
+  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
+  EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kAppendUncertain);
+  Drain();
+  EXPECT_TRUE(shard_->failed());
+  EXPECT_FALSE(partition->state().leads);
+  EXPECT_EQ(partition->state().high_watermark, Offset{1});
+}
+
+TEST_F(StoreShardTest, WhoWaitsForReplicasLongerThanItsTimeoutIsToldSo) {
+  auto partition = LeadTwo({NodeId{1}, NodeId{2}});
+  // The start of the epoch waits for node 2, and so does everything after it.
+  AppendTask task = Task(partition, 1);
+  task.deadline = clock_.MonotonicNow() + absl::Seconds(1);
+  ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+  Drain();
+  shard_->ExpireHeld();
+  EXPECT_FALSE(shard_->WaitUntilAnswered(absl::ZeroDuration()));
+  EXPECT_FALSE(answers_->Has(1));
+  clock_.Advance(absl::Seconds(1));
+  shard_->ExpireHeld();
+  EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kTimedOut);
+  EXPECT_EQ(MetadataOf(answers_->Wait(1).status)["appended"], "unknown");
+  EXPECT_TRUE(shard_->WaitUntilAnswered(absl::Seconds(20)));
+}
+
 TEST_F(StoreShardTest, PartitionThatCannotBeOpenedIsTriedAgain) {
   store_.SetResult(MakeError(Reason::kDiskFull, "no space"));
   EXPECT_EQ(Lead(0), nullptr);
@@ -357,15 +417,29 @@ TEST_F(StoreShardTest, RetentionNeverPassesTheHighWatermark) {
   EXPECT_EQ(store_.ListPartitions()[0].log_start, Offset{10});
 }
 
-TEST_F(StoreShardTest, OnlyTopicsThatAreNotLiveAreDropped) {
+TEST_F(StoreShardTest, OnlyPartitionsThatAreNotAssignedAreDropped) {
   Lead(0);
-  shard_->DropTopicsExcept({Key(0).topic});
+  Lead(1);
+  shard_->DropExcept({Key(0), Key(1)});
   Drain();
-  EXPECT_EQ(store_.ListPartitions().size(), 1u);
-  shard_->DropTopicsExcept({});
+  EXPECT_EQ(store_.ListPartitions().size(), 2u);
+  shard_->DropExcept({Key(1)});
+  Drain();
+  ASSERT_EQ(store_.ListPartitions().size(), 1u);
+  EXPECT_EQ(store_.ListPartitions()[0].key, Key(1));
+  EXPECT_EQ(shard_->Find(Key(0)), nullptr);
+  EXPECT_NE(shard_->Find(Key(1)), nullptr);
+}
+
+TEST_F(StoreShardTest, APartitionThatWasTakenAwayComesBackEmpty) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 10)).ok());
+  answers_->Wait(1);
+  shard_->Unassign(Key(0));
   Drain();
   EXPECT_EQ(store_.ListPartitions().size(), 0u);
-  EXPECT_EQ(shard_->Find(Key(0)), nullptr);
+  EXPECT_TRUE(partition->state().gone);
+  EXPECT_EQ(Lead(0)->state().log_end, Offset{0});
 }
 
 TEST(ByteBudgetTest, TellsWhoWaitsWhenThereIsRoom) {

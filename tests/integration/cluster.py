@@ -237,9 +237,12 @@ class Cluster:
     def topics(self, gateway="gateway-1"):
         return topic_service_pb2_grpc.TopicServiceStub(self.channel(gateway))
 
+    def cluster(self, gateway="gateway-1"):
+        return cluster_service_pb2_grpc.ClusterServiceStub(self.channel(gateway))
+
     def wait_online(self, nodes):
         """Waits until the metadata service sees so many storage nodes online."""
-        stub = cluster_service_pb2_grpc.ClusterServiceStub(self.channel())
+        stub = self.cluster()
 
         def online():
             try:

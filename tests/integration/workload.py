@@ -1,6 +1,7 @@
 """Producers that remember what was acknowledged, and the check that nothing of it was lost, moved or doubled."""
 
 import threading
+import time
 
 import grpc
 
@@ -23,6 +24,7 @@ class Producer(threading.Thread):
         self.partition = partition
         self.name = name
         self.acknowledged = {}  # value -> offset
+        self.acknowledged_at = []  # When, by the monotonic clock: once for each batch.
         self.failures = 0
         self._stopping = threading.Event()
 
@@ -43,6 +45,12 @@ class Producer(threading.Thread):
             for value, position in zip(values, answer.positions):
                 if position.offset >= 0:
                     self.acknowledged[value] = position.offset
+            self.acknowledged_at.append(time.monotonic())
+
+    def longest_pause(self, since):
+        """Seconds: the longest time between two acknowledgements after `since`, and from there to the first."""
+        times = [since] + [at for at in self.acknowledged_at if at > since]
+        return max(later - earlier for earlier, later in zip(times, times[1:]))
 
     def stop(self):
         self._stopping.set()

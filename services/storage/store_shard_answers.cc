@@ -1,0 +1,87 @@
+// How a store shard answers producers.
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "libs/base/status.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+void StoreShard::Refuse(const AppendTask& task, absl::Status status) {
+  metrics_->CountError(status);
+  AppendAnswer answer;
+  answer.request_id = task.request_id;
+  answer.status = std::move(status);
+  answer.size_bytes = static_cast<int64_t>(task.batch.size());
+  Send(task.sink, std::move(answer));
+}
+
+void StoreShard::Answer(const replica::Reply& reply) {
+  const auto it = held_.find(reply.token);
+  if (it == held_.end()) return;
+  Held& held = it->second;
+  metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
+  if (reply.status.ok()) {
+    TopicCounters* counters = held.partition->counters();
+    if (reply.outcome.duplicate) {
+      counters->produce_duplicates.Add();
+    } else {
+      counters->produced_records.Add(reply.outcome.record_count);
+      counters->produced_bytes.Add(held.size_bytes);
+    }
+  } else {
+    metrics_->CountError(reply.status);
+  }
+  Send(held.sink, {.request_id = held.request_id,
+                   .status = reply.status,
+                   .outcome = reply.outcome,
+                   .append_time_ms = reply.outcome.duplicate ? reply.outcome.first_append_time_ms
+                                                             : held.append_time_ms,
+                   .size_bytes = held.size_bytes});
+  held_.erase(it);
+}
+
+void StoreShard::ExpireHeld() {
+  Post([this] {
+    const MonotonicTime now = clock_->MonotonicNow();
+    const absl::Status late = MakeError(
+        Reason::kTimedOut,
+        "the batch was appended, but not held by every in-sync replica within its timeout; "
+        "it may still be, or not",
+        {{"appended", "unknown"}});
+    std::vector<uint64_t> expired;
+    for (const auto& [token, held] : held_) {
+      if (held.deadline.ns != 0 && held.deadline <= now) expired.push_back(token);
+    }
+    for (uint64_t token : expired) Answer({.token = token, .status = late, .outcome = {}});
+    FlushSinks();
+  });
+}
+
+bool StoreShard::WaitUntilAnswered(absl::Duration patience) {
+  const MonotonicTime until = Clock::Real()->MonotonicNow() + patience;
+  const auto answered = std::make_shared<bool>(false);
+  if (!Post([this, answered] { when_answered_.push_back(answered); })) return true;
+  MutexLock lock(&mu_);
+  while (!*answered) {
+    const absl::Duration left = until - Clock::Real()->MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    answered_.WaitFor(&mu_, left);
+  }
+  return true;
+}
+
+void StoreShard::Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer) {
+  sink->Answer(std::move(answer));
+  if (std::find(unflushed_.begin(), unflushed_.end(), sink) == unflushed_.end()) {
+    unflushed_.push_back(sink);
+  }
+}
+
+void StoreShard::FlushSinks() {
+  for (const std::shared_ptr<AppendSink>& sink : unflushed_) sink->Flush();
+  unflushed_.clear();
+}
+
+}  // namespace falaj::storage
