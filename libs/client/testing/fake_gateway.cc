@@ -106,7 +106,8 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
     MutexLock lock(&mu_);
     ++opens_;
   }
-  if (request.open().topic() == "missing") {
+  const std::string topic = request.open().topic();
+  if (topic == "missing") {
     return rpc::ToGrpc(MakeError(Reason::kTopicNotFound, "no such topic"));
   }
   if (!answer_opens) return rpc::ToGrpc(MakeError(Reason::kShuttingDown, "not now"));
@@ -118,7 +119,7 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
   stream->Write(response);
   while (stream->Read(&request)) {
     bool end = false;
-    const std::optional<v1::BatchAck> ack = Take(request.batch(), &end);
+    const std::optional<v1::BatchAck> ack = Take(topic, request.batch(), &end);
     if (end) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway fell over");
     if (!ack.has_value()) continue;
     response.Clear();
@@ -128,7 +129,8 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
   return grpc::Status::OK;
 }
 
-std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, bool* end) {
+std::optional<v1::BatchAck> FakeGateway::Take(const std::string& topic,
+                                              const v1::ProduceBatch& batch, bool* end) {
   MutexLock lock(&mu_);
   const Verdict verdict = judge(batches_++);
   *end = verdict.kind == Verdict::kBreak || verdict.kind == Verdict::kAppendAndBreak;
@@ -148,20 +150,21 @@ std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, boo
     case Verdict::kAppendAndError:
       break;
   }
-  Append(Bytes::Copy(batch.batch()), append);
+  Append(topic, Bytes::Copy(batch.batch()), append);
   if (verdict.kind == Verdict::kAppendAndError) {
     rpc::ToProto(verdict.error, append->mutable_error());
   }
   return *end ? std::nullopt : std::optional<v1::BatchAck>(std::move(ack));
 }
 
-void FakeGateway::Append(const Bytes& batch, v1::PartitionAppend* append) {
+void FakeGateway::Append(const std::string& topic, const Bytes& batch,
+                         v1::PartitionAppend* append) {
   Partition& partition = partitions_[append->partition()];
   const record::BatchHeader header = record::ParseBatchHeader(batch).value();
   const auto base = static_cast<int64_t>(partition.values.size());
   append->set_base_offset(base);
   if (record::IsSequenced(header)) {
-    record::ProducerWindow& window = partition.producers[header.producer_id];
+    record::ProducerWindow& window = partition.producers[{topic, header.producer_id}];
     if (const absl::Status status = CheckSequence(window, header); !status.ok()) {
       return rpc::ToProto(status, append->mutable_error());
     }
