@@ -47,6 +47,7 @@ class World {
   int elections() const { return elections_; }
   int truncations() const { return truncations_; }
   size_t acknowledged() const { return acknowledged_.size(); }
+  int duplicates() const { return duplicates_; }
   size_t refused() const { return refused_.size(); }
 
  private:
@@ -99,7 +100,8 @@ class World {
     if (crashed_[node->id]) Disqualify(node->id);
     Stored stored{.log_end = node->disk.end(),
                   .high_watermark = std::min(node->disk.high_watermark, node->disk.end()),
-                  .epochs = node->disk.epochs};
+                  .epochs = node->disk.epochs,
+                  .producers = node->disk.producers()};
     node->disk.synced_batches = node->disk.log.size();
     node->disk.synced_epochs = node->disk.epochs.size();
     node->replica = std::make_unique<Replica>(node->id, stored, kSettings);
@@ -150,8 +152,11 @@ class World {
       ASSERT_EQ(place.base, node->disk.end()) << "a hole in the log of node " << node->id.value();
       uint64_t token = place.token;
       if (place.leader_change) token = uint64_t{1} << 32;
-      node->disk.log.push_back({place.epoch, place.base, place.last, token});
+      const auto sequence = sequences_.find(token);
+      node->disk.log.push_back({place.epoch, place.base, place.last, token,
+                                sequence == sequences_.end() ? -1 : sequence->second});
     }
+    node->replica->TakeProducerRows();
     const bool synced = random_.Below(3) > 0;
     if (node->replica->has_unwritten() || synced) {
       if (synced) {
@@ -175,7 +180,9 @@ class World {
     while (!disk.epochs.empty() && disk.epochs.back().start >= disk.end()) disk.epochs.pop_back();
     disk.synced_batches = disk.log.size();
     disk.synced_epochs = disk.epochs.size();
-    ASSERT_TRUE(node->replica->Step(Truncated{Offset{0}, disk.end()}, &node->effects).ok());
+    ASSERT_TRUE(
+        node->replica->Step(Truncated{Offset{0}, disk.end(), disk.producers()}, &node->effects)
+            .ok());
     Send(node);
   }
 
@@ -193,13 +200,28 @@ class World {
                                                   .flushed_end = ack->flushed_end});
     }
     for (const Reply& reply : std::exchange(effects.replies, {})) {
-      const Batch batch = held_[node->id][reply.token];
-      if (reply.status.ok()) acknowledged_.push_back(batch);
-      if (ReasonOf(reply.status) == Reason::kNotLeader) refused_.push_back(batch);
+      if (reply.status.ok()) Acknowledge(*node, reply);
+      if (ReasonOf(reply.status) != Reason::kNotLeader) continue;
+      refused_.push_back(held_[node->id][reply.token]);
     }
     if (effects.isr_proposal.has_value()) {
       node->proposing = std::exchange(effects.isr_proposal, std::nullopt);
     }
+  }
+
+  void Acknowledge(const Node& node, const Reply& reply) {
+    Batch batch = held_[node.id][reply.token];
+    if (reply.outcome.duplicate) {  // Its place is the first copy's.
+      ++duplicates_;
+      const std::vector<Batch>& log = node.disk.log;
+      const auto first = std::find_if(log.begin(), log.end(), [&](const Batch& one) {
+        return one.base == reply.outcome.base && one.sequence == batch.sequence;
+      });
+      ASSERT_NE(first, log.end()) << "a duplicate of what is not there";
+      batch = *first;
+    }
+    acknowledged_.push_back(batch);
+    if (batch.sequence >= 0) producer_.Acknowledged(batch.sequence);
   }
 
   // ---- Streams ----
@@ -296,7 +318,8 @@ class World {
                            .attach_id = std::get<LeaderMarks>(input).attach_id,
                            .base = batch.base,
                            .last = batch.last,
-                           .batch_epoch = batch.epoch});
+                           .batch_epoch = batch.epoch,
+                           .producer = batch.producer()});
     }
   }
 
@@ -320,14 +343,19 @@ class World {
 
   void Produce(Node* node) {
     const uint64_t token = ++token_;
-    const int32_t records = static_cast<int32_t>(random_.Between(1, 3));
-    const Append append{.token = token,
-                        .epoch = node->replica->epoch(),
-                        .acks = Acks::kAll,
-                        .batch = {.record_count = records, .size_bytes = 10}};
+    BatchInfo info{.record_count = static_cast<int32_t>(random_.Between(1, 3))};
+    if (random_.Below(2) == 0) {
+      info = NumberedProducer::InfoOf(producer_.Choose(&random_));
+      sequences_[token] = info.base_sequence.value();
+    }
+    info.size_bytes = 10;
+    const Append append{
+        .token = token, .epoch = node->replica->epoch(), .acks = Acks::kAll, .batch = info};
     const Offset base = node->replica->log_end();
+    // Before the step: the answer to a duplicate may come with it.
+    held_[node->id][token] = {append.epoch, base, base + (info.record_count - 1), token,
+                              info.base_sequence.value()};
     if (!node->replica->Step(append, &node->effects).ok()) return;
-    held_[node->id][token] = {node->replica->epoch(), base, base + (records - 1), token};
     Persist(node);
   }
 
@@ -489,31 +517,28 @@ class World {
       Deliver(node);
       Check();
     }
-    EXPECT_TRUE(Healed()) << "not everybody came back in sync\n" << Describe();
+    EXPECT_TRUE(Healed()) << "not everybody came back in sync\n"
+                          << DescribeCluster(record_, nodes_, streams_);
     EXPECT_EQ(nodes_[0].disk.log, nodes_[1].disk.log);
     EXPECT_EQ(nodes_[1].disk.log, nodes_[2].disk.log);
+    CheckProducer();
   }
 
-  std::string Describe() const {
-    std::string text = absl::StrCat("leader ", record_.leader, " epoch ", record_.epoch.value(),
-                                    " partition epoch ", record_.partition_epoch.value(), " isr");
-    for (const NodeId node : record_.isr) absl::StrAppend(&text, " ", node.value());
-    absl::StrAppend(&text, " elr");
-    for (const NodeId node : record_.elr) absl::StrAppend(&text, " ", node.value());
-    for (const Node& node : nodes_) {
-      const Stream& stream = streams_[node.id.value() - 1];
-      absl::StrAppend(&text, "\nnode ", node.id.value(), node.up ? " up" : " down",
-                      node.alive ? " alive" : " expired", " seen ", node.seen.value());
-      if (node.replica != nullptr) {
-        absl::StrAppend(&text, " role ", static_cast<int>(node.replica->role()), " epoch ",
-                        node.replica->epoch().value(), " end ", node.replica->log_end().value(),
-                        " hw ", node.replica->high_watermark().value(),
-                        node.replica->attached() ? " attached" : "");
-      }
-      absl::StrAppend(&text, " stream ", stream.open ? "open" : "closed",
-                      stream.pushing ? " pushing" : "");
+  // I8: every batch once and in order, and the same known of it everywhere.
+  void CheckProducer() {
+    int next = 0;
+    for (const Batch& batch : nodes_[0].disk.log) {
+      if (batch.sequence < 0) continue;
+      EXPECT_EQ(batch.sequence, NumberedProducer::SequenceOf(next++));
     }
-    return text;
+    EXPECT_GE(next, producer_.oldest()) << "acknowledged, not in the log";
+    for (const Node& node : nodes_) {
+      const record::ProducerWindow* const window = node.replica->producers().Find(ProducerId{1});
+      const auto rows = node.disk.producers();
+      ASSERT_EQ(window == nullptr, rows.empty());
+      if (window == nullptr) continue;
+      EXPECT_EQ(*window, rows[0].history.window());
+    }
   }
 
   bool Healed() {
@@ -541,12 +566,16 @@ class World {
   std::map<Offset, Batch> committed_;
   int elections_ = 0;
   int truncations_ = 0;
+  NumberedProducer producer_;
+  std::map<uint64_t, int32_t> sequences_;  // By token.
+  int duplicates_ = 0;
 };
 
 TEST(ReplicaClusterTest, NothingAcknowledgedIsLostThroughRandomFaults) {
   int elections = 0;
   int truncations = 0;
   size_t acknowledged = 0;
+  int duplicates = 0;
   size_t refused = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -556,12 +585,14 @@ TEST(ReplicaClusterTest, NothingAcknowledgedIsLostThroughRandomFaults) {
     elections += world.elections();
     truncations += world.truncations();
     acknowledged += world.acknowledged();
+    duplicates += world.duplicates();
     refused += world.refused();
   }
   // The faults reach what they are for.
   EXPECT_GT(elections, 1000);
   EXPECT_GT(truncations, 300);
   EXPECT_GT(acknowledged, 5000u);
+  EXPECT_GT(duplicates, 1000);
   EXPECT_GT(refused, 50u);
 }
 

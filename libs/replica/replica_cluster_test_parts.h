@@ -8,10 +8,15 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 #include "libs/base/ids.h"
+#include "libs/base/random.h"
 #include "libs/replica/replica.h"
 
 namespace falaj::replica {
@@ -22,7 +27,39 @@ struct Batch {
   Offset base;
   Offset last;
   uint64_t token = 0;
+  int32_t sequence = -1;  // Of an idempotent producer.
   friend bool operator==(const Batch&, const Batch&) = default;
+
+  ProducerStates::Batch producer() const {
+    if (sequence < 0) return {};
+    return {ProducerId{1}, ProducerEpoch{0}, Sequence{sequence},
+            static_cast<int32_t>(last - base) + 1};
+  }
+};
+
+// An idempotent producer that sends its five oldest batches without an answer over and over, to
+// whomever, in any order. What of it ends up in the log must be in order all the same, and once.
+class NumberedProducer {
+ public:
+  // The batch after `i` others.
+  static BatchInfo InfoOf(int i) {
+    return {.record_count = 1 + i % 3,
+            .producer_id = ProducerId{1},
+            .producer_epoch = ProducerEpoch{0},
+            .base_sequence = Sequence{SequenceOf(i)}};
+  }
+  static int32_t SequenceOf(int i) { return i / 3 * 6 + (i % 3 == 2 ? 3 : i % 3); }
+
+  int Choose(Random* random) const { return oldest_ + static_cast<int>(random->Below(5)); }
+  void Acknowledged(int32_t sequence) {
+    acknowledged_.insert(sequence);
+    while (acknowledged_.contains(SequenceOf(oldest_))) ++oldest_;
+  }
+  int oldest() const { return oldest_; }
+
+ private:
+  int oldest_ = 0;  // Without an answer.
+  std::set<int32_t> acknowledged_;
 };
 
 // What the metadata service has of the partition. Elections after KIP-966, min ISR 2.
@@ -44,6 +81,13 @@ struct Disk {
   size_t synced_batches = 0;
   size_t synced_epochs = 0;
   Offset high_watermark{0};
+
+  // What a store has of the producers, as it keeps that in step with the log.
+  std::vector<record::ProducerRow> producers() const {
+    ProducerStates states;
+    for (const Batch& batch : log) states.Apply(batch.producer(), {.base = batch.base});
+    return states.Rows();
+  }
 
   Offset end() const { return log.empty() ? Offset{0} : log.back().last + 1; }
 };
@@ -70,6 +114,33 @@ struct Stream {
   bool pushing = false;
   Offset cursor{0};
 };
+
+inline std::string DescribeNode(const Node& node, const Stream& stream) {
+  std::string text = absl::StrCat("\nnode ", node.id.value(), node.up ? " up" : " down",
+                                  node.alive ? " alive" : " expired", " seen ", node.seen.value());
+  if (node.replica != nullptr) {
+    absl::StrAppend(&text, " role ", static_cast<int>(node.replica->role()), " epoch ",
+                    node.replica->epoch().value(), " end ", node.replica->log_end().value(), " hw ",
+                    node.replica->high_watermark().value(),
+                    node.replica->attached() ? " attached" : "");
+  }
+  absl::StrAppend(&text, " stream ", stream.open ? "open" : "closed",
+                  stream.pushing ? " pushing" : "");
+  return text;
+}
+
+// `streams` by follower.
+template <size_t kCount>
+std::string DescribeCluster(const Record& record, const Node (&nodes)[kCount],
+                            const Stream (&streams)[kCount]) {
+  std::string text = absl::StrCat("leader ", record.leader, " epoch ", record.epoch.value(),
+                                  " partition epoch ", record.partition_epoch.value(), " isr");
+  for (const NodeId node : record.isr) absl::StrAppend(&text, " ", node.value());
+  absl::StrAppend(&text, " elr");
+  for (const NodeId node : record.elr) absl::StrAppend(&text, " ", node.value());
+  for (size_t i = 0; i < kCount; ++i) text += DescribeNode(nodes[i], streams[i]);
+  return text;
+}
 
 }  // namespace falaj::replica
 

@@ -94,6 +94,7 @@ std::string ConfigurationJson(const BenchOptions& options) {
       .Add("linger", options.linger)
       .Add("durability", options.durability)
       .Add("acks", options.acks)
+      .Add("idempotent", !options.no_idempotence && options.acks == "all")
       .Add("compression", options.compression)
       .Add("input", options.input)
       .Add("producers", options.producers)

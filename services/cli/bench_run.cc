@@ -96,6 +96,7 @@ class Run {
     load_.producer.address = session_.address;
     load_.producer.client_id = "falaj-bench";
     FALAJ_ASSIGN_OR_RETURN(load_.producer.acks, ParseAcks(options.acks));
+    load_.producer.idempotent = !options.no_idempotence;
     FALAJ_ASSIGN_OR_RETURN(load_.producer.compression, ParseCompression(options.compression));
     FALAJ_ASSIGN_OR_RETURN(load_.producer.linger, ParseDuration(options.linger));
     FALAJ_ASSIGN_OR_RETURN(const int64_t batch_bytes, ParseBytes(options.batch_bytes));

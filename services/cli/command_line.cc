@@ -359,8 +359,10 @@ void AddProduce(CLI::App* app, Choice* choice) {
   produce->add_flag("-Z,--empty-is-null", o->empty_is_null, "Empty keys and values become null");
   produce->add_option("--linger", o->linger, "Wait this long for a batch")->capture_default_str();
   produce->add_option("--batch-bytes", o->batch_bytes, "Size of a batch")->capture_default_str();
+  produce->add_flag("--no-idempotence", o->no_idempotence,
+                    "Without sequences: what may have been appended is not sent again");
   produce->add_flag("--retry-uncertain", o->retry_uncertain,
-                    "Send again what may have been appended: never lost, perhaps twice");
+                    "With --no-idempotence: send it again all the same: never lost, perhaps twice");
   produce->add_flag("-q,--quiet", o->quiet, "No progress and no summary");
   produce->footer(Examples({"echo hello | falaj produce greetings",
                             R"(falaj produce flights -K '\t' -Z --file flights.tsv.zst)",
@@ -467,6 +469,7 @@ void AddBenchLoad(CLI::App* bench, BenchOptions* o) {
   bench->add_option("--durability", o->durability, "fsync or os, of a new topic")
       ->capture_default_str();
   bench->add_option("--acks", o->acks, "all, leader or none")->capture_default_str();
+  bench->add_flag("--no-idempotence", o->no_idempotence, "Producers without sequences");
   bench->add_option("--compression", o->compression, "none, lz4 or zstd")->capture_default_str();
   bench->add_option("--input", o->input, "Records from lines key<TAB>value, also .zst");
   bench->add_option("--producers", o->producers, "At once")->capture_default_str();

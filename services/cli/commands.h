@@ -121,6 +121,7 @@ struct ProduceOptions {
   bool empty_is_null = false;
   std::string linger = "0";
   std::string batch_bytes = "64KiB";
+  bool no_idempotence = false;
   bool retry_uncertain = false;
   bool quiet = false;
 };
@@ -185,6 +186,7 @@ struct BenchOptions {
   std::string linger = "0";
   std::string durability = "fsync";
   std::string acks = "all";
+  bool no_idempotence = false;
   std::string compression = "none";
   std::string input;  // Lines of key<TAB>value.
   int producers = 1;

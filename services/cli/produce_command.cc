@@ -26,10 +26,12 @@ namespace {
 // The outcome of all records. Threads: any.
 class DeliveryCount {
  public:
-  void Add(const absl::Status& status) {
+  void Add(const client::Delivery& delivery) {
+    const absl::Status& status = delivery.status;
     MutexLock lock(&mu_);
     if (status.ok()) {
       ++delivered_;
+      repeated_ += delivery.duplicate ? 1 : 0;
       return;
     }
     Failures& failures = failed_[ReasonOf(status)];
@@ -38,6 +40,11 @@ class DeliveryCount {
   int64_t delivered() const {
     MutexLock lock(&mu_);
     return delivered_;
+  }
+  // Of the delivered ones, those that were sent again although they had been appended.
+  int64_t repeated() const {
+    MutexLock lock(&mu_);
+    return repeated_;
   }
   // Prints each kind of failure once.
   ExitCode Report() const {
@@ -57,6 +64,7 @@ class DeliveryCount {
   };
   mutable Mutex mu_;
   int64_t delivered_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t repeated_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<Reason, Failures> failed_ ABSL_GUARDED_BY(mu_);
 };
 
@@ -123,6 +131,7 @@ absl::StatusOr<client::ProducerOptions> MakeProducerOptions(const ProduceOptions
   FALAJ_ASSIGN_OR_RETURN(const int64_t batch_bytes, ParseBytes(options.batch_bytes));
   producer.batch_bytes = static_cast<int32_t>(std::min<int64_t>(batch_bytes, 8 << 20));
   producer.delivery_timeout = session.timeout;
+  producer.idempotent = !options.no_idempotence;
   producer.retry_uncertain = options.retry_uncertain;
   return producer;
 }
@@ -148,7 +157,7 @@ absl::Status SendLines(const ProduceOptions& options, const LineParser& parser, 
     client::Destination to(options.topic);
     to.partition = partition;
     FALAJ_RETURN_IF_ERROR(producer->Send(
-        to, record, [count](const client::Delivery& delivery) { count->Add(delivery.status); }));
+        to, record, [count](const client::Delivery& delivery) { count->Add(delivery); }));
     ++sent->records;
     sent->bytes += static_cast<int64_t>(line.size());
     if (!options.quiet) progress.Update(sent->records, sent->bytes);
@@ -175,6 +184,11 @@ absl::StatusOr<ExitCode> Produce(const ProduceOptions& options, const Session& s
                  FormatCount(count.delivered()).c_str(), FormatCount(sent.records).c_str(),
                  FormatBytes(static_cast<double>(sent.bytes)).c_str(), options.topic.c_str(),
                  absl::ToDoubleSeconds(elapsed));
+    if (count.repeated() > 0) {
+      std::fprintf(stderr,
+                   "%s records were sent again after they had been appended: once in the log\n",
+                   FormatCount(count.repeated()).c_str());
+    }
   }
   const ExitCode code = count.Report();
   if (status.ok()) status = code == ExitCode::kOk ? flushed : absl::OkStatus();

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "libs/record/producer_stamp.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/testing/test_gateway.h"
@@ -293,6 +294,129 @@ TEST_F(ProduceTest, ABatchOnTheWireWhenTheConnectionBreaksIsUncertain) {
   stream->Write(BatchFrame(3, 0, MakeBatch(1)));
   EXPECT_FALSE(ReadAck(stream.get()).appends(0).has_error()) << "the link did not come back";
   EXPECT_EQ(leader->appends(), 3) << "an uncertain batch was sent again";
+  EXPECT_TRUE(End(stream.get()).ok());
+}
+
+TEST_F(ProduceTest, IdsAreGivenOnce) {
+  std::set<int64_t> ids;
+  for (int i = 0; i < 2500; ++i) {  // More than two blocks.
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(10)));
+    v1::InitProducerResponse response;
+    const grpc::Status status = producers_->InitProducer(&context, {}, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.producer_epoch(), 0);
+    EXPECT_TRUE(ids.insert(response.producer_id()).second) << "given twice";
+  }
+  grpc::ClientContext context;
+  v1::InitProducerRequest request;
+  request.set_client_id(std::string(256, 'x'));
+  v1::InitProducerResponse response;
+  EXPECT_EQ(ReasonOf(rpc::FromGrpc(producers_->InitProducer(&context, request, &response))),
+            Reason::kInvalidRequest);
+}
+
+// The link breaks after the leader has appended what is under way.
+TEST_F(ProduceTest, NumberedBatchesSurviveABrokenLinkOnceAndInOrder) {
+  CreateTopic("t", 1);
+  FakeStorage* const leader = LeaderOf("t", 0);
+  grpc::ClientContext context;
+  auto stream = Open(&context, "t");
+  int32_t sequence = 0;
+  const auto send = [&](uint64_t id) {
+    const record::ProducerStamp stamp{ProducerId(7), ProducerEpoch(0), Sequence(sequence)};
+    const Bytes batch = MakeBatch(2, absl::StrCat("b", id, "-"));
+    stream->Write(BatchFrame(id, 0, record::StampProducer(batch, stamp)));
+    sequence += 2;
+  };
+  send(1);
+  EXPECT_FALSE(ReadAck(stream.get()).appends(0).duplicate());
+  leader->HoldAnswers(true);
+  for (uint64_t id = 2; id <= 5; ++id) send(id);
+  ASSERT_TRUE(Eventually([&] { return leader->appends() == 5; }));
+  leader->BreakStreams();
+  leader->HoldAnswers(false);
+  for (uint64_t id = 2; id <= 5; ++id) {
+    const v1::BatchAck ack = ReadAck(stream.get());
+    EXPECT_EQ(ack.batch_id(), id);
+    ASSERT_FALSE(ack.appends(0).has_error()) << ack.ShortDebugString();
+    EXPECT_TRUE(ack.appends(0).duplicate());
+    EXPECT_EQ(ack.appends(0).base_offset(), static_cast<int64_t>(2 * (id - 1)));
+  }
+  EXPECT_EQ(leader->appends(), 5);
+  EXPECT_TRUE(End(stream.get()).ok());
+}
+
+TEST_F(ProduceTest, AnUncertainBatchIsNeverReportedAsNotAppended) {
+  CreateTopic("t", 1);
+  FakeStorage* const leader = LeaderOf("t", 0);
+  leader->ForgetAnswers(MakeError(Reason::kAppendUncertain, "who knows"), 1);
+  v1::ProduceRequest request;
+  request.set_topic("t");
+  request.set_acks(v1::ACKS_ALL);
+  request.set_partition(0);
+  const record::ProducerStamp stamp{ProducerId(7), ProducerEpoch(0), Sequence(0)};
+  request.set_batch(record::StampProducer(MakeBatch(1), stamp).ToString());
+  // After that nobody leads for the rest of the time.
+  leader->RefuseAppends(MakeError(Reason::kNotLeader, "not me"), 1'000'000);
+  const absl::Status status = Produce(request, absl::Milliseconds(400)).status();
+  EXPECT_EQ(ReasonOf(status), Reason::kAppendUncertain) << status;
+  leader->RefuseAppends(absl::OkStatus(), 0);
+  const auto again = Produce(request);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->appends(0).duplicate());
+  EXPECT_EQ(leader->appends(), 1);
+}
+
+// Plain records, which the gateway numbers itself.
+TEST_F(ProduceTest, PlainRecordsSurviveBrokenLinksOnceAndInOrder) {
+  CreateTopic("t", 1);
+  FakeStorage* const leader = LeaderOf("t", 0);
+  ASSERT_TRUE(Produce(Records("t", {"first"})).ok());
+  grpc::ClientContext context;
+  auto stream = Open(&context, "t");
+  constexpr int kFrames = 60;
+  for (int id = 1; id <= kFrames; ++id) {
+    if (id % 20 == 0) leader->ForgetAnswers(MakeError(Reason::kAppendUncertain, "broken"), 2);
+    if (id == 30) leader->BreakStreams();
+    v1::StreamProduceRequest frame;
+    frame.mutable_records()->set_batch_id(static_cast<uint64_t>(id));
+    frame.mutable_records()->add_records()->set_value(absl::StrCat("r", id));
+    stream->Write(frame);
+  }
+  for (int id = 1; id <= kFrames; ++id) {
+    const v1::BatchAck ack = ReadAck(stream.get());
+    EXPECT_EQ(ack.batch_id(), static_cast<uint64_t>(id));
+    ASSERT_FALSE(ack.appends(0).has_error()) << ack.ShortDebugString();
+    EXPECT_EQ(ack.positions(0).offset(), id);
+  }
+  EXPECT_TRUE(End(stream.get()).ok());
+  EXPECT_EQ(leader->end_offset(0), kFrames + 1);
+  leader->ForgetAnswers(MakeError(Reason::kAppendUncertain, "broken"), 1);
+  const auto unary = Produce(Records("t", {"last"}));
+  ASSERT_TRUE(unary.ok()) << unary.status();
+  EXPECT_TRUE(unary->appends(0).duplicate());
+  EXPECT_EQ(unary->positions(0).offset(), kFrames + 1);
+}
+
+TEST_F(ProduceTest, BehindRecordsThatAreGivenUpTheGatewayNumbersAnew) {
+  CreateTopic("t", 1);
+  FakeStorage* const leader = LeaderOf("t", 0);
+  grpc::ClientContext context;
+  auto stream = Open(&context, "t");
+  leader->RefuseAppends(MakeError(Reason::kDiskFull, "no room"), 1);
+  for (int id = 1; id <= 20; ++id) {
+    v1::StreamProduceRequest frame;
+    frame.mutable_records()->set_batch_id(static_cast<uint64_t>(id));
+    frame.mutable_records()->add_records()->set_value(absl::StrCat("r", id));
+    stream->Write(frame);
+  }
+  EXPECT_EQ(ReadAck(stream.get()).appends(0).error().reason(), "DISK_FULL");
+  for (int id = 2; id <= 20; ++id) {
+    const v1::BatchAck ack = ReadAck(stream.get());
+    ASSERT_FALSE(ack.appends(0).has_error()) << ack.ShortDebugString();
+    EXPECT_EQ(ack.positions(0).offset(), id - 2);
+  }
   EXPECT_TRUE(End(stream.get()).ok());
 }
 

@@ -92,11 +92,11 @@ class GatewayServerImpl final : public GatewayServer {
     // What waits for a second attempt is answered now; what is under way has until the grace ends,
     // then the calls to the storage nodes are broken so that no client's call waits for them.
     timers_.Close();
+    producer_ids_.Stop();  // Ends calls that wait for an id.
     RetryTimers grace;
     grace.RunAfter(options_.stop_grace, [this] { links_.Break(); });
     if (host_ != nullptr) host_->Stop(options_.stop_grace);
     grace.Close();
-    producer_ids_.Stop();
     coordination_backend_.Close();
     ready_watch_.reset();
     routes_.Stop();

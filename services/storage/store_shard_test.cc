@@ -121,6 +121,15 @@ class StoreShardTest : public testing::Test {
     return task;
   }
 
+  AppendTask Numbered(std::shared_ptr<Partition> partition, uint64_t request_id, int32_t sequence,
+                      int records) {
+    AppendTask task = Task(std::move(partition), request_id, records);
+    task.info.producer_id = ProducerId{7};
+    task.info.producer_epoch = ProducerEpoch{0};
+    task.info.base_sequence = Sequence{sequence};
+    return task;
+  }
+
   ManualClock clock_;
   telemetry::Registry registry_;
   StorageMetrics metrics_{&registry_};
@@ -336,6 +345,67 @@ TEST_F(StoreShardTest, StopAnswersWhatIsQueuedRefusesTheRestAndCheckpoints) {
   EXPECT_EQ(store_.ListPartitions()[0].high_watermark, Offset{20});
   Reopen();
   EXPECT_EQ(Lead(0)->state().high_watermark, Offset{20});
+}
+
+TEST_F(StoreShardTest, ARepeatedBatchIsAnsweredWithTheFirstOneAndNotWrittenAgain) {
+  auto partition = Lead(0);
+  store_.Hold();
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 1, 0, 3)).ok());
+  store_.WaitUntilInside();
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 2, 3, 2)).ok());
+  clock_.Advance(absl::Seconds(5));
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 11, 0, 3)).ok());
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 12, 3, 2)).ok());
+  store_.Release();
+  const AppendAnswer first = answers_->Wait(1);
+  const AppendAnswer again = answers_->Wait(11);
+  ASSERT_TRUE(again.status.ok()) << again.status;
+  EXPECT_TRUE(again.outcome.duplicate);
+  EXPECT_EQ(again.outcome.base, first.outcome.base);
+  EXPECT_EQ(again.append_time_ms, first.append_time_ms);
+  EXPECT_EQ(answers_->Wait(12).outcome.base, answers_->Wait(2).outcome.base);
+  EXPECT_EQ(partition->state().log_end, Offset{5});
+  // One row for the partition's producer in each round that holds batches of it.
+  EXPECT_EQ(store_.rounds().back().round.producers.size(), 1u);
+}
+
+TEST_F(StoreShardTest, ProducersAreKnownAgainAfterARestart) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 1, 0, 3)).ok());
+  answers_->Wait(1);
+  Reopen();
+  partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 2, 0, 3)).ok());
+  EXPECT_TRUE(answers_->Wait(2).outcome.duplicate);
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 3, 9, 1)).ok());
+  const absl::Status gap = answers_->Wait(3).status;
+  EXPECT_EQ(ReasonOf(gap), Reason::kOutOfOrderSequence);
+  EXPECT_EQ(MetadataOf(gap)["expected_sequence"], "3");
+}
+
+TEST_F(StoreShardTest, AFailedWriteLeavesNothingOfAProducer) {
+  auto partition = Lead(0);
+  store_.SetResult(MakeError(Reason::kDiskFull, "no room"));
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 1, 0, 3)).ok());
+  EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kDiskFull);
+  store_.SetResult(absl::OkStatus());
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 2, 0, 3)).ok());
+  EXPECT_TRUE(answers_->Wait(2).status.ok());
+  EXPECT_FALSE(answers_->Wait(2).outcome.duplicate);
+}
+
+TEST_F(StoreShardTest, TheRowsOfSilentProducersGoThoughNobodyWrites) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Numbered(partition, 1, 0, 3)).ok());
+  answers_->Wait(1);
+  EXPECT_EQ(store_.LoadProducers(partition->id())->size(), 1u);
+  shard_->ExpireProducers();
+  Drain();
+  EXPECT_EQ(store_.LoadProducers(partition->id())->size(), 1u);
+  clock_.Advance(replica::kProducerExpiry + absl::Seconds(1));
+  shard_->ExpireProducers();
+  Drain();
+  EXPECT_EQ(store_.LoadProducers(partition->id())->size(), 0u);
 }
 
 TEST_F(StoreShardTest, RetentionNeverPassesTheHighWatermark) {

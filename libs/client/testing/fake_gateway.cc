@@ -11,6 +11,28 @@
 #include "libs/rpc/status_grpc.h"
 
 namespace falaj::client {
+namespace {
+
+// What a leader that knows `window` says of a batch: OK if it is the next one, or one of the
+// newest.
+absl::Status CheckSequence(const record::ProducerWindow& window,
+                           const record::BatchHeader& header) {
+  const bool known = !window.empty();
+  if (known && header.producer_epoch < window.epoch()) {
+    return MakeError(Reason::kProducerFenced, "an old epoch");
+  }
+  const bool begins = !known || header.producer_epoch > window.epoch();
+  const Sequence expected = begins ? Sequence(0) : window.next_sequence();
+  const bool repeats = known && window.Find(header.producer_epoch, header.base_sequence,
+                                            header.record_count) != nullptr;
+  if (repeats || header.base_sequence == expected) return absl::OkStatus();
+  ErrorMetadata metadata = {{"expected_sequence", absl::StrCat(expected)},
+                            {"got_sequence", absl::StrCat(header.base_sequence)}};
+  if (!known) metadata["unknown_producer"] = "true";
+  return MakeError(Reason::kOutOfOrderSequence, "not the next batch", metadata);
+}
+
+}  // namespace
 
 FakeGateway::FakeGateway(int port) {
   grpc::ServerBuilder builder;
@@ -45,7 +67,7 @@ void FakeGateway::RefuseProducers(const absl::Status& status, int count) {
 
 void FakeGateway::ForgetProducers(int32_t partition) {
   MutexLock lock(&mu_);
-  partitions_[partition].producers = replica::ProducerStates();
+  partitions_[partition].producers.clear();
 }
 
 int FakeGateway::producers() const {
@@ -84,7 +106,8 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
     MutexLock lock(&mu_);
     ++opens_;
   }
-  if (request.open().topic() == "missing") {
+  const std::string topic = request.open().topic();
+  if (topic == "missing") {
     return rpc::ToGrpc(MakeError(Reason::kTopicNotFound, "no such topic"));
   }
   if (!answer_opens) return rpc::ToGrpc(MakeError(Reason::kShuttingDown, "not now"));
@@ -96,7 +119,7 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
   stream->Write(response);
   while (stream->Read(&request)) {
     bool end = false;
-    const std::optional<v1::BatchAck> ack = Take(request.batch(), &end);
+    const std::optional<v1::BatchAck> ack = Take(topic, request.batch(), &end);
     if (end) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway fell over");
     if (!ack.has_value()) continue;
     response.Clear();
@@ -106,7 +129,8 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
   return grpc::Status::OK;
 }
 
-std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, bool* end) {
+std::optional<v1::BatchAck> FakeGateway::Take(const std::string& topic,
+                                              const v1::ProduceBatch& batch, bool* end) {
   MutexLock lock(&mu_);
   const Verdict verdict = judge(batches_++);
   *end = verdict.kind == Verdict::kBreak || verdict.kind == Verdict::kAppendAndBreak;
@@ -126,26 +150,32 @@ std::optional<v1::BatchAck> FakeGateway::Take(const v1::ProduceBatch& batch, boo
     case Verdict::kAppendAndError:
       break;
   }
-  Append(Bytes::Copy(batch.batch()), append);
+  Append(topic, Bytes::Copy(batch.batch()), append);
   if (verdict.kind == Verdict::kAppendAndError) {
     rpc::ToProto(verdict.error, append->mutable_error());
   }
   return *end ? std::nullopt : std::optional<v1::BatchAck>(std::move(ack));
 }
 
-void FakeGateway::Append(const Bytes& batch, v1::PartitionAppend* append) {
+void FakeGateway::Append(const std::string& topic, const Bytes& batch,
+                         v1::PartitionAppend* append) {
   Partition& partition = partitions_[append->partition()];
   const record::BatchHeader header = record::ParseBatchHeader(batch).value();
-  const replica::ProducerStates::Batch producer{header.producer_id, header.producer_epoch,
-                                                header.base_sequence, header.record_count};
-  const auto verdict = partition.producers.Check(producer);
-  if (!verdict.ok()) return rpc::ToProto(verdict.status(), append->mutable_error());
-  append->set_duplicate(verdict->duplicate);
-  append->set_base_offset(verdict->base.value());
-  if (verdict->duplicate) return;
   const auto base = static_cast<int64_t>(partition.values.size());
   append->set_base_offset(base);
-  partition.producers.Apply(producer, {.base = Offset(base)});
+  if (record::IsSequenced(header)) {
+    record::ProducerWindow& window = partition.producers[{topic, header.producer_id}];
+    if (const absl::Status status = CheckSequence(window, header); !status.ok()) {
+      return rpc::ToProto(status, append->mutable_error());
+    }
+    const auto* const first =
+        window.Find(header.producer_epoch, header.base_sequence, header.record_count);
+    append->set_duplicate(first != nullptr);
+    if (first != nullptr) return append->set_base_offset(first->base.value());
+    record::ProducedBatch produced = record::ToProducedBatch(header, 0);
+    produced.base = Offset(base);
+    window.Push(header.producer_epoch, produced);
+  }
   partition.epochs.push_back(header.producer_epoch.value());
   const absl::Status walked =
       record::ForEachRecord(batch, record::Limits(), [&](const record::RecordView& record) {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -20,8 +21,9 @@
 #include "falaj/v1/producer_service.grpc.pb.h"
 
 #include "libs/base/bytes.h"
+#include "libs/base/ids.h"
 #include "libs/base/mutex.h"
-#include "libs/replica/producer_states.h"
+#include "libs/record/producer_window.h"
 
 namespace falaj::client {
 
@@ -75,15 +77,18 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   struct Partition {
     std::vector<std::string> values;
     std::vector<int> epochs;
-    replica::ProducerStates producers;
+    // By topic too: a producer numbers each topic by itself.
+    std::map<std::pair<std::string, ProducerId>, record::ProducerWindow> producers;
   };
 
   grpc::Status InitProducer(grpc::ServerContext* context, const v1::InitProducerRequest* request,
                             v1::InitProducerResponse* response) override;
   grpc::Status StreamProduce(grpc::ServerContext* context, ProduceStream* stream) override;
   grpc::Status Consume(grpc::ServerContext* context, ConsumeStream* stream) override;
-  std::optional<v1::BatchAck> Take(const v1::ProduceBatch& batch, bool* end);
-  void Append(const Bytes& batch, v1::PartitionAppend* append) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::optional<v1::BatchAck> Take(const std::string& topic, const v1::ProduceBatch& batch,
+                                   bool* end);
+  void Append(const std::string& topic, const Bytes& batch, v1::PartitionAppend* append)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;

@@ -226,6 +226,12 @@ void FakeStorage::RefuseAppends(const absl::Status& status, int count) {
   refusals_left_ = count;
 }
 
+void FakeStorage::ForgetAnswers(const absl::Status& status, int count) {
+  MutexLock lock(&mu_);
+  forgotten_ = status;
+  forgotten_left_ = count;
+}
+
 void FakeStorage::RefuseReads(const absl::Status& status, int count) {
   MutexLock lock(&mu_);
   read_refusal_ = status;
@@ -297,7 +303,7 @@ void FakeStorage::Append(AppendStream* stream, const Bytes& message) {
   AppendResponse response;
   response.set_request_id(header.request_id());
   if (!options_.sink) headers_.push_back(header);
-  if (refusals_left_ > 0) {
+  if (refusals_left_ > 0 && forgotten_left_ == 0) {
     --refusals_left_;
     rpc::ToProto(refusal_, response.mutable_error());
     stream->Answer(response);
@@ -306,6 +312,22 @@ void FakeStorage::Append(AppendStream* stream, const Bytes& message) {
   Partition& partition = partitions_[{header.topic_id(), header.partition()}];
   const auto parsed = record::ParseBatchHeader(batch);
   const int32_t records = parsed.ok() ? parsed->record_count : 1;
+  replica::ProducerStates::Batch producer;
+  if (parsed.ok()) {
+    producer = {parsed->producer_id, parsed->producer_epoch, parsed->base_sequence, records};
+  }
+  const auto verdict = partition.producers.Check(producer);
+  if (!verdict.ok()) {
+    rpc::ToProto(verdict.status(), response.mutable_error());
+    return stream->Answer(response);
+  }
+  if (verdict->duplicate) {
+    response.set_base_offset(verdict->base.value());
+    response.set_record_count(records);
+    response.set_duplicate(true);
+    return stream->Answer(response);
+  }
+  partition.producers.Apply(producer, {.base = Offset(partition.end)});
   ++appends_;
   response.set_base_offset(partition.end);
   response.set_record_count(records);
@@ -316,6 +338,10 @@ void FakeStorage::Append(AppendStream* stream, const Bytes& message) {
     partition.batches.push_back({response.base_offset(), partition.end,
                                  record::StampBatch(batch, Offset(response.base_offset()),
                                                     LeaderEpoch(header.leader_epoch()))});
+  }
+  if (forgotten_left_ > 0) {
+    --forgotten_left_;
+    rpc::ToProto(forgotten_, response.mutable_error());
   }
   stream->Answer(response);
   WakeReads();

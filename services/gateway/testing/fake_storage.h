@@ -19,6 +19,7 @@
 
 #include "libs/base/bytes.h"
 #include "libs/base/mutex.h"
+#include "libs/replica/producer_states.h"
 #include "libs/rpc/server.h"
 #include "services/gateway/retry_timer.h"
 
@@ -47,6 +48,8 @@ class FakeStorage {
   void RefuseReads(const absl::Status& status, int count);
   // While on, appends are carried out but not answered; turning it off answers them.
   void HoldAnswers(bool on);
+  // The next `count` appends are carried out, and then answered with `status`; before any refusal.
+  void ForgetAnswers(const absl::Status& status, int count);
   // Cancels every Append stream.
   void BreakStreams();
   // Moves the log start of every partition.
@@ -73,6 +76,7 @@ class FakeStorage {
     int64_t log_start = 0;
     int64_t end = 0;
     std::vector<Stored> batches;
+    replica::ProducerStates producers;
   };
 
   // Each under mu_, called by the service's reactors.
@@ -95,6 +99,8 @@ class FakeStorage {
   std::vector<internal::v1::AppendHeader> headers_;
   absl::Status refusal_;
   int refusals_left_ = 0;
+  absl::Status forgotten_;
+  int forgotten_left_ = 0;
   absl::Status read_refusal_;
   int read_refusals_left_ = 0;
   int appends_ = 0;
