@@ -82,8 +82,13 @@ bool StoreShard::Put(Item item) {
 
 bool StoreShard::Post(Command command) { return Put(std::move(command)); }
 
+bool StoreShard::PostFor(const log::PartitionKey& key, Command command) {
+  return Put(PartitionCommand{key, std::move(command)});
+}
+
 void StoreShard::Assign(Assignment assignment) {
-  Post([this, assignment = std::move(assignment)] { Apply(assignment); });
+  const log::PartitionKey key = assignment.key;
+  PostFor(key, [this, assignment = std::move(assignment)] { Apply(assignment); });
 }
 
 void StoreShard::RetryAssignments() {
@@ -248,6 +253,12 @@ bool StoreShard::TakeItems(std::vector<Item>* items) {
   if (abandoned_ || mailbox_.empty()) return false;
   items->swap(mailbox_);
   return true;
+}
+
+void StoreShard::Take(PartitionCommand command) {
+  const Hosted* const hosted = FindHosted(command.key);
+  if (hosted != nullptr && hosted->core.has_unwritten()) Commit();
+  command.command();
 }
 
 void StoreShard::Take(Command command) {

@@ -200,7 +200,12 @@ class StoreShard {
     replica::Acks acks = replica::Acks::kAll;
   };
   using Command = std::function<void()>;
-  using Item = std::variant<AppendTask, ReplicateTask, ProgressTask, Command>;
+  // Concerns one partition. What is placed of others may stay so: many such make one round.
+  struct PartitionCommand {
+    log::PartitionKey key;
+    Command command;
+  };
+  using Item = std::variant<AppendTask, ReplicateTask, ProgressTask, PartitionCommand, Command>;
 
   void Run();
   bool TakeItems(std::vector<Item>* items);
@@ -208,7 +213,9 @@ class StoreShard {
   void Take(AppendTask task);
   void Take(ReplicateTask task);
   void Take(ProgressTask task);
+  void Take(PartitionCommand command);
   void Take(Command command);
+  bool PostFor(const log::PartitionKey& key, Command command);
   // Feeds a replica an input that it may find out of date.
   void Feed(Hosted* hosted, const replica::Input& input);
   Hosted* FindHosted(const log::PartitionKey& key);

@@ -38,19 +38,21 @@ void StoreShard::SendToOthers(Hosted* hosted) {
 
 void StoreShard::AttachFollower(std::shared_ptr<Partition> partition,
                                 replica::AttachFollower attach, AttachDone done) {
-  const bool posted = Post([this, partition = std::move(partition), attach, done]() mutable {
-    Hosted* const hosted = FindHosted(partition->key());
-    if (hosted == nullptr) {
-      return done(MakeError(Reason::kNotLeader, "the partition is no longer on this node"));
-    }
-    attach.now = clock_->MonotonicNow();
-    const absl::Status accepted = hosted->core.Step(attach, &hosted->effects);
-    if (!accepted.ok()) return done(accepted);
-    const replica::AttachAnswer answer = hosted->effects.attach_answers.back();
-    hosted->effects.attach_answers.clear();
-    Gather(hosted);
-    done(answer);
-  });
+  const log::PartitionKey key = partition->key();
+  const bool posted =
+      PostFor(key, [this, partition = std::move(partition), attach, done]() mutable {
+        Hosted* const hosted = FindHosted(partition->key());
+        if (hosted == nullptr) {
+          return done(MakeError(Reason::kNotLeader, "the partition is no longer on this node"));
+        }
+        attach.now = clock_->MonotonicNow();
+        const absl::Status accepted = hosted->core.Step(attach, &hosted->effects);
+        if (!accepted.ok()) return done(accepted);
+        const replica::AttachAnswer answer = hosted->effects.attach_answers.back();
+        hosted->effects.attach_answers.clear();
+        Gather(hosted);
+        done(answer);
+      });
   if (!posted) done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
 }
 
@@ -71,7 +73,7 @@ void StoreShard::Take(ProgressTask task) {
 }
 
 void StoreShard::FollowerLeft(const log::PartitionKey& key, replica::FollowerLeft left) {
-  Post([this, key, left]() mutable {
+  PostFor(key, [this, key, left]() mutable {
     Hosted* const hosted = FindHosted(key);
     left.now = clock_->MonotonicNow();
     if (hosted != nullptr) Feed(hosted, left);
@@ -80,7 +82,7 @@ void StoreShard::FollowerLeft(const log::PartitionKey& key, replica::FollowerLef
 
 void StoreShard::AttachAnswered(const log::PartitionKey& key,
                                 const replica::AttachAnswered& answer) {
-  Post([this, key, answer] {
+  PostFor(key, [this, key, answer] {
     Hosted* const hosted = FindHosted(key);
     if (hosted == nullptr) return;
     const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
@@ -158,7 +160,7 @@ void StoreShard::Take(ReplicateTask task) {
 }
 
 void StoreShard::Reattach(const log::PartitionKey& key) {
-  Post([this, key] {
+  PostFor(key, [this, key] {
     Hosted* const hosted = FindHosted(key);
     if (hosted != nullptr && !hosted->core.attached()) Feed(hosted, replica::Reattach{});
   });
@@ -199,7 +201,7 @@ void StoreShard::CheckIsrs() {
 }
 
 void StoreShard::IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer) {
-  Post([this, key, answer]() mutable {
+  PostFor(key, [this, key, answer]() mutable {
     Hosted* const hosted = FindHosted(key);
     if (hosted == nullptr) return;
     answer.now = clock_->MonotonicNow();
