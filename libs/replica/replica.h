@@ -47,6 +47,7 @@
 #include "libs/replica/epoch_cache.h"
 #include "libs/replica/in_sync_set.h"
 #include "libs/replica/input.h"
+#include "libs/replica/planted_bug.h"
 
 namespace falaj::replica {
 
@@ -58,7 +59,9 @@ enum class Role { kOffline, kFollower, kLeader };
 
 class Replica {
  public:
-  Replica(NodeId self, const Stored& stored, const Settings& settings);
+  // `bug` is for tests alone.
+  Replica(NodeId self, const Stored& stored, const Settings& settings,
+          PlantedBug bug = PlantedBug::kNone);
 
   // Takes one input. An error refuses it: nothing has changed, nothing was added to `effects`, and
   // (for Append and AttachFollower) nobody else will answer. The reasons:
@@ -151,7 +154,10 @@ class Replica {
   void Acknowledge(Effects* effects);
   void FollowHighWatermark();
 
+  bool has_bug(PlantedBug bug) const { return bug_ == bug; }
+
   const NodeId self_;
+  const PlantedBug bug_;
   Settings settings_;
   Role role_ = Role::kOffline;
   NodeId leader_{0};

@@ -59,6 +59,11 @@ absl::Status Replica::Take(const AttachAnswered& input, Effects* effects) {
   if (attached_ || truncating_) {
     return MakeError(Reason::kEpochFenced, "the attach is answered already");
   }
+  if (has_bug(PlantedBug::kTruncateToHighWatermark) && log_end_ > hw_) {
+    truncating_ = true;
+    effects->truncate_suffix = hw_;
+    return absl::OkStatus();
+  }
   if (!input.diverging.has_value()) {
     attached_ = true;
     TakeMarks(input.log_start, input.high_watermark, effects);
@@ -94,7 +99,8 @@ absl::Status Replica::Take(const Replicate& input, Effects* effects) {
   const LeaderEpoch at_least = latest.has_value() ? latest->epoch : LeaderEpoch{0};
   // A log that began anew begins where the leader's does, which may be within a batch.
   const bool fits = input.base == log_end_ ||
-                    (log_start_ == log_end_ && input.base < log_end_ && input.last >= log_end_);
+                    (log_start_ == log_end_ && input.base < log_end_ && input.last >= log_end_) ||
+                    has_bug(PlantedBug::kLogStartAheadIgnored);
   if (!fits || input.last < input.base || input.batch_epoch < at_least ||
       input.batch_epoch > epoch_) {
     attached_ = false;  // To be asked for again, when the shell says so.
@@ -125,6 +131,7 @@ absl::Status Replica::Take(const LeaderMarks& input, Effects* effects) {
 
 void Replica::TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects) {
   leader_hw_ = leader_hw;
+  if (has_bug(PlantedBug::kLogStartAheadIgnored)) leader_start = std::min(leader_start, log_end_);
   if (leader_start > log_end_) {
     // The leader no longer has what comes next: the log begins anew where the leader's does.
     if (!epochs_before_.has_value()) epochs_before_ = epochs_;
