@@ -111,8 +111,10 @@ void Invariants::OnReplica(NodeId node, PartitionNumber partition) {
   if (seen.generation != machine.generation()) {
     seen = {.generation = machine.generation(), .high_watermark = Offset{0}, .checked = Offset{0}};
   }
-  if (core.log_start() > core.high_watermark() || core.high_watermark() > core.written_end() ||
-      core.written_end() > core.log_end()) {
+  // A log that is about to begin anew is not written yet.
+  const bool begins_anew = core.log_start() > core.written_end();
+  if ((!begins_anew && core.log_start() > core.high_watermark()) ||
+      core.high_watermark() > core.written_end() || core.written_end() > core.log_end()) {
     Report("bounds", node, partition,
            absl::StrCat("log start ", core.log_start(), ", high watermark ", core.high_watermark(),
                         ", written to ", core.written_end(), " of ", core.log_end()));
@@ -134,7 +136,7 @@ void Invariants::OnReplica(NodeId node, PartitionNumber partition) {
              absl::StrCat("goes on leading epoch ", core.epoch()));
     }
   }
-  CheckCommitted(node, partition, core);
+  if (!begins_anew) CheckCommitted(node, partition, core);
   if (MustHold(node, partition)) CheckHolder(node, partition);
 }
 

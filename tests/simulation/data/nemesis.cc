@@ -68,9 +68,13 @@ void Nemesis::Calm() {
 void Nemesis::HealAll() {
   stopped_ = true;
   Calm();
-  for (const auto& [id, node] : world_->nodes) {
-    if (id == damaged_ || node->needs_repair()) WaitForDamage(node.get(), kTries);
-  }
+  KeepRunning();
+}
+
+// Some are on their way down, or wait for a repair.
+void Nemesis::KeepRunning() {
+  for (const auto& [id, node] : world_->nodes) Revive(node.get());
+  world_->queue->After(kTryAgain, EventKind::kFault, [this] { KeepRunning(); });
 }
 
 // ---- Whom ----
@@ -356,7 +360,8 @@ void Nemesis::FlipBits() {
   written->damaged = durable->damaged = true;
   damaged_ = node->id();
   // If nobody reads it before, it is found by looking for it.
-  After(Span(10 * kMillisecond, 300 * kMillisecond), [this, node, partition] {
+  const SimTime found = Span(10 * kMillisecond, 300 * kMillisecond);
+  world_->queue->After(found, EventKind::kFault, [this, node, partition] {
     if (node->running() && !node->needs_repair()) node->OnDamage(partition);
     WaitForDamage(node, kTries);
   });

@@ -47,6 +47,7 @@ class Nemesis {
   StorageNode* AnyFollower();
   bool CanLoseDisk(const StorageNode& node) const;
   void Revive(StorageNode* node);
+  void KeepRunning();
   void Kill(StorageNode* node, bool power_loss);
   void KillAndRestart(StorageNode* node, bool power_loss);
   void PauseFor(StorageNode* node, SimTime span);

@@ -124,12 +124,12 @@ void Shard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
     hosted->producers.TakeBack(core.written_end());
     if (core.role() == replica::Role::kOffline) unapplied_[hosted->partition] = hosted->wanted;
   }
+  world_->invariants->OnReplica(node_->id(), hosted->partition);
   Publish(hosted);
   AnswerReplies(hosted);
   AnswerRepeated(hosted);
   SendToOthers(hosted);
   hosted->effects = replica::Effects();
-  world_->invariants->OnReplica(node_->id(), hosted->partition);
 }
 
 void Shard::Publish(Hosted* hosted) {
@@ -144,8 +144,6 @@ void Shard::Publish(Hosted* hosted) {
 }
 
 void Shard::AnswerReplies(Hosted* hosted) {
-  if (hosted->effects.replies.empty()) return;
-  world_->invariants->OnReplica(node_->id(), hosted->partition);
   for (const replica::Reply& reply : std::exchange(hosted->effects.replies, {})) {
     const auto it = held_.find(reply.token);
     if (it == held_.end()) continue;
@@ -159,8 +157,6 @@ void Shard::AnswerReplies(Hosted* hosted) {
 }
 
 void Shard::AnswerRepeated(Hosted* hosted) {
-  if (hosted->repeated.empty()) return;
-  world_->invariants->OnReplica(node_->id(), hosted->partition);
   const replica::Replica& core = hosted->core;
   std::vector<Repeated> left;
   for (Repeated& one : hosted->repeated) {
@@ -182,6 +178,7 @@ void Shard::AnswerRepeated(Hosted* hosted) {
 }
 
 void Shard::Gather(Hosted* hosted) {
+  world_->invariants->OnReplica(node_->id(), hosted->partition);
   replica::Effects& effects = hosted->effects;
   for (const replica::Placement& place : std::exchange(effects.placements, {})) {
     // Batches were placed as they came; what is left is the replica's own.
