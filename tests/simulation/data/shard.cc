@@ -220,6 +220,11 @@ void Shard::SendToOthers(Hosted* hosted) {
   replica::Effects& effects = hosted->effects;
   const NodeId leader = hosted->core.leader();
   if (const auto attach = std::exchange(effects.attach, std::nullopt)) {
+    if (world_->trace->on()) {
+      (*world_->trace)("node ", node_->id(), " partition ", hosted->partition, " asks ", leader,
+                       " for attach ", attach->attach_id, " in epoch ", attach->epoch,
+                       ": last epoch ", attach->last_epoch, " end ", attach->log_end);
+    }
     outbox_->Attach(hosted->partition, leader, *attach);
   }
   if (const auto ack = std::exchange(effects.ack, std::nullopt)) {

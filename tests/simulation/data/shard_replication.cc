@@ -123,6 +123,14 @@ void Shard::AttachAnswered(PartitionNumber partition, const replica::AttachAnswe
 
 void Shard::FeedAnswer(Hosted* hosted, const replica::AttachAnswered& answer) {
   const Offset end = hosted->core.log_end();
+  if (world_->trace->on()) {
+    (*world_->trace)("node ", node_->id(), " partition ", hosted->partition, " attach ",
+                     answer.attach_id, " answered: start ", answer.log_start,
+                     answer.diverging.has_value()
+                         ? absl::StrCat(", cut ", answer.diverging->epoch, " at ",
+                                        answer.diverging->end)
+                         : "", " own end ", end);
+  }
   const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
   if (ReasonOf(taken) == Reason::kCorruptRecord) {
     // Every disk here is what it was when its process was last in sync, or its node is not in the

@@ -30,6 +30,7 @@ void StorageNode::Start() {
       .incarnation = IncarnationOf(id_, is_bugged ? 0 : generation_),
       .clean_epoch = store_.clean_epoch()};
   store_.set_clean_epoch(NodeEpoch{0});
+  store_.Sync();  // A store that opens flushes what its write-ahead log holds.
   process_ = std::make_unique<StorageProcess>(world_, this, identity, random_.Next());
   process_->Start();
 }

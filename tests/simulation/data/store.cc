@@ -158,6 +158,7 @@ void Store::TakeImage() { image_ = Image{durable_, directory_, clean_epoch_}; }
 
 void Store::GoBackToImage() {
   durable_ = written_ = image_->logs;
+  for (auto& [partition, log] : written_) MakeWhole(partition);  // Other bits, not those.
   pending_.clear();
   directory_ = image_->directory;
   clean_epoch_ = image_->clean_epoch;
