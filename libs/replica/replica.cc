@@ -170,6 +170,7 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
   if (role_ == Role::kLeader && input.end > written_end_) {
     in_sync_.Grow(written_end_, settings_.fsync, now_);
   }
+  const bool begun_anew = log_start_ > written_end_;
   written_end_ = std::max(written_end_, std::min(input.end, log_end_));
   if (input.synced) flushed_end_ = written_end_;
   written_log_start_ = log_start_;
@@ -178,6 +179,8 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
     epochs_before_.reset();
     epoch_written_ = role_ == Role::kLeader;
   }
+  // What was asked meanwhile, for a new epoch, was about the log before.
+  if (begun_anew && role_ == Role::kFollower && !attached_) AskToAttach(effects);
   if (attached()) {
     FollowHighWatermark();
     Acknowledge(effects);

@@ -148,6 +148,8 @@ class Replica {
 
   absl::Status CheckAttach(uint64_t attach_id) const;
   void AskToAttach(Effects* effects);
+  // -1: there is no record.
+  LeaderEpoch EpochOfLastWritten() const;
   // Where to cut a log that parts ways with the leader's at `diverging`.
   Offset CutFor(const EpochEnd& diverging) const;
   void TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects);

@@ -26,14 +26,24 @@ void Replica::AskToAttach(Effects* effects) {
   attached_ = truncating_ = false;
   ++attach_id_;  // Answers and batches of earlier attaches count no more.
   if (leader_ == NodeId{0}) return;
-  const std::optional<EpochEntry> latest = epochs_.Latest();
   effects->attach = {.attach_id = attach_id_,
                      .epoch = epoch_,
-                     .last_epoch = latest.has_value() ? latest->epoch : LeaderEpoch{-1},
+                     .last_epoch = EpochOfLastWritten(),
                      .log_end = written_end_,
                      .flushed_end = flushed_end_};
   acked_written_ = written_end_;
   acked_flushed_ = flushed_end_;
+}
+
+LeaderEpoch Replica::EpochOfLastWritten() const {
+  // An entry that begins at the log's end has no record. A log that began anew keeps one, of what
+  // it held before: compared by that, it would seem to part ways with the leader's below where it
+  // begins, that is, below its high watermark.
+  const EpochCache& written = epochs_before_.has_value() ? *epochs_before_ : epochs_;
+  for (auto it = written.entries().rbegin(); it != written.entries().rend(); ++it) {
+    if (it->start < written_end_) return it->epoch;
+  }
+  return LeaderEpoch{-1};
 }
 
 absl::Status Replica::CheckAttach(uint64_t attach_id) const {
