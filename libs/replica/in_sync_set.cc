@@ -103,7 +103,7 @@ void InSyncSet::Attach(const AttachFollower& input, Offset leader_end) {
 }
 
 bool InSyncSet::IsOfAttach(const FollowerProgress& input, const Follower& follower) const {
-  if (has_bug(PlantedBug::kOldEpochAckCounts)) return input.from == follower.who;
+  if (has_bug(PlantedBug::kOldEpochAckCounts)) return true;
   return follower.attached && follower.who == input.from && follower.stream == input.stream;
 }
 
@@ -112,6 +112,7 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
   if (follower == nullptr || !IsOfAttach(input, *follower)) {
     return Fenced(input.from, follower == nullptr ? NodeEpoch{0} : follower->who.node_epoch);
   }
+  if (has_bug(PlantedBug::kOldEpochAckCounts)) follower->heard = true;
   follower->written = std::max(follower->written, std::min(input.written_end, leader_end));
   follower->flushed = std::max(follower->flushed, std::min(input.flushed_end, leader_end));
   const Offset held = Held(*follower, fsync);

@@ -25,7 +25,8 @@ enum class PlantedBug {
   kNoLeaderEpochEntry,
   // Replica. Who is about to join the ISR is not waited for, although it may be in it already.
   kHighWatermarkOverCommittedIsr,
-  // Replica. An acknowledgement given to an earlier reign counts (KIP-320).
+  // Replica, and host, which passes it on: an acknowledgement given to an earlier reign counts
+  // (KIP-320).
   kOldEpochAckCounts,
   // Replica. Whoever is attached may join the ISR.
   kJoinBeforeCatchUp,

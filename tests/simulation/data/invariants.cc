@@ -90,8 +90,10 @@ void Invariants::OnRound(NodeId node, const Round& round) {
     }
     const StoredLog* const log = store.Find(partition, Store::View::kWritten);
     const Batch* const before = log->Find(batch.base - 1);
-    const bool first_of_all = before == nullptr && (batch.base == log->log_start ||
-                                                    log->Find(log->log_start)->Equals(batch));
+    const Batch* const first_held = log->Find(log->log_start);
+    const bool first_of_all =
+        before == nullptr && (batch.base == log->log_start ||
+                              (first_held != nullptr && first_held->Equals(batch)));
     if (!first_of_all && (before == nullptr || before->end() != batch.base)) {
       Report("I1b logs are dense", node, partition, absl::StrCat("a hole before ", batch.base));
     } else if (before != nullptr && before->epoch > batch.epoch) {

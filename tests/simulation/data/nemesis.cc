@@ -29,7 +29,7 @@ Nemesis::Nemesis(World* world, uint64_t seed) : world_(world), random_(seed) {
       &Nemesis::SlowDisk,    &Nemesis::FillDisk,        &Nemesis::StopSome,
       &Nemesis::MoveLead,    &Nemesis::EndSession,      &Nemesis::FailOver,
       &Nemesis::LoseDisk,    &Nemesis::TakeDiskBack,    &Nemesis::FlipBits,
-      &Nemesis::TrimLog,     &Nemesis::Bounce};
+      &Nemesis::TrimLog,     &Nemesis::Bounce,          &Nemesis::LeadThereAndBack};
   while (faults_.empty()) {
     for (const Fault fault : all) {
       if (Chance(40)) faults_.push_back(fault);
@@ -284,16 +284,44 @@ void Nemesis::MoveLead() {
   // Some moves run close behind each other: a leader that leads again.
   for (uint64_t i = 1 + random_.Below(4); i > 0; --i) {
     After(Span(1, 60 * kMillisecond), [this, partition] {
-      const PartitionName& name = world_->partitions[static_cast<size_t>(partition)];
       const pb::PartitionState& state = world_->metadata->partition(partition);
-      pb::ClusterCommand command;
-      command.mutable_elect_leaders()->set_topic(name.topic);
-      command.mutable_elect_leaders()->add_partitions(name.index.value());
-      command.mutable_elect_leaders()->set_node_id(state.replicas(
-          static_cast<int>(random_.Below(static_cast<uint64_t>(state.replicas_size())))));
-      IgnoreError(world_->metadata->Apply(command).status(), "a wish");
+      Elect(partition, NodeId{state.replicas(static_cast<int>(
+                           random_.Below(static_cast<uint64_t>(state.replicas_size()))))});
     });
   }
+}
+
+void Nemesis::Elect(PartitionNumber partition, NodeId leader) {
+  const PartitionName& name = world_->partitions[static_cast<size_t>(partition)];
+  pb::ClusterCommand command;
+  command.mutable_elect_leaders()->set_topic(name.topic);
+  command.mutable_elect_leaders()->add_partitions(name.index.value());
+  command.mutable_elect_leaders()->set_node_id(leader.value());
+  IgnoreError(world_->metadata->Apply(command).status(), "a wish");
+}
+
+// A leader is led by another for a moment and then leads again, while a follower has heard of
+// neither and what it said to the first reign is still on its way. The other has not got what the
+// two of them have.
+void Nemesis::LeadThereAndBack() {
+  const auto partition =
+      static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const pb::PartitionState state = world_->metadata->partition(partition);
+  if (state.isr_size() < 3) return;
+  const NodeId leader{state.leader()};
+  std::vector<NodeId> others;
+  for (const int32_t one : state.isr()) {
+    if (one != state.leader()) others.emplace_back(one);
+  }
+  if (Chance(50)) std::swap(others[0], others[1]);
+  const SimTime there = Span(10 * kMillisecond, 60 * kMillisecond);
+  const SimTime back = there + Span(20 * kMillisecond, 120 * kMillisecond);
+  const SimTime heard = world_->now() + back + Span(10 * kMillisecond, 100 * kMillisecond);
+  world_->network->Clog(At(others[0]), At(leader), heard);
+  world_->network->Clog(kMetadata, At(others[0]), heard + Span(1, 50 * kMillisecond));
+  world_->network->Clog(At(leader), At(others[1]), world_->now() + there);
+  After(there, [this, partition, to = others[1]] { Elect(partition, to); });
+  After(back, [this, partition, leader] { Elect(partition, leader); });
 }
 
 // As though the node had not been heard of for too long.
@@ -362,7 +390,7 @@ void Nemesis::FlipBits() {
   // If nobody reads it before, it is found by looking for it.
   const SimTime found = Span(10 * kMillisecond, 300 * kMillisecond);
   world_->queue->After(found, EventKind::kFault, [this, node, partition] {
-    if (node->running() && !node->needs_repair()) node->OnDamage(partition);
+    if (!node->needs_repair()) node->OnDamage(partition);
     WaitForDamage(node, kTries);
   });
 }

@@ -54,6 +54,7 @@ class Nemesis {
   // Kills it, waits until nothing depends on its disk, breaks that, and starts it again.
   void BreakDisk(StorageNode* node, std::function<void()> how, int tries_left);
   void WaitForDamage(StorageNode* node, int tries_left);
+  void Elect(PartitionNumber partition, NodeId leader);
   void Isolate(StorageNode* node, bool isolated);
 
   // ---- Faults ----
@@ -80,6 +81,7 @@ class Nemesis {
   void FlipBits();
   void TrimLog();
   void Bounce();
+  void LeadThereAndBack();
 
   // ---- Scripts ----
   void PlayKill(bool partition);

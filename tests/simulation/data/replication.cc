@@ -177,13 +177,13 @@ void Replication::OnFollowerFrame(uint64_t id, NodeId follower, const FollowerFr
   stream.credit += frame.credit;
   for (const FollowerFrame::Attach& attach : frame.attaches) TakeAttach(id, attach);
   for (const auto& [index, ack] : frame.acks) {
-    const auto it = stream.copies.find(index);
-    if (it == stream.copies.end()) continue;  // Of an attach that is over.
-    shard_->TakeProgress(it->second.partition, {.stream = id,
-                                                .from = stream.from,
-                                                .epoch = it->second.epoch,
-                                                .written_end = ack.written_end,
-                                                .flushed_end = ack.flushed_end});
+    const Copy* const copy = FindAcknowledged(stream, index);
+    if (copy == nullptr) continue;  // Of an attach that is over.
+    shard_->TakeProgress(copy->partition, {.stream = id,
+                                           .from = stream.from,
+                                           .epoch = copy->epoch,
+                                           .written_end = ack.written_end,
+                                           .flushed_end = ack.flushed_end});
   }
   Push(id);
 }
@@ -241,7 +241,16 @@ void Replication::Drop(Stream* stream, uint64_t index) {
   const auto it = stream->copies.find(index);
   if (it == stream->copies.end()) return;
   stream->indexes.erase(it->second.partition);
+  if (world_->has_bug(replica::PlantedBug::kOldEpochAckCounts)) stream->over.insert(*it);
   stream->copies.erase(it);
+}
+
+const Replication::Copy* Replication::FindAcknowledged(const Stream& stream,
+                                                       uint64_t index) const {
+  const auto it = stream.copies.find(index);
+  if (it != stream.copies.end()) return &it->second;
+  const auto over = stream.over.find(index);
+  return over == stream.over.end() ? nullptr : &over->second;
 }
 
 void Replication::MakeDue(Stream* stream, uint64_t index) {

@@ -120,6 +120,7 @@ class Replication {
     int credit = 0;
     std::map<uint64_t, Copy> copies;
     std::map<PartitionNumber, uint64_t> indexes;
+    std::map<uint64_t, Copy> over;  // With a planted bug: attaches whose acknowledgements count on.
     std::deque<uint64_t> due;
     LeaderFrame next;
   };
@@ -133,6 +134,8 @@ class Replication {
   void TakeNews(NodeId leader, Link* link, const LeaderFrame::News& news);
   void MakeDue(Stream* stream, uint64_t index);
   void Drop(Stream* stream, uint64_t index);
+  // Null if what is acknowledged under the index counts no more.
+  const Copy* FindAcknowledged(const Stream& stream, uint64_t index) const;
   void Push(uint64_t id);
   // False: it waits for credit.
   bool AddNews(Stream* stream, uint64_t index);
