@@ -37,6 +37,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -96,6 +97,9 @@ class Replica {
   const std::vector<NodeId>& isr() const { return in_sync_.isr(); }  // Leader only.
   int32_t replication_factor() const { return replication_factor_; }
   bool has_unwritten() const { return written_end_ < log_end_; }
+  // Every field that decides what it does next, but for the numbers of attaches, which only must
+  // differ. For tests that have to recognise a state.
+  std::string Fingerprint() const;
   // Leader only: offsets that are missing at the follower that has least.
   int64_t largest_lag() const { return in_sync_.LargestLag(written_end_); }
 
