@@ -166,7 +166,8 @@ void Shard::AnswerRepeated(Hosted* hosted) {
       one.answer(MakeError(Reason::kAppendUncertain, "the leadership moved"), {});
       continue;
     }
-    const Offset held = one.acks == replica::Acks::kAll ? core.high_watermark() : core.written_end();
+    const Offset held =
+        one.acks == replica::Acks::kAll ? core.high_watermark() : core.written_end();
     if (held < end) {
       left.push_back(std::move(one));
       continue;
@@ -210,10 +211,9 @@ void Shard::Place(Hosted* hosted, Batch batch, const replica::Placement& place) 
   const bool forgets = world_->has_bug(replica::PlantedBug::kDeduplicationNotReplicated) &&
                        hosted->core.role() == replica::Role::kFollower;
   if (batch.leader_change || forgets) return;
-  hosted->producers.Apply(batch.OfProducer(),
-                          {.base = batch.base,
-                           .append_time_ms = world_->now() / kMillisecond,
-                           .high_watermark = hosted->core.high_watermark()});
+  hosted->producers.Apply(batch.OfProducer(), {.base = batch.base,
+                                               .append_time_ms = world_->now() / kMillisecond,
+                                               .high_watermark = hosted->core.high_watermark()});
 }
 
 void Shard::SendToOthers(Hosted* hosted) {
@@ -293,12 +293,11 @@ bool Shard::TakeDuplicate(Hosted* hosted, const Produce& produce, const ProduceA
   if (first != nullptr && first->epoch != core.epoch()) {
     world_->findings->Reach(Mark::kDuplicateElsewhere);
   }
-  hosted->repeated.push_back({.acks = produce.acks,
-                              .epoch = produce.epoch,
-                              .outcome = {.base = verdict->base,
-                                          .record_count = verdict->record_count,
-                                          .duplicate = true},
-                              .answer = answer});
+  hosted->repeated.push_back(
+      {.acks = produce.acks,
+       .epoch = produce.epoch,
+       .outcome = {.base = verdict->base, .record_count = verdict->record_count, .duplicate = true},
+       .answer = answer});
   Gather(hosted);
   return true;
 }
