@@ -31,8 +31,8 @@ struct ProducerOptions {
   // With acks ALL: batches are numbered, so that one whose fate is unknown is sent again, through
   // whichever gateway answers, and is appended once. Other acks go without.
   bool idempotent = true;
-  // Without sequences. False: a batch whose fate is unknown is reported as such (APPEND_UNCERTAIN). True: it is sent
-  // again, and its records may be appended twice.
+  // Without sequences. False: a batch whose fate is unknown is reported as such (APPEND_UNCERTAIN).
+  // True: it is sent again, and its records may be appended twice.
   bool retry_uncertain = false;
 };
 

@@ -129,8 +129,7 @@ bool PartitionQueue::MustRepeat(PendingBatch* batch, const absl::Status& status)
 void PartitionQueue::FinishNumbered(BatchPtr batch, const Answer& answer,
                                     std::vector<Finished>* finished) {
   if (answer.status.ok()) {
-    finished->push_back(
-        {std::move(batch), answer.status, answer.base_offset, answer.duplicate});
+    finished->push_back({std::move(batch), answer.status, answer.base_offset, answer.duplicate});
     return;
   }
   const bool repeated = !batch->uncertain.ok();

@@ -49,15 +49,15 @@ void ProducerIdentity::OnAnswer(const grpc::Status& status) {
     wanted_ = again;
     failures_ = error.ok() ? 0 : failures_ + 1;
     const absl::Duration backoff = kRetryBase * (1 << std::min(failures_, 6));
-    ask_at_ = error.ok() ? MonotonicTime()
-                         : clock_->MonotonicNow() + std::min(backoff, kRetryMax);
+    ask_at_ = error.ok() ? MonotonicTime() : clock_->MonotonicNow() + std::min(backoff, kRetryMax);
     if (again && !shut_down_) events_.wake_at(ask_at_);
   }
   if (report && error.ok()) events_.got(producer);
   if (report && !error.ok()) events_.failed(error);
   MutexLock lock(&mu_);
   context_.reset();
-  // Wanted again meanwhile, or still: the timer that came while this call was under way did nothing.
+  // Wanted again meanwhile, or still: the timer that came while this call was under way did
+  // nothing.
   if (wanted_ && !shut_down_) events_.wake_at(ask_at_);
   idle_.NotifyAll();
 }

@@ -1,4 +1,5 @@
-// ProducerIdentity gets a producer its id: InitProducer, again with backoff while that fails for now.
+// ProducerIdentity gets a producer its id: InitProducer, again with backoff while that fails for
+// now.
 //
 // A Producer owns one. Threads: any. The callbacks come on gRPC's threads with no lock held, one at
 // a time; Shutdown() cancels the call and waits for them, so never call it from one.

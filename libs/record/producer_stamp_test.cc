@@ -23,10 +23,10 @@ TEST(ProducerStampTest, AStampedBatchIsTheOneThatIsBuiltWithTheStamp) {
   options.producer_epoch = ProducerEpoch(7);
   options.base_sequence = Sequence(0x12345678);
   const Bytes expected = numbered.Build(options).value();
-  const Bytes first = StampProducer(plain.Build({}).value(),
-                                    {ProducerId(1), ProducerEpoch(0), Sequence(0)});
-  const Bytes again = StampProducer(
-      first, {options.producer_id, options.producer_epoch, options.base_sequence});
+  const Bytes first =
+      StampProducer(plain.Build({}).value(), {ProducerId(1), ProducerEpoch(0), Sequence(0)});
+  const Bytes again =
+      StampProducer(first, {options.producer_id, options.producer_epoch, options.base_sequence});
   EXPECT_EQ(again.ToString(), expected.ToString());
   EXPECT_TRUE(ValidateBatch(again, Limits()).ok());
 }
@@ -48,10 +48,9 @@ TEST(OutOfOrderTest, TellsWhetherTheBatchIsInTheLog) {
 TEST(OutOfOrderTest, WhatCannotBeReadProvesNothing) {
   EXPECT_EQ(ReadOutOfOrder(Refusal("", "9")), OutOfOrder::kUnknownProducer);
   EXPECT_EQ(ReadOutOfOrder(Refusal("-1", "9")), OutOfOrder::kUnknownProducer);
-  EXPECT_EQ(ReadOutOfOrder(MakeError(Reason::kOutOfOrderSequence, "no",
-                                     {{"expected_sequence", "0"},
-                                      {"got_sequence", "9"},
-                                      {"unknown_producer", "true"}})),
+  EXPECT_EQ(ReadOutOfOrder(MakeError(
+                Reason::kOutOfOrderSequence, "no",
+                {{"expected_sequence", "0"}, {"got_sequence", "9"}, {"unknown_producer", "true"}})),
             OutOfOrder::kUnknownProducer);
 }
 

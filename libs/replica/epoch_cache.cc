@@ -35,8 +35,9 @@ std::optional<EpochEnd> EpochCache::EndOf(LeaderEpoch epoch, Offset log_end) con
 }
 
 std::optional<LeaderEpoch> EpochCache::EpochAt(Offset offset) const {
-  const auto next = std::find_if(entries_.begin(), entries_.end(),
-                                 [offset](const EpochEntry& entry) { return entry.start > offset; });
+  const auto next =
+      std::find_if(entries_.begin(), entries_.end(),
+                   [offset](const EpochEntry& entry) { return entry.start > offset; });
   if (next == entries_.begin()) return std::nullopt;
   return (next - 1)->epoch;
 }

@@ -79,7 +79,7 @@ class InSyncSet {
 
   PartitionEpoch partition_epoch() const { return partition_epoch_; }
   const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
-  std::string Fingerprint() const;  // See Replica.
+  std::string Fingerprint() const;                         // See Replica.
   // Offsets of the leader's log that are missing at the follower that has least; 0 if alone.
   int64_t LargestLag(Offset leader_end) const;
 

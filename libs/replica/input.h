@@ -201,11 +201,10 @@ struct CheckIsr {
   MonotonicTime now{};
 };
 
-using Input =
-    std::variant<BecomeLeader, BecomeFollower, GoOffline, ChangeSettings, IsrAnswered, Append,
-                 TruncatePrefix, Retain, ExpireProducers, Written, WriteFailed, Truncated, Reattach,
-                 AttachAnswered, Replicate, LeaderMarks, AttachFollower, FollowerProgress,
-                 FollowerLeft, CheckIsr>;
+using Input = std::variant<BecomeLeader, BecomeFollower, GoOffline, ChangeSettings, IsrAnswered,
+                           Append, TruncatePrefix, Retain, ExpireProducers, Written, WriteFailed,
+                           Truncated, Reattach, AttachAnswered, Replicate, LeaderMarks,
+                           AttachFollower, FollowerProgress, FollowerLeft, CheckIsr>;
 
 }  // namespace falaj::replica
 

@@ -1,6 +1,7 @@
 // Mistakes that other implementations shipped, to be switched on by tests that must catch them.
 //
-//   Replica replica(self, stored, settings, PlantedBug::kTruncateToHighWatermark);  // Only in a test.
+//   Replica replica(self, stored, settings, PlantedBug::kTruncateToHighWatermark);  // Only in a
+//   test.
 //
 // A simulator that finds nothing proves little; one that finds each of these proves that it looks.
 #ifndef LIBS_REPLICA_PLANTED_BUG_H_

@@ -151,9 +151,8 @@ absl::Status Replica::Take(const Append& input, Effects* effects) {
                             .last = log_end_ + (input.batch.record_count - 1),
                             .epoch = epoch_,
                             .leader_change = false};
-  producers_.Apply(producer, {.base = placement.base,
-                              .append_time_ms = input.now_ms,
-                              .high_watermark = hw_});
+  producers_.Apply(producer,
+                   {.base = placement.base, .append_time_ms = input.now_ms, .high_watermark = hw_});
   log_end_ = placement.last + 1;
   effects->placements.push_back(placement);
   if (input.acks == Acks::kNone) {

@@ -129,9 +129,8 @@ absl::Status Replica::Take(const Replicate& input, Effects* effects) {
                                  .last = input.last,
                                  .epoch = input.batch_epoch,
                                  .leader_change = false});
-  producers_.Apply(input.producer, {.base = input.base,
-                                    .append_time_ms = input.now_ms,
-                                    .high_watermark = hw_});
+  producers_.Apply(input.producer,
+                   {.base = input.base, .append_time_ms = input.now_ms, .high_watermark = hw_});
   log_end_ = input.last + 1;
   return absl::OkStatus();
 }

@@ -20,21 +20,26 @@ namespace {
 
 using NodeList = google::protobuf::RepeatedField<int32_t>;
 
-bool Contains(const NodeList& list, int32_t node) { return std::find(list.begin(), list.end(), node) != list.end(); }
+bool Contains(const NodeList& list, int32_t node) {
+  return std::find(list.begin(), list.end(), node) != list.end();
+}
 
-void PrintReassignments(const google::protobuf::RepeatedPtrField<v1::Reassignment>& reassignments, OutputMode mode) {
+void PrintReassignments(const google::protobuf::RepeatedPtrField<v1::Reassignment>& reassignments,
+                        OutputMode mode) {
   Table table({"TOPIC", "PARTITION", "REPLICAS", "TARGET", "ADDING", "REMOVING", "IN-SYNC"});
   for (const v1::Reassignment& one : reassignments) {
     table.Add({one.topic(), one.partition(), absl::StrJoin(one.replicas(), ","),
                absl::StrJoin(one.target_replicas(), ","), absl::StrJoin(one.adding_replicas(), ","),
-               absl::StrJoin(one.removing_replicas(), ","), absl::StrJoin(one.in_sync_replicas(), ",")});
+               absl::StrJoin(one.removing_replicas(), ","),
+               absl::StrJoin(one.in_sync_replicas(), ",")});
   }
   table.Print(mode);
 }
 
 absl::StatusOr<ExitCode> List(const ClusterOptions& options, client::Admin* admin) {
   v1::ListReassignmentsResponse all;
-  FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::Reassignment> found, admin->ListReassignments(options.topic));
+  FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::Reassignment> found,
+                         admin->ListReassignments(options.topic));
   for (const v1::Reassignment& one : found) *all.add_reassignments() = one;
   PrintReassignments(all.reassignments(), options.common.output);
   return ExitCode::kOk;
@@ -47,16 +52,19 @@ absl::StatusOr<v1::ReassignPartitionsRequest> ReadPlan(const std::string& path) 
   v1::ReassignPartitionsRequest request;
   const auto parsed = google::protobuf::util::JsonStringToMessage(text, &request);
   if (parsed.ok()) return request;
-  return MakeError(Reason::kInvalidRequest,
-                   absl::StrCat(path, R"( must be like {"partitions": [{"topic": "orders", "partition": 0, )",
-                                R"("replicas": [1, 2]}]}: )", parsed.message().ToString()),
-                   {{"field", "--file"}});
+  return MakeError(
+      Reason::kInvalidRequest,
+      absl::StrCat(path, R"( must be like {"partitions": [{"topic": "orders", "partition": 0, )",
+                   R"("replicas": [1, 2]}]}: )", parsed.message().ToString()),
+      {{"field", "--file"}});
 }
 
 absl::StatusOr<v1::ReassignPartitionsRequest> ToRequest(const ClusterOptions& options) {
-  const bool typed = !options.topic.empty() && options.partitions.size() == 1 && !options.replicas.empty();
+  const bool typed =
+      !options.topic.empty() && options.partitions.size() == 1 && !options.replicas.empty();
   if (options.file.empty() != typed) {
-    return MakeError(Reason::kInvalidRequest, "give a topic, one --partition and --replicas; or else a --file");
+    return MakeError(Reason::kInvalidRequest,
+                     "give a topic, one --partition and --replicas; or else a --file");
   }
   if (!typed) return ReadPlan(options.file);
   v1::ReassignPartitionsRequest request;
@@ -69,20 +77,24 @@ absl::StatusOr<v1::ReassignPartitionsRequest> ToRequest(const ClusterOptions& op
 
 absl::StatusOr<ExitCode> Reassign(const ClusterOptions& options, client::Admin* admin) {
   FALAJ_ASSIGN_OR_RETURN(const v1::ReassignPartitionsRequest request, ToRequest(options));
-  FALAJ_ASSIGN_OR_RETURN(const v1::ReassignPartitionsResponse response, admin->ReassignPartitions(request));
+  FALAJ_ASSIGN_OR_RETURN(const v1::ReassignPartitionsResponse response,
+                         admin->ReassignPartitions(request));
   PrintReassignments(response.reassignments(), options.common.output);
   if (!options.wait) return ExitCode::kOk;
   std::set<std::pair<std::string, int32_t>> moving;
-  for (const v1::Reassignment& one : response.reassignments()) moving.insert({one.topic(), one.partition()});
-  FALAJ_RETURN_IF_ERROR(
-      WaitForMoves(admin, "moved", [&moving](const std::string& topic, const v1::Partition& partition) {
-        return !partition.target_replicas().empty() && moving.count({topic, partition.partition()}) != 0;
+  for (const v1::Reassignment& one : response.reassignments())
+    moving.insert({one.topic(), one.partition()});
+  FALAJ_RETURN_IF_ERROR(WaitForMoves(
+      admin, "moved", [&moving](const std::string& topic, const v1::Partition& partition) {
+        return !partition.target_replicas().empty() &&
+               moving.count({topic, partition.partition()}) != 0;
       }));
   return ExitCode::kOk;
 }
 
 absl::StatusOr<ExitCode> Cancel(const ClusterOptions& options, client::Admin* admin) {
-  FALAJ_ASSIGN_OR_RETURN(const int32_t count, admin->CancelReassignments(options.topic, options.partitions));
+  FALAJ_ASSIGN_OR_RETURN(const int32_t count,
+                         admin->CancelReassignments(options.topic, options.partitions));
   Table table({"TOPIC", "CANCELLED"});
   table.Add({options.topic, count});
   table.Print(options.common.output);
@@ -99,11 +111,13 @@ absl::StatusOr<ExitCode> Elect(const ClusterOptions& options, client::Admin* adm
   Table table({"TOPIC", "PARTITION", "LEADER", "WANTED", "EPOCH", "REPLICAS", "IN-SYNC"});
   ExitCode code = ExitCode::kOk;
   for (const v1::Partition& partition : topic.partitions()) {
-    if (!options.partitions.empty() && !Contains(request.partitions(), partition.partition())) continue;
+    if (!options.partitions.empty() && !Contains(request.partitions(), partition.partition()))
+      continue;
     const int32_t wanted = options.node != 0 ? options.node : partition.replicas(0);
     if (partition.leader() != wanted) code = ExitCode::kPartial;
-    table.Add({topic.name(), partition.partition(), partition.has_leader() ? Cell(partition.leader()) : Cell("none"),
-               wanted, partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
+    table.Add({topic.name(), partition.partition(),
+               partition.has_leader() ? Cell(partition.leader()) : Cell("none"), wanted,
+               partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
                absl::StrJoin(partition.in_sync_replicas(), ",")});
   }
   table.Print(options.common.output);
@@ -112,7 +126,8 @@ absl::StatusOr<ExitCode> Elect(const ClusterOptions& options, client::Admin* adm
 
 void PrintNode(const v1::StorageNode& node, int32_t reassigned, OutputMode mode) {
   Table table({"NODE", "DRAINING", "LEADERS", "REPLICAS", "REASSIGNED"});
-  table.Add({node.node_id(), node.draining() ? "yes" : "no", node.leader_count(), node.replica_count(), reassigned});
+  table.Add({node.node_id(), node.draining() ? "yes" : "no", node.leader_count(),
+             node.replica_count(), reassigned});
   table.Print(mode);
 }
 
@@ -121,8 +136,8 @@ absl::StatusOr<ExitCode> Drain(const ClusterOptions& options, client::Admin* adm
   PrintNode(response.node(), response.reassigned_count(), options.common.output);
   if (!options.wait) return ExitCode::kOk;
   const int32_t node = options.node;
-  FALAJ_RETURN_IF_ERROR(
-      WaitForMoves(admin, "moved off", [node](const std::string& /*topic*/, const v1::Partition& partition) {
+  FALAJ_RETURN_IF_ERROR(WaitForMoves(
+      admin, "moved off", [node](const std::string& /*topic*/, const v1::Partition& partition) {
         return Contains(partition.replicas(), node);
       }));
   return ExitCode::kOk;

@@ -17,9 +17,9 @@ void MoveWatch::Take(const v1::WatchClusterResponse& event) {
 }
 
 void MoveWatch::Count(const v1::Topic& topic) {
-  remaining_[topic.name()] =
-      std::count_if(topic.partitions().begin(), topic.partitions().end(),
-                    [&](const v1::Partition& partition) { return unfinished_(topic.name(), partition); });
+  remaining_[topic.name()] = std::count_if(
+      topic.partitions().begin(), topic.partitions().end(),
+      [&](const v1::Partition& partition) { return unfinished_(topic.name(), partition); });
 }
 
 int64_t MoveWatch::remaining() const {
@@ -28,7 +28,8 @@ int64_t MoveWatch::remaining() const {
   return sum;
 }
 
-absl::Status WaitForMoves(client::Admin* admin, absl::string_view label, MoveWatch::Unfinished unfinished) {
+absl::Status WaitForMoves(client::Admin* admin, absl::string_view label,
+                          MoveWatch::Unfinished unfinished) {
   MoveWatch watch(std::move(unfinished));
   std::optional<ProgressBar> bar;
   int64_t total = 0;

@@ -16,7 +16,8 @@
 
 namespace falaj::cli {
 
-// MoveWatch counts the partitions that are not yet where they shall be, from the events of WatchCluster. Threads: one.
+// MoveWatch counts the partitions that are not yet where they shall be, from the events of
+// WatchCluster. Threads: one.
 class MoveWatch {
  public:
   // Whether a partition of that topic still has to move.
@@ -34,9 +35,10 @@ class MoveWatch {
   std::map<std::string, int64_t> remaining_;  // By topic.
 };
 
-// Returns when no partition is unfinished any more, showing how many are. Whoever loses patience presses Ctrl-C; the
-// partitions go on moving. Returns the error that ended the watch.
-absl::Status WaitForMoves(client::Admin* admin, absl::string_view label, MoveWatch::Unfinished unfinished);
+// Returns when no partition is unfinished any more, showing how many are. Whoever loses patience
+// presses Ctrl-C; the partitions go on moving. Returns the error that ended the watch.
+absl::Status WaitForMoves(client::Admin* admin, absl::string_view label,
+                          MoveWatch::Unfinished unfinished);
 
 }  // namespace falaj::cli
 

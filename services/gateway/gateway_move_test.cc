@@ -21,7 +21,8 @@ class MoveTest : public TestGateway {
 
   template <typename Response, typename Stub, typename Request>
   absl::StatusOr<Response> Call(const std::unique_ptr<Stub>& stub,
-                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
                                 const Request& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
@@ -30,7 +31,8 @@ class MoveTest : public TestGateway {
     if (!status.ok()) return status;
     return response;
   }
-  absl::StatusOr<v1::ReassignPartitionsResponse> Reassign(const std::string& topic, int32_t partition,
+  absl::StatusOr<v1::ReassignPartitionsResponse> Reassign(const std::string& topic,
+                                                          int32_t partition,
                                                           const std::vector<int32_t>& replicas) {
     v1::ReassignPartitionsRequest request;
     v1::PartitionTarget* const target = request.add_partitions();
@@ -139,7 +141,8 @@ TEST_F(MoveTest, WhatCannotBeIsRefusedWithItsReason) {
   EXPECT_EQ(ReasonOf(Resize("t", 0).status()), Reason::kInvalidRequest);
   v1::UpdateTopicRequest nothing;
   nothing.set_name("t");
-  EXPECT_EQ(ReasonOf(Call(topics_, &v1::TopicService::Stub::UpdateTopic, nothing).status()), Reason::kInvalidRequest);
+  EXPECT_EQ(ReasonOf(Call(topics_, &v1::TopicService::Stub::UpdateTopic, nothing).status()),
+            Reason::kInvalidRequest);
 }
 
 TEST_F(MoveTest, ADrainedNodeIsMarkedAndRelieved) {
@@ -151,8 +154,9 @@ TEST_F(MoveTest, ADrainedNodeIsMarkedAndRelieved) {
   EXPECT_TRUE(drained->node().draining());
   EXPECT_EQ(drained->reassigned_count(), held);
   EXPECT_EQ(List(0, "")->reassignments_size(), held);
-  EXPECT_EQ(ReasonOf(Reassign("t", 0, {1}).status()),
-            List(0, "")->reassignments(0).partition() == 0 ? Reason::kNone : Reason::kInvalidRequest);
+  EXPECT_EQ(ReasonOf(Reassign("t", 0, {1}).status()), List(0, "")->reassignments(0).partition() == 0
+                                                          ? Reason::kNone
+                                                          : Reason::kInvalidRequest);
   v1::UndrainNodeRequest undrain;
   undrain.set_node_id(1);
   const auto used = Call(cluster_, &v1::ClusterService::Stub::UndrainNode, undrain);

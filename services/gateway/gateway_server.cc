@@ -45,7 +45,7 @@ class GatewayServerImpl final : public GatewayServer {
         metrics_(&registry_),
         producer_ids_([this](int32_t count) { return Allocate(count); }, clock_),
         lanes_(&producer_ids_),
-        parts_{&routes_, &links_,        &budgets_, &metrics_, &timers_,
+        parts_{&routes_,       &links_, &budgets_, &metrics_,        &timers_,
                &producer_ids_, &lanes_, clock_,    LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),

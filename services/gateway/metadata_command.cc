@@ -16,11 +16,13 @@ absl::Duration TimeLeft(const GatewayParts* parts, const grpc::ServerContext* co
   return std::min(left - std::min(left / 10, absl::Milliseconds(200)), kTimeoutMax);
 }
 
-absl::StatusOr<internal::v1::ExecuteResponse> ExecuteCommand(const GatewayParts* parts, rpc::MetadataChannel* metadata,
-                                                             const grpc::ServerContext* context,
-                                                             const internal::v1::ClusterCommand& command) {
-  FALAJ_ASSIGN_OR_RETURN(internal::v1::ExecuteResponse response, metadata->Execute(command, TimeLeft(parts, context)));
-  FALAJ_RETURN_IF_ERROR(parts->routes->WaitForIndex(LogIndex(response.index()), TimeLeft(parts, context)));
+absl::StatusOr<internal::v1::ExecuteResponse> ExecuteCommand(
+    const GatewayParts* parts, rpc::MetadataChannel* metadata, const grpc::ServerContext* context,
+    const internal::v1::ClusterCommand& command) {
+  FALAJ_ASSIGN_OR_RETURN(internal::v1::ExecuteResponse response,
+                         metadata->Execute(command, TimeLeft(parts, context)));
+  FALAJ_RETURN_IF_ERROR(
+      parts->routes->WaitForIndex(LogIndex(response.index()), TimeLeft(parts, context)));
   return response;
 }
 

@@ -17,13 +17,13 @@
 //
 // What may be sent again: what certainly was not appended and may be elsewhere (NOT_LEADER,
 // LEADER_UNAVAILABLE, SHUTTING_DOWN); and whatever its outcome (APPEND_UNCERTAIN, STORAGE_FAILED) a
-// batch with sequences, as its leader appends it once. Once its outcome was unknown a batch does not
-// end with an error that says it was not appended, unless the leader's sequences prove that.
+// batch with sequences, as its leader appends it once. Once its outcome was unknown a batch does
+// not end with an error that says it was not appended, unless the leader's sequences prove that.
 //
 // Sequences are the client's; or the appender numbers the batch itself, if it comes with a lane. Of
-// those at most 5 are under way. If one of them is given up, the leader refuses those behind it with
-// OUT_OF_ORDER_SEQUENCE. When all are back and the first of them was refused so, none of them is in
-// the log: they are numbered anew, under the next epoch of the lane.
+// those at most 5 are under way. If one of them is given up, the leader refuses those behind it
+// with OUT_OF_ORDER_SEQUENCE. When all are back and the first of them was refused so, none of them
+// is in the log: they are numbered anew, under the next epoch of the lane.
 //
 // Threads: any. One thread at a time sends and calls back (Pump); whoever changes something
 // meanwhile leaves the work to it. Callbacks run without a lock held, in the order of Append():
@@ -70,8 +70,8 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
     MonotonicTime deadline;
     AppendCallback done;
     int32_t record_count = 0;
-    bool sequenced = false;  // It carries sequences, or will when it is sent.
-    bool by_lane = false;    // The lane numbers it.
+    bool sequenced = false;                      // It carries sequences, or will when it is sent.
+    bool by_lane = false;                        // The lane numbers it.
     std::optional<record::ProducerStamp> stamp;  // As it did.
     bool missing = false;    // Refused the last time, as batches before it are missing.
     absl::Status uncertain;  // Why its outcome was unknown at least once; OK if it never was.
@@ -105,8 +105,9 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
   const v1::Acks acks_;
 
   Mutex mu_;
-  std::shared_ptr<ProducerLane> lane_ ABSL_GUARDED_BY(mu_);  // Null before the first of its batches.
-  Numbering* numbering_ ABSL_GUARDED_BY(mu_) = nullptr;      // Of lane_.
+  std::shared_ptr<ProducerLane> lane_
+      ABSL_GUARDED_BY(mu_);                              // Null before the first of its batches.
+  Numbering* numbering_ ABSL_GUARDED_BY(mu_) = nullptr;  // Of lane_.
   bool pumping_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<Batch> queue_ ABSL_GUARDED_BY(mu_);  // Ascending by number.

@@ -220,9 +220,8 @@ absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t
       });
   for (size_t i = 0; i < batches->size(); ++i) {
     AppenderOf((*batches)[i].partition)
-        ->Append(
-            (*batches)[i].batch, start + parts_->limits.append_timeout,
-            [gather, i](const auto& outcome) { gather->Complete(i, outcome); }, Lane());
+        ->Append((*batches)[i].batch, start + parts_->limits.append_timeout,
+                 [gather, i](const auto& outcome) { gather->Complete(i, outcome); }, Lane());
   }
   return absl::OkStatus();
 }

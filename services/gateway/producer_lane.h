@@ -1,5 +1,5 @@
-// ProducerLane is a producer the gateway is itself, for the plain records of its clients: an id, and
-// how far it has numbered batches on each partition. So the gateway may send such a batch again
+// ProducerLane is a producer the gateway is itself, for the plain records of its clients: an id,
+// and how far it has numbered batches on each partition. So the gateway may send such a batch again
 // when its outcome is unknown (PartitionAppender).
 //
 // One call or stream has a lane at a time, and its appenders with it; when the last of them is

@@ -10,9 +10,9 @@
 #include "libs/record/partitioner.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/partition_appender.h"
+#include "services/gateway/produce_stream.h"
 #include "services/gateway/producer_ids.h"
 #include "services/gateway/producer_lane.h"
-#include "services/gateway/produce_stream.h"
 #include "services/gateway/record_append.h"
 
 namespace falaj::gateway {
@@ -152,16 +152,15 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
   absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
   left -= std::min(left / 10, absl::Milliseconds(200));
   const bool number = request->batch().empty() && request->acks() == v1::ACKS_ALL;
-  const ProduceCall call{
-      .parts = parts_,
-      .budget = budget,
-      .reactor = reactor,
-      .response = response,
-      .topic = *topic,
-      .acks = request->acks(),
-      .start = start,
-      .deadline = start + std::min(left, parts_->limits.append_timeout),
-      .lane = number ? parts_->lanes->Take() : nullptr};
+  const ProduceCall call{.parts = parts_,
+                         .budget = budget,
+                         .reactor = reactor,
+                         .response = response,
+                         .topic = *topic,
+                         .acks = request->acks(),
+                         .start = start,
+                         .deadline = start + std::min(left, parts_->limits.append_timeout),
+                         .lane = number ? parts_->lanes->Take() : nullptr};
   call.Append(*batches, request->records_size(), static_cast<int64_t>(request->ByteSizeLong()));
   return reactor;
 }

@@ -17,14 +17,17 @@ constexpr char kReassignmentList[] = "reassignments";
 // A place in the list: the topic and partition that came last.
 using Place = std::pair<std::string, int32_t>;
 
-std::string ToText(const v1::Reassignment& last) { return absl::StrCat(last.topic(), "/", last.partition()); }
+std::string ToText(const v1::Reassignment& last) {
+  return absl::StrCat(last.topic(), "/", last.partition());
+}
 
 absl::StatusOr<Place> ToPlace(const std::string& text) {
   if (text.empty()) return Place("", -1);
   const size_t slash = text.rfind('/');
   int32_t partition = 0;
   if (slash == std::string::npos || !absl::SimpleAtoi(text.substr(slash + 1), &partition)) {
-    return MakeError(Reason::kInvalidRequest, "page_token is not one this list gave out", {{"field", "page_token"}});
+    return MakeError(Reason::kInvalidRequest, "page_token is not one this list gave out",
+                     {{"field", "page_token"}});
   }
   return Place(text.substr(0, slash), partition);
 }
@@ -49,10 +52,12 @@ v1::Reassignment ToReassignment(const std::string& topic, const cluster::Partiti
   return message;
 }
 
-absl::Status ListReassignmentPage(const cluster::ClusterView& view, const v1::ListReassignmentsRequest& request,
+absl::Status ListReassignmentPage(const cluster::ClusterView& view,
+                                  const v1::ListReassignmentsRequest& request,
                                   v1::ListReassignmentsResponse* response) {
   FALAJ_ASSIGN_OR_RETURN(const int page_size, PageSize(request.page_size()));
-  FALAJ_ASSIGN_OR_RETURN(const std::string token, ParsePageToken(kReassignmentList, request.page_token()));
+  FALAJ_ASSIGN_OR_RETURN(const std::string token,
+                         ParsePageToken(kReassignmentList, request.page_token()));
   FALAJ_ASSIGN_OR_RETURN(const Place after, ToPlace(token));
   for (auto it = view.topics().lower_bound(after.first); it != view.topics().end(); ++it) {
     if (!request.topic().empty() && it->first != request.topic()) continue;

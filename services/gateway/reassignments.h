@@ -15,7 +15,8 @@ namespace falaj::gateway {
 v1::Reassignment ToReassignment(const std::string& topic, const cluster::PartitionInfo& partition);
 
 // One page, by topic and partition. INVALID_REQUEST for a bad page size or token.
-absl::Status ListReassignmentPage(const cluster::ClusterView& view, const v1::ListReassignmentsRequest& request,
+absl::Status ListReassignmentPage(const cluster::ClusterView& view,
+                                  const v1::ListReassignmentsRequest& request,
                                   v1::ListReassignmentsResponse* response);
 
 }  // namespace falaj::gateway

@@ -12,8 +12,9 @@
 
 namespace falaj::metadata {
 
-// PartitionChanges tells what has happened to partitions, for the metrics: it remembers of each what it needs to compare
-// the next delta with. MetadataNode owns one and feeds it every delta. Threads: none; one thread at a time.
+// PartitionChanges tells what has happened to partitions, for the metrics: it remembers of each
+// what it needs to compare the next delta with. MetadataNode owns one and feeds it every delta.
+// Threads: none; one thread at a time.
 class PartitionChanges {
  public:
   struct Counts {

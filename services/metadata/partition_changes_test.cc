@@ -42,7 +42,8 @@ TEST(PartitionChangesTest, CountsElectionsAndWhoComesAndGoes) {
   deleted.add_deleted_topics("t");
   changes.Take(deleted);
   counts = changes.Take(died);
-  EXPECT_EQ(0, counts.elections + counts.isr_shrinks) << "another topic under the same id would be new";
+  EXPECT_EQ(0, counts.elections + counts.isr_shrinks)
+      << "another topic under the same id would be new";
 }
 
 }  // namespace

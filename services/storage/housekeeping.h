@@ -1,6 +1,6 @@
 // Housekeeping is what a storage node does without being asked: it drops slabs, moves log starts by
-// retention, checkpoints high watermarks, forgets silent producers, watches the disk, and tries again
-// what failed for want of it.
+// retention, checkpoints high watermarks, forgets silent producers, watches the disk, and tries
+// again what failed for want of it.
 //
 // Two threads: one that may wait for the disk (slabs, retention), and a pulse that may not, so that
 // a slow disk never hides a full one. Log starts move on the shard's thread; here they are only

@@ -80,8 +80,7 @@ class Life {
     IgnoreError(metadata_->Apply(init).status(), "the first command");
     const auto count = static_cast<int>(random_.Between(3, 4));
     for (int id = 1; id <= count; ++id) {
-      world_.nodes[NodeId{id}] =
-          std::make_unique<StorageNode>(&world_, NodeId{id}, random_.Next());
+      world_.nodes[NodeId{id}] = std::make_unique<StorageNode>(&world_, NodeId{id}, random_.Next());
       world_.nodes.at(NodeId{id})->Start();
     }
     Until([this] {
@@ -119,20 +118,19 @@ class Life {
       const uint64_t producers = 1 + random_.Below(2);
       for (uint64_t k = 0; k < producers; ++k) {
         producers_.push_back(std::make_unique<Producer>(
-            &world_, Producer::Options{
-                         .endpoint = endpoint++,
-                         .seed = random_.Next(),
-                         .partition = partition,
-                         .acks = random_.Below(5) == 0 ? replica::Acks::kLeader
-                                                       : replica::Acks::kAll,
-                         .idempotent = random_.Below(5) != 0,
-                         .in_flight_max = 1 + random_.Below(5),
-                         .pause_max = random_.Between(5, 60) * kMillisecond}));
+            &world_, Producer::Options{.endpoint = endpoint++,
+                                       .seed = random_.Next(),
+                                       .partition = partition,
+                                       .acks = random_.Below(5) == 0 ? replica::Acks::kLeader
+                                                                     : replica::Acks::kAll,
+                                       .idempotent = random_.Below(5) != 0,
+                                       .in_flight_max = 1 + random_.Below(5),
+                                       .pause_max = random_.Between(5, 60) * kMillisecond}));
         producers_.back()->Start();
       }
       consumers_.push_back(std::make_unique<Consumer>(
-          &world_,
-          Consumer::Options{.endpoint = endpoint++, .seed = random_.Next(), .partition = partition}));
+          &world_, Consumer::Options{
+                       .endpoint = endpoint++, .seed = random_.Next(), .partition = partition}));
       consumers_.back()->Start();
     }
   }
@@ -174,7 +172,8 @@ class Life {
     }
     for (const auto& consumer : consumers_) {
       if (consumer->position() >= invariants_.committed_end(consumer->partition())) continue;
-      return Unwell(absl::StrCat("the consumer of partition ", consumer->partition(), " is behind"));
+      return Unwell(
+          absl::StrCat("the consumer of partition ", consumer->partition(), " is behind"));
     }
     return true;
   }

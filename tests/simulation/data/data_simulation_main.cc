@@ -19,8 +19,8 @@
 
 #include "libs/base/log.h"
 #include "libs/replica/planted_bug.h"
-#include "tests/simulation/data/findings.h"
 #include "tests/simulation/data/data_simulation.h"
+#include "tests/simulation/data/findings.h"
 
 ABSL_FLAG(uint64_t, seed, 1, "First seed.");
 ABSL_FLAG(uint64_t, seeds, 1, "How many seeds, from the first one on.");

@@ -1,7 +1,7 @@
 #include "tests/simulation/data/exploration.h"
 
 #include <algorithm>
-#include <array>
+#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
@@ -61,11 +61,12 @@ struct State {
   pb::PartitionState partition;
   std::vector<Record> committed;  // What any high watermark has ever covered.
   int records = 0;
+  int sessions = 0;  // That have ended.
   int crashes = 0;
 };
 
 std::string Fingerprint(const State& state) {
-  std::string text = absl::StrCat(state.records, ".", state.crashes, ";",
+  std::string text = absl::StrCat(state.records, ".", state.sessions, ".", state.crashes, ";",
                                   state.partition.SerializeAsString(), ";");
   for (const auto& [id, node] : state.table) absl::StrAppend(&text, node.session_id() != 0);
   for (const Record& one : state.committed) absl::StrAppend(&text, one.epoch, ":", one.value, ",");
@@ -106,12 +107,13 @@ class Explorer {
 
   ExplorationReport Run() {
     Visit(Initial());
-    while (!stack_.empty() && !report_.finding && report_.states < bounds_.states_max) {
-      const std::unique_ptr<State> state = std::move(stack_.back());
-      stack_.pop_back();
+    while (!open_.empty() && !report_.finding && report_.states < bounds_.states_max) {
+      std::unique_ptr<State>& next = bounds_.nearest_first ? open_.front() : open_.back();
+      const std::unique_ptr<State> state = std::move(next);
+      bounds_.nearest_first ? open_.pop_front() : open_.pop_back();
       Expand(*state);
     }
-    report_.complete = stack_.empty() && !report_.finding;
+    report_.complete = open_.empty() && !report_.finding;
     return report_;
   }
 
@@ -141,7 +143,7 @@ class Explorer {
     if (!seen_.insert(HashOf(Fingerprint(state))).second) return;
     ++report_.states;
     if (!state.committed.empty()) ++report_.committed;
-    stack_.push_back(std::make_unique<State>(std::move(state)));
+    open_.push_back(std::make_unique<State>(std::move(state)));
   }
 
   // Takes the step in a copy, if it changes anything.
@@ -163,6 +165,7 @@ class Explorer {
       Try(state, [&](State* next) { return TakeAck(next, i); });
       Try(state, [&](State* next) { return CheckIsr(next, i); });
       Try(state, [&](State* next) { return Decide(next, i); });
+      Try(state, [&](State* next) { return MoveLead(next, i); });
       Try(state, [&](State* next) { return EndOrResume(next, i); });
       Try(state, [&](State* next) { return Crash(next, i); });
     }
@@ -202,9 +205,9 @@ class Explorer {
       IgnoreError(node->core.Step(replica::Truncated{Offset{0}, end}, effects), "never refuses");
     }
     if (!writes) return;
-    IgnoreError(node->core.Step(replica::Written{node->core.log_end(), /*synced=*/true, {}},
-                                effects),
-                "never refuses");
+    IgnoreError(
+        node->core.Step(replica::Written{node->core.log_end(), /*synced=*/true, {}}, effects),
+        "never refuses");
   }
 
   void Send(int i, Node* node, Effects* effects) {
@@ -242,8 +245,9 @@ class Explorer {
     const PartitionEpoch epoch{now.partition_epoch()};
     if (state->nodes[static_cast<size_t>(i)].core.partition_epoch() >= epoch) return false;
     if (now.leader() != i + 1) {
-      return Feed(state, i, replica::BecomeFollower{LeaderEpoch{now.leader_epoch()}, epoch,
-                                                    NodeId{now.leader()}});
+      return Feed(
+          state, i,
+          replica::BecomeFollower{LeaderEpoch{now.leader_epoch()}, epoch, NodeId{now.leader()}});
     }
     replica::BecomeLeader lead{.epoch = LeaderEpoch{now.leader_epoch()}, .partition_epoch = epoch};
     for (const int32_t one : now.isr()) lead.isr.emplace_back(one);
@@ -348,11 +352,19 @@ class Explorer {
                                      .outcome = replica::IsrAnswered::Outcome::kRefused});
   }
 
+  // An operator's wish.
+  bool MoveLead(State* state, int i) {
+    return cluster::MoveLead(state->table, i + 1, &state->partition) &&
+           WithinBounds(state->partition);
+  }
+
   // The session ends by silence; or the same process registers again.
   bool EndOrResume(State* state, int i) {
     pb::NodeState& node = state->table.at(i + 1);
     pb::PartitionState& now = state->partition;
     if (node.session_id() != 0) {
+      if (state->sessions >= bounds_.sessions) return false;
+      ++state->sessions;
       node.set_session_id(0);
       cluster::LeaveIsr(i + 1, kMinInSync, &now);
     } else {
@@ -425,8 +437,7 @@ class Explorer {
       }
       if (!in_sync || now.leader() == 0) continue;
       const Replica& leader = state.nodes[static_cast<size_t>(now.leader() - 1)].core;
-      if (leader.role() == replica::Role::kLeader &&
-          leader.epoch().value() == now.leader_epoch() &&
+      if (leader.role() == replica::Role::kLeader && leader.epoch().value() == now.leader_epoch() &&
           leader.high_watermark().value() > static_cast<int64_t>(node.log.size())) {
         Report("ValidHw", absl::StrCat("node ", id, " ends below its leader's high watermark"));
       }
@@ -440,7 +451,7 @@ class Explorer {
   const ExplorationBounds bounds_;
   ExplorationReport report_;
   absl::flat_hash_set<std::pair<uint64_t, uint64_t>> seen_;
-  std::vector<std::unique_ptr<State>> stack_;
+  std::deque<std::unique_ptr<State>> open_;  // Found, not expanded yet.
 };
 
 }  // namespace

@@ -14,8 +14,10 @@ struct ExplorationBounds {
   int records = 3;           // That producers append, in all.
   int leader_epochs = 3;     // Elections end there.
   int partition_epochs = 7;  // So do changes of the ISR.
+  int sessions = 2;          // That end by silence.
   int crashes = 1;           // Restarts that prove nothing; the disk keeps what was synced.
   uint64_t states_max = UINT64_MAX;
+  bool nearest_first = false;  // Finds the shortest way to a broken promise; takes more memory.
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
 
@@ -33,8 +35,8 @@ struct ExplorationReport {
 //
 // A step is an append, what a node learns from the metadata, an attach with its answer, a record
 // with the marks, an acknowledgement that arrives (perhaps in a later epoch), a check of the ISR, a
-// proposal that is decided, a session that ends or comes back, a crash with its restart. Writes are
-// synced at once. In every state:
+// proposal that is decided, a lead that is moved, a session that ends or comes back, a crash with
+// its restart. Writes are synced at once. In every state:
 //
 //   StrongIsr    whoever is in the ISR of record, or eligible, holds what was ever committed, and
 //                below its own high watermark no replica has anything else

@@ -15,6 +15,7 @@
 ABSL_FLAG(int, records, 3, "Records that producers append.");
 ABSL_FLAG(int, leader_epochs, 3, "Leader epochs.");
 ABSL_FLAG(int, partition_epochs, 7, "Partition epochs.");
+ABSL_FLAG(int, sessions, 2, "Sessions that end by silence.");
 ABSL_FLAG(int, crashes, 1, "Unclean restarts.");
 ABSL_FLAG(uint64_t, states_max, UINT64_MAX, "Give up after so many.");
 ABSL_FLAG(std::string, bug, "none", "A planted bug of Replica to switch on, by name.");
@@ -27,12 +28,14 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "no bug is called %s\n", absl::GetFlag(FLAGS_bug).c_str());
     return 2;
   }
-  const auto report = falaj::simulation::data::Explore({.records = absl::GetFlag(FLAGS_records),
-                                                        .leader_epochs = absl::GetFlag(FLAGS_leader_epochs),
-                                                        .partition_epochs = absl::GetFlag(FLAGS_partition_epochs),
-                                                        .crashes = absl::GetFlag(FLAGS_crashes),
-                                                        .states_max = absl::GetFlag(FLAGS_states_max),
-                                                        .bug = *bug});
+  const auto report =
+      falaj::simulation::data::Explore({.records = absl::GetFlag(FLAGS_records),
+                                        .leader_epochs = absl::GetFlag(FLAGS_leader_epochs),
+                                        .partition_epochs = absl::GetFlag(FLAGS_partition_epochs),
+                                        .sessions = absl::GetFlag(FLAGS_sessions),
+                                        .crashes = absl::GetFlag(FLAGS_crashes),
+                                        .states_max = absl::GetFlag(FLAGS_states_max),
+                                        .bug = *bug});
   if (report.finding) {
     std::printf("%s: %s\n", report.finding->invariant.c_str(), report.finding->what.c_str());
   }

@@ -92,8 +92,8 @@ void Invariants::OnRound(NodeId node, const Round& round) {
     const Batch* const before = log->Find(batch.base - 1);
     const Batch* const first_held = log->Find(log->log_start);
     const bool first_of_all =
-        before == nullptr && (batch.base == log->log_start ||
-                              (first_held != nullptr && first_held->Equals(batch)));
+        before == nullptr &&
+        (batch.base == log->log_start || (first_held != nullptr && first_held->Equals(batch)));
     if (!first_of_all && (before == nullptr || before->end() != batch.base)) {
       Report("I1b logs are dense", node, partition, absl::StrCat("a hole before ", batch.base));
     } else if (before != nullptr && before->epoch > batch.epoch) {
@@ -174,9 +174,9 @@ void Invariants::Extend(NodeId node, PartitionNumber partition, const replica::R
                         const Batch& batch) {
   PartitionTruth& truth = partitions_[partition];
   if (core.role() != replica::Role::kLeader) {
-    return Report("I6 a follower's high watermark", node, partition,
-                  absl::StrCat(core.high_watermark(), " is above what a leader has committed, ",
-                               truth.end));
+    return Report(
+        "I6 a follower's high watermark", node, partition,
+        absl::StrCat(core.high_watermark(), " is above what a leader has committed, ", truth.end));
   }
   const int32_t required =
       std::min(core.settings().min_in_sync_replicas, core.replication_factor());
@@ -322,8 +322,8 @@ void Invariants::OnAcknowledged(const Acknowledged& told) {
   }
   if (told.base <= told.acked_before) {
     Report("I5 offsets rise in real time", told.node, told.partition,
-           absl::StrCat("value ", told.value, " at ", told.base, ", sent after ",
-                        told.acked_before, " was acknowledged"));
+           absl::StrCat("value ", told.value, " at ", told.base, ", sent after ", told.acked_before,
+                        " was acknowledged"));
   }
   truth.acked_max = std::max(truth.acked_max, end - 1);
 }
@@ -362,9 +362,9 @@ void Invariants::CheckCopy(NodeId node, PartitionNumber partition) {
       world_->nodes.at(node)->store().Find(partition, Store::View::kWritten);
   const PartitionTruth& truth = partitions_[partition];
   if (log == nullptr || log->log_end != truth.end) {
-    return Report("equal copies", node, partition,
-                  absl::StrCat("ends at ", log == nullptr ? Offset{-1} : log->log_end, " of ",
-                               truth.end));
+    return Report(
+        "equal copies", node, partition,
+        absl::StrCat("ends at ", log == nullptr ? Offset{-1} : log->log_end, " of ", truth.end));
   }
   CheckHolder(node, partition);
   // The epoch cache is exactly the index of the log.

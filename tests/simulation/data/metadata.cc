@@ -51,9 +51,7 @@ absl::StatusOr<pb::ExecuteResponse> Metadata::Apply(const pb::ClusterCommand& as
     const NodeId id{node.node_id()};
     std::erase_if(sessions_, [id](const auto& one) { return one.second.node == id; });
     sessions_[SessionId{node.session_id()}] = {
-        .node = id,
-        .timeout = node.session_timeout_ms() * kMillisecond,
-        .heard = world_->now()};
+        .node = id, .timeout = node.session_timeout_ms() * kMillisecond, .heard = world_->now()};
     world_->invariants->OnRegistered(id);
   }
   if (applied.response.ok() && command.has_end_session()) {
@@ -126,7 +124,8 @@ void Metadata::Watch(Endpoint from, LogIndex after, OnEvent on_event) {
 
 void Metadata::OpenWatch(Endpoint from, LogIndex after, std::shared_ptr<OnEvent> on_event) {
   std::erase_if(watchers_, [from](const Watcher& one) { return one.at == from; });
-  watchers_.push_back({.at = from, .sent = after, .broken = false, .on_event = std::move(on_event)});
+  watchers_.push_back(
+      {.at = from, .sent = after, .broken = false, .on_event = std::move(on_event)});
   Watcher& watcher = watchers_.back();
   // Of a log that is compacted now and then, an old index is not there any more.
   if (after.value() == 0 || random_.Below(8) == 0) {

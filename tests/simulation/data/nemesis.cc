@@ -22,14 +22,14 @@ constexpr int kTries = 80;
 
 Nemesis::Nemesis(World* world, uint64_t seed) : world_(world), random_(seed) {
   const std::vector<Fault> all = {
-      &Nemesis::BadWeather,  &Nemesis::SlowNetwork,     &Nemesis::OneWayCuts,
-      &Nemesis::CutPair,     &Nemesis::CutFromMetadata, &Nemesis::IsolateSome,
-      &Nemesis::Clog,        &Nemesis::KillSome,        &Nemesis::KillLeader,
-      &Nemesis::PowerLoss,   &Nemesis::PauseSome,       &Nemesis::PauseLeader,
-      &Nemesis::SlowDisk,    &Nemesis::FillDisk,        &Nemesis::StopSome,
-      &Nemesis::MoveLead,    &Nemesis::EndSession,      &Nemesis::FailOver,
-      &Nemesis::LoseDisk,    &Nemesis::TakeDiskBack,    &Nemesis::FlipBits,
-      &Nemesis::TrimLog,     &Nemesis::Bounce,          &Nemesis::LeadThereAndBack};
+      &Nemesis::BadWeather, &Nemesis::SlowNetwork,     &Nemesis::OneWayCuts,
+      &Nemesis::CutPair,    &Nemesis::CutFromMetadata, &Nemesis::IsolateSome,
+      &Nemesis::Clog,       &Nemesis::KillSome,        &Nemesis::KillLeader,
+      &Nemesis::PowerLoss,  &Nemesis::PauseSome,       &Nemesis::PauseLeader,
+      &Nemesis::SlowDisk,   &Nemesis::FillDisk,        &Nemesis::StopSome,
+      &Nemesis::MoveLead,   &Nemesis::EndSession,      &Nemesis::FailOver,
+      &Nemesis::LoseDisk,   &Nemesis::TakeDiskBack,    &Nemesis::FlipBits,
+      &Nemesis::TrimLog,    &Nemesis::Bounce,          &Nemesis::LeadThereAndBack};
   while (faults_.empty()) {
     for (const Fault fault : all) {
       if (Chance(40)) faults_.push_back(fault);
@@ -91,8 +91,7 @@ StorageNode* Nemesis::AnyRunning() {
 }
 
 StorageNode* Nemesis::AnyLeader() {
-  const auto partition =
-      static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
   const int32_t leader = world_->metadata->partition(partition).leader();
   if (leader == 0) return nullptr;
   StorageNode* const node = world_->nodes.at(NodeId{leader}).get();
@@ -100,11 +99,10 @@ StorageNode* Nemesis::AnyLeader() {
 }
 
 StorageNode* Nemesis::AnyFollower() {
-  const auto partition =
-      static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
   const pb::PartitionState& state = world_->metadata->partition(partition);
-  const int32_t one = state.replicas(static_cast<int>(
-      random_.Below(static_cast<uint64_t>(state.replicas_size()))));
+  const int32_t one =
+      state.replicas(static_cast<int>(random_.Below(static_cast<uint64_t>(state.replicas_size()))));
   if (one == state.leader()) return nullptr;
   StorageNode* const node = world_->nodes.at(NodeId{one}).get();
   return node->running() ? node : nullptr;
@@ -115,8 +113,7 @@ StorageNode* Nemesis::AnyFollower() {
 bool Nemesis::CanLoseDisk(const StorageNode& node) const {
   if (node.running() || world_->metadata->IsAlive(node.id())) return false;
   for (size_t i = 0; i < world_->partitions.size(); ++i) {
-    const pb::PartitionState& state =
-        world_->metadata->partition(static_cast<PartitionNumber>(i));
+    const pb::PartitionState& state = world_->metadata->partition(static_cast<PartitionNumber>(i));
     if (state.leader() == node.id().value() || state.last_leader() == node.id().value()) {
       return false;
     }
@@ -175,9 +172,8 @@ void Nemesis::BreakDisk(StorageNode* node, std::function<void()> how, int tries_
     if (tries_left != kTries) return;  // Somebody has started it again.
     node->Kill(/*power_loss=*/false);
   }
-  After(kTryAgain, [this, node, how = std::move(how), tries_left] {
-    BreakDisk(node, how, tries_left - 1);
-  });
+  After(kTryAgain,
+        [this, node, how = std::move(how), tries_left] { BreakDisk(node, how, tries_left - 1); });
 }
 
 // ---- The network ----
@@ -279,8 +275,7 @@ void Nemesis::Bounce() {
 // ---- Metadata ----
 
 void Nemesis::MoveLead() {
-  const auto partition =
-      static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
   // Some moves run close behind each other: a leader that leads again.
   for (uint64_t i = 1 + random_.Below(4); i > 0; --i) {
     After(Span(1, 60 * kMillisecond), [this, partition] {
@@ -304,8 +299,7 @@ void Nemesis::Elect(PartitionNumber partition, NodeId leader) {
 // neither and what it said to the first reign is still on its way. The other has not got what the
 // two of them have.
 void Nemesis::LeadThereAndBack() {
-  const auto partition =
-      static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
   const pb::PartitionState state = world_->metadata->partition(partition);
   if (state.isr_size() < 3) return;
   const NodeId leader{state.leader()};
@@ -369,11 +363,9 @@ void Nemesis::TakeDiskBack() {
 void Nemesis::FlipBits() {
   StorageNode* const node = AnyRunning();
   if (node == nullptr) return;
-  const auto partition =
-      static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
   for (size_t i = 0; i < world_->partitions.size(); ++i) {
-    const pb::PartitionState& state =
-        world_->metadata->partition(static_cast<PartitionNumber>(i));
+    const pb::PartitionState& state = world_->metadata->partition(static_cast<PartitionNumber>(i));
     const bool has = cluster::Contains(state.replicas(), node->id().value());
     if (has && state.isr_size() < 2) return;  // There might be no other copy.
   }
@@ -425,9 +417,8 @@ void Nemesis::TrimLog() {
     const replica::Replica* const core = node->process()->shard().Find(partition);
     if (core == nullptr) continue;
     const Offset before{random_.Between(core->log_start().value(), core->high_watermark().value())};
-    node->Deliver([node, partition, before] {
-      node->process()->shard().TruncatePrefix(partition, before);
-    });
+    node->Deliver(
+        [node, partition, before] { node->process()->shard().TruncatePrefix(partition, before); });
   }
 }
 

@@ -76,10 +76,10 @@ class Producer {
   NodeId leader_{0};
   LeaderEpoch leader_epoch_{-1};
   bool finishing_ = false;
-  bool recovering_ = true;   // From not knowing anybody, to begin with.
-  bool scheduled_ = false;   // The next step of it.
+  bool recovering_ = true;  // From not knowing anybody, to begin with.
+  bool scheduled_ = false;  // The next step of it.
   uint64_t asking_ = 0;
-  int refusals_ = 0;         // As out of order, one after the other.
+  int refusals_ = 0;  // As out of order, one after the other.
   uint64_t acknowledged_ = 0;
 };
 

@@ -85,14 +85,14 @@ void Replication::Consumed(NodeId leader, int batches) {
 void Replication::Flush() {
   for (auto& [leader, link] : links_) {
     if (link.stream == 0 || link.dead || link.next.empty()) continue;
-    const bool sent = world_->network->Call(
-        At(node_->id()), At(leader),
-        [world = world_, stream = link.stream, self = node_->id(), to = leader,
-         frame = std::exchange(link.next, FollowerFrame())] {
-          Reach(world, to, [stream, self, frame](Replication* replication) {
-            replication->OnFollowerFrame(stream, self, frame);
-          });
-        });
+    const bool sent =
+        world_->network->Call(At(node_->id()), At(leader),
+                              [world = world_, stream = link.stream, self = node_->id(),
+                               to = leader, frame = std::exchange(link.next, FollowerFrame())] {
+                                Reach(world, to, [stream, self, frame](Replication* replication) {
+                                  replication->OnFollowerFrame(stream, self, frame);
+                                });
+                              });
     if (!sent) LoseStream(link.stream, node_->id(), leader);
   }
 }
@@ -245,8 +245,7 @@ void Replication::Drop(Stream* stream, uint64_t index) {
   stream->copies.erase(it);
 }
 
-const Replication::Copy* Replication::FindAcknowledged(const Stream& stream,
-                                                       uint64_t index) const {
+const Replication::Copy* Replication::FindAcknowledged(const Stream& stream, uint64_t index) const {
   const auto it = stream.copies.find(index);
   if (it != stream.copies.end()) return &it->second;
   const auto over = stream.over.find(index);
@@ -349,9 +348,8 @@ void Replication::Push(uint64_t id) {
       At(node_->id()), At(stream.follower),
       [world = world_, id, self = node_->id(), follower = stream.follower,
        frame = std::exchange(stream.next, LeaderFrame())] {
-        Reach(world, follower, [id, self, frame](Replication* one) {
-          one->OnLeaderFrame(id, self, frame);
-        });
+        Reach(world, follower,
+              [id, self, frame](Replication* one) { one->OnLeaderFrame(id, self, frame); });
       });
   if (!sent) LoseStream(id, stream.follower, node_->id());
 }
@@ -402,8 +400,8 @@ void Replication::SendProposals() {
   }
   const auto proposals = std::make_shared<decltype(proposals_)>(std::exchange(proposals_, {}));
   const uint64_t asked = proposing_ = world_->NextId();
-  const auto answer = [this, asked, proposals](
-                          const absl::StatusOr<pb::ExecuteResponse>& response) {
+  const auto answer = [this, asked,
+                       proposals](const absl::StatusOr<pb::ExecuteResponse>& response) {
     if (proposing_ != asked) return;
     proposing_ = 0;
     AnswerProposals(*proposals, response);

@@ -111,9 +111,10 @@ void Shard::ShowWritten(const std::vector<Hosted*>& touched) {
   for (Hosted* const hosted : touched) {
     replica::Replica& core = hosted->core;
     if (core.role() != replica::Role::kLeader) continue;
-    IgnoreError(core.Step(replica::Written{core.log_end(), /*synced=*/false, Now()},
-                          &hosted->effects),
-                "never refuses");
+    IgnoreError(
+        core.Step(replica::Written{core.log_end(), /*synced=*/false, Now()}, &hosted->effects),
+        "never refuses");
+    world_->invariants->OnReplica(node_->id(), hosted->partition);
     Publish(hosted);
   }
 }
@@ -165,6 +166,7 @@ void Shard::AnswerReplies(Hosted* hosted) {
 }
 
 void Shard::NoteReply(const Hosted& hosted, const replica::Reply& reply) {
+  if (reply.status.ok() && reply.outcome.duplicate) world_->findings->Reach(Mark::kDuplicate);
   const bool leads = hosted.core.role() == replica::Role::kLeader;
   if (ReasonOf(reply.status) == Reason::kAppendUncertain) {
     world_->findings->Reach(Mark::kUncertain);

@@ -45,11 +45,11 @@ void Shard::Lead(Hosted* hosted, const Assignment& assignment) {
         "the invariants see a leader that is none");
     return;
   }
-  IgnoreError(hosted->core.Step(
-                  replica::BecomeFollower{assignment.epoch, assignment.partition_epoch,
-                                          assignment.leader},
-                  &hosted->effects),
-              "the invariants see a follower that is none");
+  IgnoreError(
+      hosted->core.Step(
+          replica::BecomeFollower{assignment.epoch, assignment.partition_epoch, assignment.leader},
+          &hosted->effects),
+      "the invariants see a follower that is none");
 }
 
 Shard::Hosted* Shard::Host(const Assignment& assignment) {
@@ -122,18 +122,18 @@ void Shard::FeedAnswer(Hosted* hosted, const replica::AttachAnswered& answer) {
   if (world_->trace->on()) {
     (*world_->trace)("node ", node_->id(), " partition ", hosted->partition, " attach ",
                      answer.attach_id, " answered: start ", answer.log_start,
-                     answer.diverging.has_value()
-                         ? absl::StrCat(", cut ", answer.diverging->epoch, " at ",
-                                        answer.diverging->end)
-                         : "", " own end ", end);
+                     answer.diverging.has_value() ? absl::StrCat(", cut ", answer.diverging->epoch,
+                                                                 " at ", answer.diverging->end)
+                                                  : "",
+                     " own end ", end);
   }
   const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
   if (ReasonOf(taken) == Reason::kCorruptRecord) {
     // Every disk here is what it was when its process was last in sync, or its node is not in the
     // ISR and the replica begins with what its disk says is committed: this must not happen.
     return world_->findings->Report(
-        "I3 committed records", absl::StrCat("node ", node_->id(), " partition ",
-                                             hosted->partition, ": ", taken.message()));
+        "I3 committed records", absl::StrCat("node ", node_->id(), " partition ", hosted->partition,
+                                             ": ", taken.message()));
   }
   if (hosted->core.log_end() > end) {
     BeginAnew(hosted);
@@ -193,14 +193,15 @@ void Shard::TakeBatches(Hosted* hosted, ReplicateTask* task) {
   const bool forgets = world_->has_bug(replica::PlantedBug::kDeduplicationNotReplicated);
   for (const Batch& batch : task->batches) {
     const auto producer = forgets ? replica::ProducerStates::Batch{} : batch.OfProducer();
-    const absl::Status taken = hosted->core.Step(replica::Replicate{.token = 0,
-                                                                    .attach_id = task->marks.attach_id,
-                                                                    .base = batch.base,
-                                                                    .last = batch.last,
-                                                                    .batch_epoch = batch.epoch,
-                                                                    .now_ms = now_ms,
-                                                                    .producer = producer},
-                                                 &hosted->effects);
+    const absl::Status taken =
+        hosted->core.Step(replica::Replicate{.token = 0,
+                                             .attach_id = task->marks.attach_id,
+                                             .base = batch.base,
+                                             .last = batch.last,
+                                             .batch_epoch = batch.epoch,
+                                             .now_ms = now_ms,
+                                             .producer = producer},
+                          &hosted->effects);
     if (!taken.ok()) return;  // Of an attach that is over, or to be asked for again.
     for (const replica::Placement& place : std::exchange(hosted->effects.placements, {})) {
       Place(hosted, batch, place);

@@ -46,8 +46,7 @@ void StorageProcess::Register() {
   node.set_node_id(node_->id().value());
   node.set_directory_id(std::string(node_->store().directory().bytes()));
   node.set_address(absl::StrCat("10.0.0.", node_->id(), ":7000"));
-  node.set_session_timeout_ms(
-      static_cast<int32_t>(world_->laws.session_timeout / kMillisecond));
+  node.set_session_timeout_ms(static_cast<int32_t>(world_->laws.session_timeout / kMillisecond));
   node.set_clean_node_epoch(identity_.clean_epoch.value());
   node.set_incarnation_id(std::string(identity_.incarnation.bytes()));
   const auto answer = [this, attempt](const absl::StatusOr<pb::ExecuteResponse>& response) {
@@ -123,18 +122,17 @@ void StorageProcess::ApplyTopic(const cluster::TopicInfo& topic) {
 
 void StorageProcess::AssignPartition(const cluster::TopicInfo& topic,
                                      const cluster::PartitionInfo& partition) {
-  shard_.Assign(
-      {.partition = world_->Number(topic.id, partition.index),
-       .settings = {.fsync = topic.settings.fsync(),
-                    .batch_bytes_max = topic.settings.batch_bytes_max(),
-                    .min_in_sync_replicas = topic.settings.min_in_sync_replicas(),
-                    .append_time = topic.settings.append_time(),
-                    .replica_lag_max = absl::Nanoseconds(world_->laws.replica_lag_max)},
-       .leader = partition.leader,
-       .epoch = partition.leader_epoch,
-       .partition_epoch = partition.partition_epoch,
-       .isr = partition.isr,
-       .replicas = partition.replicas});
+  shard_.Assign({.partition = world_->Number(topic.id, partition.index),
+                 .settings = {.fsync = topic.settings.fsync(),
+                              .batch_bytes_max = topic.settings.batch_bytes_max(),
+                              .min_in_sync_replicas = topic.settings.min_in_sync_replicas(),
+                              .append_time = topic.settings.append_time(),
+                              .replica_lag_max = absl::Nanoseconds(world_->laws.replica_lag_max)},
+                 .leader = partition.leader,
+                 .epoch = partition.leader_epoch,
+                 .partition_epoch = partition.partition_epoch,
+                 .isr = partition.isr,
+                 .replicas = partition.replicas});
 }
 
 void StorageProcess::Housekeep() {

@@ -157,6 +157,7 @@ void Store::MakeWhole(PartitionNumber partition) {
 void Store::TakeImage() { image_ = Image{durable_, directory_, clean_epoch_}; }
 
 void Store::GoBackToImage() {
+  if (!image_.has_value()) return;
   durable_ = written_ = image_->logs;
   for (auto& [partition, log] : written_) MakeWhole(partition);  // Other bits, not those.
   pending_.clear();
