@@ -71,6 +71,7 @@ bool InSyncSet::IsMember(NodeId node) const { return Contains(isr_, node); }
 
 bool InSyncSet::MustHold(NodeId node) const {
   if (IsMember(node)) return true;
+  if (has_bug(PlantedBug::kHighWatermarkOverCommittedIsr)) return false;
   return pending_.has_value() &&
          std::any_of(pending_->isr.begin(), pending_->isr.end(),
                      [node](const IsrMember& one) { return one.node == node; });
@@ -101,12 +102,17 @@ void InSyncSet::Attach(const AttachFollower& input, Offset leader_end) {
   if (input.log_end >= leader_end) follower->caught_up = input.now;
 }
 
+bool InSyncSet::IsOfAttach(const FollowerProgress& input, const Follower& follower) const {
+  if (has_bug(PlantedBug::kOldEpochAckCounts)) return true;
+  return follower.attached && follower.who == input.from && follower.stream == input.stream;
+}
+
 absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end, bool fsync) {
   Follower* const follower = Find(input.from.node);
-  if (follower == nullptr || !follower->attached || follower->who != input.from ||
-      follower->stream != input.stream) {
+  if (follower == nullptr || !IsOfAttach(input, *follower)) {
     return Fenced(input.from, follower == nullptr ? NodeEpoch{0} : follower->who.node_epoch);
   }
+  if (has_bug(PlantedBug::kOldEpochAckCounts)) follower->heard = true;
   follower->written = std::max(follower->written, std::min(input.written_end, leader_end));
   follower->flushed = std::max(follower->flushed, std::min(input.flushed_end, leader_end));
   const Offset held = Held(*follower, fsync);
@@ -155,7 +161,7 @@ std::optional<Offset> InSyncSet::HeldByAll(Offset leader_held, const View& view)
   for (const Follower& follower : followers_) {
     if (MustHold(follower.who.node)) {
       if (!follower.heard) return std::nullopt;
-    } else if (!MayJoin(follower, view)) {
+    } else if (has_bug(PlantedBug::kHighWatermarkOverCommittedIsr) || !MayJoin(follower, view)) {
       continue;
     }
     held = std::min(held, Held(follower, view.settings.fsync));
@@ -181,8 +187,9 @@ std::optional<IsrProposal> InSyncSet::ProposeJoin(Offset at_least, const View& v
   for (const NodeId node : isr_) isr.push_back(Named(node));
   const size_t before = isr.size();
   for (const Follower& follower : followers_) {
-    if (IsMember(follower.who.node) || !MayJoin(follower, view)) continue;
-    if (Held(follower, view.settings.fsync) < at_least) continue;
+    const bool early = has_bug(PlantedBug::kJoinBeforeCatchUp) && follower.attached;
+    if (IsMember(follower.who.node) || (!MayJoin(follower, view) && !early)) continue;
+    if (Held(follower, view.settings.fsync) < at_least && !early) continue;
     // Who was refused is tried by itself, lest it keep another one out for ever.
     if (follower.refused_at.has_value() && isr.size() > before) continue;
     isr.push_back(follower.who);

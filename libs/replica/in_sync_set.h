@@ -23,6 +23,7 @@
 #define LIBS_REPLICA_IN_SYNC_SET_H_
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,12 +32,13 @@
 #include "libs/base/ids.h"
 #include "libs/replica/effects.h"
 #include "libs/replica/input.h"
+#include "libs/replica/planted_bug.h"
 
 namespace falaj::replica {
 
 class InSyncSet {
  public:
-  explicit InSyncSet(NodeId self) : self_(self) {}
+  explicit InSyncSet(NodeId self, PlantedBug bug = PlantedBug::kNone) : self_(self), bug_(bug) {}
 
   // A leader epoch begins: nobody has said anything yet, everybody gets a full replica_lag_max.
   void Begin(const BecomeLeader& input);
@@ -77,6 +79,7 @@ class InSyncSet {
 
   PartitionEpoch partition_epoch() const { return partition_epoch_; }
   const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
+  std::string Fingerprint() const;                         // See Replica.
   // Offsets of the leader's log that are missing at the follower that has least; 0 if alone.
   int64_t LargestLag(Offset leader_end) const;
 
@@ -101,6 +104,9 @@ class InSyncSet {
   bool MustHold(NodeId node) const;
   static bool IsInSync(const Follower& follower, const View& view);
   static bool MayJoin(const Follower& follower, const View& view);
+  // Whether what it says is of the incarnation and the stream that has attached.
+  bool IsOfAttach(const FollowerProgress& input, const Follower& follower) const;
+  bool has_bug(PlantedBug bug) const { return bug_ == bug; }
   IsrProposal Propose(LeaderEpoch epoch, std::vector<IsrMember> isr);
   IsrMember Named(NodeId node) const;
   static Offset Held(const Follower& follower, bool fsync) {
@@ -108,6 +114,7 @@ class InSyncSet {
   }
 
   const NodeId self_;
+  const PlantedBug bug_;
   PartitionEpoch partition_epoch_{-1};
   std::vector<NodeId> isr_;
   std::vector<Follower> followers_;  // Every assigned replica but the leader.

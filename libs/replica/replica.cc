@@ -24,10 +24,11 @@ ProducerStates::Batch ProducerOf(const BatchInfo& batch) {
 
 }  // namespace
 
-Replica::Replica(NodeId self, const Stored& stored, const Settings& settings)
+Replica::Replica(NodeId self, const Stored& stored, const Settings& settings, PlantedBug bug)
     : self_(self),
+      bug_(bug),
       settings_(settings),
-      in_sync_(self),
+      in_sync_(self, bug),
       log_start_(stored.log_start),
       written_log_start_(stored.log_start),
       hw_(std::max(stored.high_watermark, stored.log_start)),
@@ -78,7 +79,11 @@ void Replica::BeginEpoch(const BecomeLeader& input, Effects* effects) {
     serve_from_ = has_record ? latest->start + 1 : latest->start;
     return;
   }
-  AddEpoch(epoch_, effects);
+  if (has_bug(PlantedBug::kNoLeaderEpochEntry)) {
+    epochs_before_ = epochs_;
+  } else {
+    AddEpoch(epoch_, effects);
+  }
   serve_from_ = log_end_;
   if (!has_followers) return;
   effects->placements.push_back(
@@ -97,6 +102,7 @@ absl::Status Replica::Take(const BecomeFollower& input, Effects* effects) {
   FALAJ_RETURN_IF_ERROR(CheckNewer(input.epoch, input.partition_epoch));
   const bool same_reign =
       role_ == Role::kFollower && epoch_ == input.epoch && leader_ == input.leader;
+  if (has_bug(PlantedBug::kZombieLeaderServes) && role_ == Role::kLeader) return absl::OkStatus();
   partition_epoch_ = input.partition_epoch;
   if (same_reign) return absl::OkStatus();
   // Whoever waits for all replicas goes on waiting: this log and the new leader's will tell.
@@ -207,6 +213,7 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
   if (role_ == Role::kLeader && input.end > written_end_) {
     in_sync_.Grow(written_end_, settings_.fsync, now_);
   }
+  const bool begun_anew = log_start_ > written_end_;
   written_end_ = std::max(written_end_, std::min(input.end, log_end_));
   if (input.synced) flushed_end_ = written_end_;
   producers_.Written(written_end_);
@@ -217,6 +224,8 @@ absl::Status Replica::Take(const Written& input, Effects* effects) {
     epochs_before_.reset();
     epoch_written_ = role_ == Role::kLeader;
   }
+  // What was asked meanwhile, for a new epoch, was about the log before.
+  if (begun_anew && role_ == Role::kFollower && !attached_) AskToAttach(effects);
   if (attached()) {
     FollowHighWatermark(effects);
     Acknowledge(effects);
@@ -278,7 +287,8 @@ absl::Status Replica::Take(const AttachFollower& input, Effects* effects) {
 
 absl::Status Replica::Take(const FollowerProgress& input, Effects* effects) {
   // An acknowledgement of another epoch says nothing about this log (KIP-320).
-  FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
+  const bool any_epoch = has_bug(PlantedBug::kOldEpochAckCounts);
+  FALAJ_RETURN_IF_ERROR(CheckLeader(any_epoch ? epoch_ : input.epoch));
   FALAJ_RETURN_IF_ERROR(in_sync_.Advance(input, written_end_, settings_.fsync));
   AdvanceClock(input.now);
   AdvanceHighWatermark();

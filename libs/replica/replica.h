@@ -38,6 +38,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -49,6 +50,7 @@
 #include "libs/replica/epoch_cache.h"
 #include "libs/replica/in_sync_set.h"
 #include "libs/replica/input.h"
+#include "libs/replica/planted_bug.h"
 #include "libs/replica/producer_states.h"
 
 namespace falaj::replica {
@@ -61,7 +63,9 @@ enum class Role { kOffline, kFollower, kLeader };
 
 class Replica {
  public:
-  Replica(NodeId self, const Stored& stored, const Settings& settings);
+  // `bug` is for tests alone.
+  Replica(NodeId self, const Stored& stored, const Settings& settings,
+          PlantedBug bug = PlantedBug::kNone);
 
   // Takes one input. An error refuses it: nothing has changed, nothing was added to `effects`, and
   // (for Append and AttachFollower) nobody else will answer. The reasons:
@@ -103,6 +107,9 @@ class Replica {
   const std::vector<NodeId>& isr() const { return in_sync_.isr(); }  // Leader only.
   int32_t replication_factor() const { return replication_factor_; }
   bool has_unwritten() const { return written_end_ < log_end_; }
+  // Every field that decides what it does next, but for the numbers of attaches, which only must
+  // differ. For tests that have to recognise a state.
+  std::string Fingerprint() const;
   // Leader only: offsets that are missing at the follower that has least.
   int64_t largest_lag() const { return in_sync_.LargestLag(written_end_); }
 
@@ -164,13 +171,18 @@ class Replica {
 
   absl::Status CheckAttach(uint64_t attach_id) const;
   void AskToAttach(Effects* effects);
+  // -1: there is no record.
+  LeaderEpoch EpochOfLastWritten() const;
   // Where to cut a log that parts ways with the leader's at `diverging`.
   Offset CutFor(const EpochEnd& diverging) const;
   void TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects);
   void Acknowledge(Effects* effects);
   void FollowHighWatermark(Effects* effects);
 
+  bool has_bug(PlantedBug bug) const { return bug_ == bug; }
+
   const NodeId self_;
+  const PlantedBug bug_;
   Settings settings_;
   Role role_ = Role::kOffline;
   NodeId leader_{0};

@@ -26,14 +26,24 @@ void Replica::AskToAttach(Effects* effects) {
   attached_ = truncating_ = false;
   ++attach_id_;  // Answers and batches of earlier attaches count no more.
   if (leader_ == NodeId{0}) return;
-  const std::optional<EpochEntry> latest = epochs_.Latest();
   effects->attach = {.attach_id = attach_id_,
                      .epoch = epoch_,
-                     .last_epoch = latest.has_value() ? latest->epoch : LeaderEpoch{-1},
+                     .last_epoch = EpochOfLastWritten(),
                      .log_end = written_end_,
                      .flushed_end = flushed_end_};
   acked_written_ = written_end_;
   acked_flushed_ = flushed_end_;
+}
+
+LeaderEpoch Replica::EpochOfLastWritten() const {
+  // An entry that begins at the log's end has no record. A log that began anew keeps one, of what
+  // it held before: compared by that, it would seem to part ways with the leader's below where it
+  // begins, that is, below its high watermark.
+  const EpochCache& written = epochs_before_.has_value() ? *epochs_before_ : epochs_;
+  for (auto it = written.entries().rbegin(); it != written.entries().rend(); ++it) {
+    if (it->start < written_end_) return it->epoch;
+  }
+  return LeaderEpoch{-1};
 }
 
 absl::Status Replica::CheckAttach(uint64_t attach_id) const {
@@ -58,6 +68,11 @@ absl::Status Replica::Take(const AttachAnswered& input, Effects* effects) {
   FALAJ_RETURN_IF_ERROR(CheckAttach(input.attach_id));
   if (attached_ || truncating_) {
     return MakeError(Reason::kEpochFenced, "the attach is answered already");
+  }
+  if (has_bug(PlantedBug::kTruncateToHighWatermark) && log_end_ > hw_) {
+    truncating_ = true;
+    effects->truncate_suffix = hw_;
+    return absl::OkStatus();
   }
   if (!input.diverging.has_value()) {
     attached_ = true;
@@ -95,7 +110,8 @@ absl::Status Replica::Take(const Replicate& input, Effects* effects) {
   const LeaderEpoch at_least = latest.has_value() ? latest->epoch : LeaderEpoch{0};
   // A log that began anew begins where the leader's does, which may be within a batch.
   const bool fits = input.base == log_end_ ||
-                    (log_start_ == log_end_ && input.base < log_end_ && input.last >= log_end_);
+                    (log_start_ == log_end_ && input.base < log_end_ && input.last >= log_end_) ||
+                    has_bug(PlantedBug::kLogStartAheadIgnored);
   if (!fits || input.last < input.base || input.batch_epoch < at_least ||
       input.batch_epoch > epoch_) {
     attached_ = false;  // To be asked for again, when the shell says so.
@@ -128,6 +144,7 @@ absl::Status Replica::Take(const LeaderMarks& input, Effects* effects) {
 
 void Replica::TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects) {
   leader_hw_ = leader_hw;
+  if (has_bug(PlantedBug::kLogStartAheadIgnored)) leader_start = std::min(leader_start, log_end_);
   if (leader_start > log_end_) {
     // The leader no longer has what comes next: the log begins anew where the leader's does.
     if (!epochs_before_.has_value()) epochs_before_ = epochs_;

@@ -224,6 +224,40 @@ TEST_F(ReplicaFollowerTest, BeginsAnewWhereTheLeadersLogBeginsBeyondItsEnd) {
   EXPECT_THAT(replica_->epochs().entries(), ElementsAre(EpochEntry{LeaderEpoch{5}, Offset{100}}));
 }
 
+// The next leader may know less of the log's start, and says that the epoch of the records that
+// this replica has given up ended below where it goes on: nothing parts ways there. Found by seed
+// 204 of data_simulation.
+TEST_F(ReplicaFollowerTest, HavingBegunAnewItHasNoEpochToBeComparedBy) {
+  OpenTenRecords(4);
+  Follow(7);
+  ASSERT_TRUE(GoOn(/*log_start=*/20, /*high_watermark=*/20).ok());
+  Write(/*synced=*/true);
+  Follow(8, NodeId{3});
+  EXPECT_EQ(effects_.attach->log_end, Offset{20});
+  EXPECT_EQ(effects_.attach->last_epoch, LeaderEpoch{-1});
+  // Nor after a restart.
+  Open({.log_start = Offset{20},
+        .log_end = Offset{20},
+        .high_watermark = Offset{20},
+        .epochs = {{LeaderEpoch{4}, Offset{20}}}});
+  Follow(9);
+  EXPECT_EQ(effects_.attach->last_epoch, LeaderEpoch{-1});
+}
+
+TEST_F(ReplicaFollowerTest, WhatItAskedWhileTheFreshStartWasBeingWrittenCountsNoMore) {
+  OpenTenRecords(4);
+  Follow(7);
+  ASSERT_TRUE(GoOn(/*log_start=*/20, /*high_watermark=*/20).ok());
+  Follow(8, NodeId{3});
+  // Should the write fail, the log is the one before.
+  EXPECT_EQ(effects_.attach->log_end, Offset{10});
+  EXPECT_EQ(effects_.attach->last_epoch, LeaderEpoch{4});
+  const uint64_t before = AttachId();
+  Write(/*synced=*/true);
+  EXPECT_NE(AttachId(), before);
+  EXPECT_EQ(effects_.attach->log_end, Offset{20});
+}
+
 TEST_F(ReplicaFollowerTest, MayBeginWithinTheLeadersFirstBatch) {
   OpenTenRecords(7);
   Follow(5);

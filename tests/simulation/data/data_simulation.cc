@@ -1,0 +1,254 @@
+#include "tests/simulation/data/data_simulation.h"
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "libs/base/random.h"
+#include "libs/base/status.h"
+#include "libs/cluster/topic_rules.h"
+#include "tests/simulation/data/consumer.h"
+#include "tests/simulation/data/history.h"
+#include "tests/simulation/data/invariants.h"
+#include "tests/simulation/data/metadata.h"
+#include "tests/simulation/data/producer.h"
+#include "tests/simulation/data/storage_node.h"
+#include "tests/simulation/data/storage_process.h"
+
+namespace falaj::simulation::data {
+namespace {
+
+constexpr SimTime kRecoveryMax = 20 * kSecond;
+constexpr SimTime kCheckAgain = 20 * kMillisecond;
+
+Laws DrawLaws(const RunOptions& options, Random* random) {
+  Laws laws;
+  laws.fsync = random->Below(6) != 0;
+  laws.session_timeout = random->Between(150, 500) * kMillisecond;
+  laws.replica_lag_max = random->Between(80, 500) * kMillisecond;
+  laws.credit = static_cast<int>(random->Between(1, 8));
+  laws.push_batches = static_cast<int>(random->Between(1, 4));
+  laws.bug = options.planted_bug;
+  return laws;
+}
+
+// Everything a run is made of.
+class Life {
+ public:
+  explicit Life(const RunOptions& options)
+      : options_(options),
+        random_(options.seed),
+        queue_(random_.Next()),
+        network_(&queue_, random_.Next()),
+        trace_(&queue_, options.trace),
+        invariants_(&world_) {
+    world_.queue = &queue_;
+    world_.network = &network_;
+    world_.trace = &trace_;
+    world_.findings = &findings_;
+    world_.invariants = &invariants_;
+    world_.history = &history_;
+    world_.laws = DrawLaws(options, &random_);
+    metadata_ = std::make_unique<Metadata>(&world_, random_.Next());
+    world_.metadata = metadata_.get();
+    nemesis_ = std::make_unique<Nemesis>(&world_, random_.Next());
+  }
+
+  RunReport Run() {
+    MakeCluster();
+    MakeClients();
+    nemesis_->Play(options_.script);
+    nemesis_->Start();
+    const SimTime end = queue_.now() + options_.faulty_time;
+    Until([this, end] { return queue_.now() >= end; });
+    nemesis_->HealAll();
+    for (const auto& producer : producers_) producer->Finish();
+    Recover("all is well: whole ISRs, equal logs, clients done", [this] { return AllIsWell(); });
+    if (!findings_.first()) Judge();
+    return Report();
+  }
+
+ private:
+  void MakeCluster() {
+    pb::ClusterCommand init;
+    init.mutable_init_cluster()->set_cluster_id(
+        std::string(Uuid::FromRandomBits(77, options_.seed + 1).bytes()));
+    IgnoreError(metadata_->Apply(init).status(), "the first command");
+    const auto count = static_cast<int>(random_.Between(3, 4));
+    for (int id = 1; id <= count; ++id) {
+      world_.nodes[NodeId{id}] = std::make_unique<StorageNode>(&world_, NodeId{id}, random_.Next());
+      world_.nodes.at(NodeId{id})->Start();
+    }
+    Until([this] {
+      return std::all_of(world_.nodes.begin(), world_.nodes.end(),
+                         [this](const auto& node) { return metadata_->IsAlive(node.first); });
+    });
+    MakeTopic("orders", 2, 3, 2);
+    const bool pair = random_.Below(2) == 0;
+    MakeTopic("clicks", static_cast<int>(random_.Between(1, 2)), pair ? 2 : 3,
+              static_cast<int>(random_.Between(1, 2)));
+  }
+
+  void MakeTopic(const std::string& name, int partitions, int factor, int min_in_sync) {
+    const TopicId id = random_.NextUuid();
+    for (int i = 0; i < partitions; ++i) {
+      world_.partitions.push_back({name, id, PartitionIndex{i}});
+    }
+    pb::ClusterCommand command;
+    pb::CreateTopicCommand& topic = *command.mutable_create_topic();
+    topic.set_topic_id(std::string(id.bytes()));
+    topic.set_name(name);
+    topic.set_partition_count(partitions);
+    topic.set_replication_factor(factor);
+    *topic.mutable_settings() = cluster::DefaultTopicSettings();
+    topic.mutable_settings()->set_min_in_sync_replicas(min_in_sync);
+    topic.mutable_settings()->set_fsync(world_.laws.fsync);
+    const absl::Status made = metadata_->Apply(command).status();
+    if (!made.ok()) findings_.Report("set-up", std::string(made.message()));
+  }
+
+  void MakeClients() {
+    Endpoint endpoint = kFirstClient;
+    for (size_t i = 0; i < world_.partitions.size(); ++i) {
+      const auto partition = static_cast<PartitionNumber>(i);
+      const uint64_t producers = 1 + random_.Below(2);
+      for (uint64_t k = 0; k < producers; ++k) {
+        producers_.push_back(std::make_unique<Producer>(
+            &world_, Producer::Options{.endpoint = endpoint++,
+                                       .seed = random_.Next(),
+                                       .partition = partition,
+                                       .acks = random_.Below(5) == 0 ? replica::Acks::kLeader
+                                                                     : replica::Acks::kAll,
+                                       .idempotent = random_.Below(5) != 0,
+                                       .in_flight_max = 1 + random_.Below(5),
+                                       .pause_max = random_.Between(5, 60) * kMillisecond}));
+        producers_.back()->Start();
+      }
+      consumers_.push_back(std::make_unique<Consumer>(
+          &world_, Consumer::Options{
+                       .endpoint = endpoint++, .seed = random_.Next(), .partition = partition}));
+      consumers_.back()->Start();
+    }
+  }
+
+  // Lets things happen until `done`, or a promise is broken.
+  void Until(const std::function<bool()>& done) {
+    while (!findings_.first() && !done()) queue_.RunNext();
+  }
+
+  void Recover(const char* what, const std::function<bool()>& done) {
+    const SimTime deadline = queue_.now() + kRecoveryMax;
+    SimTime look_at = queue_.now();
+    bool recovered = false;
+    Until([&] {
+      if (queue_.now() < look_at) return false;
+      look_at = queue_.now() + kCheckAgain;
+      return (recovered = done()) || queue_.now() >= deadline;
+    });
+    if (recovered) return;
+    findings_.Report("liveness", absl::StrCat("not within ", FormatTime(kRecoveryMax), " s: ", what,
+                                              "; ", unwell_));
+  }
+
+  bool Unwell(const std::string& why) {
+    unwell_ = why;
+    return false;
+  }
+
+  bool AllIsWell() {
+    for (const auto& [id, node] : world_.nodes) {
+      if (!node->running()) return Unwell(absl::StrCat("node ", id, " does not run"));
+    }
+    for (const auto& producer : producers_) {
+      if (producer->done()) continue;
+      return Unwell(absl::StrCat("a producer of partition ", producer->partition(), " waits"));
+    }
+    for (size_t i = 0; i < world_.partitions.size(); ++i) {
+      if (!IsWhole(static_cast<PartitionNumber>(i))) return false;
+    }
+    for (const auto& consumer : consumers_) {
+      if (consumer->position() >= invariants_.committed_end(consumer->partition())) continue;
+      return Unwell(
+          absl::StrCat("the consumer of partition ", consumer->partition(), " is behind"));
+    }
+    return true;
+  }
+
+  bool IsWhole(PartitionNumber partition) {
+    const pb::PartitionState& state = metadata_->partition(partition);
+    if (state.isr_size() != state.replicas_size()) {
+      return Unwell(absl::StrCat("partition ", partition, " has ", state.isr_size(), " in sync"));
+    }
+    for (const int32_t id : state.replicas()) {
+      const Shard& shard = world_.nodes.at(NodeId{id})->process()->shard();
+      const replica::Replica* const core = shard.Find(partition);
+      if (core == nullptr || core->has_unwritten() ||
+          core->log_end() != invariants_.committed_end(partition) ||
+          core->high_watermark() != core->log_end()) {
+        return Unwell(absl::StrCat("partition ", partition, " is behind on node ", id));
+      }
+    }
+    return true;
+  }
+
+  void Judge() {
+    invariants_.CheckEqual();
+    for (size_t i = 0; i < world_.partitions.size(); ++i) {
+      const auto partition = static_cast<PartitionNumber>(i);
+      for (const int32_t id : metadata_->partition(partition).replicas()) {
+        const StoredLog& log =
+            *world_.nodes.at(NodeId{id})->store().Find(partition, Store::View::kWritten);
+        history_.OnFinalRead(partition, -id, log.log_start,
+                             {log.batches.begin(), log.batches.end()});
+      }
+    }
+    if (const auto finding = history_.Judge()) findings_.Report(finding->invariant, finding->what);
+  }
+
+  RunReport Report() {
+    RunReport report;
+    report.finding = findings_.first();
+    report.time = queue_.now();
+    report.events = queue_.count();
+    report.hash = queue_.hash();
+    report.sends = history_.sends();
+    report.reads = history_.reads();
+    for (const auto& producer : producers_) report.acknowledged += producer->acknowledged();
+    report.commands = metadata_->state().index().value();
+    for (size_t i = 0; i < kMarks; ++i) {
+      report.marks[i] = findings_.reached(static_cast<Mark>(i));
+    }
+    return report;
+  }
+
+  const RunOptions options_;
+  Random random_;
+  EventQueue queue_;
+  SimNetwork network_;
+  Trace trace_;
+  Findings findings_;
+  History history_;
+  World world_;
+  Invariants invariants_;
+  std::unique_ptr<Metadata> metadata_;
+  std::unique_ptr<Nemesis> nemesis_;
+  std::vector<std::unique_ptr<Producer>> producers_;
+  std::vector<std::unique_ptr<Consumer>> consumers_;
+  std::string unwell_;  // What was waited for last.
+};
+
+}  // namespace
+
+RunReport Run(const RunOptions& options) { return Life(options).Run(); }
+
+std::string Describe(const RunOptions& options, const RunReport& report) {
+  if (!report.finding) return absl::StrCat("seed ", options.seed, ": ok");
+  return absl::StrCat("seed ", options.seed, " at ", FormatTime(report.time),
+                      " s: ", report.finding->invariant, ": ", report.finding->what);
+}
+
+}  // namespace falaj::simulation::data

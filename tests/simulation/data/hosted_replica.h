@@ -1,0 +1,22 @@
+// What only a simulated shard knows of a replica: for the shard's own files.
+#ifndef TESTS_SIMULATION_DATA_HOSTED_REPLICA_H_
+#define TESTS_SIMULATION_DATA_HOSTED_REPLICA_H_
+
+#include "libs/replica/replica.h"
+#include "tests/simulation/data/shard.h"
+
+namespace falaj::simulation::data {
+
+struct Shard::Hosted {
+  PartitionNumber partition = 0;
+  replica::Replica core;
+  Assignment wanted;
+  replica::Effects effects;
+  Published published;
+  Offset checkpointed;   // The high watermark on disk.
+  bool touched = false;  // By the round.
+};
+
+}  // namespace falaj::simulation::data
+
+#endif  // TESTS_SIMULATION_DATA_HOSTED_REPLICA_H_
