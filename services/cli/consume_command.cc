@@ -1,6 +1,7 @@
 #include <re2/re2.h>
 
 #include <cstdio>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -60,7 +61,17 @@ class RecordPrinter {
       if (full_) break;
       if (Matches(record)) Print(run, record);
     }
-    if (end != ends_.end() && run.next_offset() >= end->second) ends_.erase(end);
+  }
+
+  // Forgets the partitions that have been read to their end. The last records may be control
+  // records, of which no run tells: the position does.
+  absl::Status CheckEnds(const client::Consumer& consumer) {
+    for (auto it = ends_.begin(); it != ends_.end();) {
+      FALAJ_ASSIGN_OR_RETURN(const Offset position,
+                             consumer.Position(it->first.first, it->first.second));
+      it = position >= it->second ? ends_.erase(it) : std::next(it);
+    }
+    return absl::OkStatus();
   }
 
   void Flush() {
@@ -123,6 +134,7 @@ absl::Status ReadAll(const Session& session, const std::vector<PartitionPlan>& p
   while (!printer->done() && !Interrupted()) {
     FALAJ_ASSIGN_OR_RETURN(const client::RecordRun run, consumer->Poll(kPollInterval));
     printer->Take(run);
+    FALAJ_RETURN_IF_ERROR(printer->CheckEnds(*consumer));
     // On a quiet topic every record shows at once; in a flood, whole buffers do.
     if (run.records().size() < 100) printer->Flush();
   }

@@ -139,6 +139,15 @@ class ReplicationTest(unittest.TestCase):
             self.wait_in_sync()
         self.verify()
 
+    def test_a_partition_without_records_is_read_to_its_end(self):
+        """It has a control record, which nobody is shown."""
+        self.cluster.create_topic(TOPIC, PARTITIONS, replicas=3)
+        self.wait_in_sync()
+        consumed = subprocess.run([os.path.join(BINARIES, "falaj"), "consume", TOPIC, "-o", "start", "-e", "--address",
+                                   self.cluster.processes["gateway-1"].grpc_address],
+                                  capture_output=True, text=True, timeout=30, check=True)
+        self.assertEqual(consumed.stdout, "")
+
     def test_without_fsync(self):
         self.create(durability=topic_service_pb2.DURABILITY_OS)
         self.wait_for_progress()
