@@ -27,6 +27,7 @@ class Network:
 
     def __init__(self, ports):
         self.names = list(ports)
+        self._own_ports = ports
         self._touched = set()  # Links that are not as they should be.
         self._child = subprocess.Popen([sys.executable, "-B", __file__, json.dumps(ports)], stdin=subprocess.PIPE,
                                        stdout=subprocess.PIPE, text=True)
@@ -35,6 +36,10 @@ class Network:
     def address(self, name):
         """Where the others find a node."""
         return f"127.0.0.1:{self._ports[name]}"
+
+    def port_of(self, name):
+        """Where a node listens itself, behind its proxy."""
+        return self._own_ports[name]
 
     def cut(self, a, b):
         """Nothing from `a` arrives at `b`."""
@@ -61,6 +66,7 @@ class Network:
     def close(self):
         self._child.stdin.close()
         self._child.wait(timeout=10)
+        self._child.stdout.close()
 
     def _change(self, a, b, **command):
         self._touched.add((a, b))
