@@ -15,9 +15,9 @@ absl::Status AcknowledgedRecords::Load(std::istream& lines) {
   std::string line;
   for (int64_t number = 1; std::getline(lines, line); ++number) {
     if (absl::Status status = LoadLine(line); !status.ok()) {
-      return MakeError(Reason::kInvalidRequest,
-                       absl::StrCat("line ", number, " of the acknowledged records: ",
-                                    status.message()));
+      return MakeError(
+          Reason::kInvalidRequest,
+          absl::StrCat("line ", number, " of the acknowledged records: ", status.message()));
     }
   }
   return absl::OkStatus();

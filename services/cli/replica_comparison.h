@@ -1,14 +1,20 @@
-// ReplicaComparison holds what several storage nodes have on disk of the same partitions, and tells where they differ.
+// ReplicaComparison holds what several storage nodes have on disk of the same partitions, and tells
+// where they differ.
 //
-// `falaj debug verify` fills it batch by batch and asks at the end. A replica is remembered by its batches' places,
-// epochs and checksums, not by their bytes: 24 bytes a batch. It owns everything and touches no file.
+// `falaj debug verify` fills it batch by batch and asks at the end. A replica is remembered by its
+// batches' places, epochs and checksums, not by their bytes: 24 bytes a batch. It owns everything
+// and touches no file.
 //
-// Invariants: batches of a replica are added in the order of the log. What is compared of a partition is
-//   below the smallest high watermark any replica has checkpointed: that is committed, so all must have the same, or
-//   below the smallest log end, if the caller knows that the replicas were in sync.
-// Above that replicas may differ: a node that was killed keeps what was never committed until it follows again.
+// Invariants: batches of a replica are added in the order of the log. What is compared of a
+// partition is
+//   below the smallest high watermark any replica has checkpointed: that is committed, so all must
+//   have the same, or below the smallest log end, if the caller knows that the replicas were in
+//   sync.
+// Above that replicas may differ: a node that was killed keeps what was never committed until it
+// follows again.
 //
-// Threads: one. Failures: none; what it finds is its result. Not here: whether a batch is intact, which the reader checks.
+// Threads: one. Failures: none; what it finds is its result. Not here: whether a batch is intact,
+// which the reader checks.
 #ifndef SERVICES_CLI_REPLICA_COMPARISON_H_
 #define SERVICES_CLI_REPLICA_COMPARISON_H_
 
@@ -31,7 +37,8 @@ class ReplicaComparison {
 
   // Begins the replica in `directory`; the batches that are added next are its.
   void Begin(const log::StoredPartition& partition, const std::string& directory);
-  // Requires Begin(). Returns what is wrong if the batch does not begin where the one before it ended.
+  // Requires Begin(). Returns what is wrong if the batch does not begin where the one before it
+  // ended.
   std::optional<std::string> Add(const record::BatchHeader& header);
 
   // The first difference of every partition whose replicas are not alike, as a sentence.

@@ -1,7 +1,9 @@
-// Reads what a stopped storage node, or a file of encoded batches, holds: batch by batch, in the order of the log.
+// Reads what a stopped storage node, or a file of encoded batches, holds: batch by batch, in the
+// order of the log.
 //
-// The commands below `falaj debug` use it. A store is opened as the node would open it, which recovers its write-ahead log,
-// so the node must not run. Blocks on disk; keeps one run of batches in memory at a time. Threads: one.
+// The commands below `falaj debug` use it. A store is opened as the node would open it, which
+// recovers its write-ahead log, so the node must not run. Blocks on disk; keeps one run of batches
+// in memory at a time. Threads: one.
 #ifndef SERVICES_CLI_STORE_WALK_H_
 #define SERVICES_CLI_STORE_WALK_H_
 
@@ -32,8 +34,9 @@ class BatchVisitor {
   virtual bool full() const = 0;
 };
 
-// Shows everything in a file, or in all stores at or below a directory, except the Raft logs of metadata nodes. Returns
-// INVALID_REQUEST if there is nothing of the kind, and the store's Status if it cannot be opened.
+// Shows everything in a file, or in all stores at or below a directory, except the Raft logs of
+// metadata nodes. Returns INVALID_REQUEST if there is nothing of the kind, and the store's Status
+// if it cannot be opened.
 absl::Status WalkBatches(const std::string& path, BatchVisitor* visitor);
 
 }  // namespace falaj::cli

@@ -1,7 +1,8 @@
 // `falaj debug verify` against stores that are right, and stores with a planted difference.
+#include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -146,7 +147,7 @@ TEST_F(VerifyTest, BadInputIsRefused) {
 
 TEST(ReplicaComparisonTest, ABatchThatDoesNotFollowIsFound) {
   ReplicaComparison comparison;
-  comparison.Begin({.key = log::MakeKey(0), .log_end = Offset(9)}, "a");
+  comparison.Begin(log::StoredPartition(), "a");
   record::BatchHeader header;
   header.last_offset_delta = 1;
   EXPECT_FALSE(comparison.Add(header).has_value());

@@ -8,8 +8,8 @@ REPLICAS_DOWN = {"kill-two", "pause-two"}  # Then writes with acks ALL stop, as 
 
 
 def write_pauses(records):
-    """The gaps between two acknowledged writes of a partition, by any producer of the unary door: [(seconds, kinds of the
-    faults meanwhile, partition)], longest first."""
+    """The gaps between two acknowledged writes of a partition, by any producer of the unary door, from 0.1 s on:
+    [(seconds, kinds of the faults meanwhile, partition)], longest first."""
     times = collections.defaultdict(list)
     for record in records:
         if record["f"] == "produce" and record["outcome"] == "ok":

@@ -6,7 +6,7 @@
     network.heal()
 
 A node advertises one address to all, so a proxy finds out who has dialled it: the system knows which process owns the
-other end of a connection. A link is one direction between two nodes, whoever dialled: answers travel over the other one.
+other end of a connection. A link is one direction between two nodes, whoever dialled: answers travel over the other.
 A cut link neither refuses nor resets: bytes wait, as behind a router that has lost its way. When it heals, they arrive
 late, or the connections break and they are lost, as the caller chooses.
 
