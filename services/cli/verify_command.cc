@@ -100,9 +100,11 @@ ExitCode Report(const std::vector<std::string>& findings) {
   for (size_t i = 0; i < findings.size() && i < kFindingsPrinted; ++i) {
     std::fprintf(stderr, "%s\n", findings[i].c_str());
   }
-  return Fail(MakeError(Reason::kCorruptRecord,
-                        absl::StrCat(FormatCount(static_cast<int64_t>(findings.size())),
-                                     " findings; the first ", kFindingsPrinted, " are above")));
+  std::string sum = absl::StrCat("findings: ", FormatCount(static_cast<int64_t>(findings.size())));
+  if (findings.size() > kFindingsPrinted) {
+    absl::StrAppend(&sum, ", of which the first ", kFindingsPrinted, " are printed");
+  }
+  return Fail(MakeError(Reason::kCorruptRecord, sum));
 }
 
 }  // namespace

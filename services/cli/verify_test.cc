@@ -43,8 +43,12 @@ class VerifyTest : public testing::Test {
     round.batches = std::move(batches);
     for (log::BatchWrite& batch : round.batches) batch.partition = partition->id;
     round.high_watermarks.push_back({partition->id, Offset(high_watermark)});
-    if (log_start > 0) round.log_starts.push_back({partition->id, Offset(log_start)});
     ASSERT_TRUE((*store)->Commit(round, /*sync=*/true).ok());
+    if (log_start > 0) {
+      log::Round deletion;
+      deletion.log_starts.push_back({partition->id, Offset(log_start)});
+      ASSERT_TRUE((*store)->Commit(deletion, /*sync=*/true).ok());
+    }
     options_.paths.push_back(Path(node));
   }
 
