@@ -222,11 +222,15 @@ def main():
     options = parse_arguments()
     directory = tempfile.mkdtemp(prefix="falaj-log-fault-run-")
     passed = run(options, directory)
+    disk = os.path.join(directory, DISK_NODE)
+    mounted = os.path.ismount(disk)
     if passed and not options.keep:
-        shutil.rmtree(directory, ignore_errors=True)  # The small disk is a mount point until this process ends.
+        if mounted:
+            subprocess.run(["umount", disk], check=True)
+        shutil.rmtree(directory)
     else:
-        if os.path.ismount(os.path.join(directory, DISK_NODE)):
-            shutil.copytree(os.path.join(directory, DISK_NODE), os.path.join(directory, f"{DISK_NODE}-copy"))
+        if mounted:  # It goes with this process.
+            shutil.copytree(disk, f"{disk}-copy")
         print(f"history and logs: {directory}")
     sys.exit(0 if passed else 1)
 
