@@ -31,6 +31,7 @@ struct Choice {
   ProduceOptions produce;
   ConsumeOptions consume;
   DebugOptions debug;
+  VerifyOptions verify;
   RecoverQuorumOptions recover_quorum;
   DevOptions dev;
   BenchOptions bench;
@@ -411,30 +412,44 @@ void AddRecoverQuorum(CLI::App* debug, Choice* choice) {
   sub->callback([=] { choice->run = [o] { return RunRecoverQuorum(*o); }; });
 }
 
+void AddVerify(CLI::App* debug, Choice* choice) {
+  VerifyOptions* o = &choice->verify;
+  CLI::App* sub = debug->add_subcommand(
+      "verify", "Check every batch, and that replicas are alike; exit code 1 if not");
+  sub->add_option("paths", o->paths,
+                  "Data directories of stopped storage nodes, or files of batches")
+      ->required()
+      ->check(CLI::ExistingPath);
+  sub->add_option("--acknowledged", o->acknowledged,
+                  "Lines of topic id, partition, offset and value, tabs between them: all must be "
+                  "on every replica")
+      ->check(CLI::ExistingFile);
+  sub->add_flag("--in-sync", o->in_sync,
+                "All were in sync when they stopped: compare up to the end of the shortest log, "
+                "not to the lowest high watermark");
+  sub->callback([=] { choice->run = [o] { return RunVerify(*o); }; });
+}
+
 void AddDebug(CLI::App* app, Choice* choice) {
   DebugOptions* o = &choice->debug;
   CLI::App* debug = app->add_subcommand("debug", "Look into the files of a stopped node");
   AddRecoverQuorum(debug, choice);
+  AddVerify(debug, choice);
   debug->require_subcommand(1);
   debug->footer(Examples({"falaj debug dump-batch captured.bin --records",
                           "falaj debug dump-log /var/lib/falaj/storage-1 --limit 20",
-                          "falaj debug verify /var/lib/falaj/storage-1",
+                          "falaj debug verify /mnt/storage-1 /mnt/storage-2 /mnt/storage-3",
                           "falaj debug recover-quorum /var/lib/falaj/metadata-3 --node 3"}));
   const std::pair<const char*, const char*> subs[] = {
       {"dump-batch", "Print the encoded batches in a file"},
-      {"dump-log", "Print the batches in a storage directory"},
-      {"verify",
-       "Check every batch in a file or storage directory; exit code 1 if one is damaged"}};
+      {"dump-log", "Print the batches in a storage directory"}};
   for (const auto& [name, help] : subs) {
     CLI::App* sub = debug->add_subcommand(name, help);
     sub->add_option("path", o->path, "File or directory")->required()->check(CLI::ExistingPath);
     sub->add_option("--limit", o->limit, "Stop after this many batches");
     sub->add_flag("--records", o->records, "Print records instead of batches");
     AddOutput(sub, &o->output);
-    sub->callback([o, choice, action = name] {
-      o->action = action;
-      choice->run = [o] { return RunDebug(*o); };
-    });
+    sub->callback([=] { choice->run = [o] { return RunDebug(*o); }; });
   }
 }
 

@@ -144,13 +144,19 @@ struct ConsumeOptions {
 ExitCode RunConsume(const ConsumeOptions& options);
 
 struct DebugOptions {
-  std::string action;  // "dump-batch", "dump-log", "verify".
   std::string path;
   int64_t limit = 0;
   bool records = false;
   OutputMode output = OutputMode::kAuto;
 };
 ExitCode RunDebug(const DebugOptions& options);
+
+struct VerifyOptions {
+  std::vector<std::string> paths;
+  std::string acknowledged;  // A file; empty: none.
+  bool in_sync = false;
+};
+ExitCode RunVerify(const VerifyOptions& options);
 
 struct RecoverQuorumOptions {
   std::string path;     // The data directory of a stopped metadata node.

@@ -44,6 +44,11 @@ def print_report(options, records, fault_counts, verdicts):
     expired = {r["session"] for r in operations if r["f"] == "keep" and r["outcome"] == "SESSION_EXPIRED"}
     print(f"sessions: {kinds['open']} opened, {len(expired)} expired under their client; "
           f"elections: {kinds['lead']} leaders")
+    print_verdicts(verdicts)
+
+
+def print_verdicts(verdicts):
+    """{what was checked: the violations found}"""
     for name, violations in verdicts.items():
         count = f": {len(violations)} violations" if violations else ""
         print(f"{'FAILED' if violations else 'ok':6} {name}{count}")

@@ -5,8 +5,8 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "$1" && pwd)
 program=$2
 shift 2
-stubs=$build/python-fault
-mkdir -p "$stubs"
+stubs=$(mktemp -d "$build/python-fault-XXXXXX")  # Its own: several run at the same time.
+trap 'rm -rf "$stubs"' EXIT
 "$root/scripts/python_stubs.sh" "$stubs"
 export PYTHONPATH=$stubs:$root/tests/integration PYTHONDONTWRITEBYTECODE=1 FALAJ_BINARIES=$build/bin
-exec /usr/bin/python3 "$root/tests/fault/$program" "$@"
+/usr/bin/python3 "$root/tests/fault/$program" "$@"

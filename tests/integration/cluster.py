@@ -23,6 +23,7 @@ import urllib.request
 import grpc
 
 from links import Links
+from network import Network
 from falaj.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from falaj.v1 import consumer_service_pb2_grpc, producer_service_pb2_grpc
 from falaj.v1 import topic_service_pb2, topic_service_pb2_grpc
@@ -125,30 +126,44 @@ class Process:
 class Cluster:
     """Some metadata nodes (a quorum if there are several), some storage nodes, some gateways.
 
-    With `network`, the metadata nodes talk to each other through Links, which tests can cut.
+    With `network`, the metadata nodes talk to each other through Links, which tests can cut. With `proxied` (and not
+    `network`), everybody talks to everybody through a Network.
     """
 
     def __init__(self, binaries, directory, storage_nodes=1, gateways=1, metadata_nodes=1, data_directories=None,
-                 storage_flags=(), metadata_flags=(), network=False):
+                 storage_flags=(), metadata_flags=(), network=False, proxied=False):
         self.binaries = binaries
         self.directory = directory
         self.processes = {}
         self.channels = []
+        self._topic_stubs = {}
         self.metadata_ports = {number: free_port() for number in range(1, metadata_nodes + 1)}
+        storage_ports = {number: free_port() for number in range(1, storage_nodes + 1)}
+        gateway_ports = {number: free_port() for number in range(1, gateways + 1)}
         self.links = Links(self.metadata_ports) if network else None
-        metadata = ",".join(f"127.0.0.1:{port}" for port in self.metadata_ports.values())
+        self.network = None
+        if proxied:
+            kinds = {"metadata": self.metadata_ports, "storage": storage_ports, "gateway": gateway_ports}
+            self.network = Network({f"{kind}-{number}": port for kind, ports in kinds.items()
+                                    for number, port in ports.items()})
+        metadata = ",".join(self._address(f"metadata-{number}", port)
+                            for number, port in self.metadata_ports.items())
         for number in self.metadata_ports:
             name = f"metadata-{number}"
             self._add_metadata(number, (data_directories or {}).get(name, f"{directory}/{name}"), metadata_flags)
-        for number in range(1, storage_nodes + 1):
+        for number, port in storage_ports.items():
             name = f"storage-{number}"
             data_directory = (data_directories or {}).get(name, f"{directory}/{name}")
-            self._add(name, os.path.join(binaries, "falaj-storage"), free_port(),
+            advertise = [f"--advertise={self.network.address(name)}"] if proxied else []
+            self._add(name, os.path.join(binaries, "falaj-storage"), port,
                       [f"--data_dir={data_directory}", f"--node_id={number}",
-                       f"--metadata={metadata}", *storage_flags])
-        for number in range(1, gateways + 1):
-            self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), free_port(),
-                      [f"--metadata={metadata}"])
+                       f"--metadata={metadata}", *advertise, *storage_flags])
+        for number, port in gateway_ports.items():
+            self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), port, [f"--metadata={metadata}"])
+
+    def _address(self, name, port):
+        """Where the other nodes find one that listens at `port`."""
+        return self.network.address(name) if self.network is not None else f"127.0.0.1:{port}"
 
     def _add_metadata(self, number, data_directory, flags):
         port = self.metadata_ports[number]
@@ -157,6 +172,11 @@ class Cluster:
         if self.links is not None:
             # Each node is told of other addresses, so the cluster's id cannot be derived from them.
             arguments += [f"--peers={self.links.peers(number, port)}", f"--cluster_id={CLUSTER_ID}"]
+        elif self.network is not None:
+            known = {other: f"127.0.0.1:{at}" if other == number else self.network.address(f"metadata-{other}")
+                     for other, at in self.metadata_ports.items()}
+            peers = ",".join(f"{other}={address}" for other, address in known.items())
+            arguments += [f"--peers={peers}", f"--cluster_id={CLUSTER_ID}"]
         elif len(self.metadata_ports) > 1:
             arguments += [f"--peers={peers}"]
         self._add(f"metadata-{number}", os.path.join(self.binaries, "falaj-metadata"), port, arguments)
@@ -182,8 +202,9 @@ class Cluster:
         for process in self.processes.values():
             if process.child is not None:
                 process.end(signal.SIGKILL)
-        if self.links is not None:
-            self.links.close()
+        for network in (self.links, self.network):
+            if network is not None:
+                network.close()
 
     def start(self):
         for process in self.processes.values():
@@ -252,6 +273,13 @@ class Cluster:
             return sum(n.state == cluster_service_pb2.NODE_STATE_ONLINE for n in answer.nodes) >= nodes
 
         wait_until(online, f"{nodes} storage nodes are online")
+
+    def partitions(self, topic, gateway="gateway-1"):
+        """Where the partitions of a topic are now, by index."""
+        if gateway not in self._topic_stubs:
+            self._topic_stubs[gateway] = self.topics(gateway)
+        request = topic_service_pb2.GetTopicRequest(name=topic)
+        return self._topic_stubs[gateway].GetTopic(request, timeout=10).topic.partitions
 
     def create_topic(self, name, partitions, replicas=1, **config):
         self.topics().CreateTopic(
