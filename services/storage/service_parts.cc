@@ -17,6 +17,12 @@ absl::StatusOr<std::shared_ptr<Partition>> ServiceParts::Find(absl::string_view 
   const cluster::PartitionInfo* info = view->FindPartition(*topic, index);
   const ErrorMetadata where = {{"topic_id", topic->ToString()},
                                {"partition", absl::StrCat(partition)}};
+  if (!assignments->applied()) {
+    // A process that has just started knows nothing of the cluster yet, and must not deny what
+    // there is.
+    return MakeError(Reason::kNotLeader,
+                     absl::StrCat("node ", node, " does not know yet what it leads"), where);
+  }
   if (info == nullptr) {
     return MakeError(Reason::kPartitionNotFound,
                      absl::StrCat("node ", node, " knows no partition ", partition, " of topic ",
