@@ -174,10 +174,14 @@ void Replica::AnswerDuplicate(const Append& input, const ProducerStates::Verdict
   const auto place =
       std::upper_bound(waiters_.begin(), waiters_.end(), first.base,
                        [](Offset base, const Waiter& waiter) { return base < waiter.base; });
+  // What lies below the log start was committed: only this reign's word is left of it.
+  const Offset kept_from = std::max(first.base, log_start_);
+  const bool kept = kept_from < first.base + first.record_count;
+  const LeaderEpoch epoch = kept ? epochs_.EpochAt(kept_from).value_or(epoch_) : epoch_;
   // Acks::kNone waits as kLeader does: the answer then has an offset.
   waiters_.insert(place, {.token = input.token,
                           .acks = input.acks,
-                          .epoch = epochs_.EpochAt(first.base).value_or(epoch_),
+                          .epoch = epoch,
                           .base = first.base,
                           .record_count = first.record_count,
                           .duplicate = true,

@@ -165,6 +165,21 @@ TEST_F(ReplicaProducerTest, ADuplicateFailsWithTheWriteOfTheFirstAndMayThenBeApp
   EXPECT_EQ(replica_.log_end(), Offset{2});
 }
 
+TEST_F(ReplicaProducerTest, ADuplicateOfWhatHasBeenDeletedFromTheFrontIsAnswered) {
+  Lead(1);
+  ASSERT_TRUE(Step(Batch(1, 0, 2)).ok());
+  Write();
+  Lead(2);
+  ASSERT_TRUE(Step(TruncatePrefix{LeaderEpoch{2}, Offset{2}}).ok());
+  Write();
+  effects_.replies.clear();
+  ASSERT_TRUE(Step(Batch(2, 0, 2)).ok());
+  ASSERT_EQ(effects_.replies.size(), 1u);
+  EXPECT_TRUE(effects_.replies[0].status.ok()) << effects_.replies[0].status;
+  EXPECT_TRUE(effects_.replies[0].outcome.duplicate);
+  EXPECT_EQ(effects_.replies[0].outcome.base, Offset{0});
+}
+
 TEST_F(ReplicaProducerTest, ADuplicateIsNotRefusedForWantOfReplicas) {
   Settings settings;
   settings.min_in_sync_replicas = 2;
