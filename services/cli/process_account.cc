@@ -51,8 +51,11 @@ double CpuSeconds(int64_t pid) {
 
 ProcessUse Measure(const std::string& name, int64_t pid) {
   const std::string directory = absl::StrCat("/proc/", pid);
-  return {name, CpuSeconds(pid), Field(directory + "/status", "VmRSS:") * 1024,
-          Field(directory + "/io", "write_bytes:")};
+  // What was deleted before the kernel wrote it, such as a log file nobody synced, never got to
+  // the device.
+  const int64_t written =
+      Field(directory + "/io", "write_bytes:") - Field(directory + "/io", "cancelled_write_bytes:");
+  return {name, CpuSeconds(pid), Field(directory + "/status", "VmRSS:") * 1024, written};
 }
 
 }  // namespace
