@@ -297,6 +297,16 @@ int Invariants::HoldersOf(PartitionNumber partition, const Batch& batch) const {
   return holders;
 }
 
+// Some replica has deleted the record from the front: it was committed, and who still holds it is
+// chance.
+bool Invariants::IsTrimmed(PartitionNumber partition, Offset offset) const {
+  for (const auto& [id, node] : world_->nodes) {
+    const StoredLog* const log = node->store().Find(partition, view());
+    if (log != nullptr && log->log_start > offset) return true;
+  }
+  return false;
+}
+
 void Invariants::OnAcknowledged(const Acknowledged& told) {
   world_->queue->Note(static_cast<uint64_t>(told.value));
   PartitionTruth& truth = partitions_[told.partition];
@@ -312,10 +322,10 @@ void Invariants::OnAcknowledged(const Acknowledged& told) {
                   absl::StrCat("value ", told.value, " at ", told.base, ", committed there is ",
                                batch == nullptr ? "nothing" : batch->ToString()));
   }
-  if (!told.duplicate && !was_damaged_ && told.base >= Offset{0}) {
+  if (!told.duplicate && !was_damaged_ && told.base >= Offset{0} &&
+      !IsTrimmed(told.partition, told.base)) {
     const int holders = HoldersOf(told.partition, *batch);
-    const bool trimmed = holders == 0;
-    if (!trimmed && holders < world_->metadata->min_in_sync(told.partition)) {
+    if (holders < world_->metadata->min_in_sync(told.partition)) {
       Report("I2 acknowledged is held", told.node, told.partition,
              absl::StrCat(batch->ToString(), " by ", holders));
     }
