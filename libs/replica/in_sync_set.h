@@ -69,7 +69,7 @@ class InSyncSet {
   // somebody has not been heard of.
   std::optional<Offset> HeldByAll(Offset leader_held, const View& view) const;
 
-  // The change that is called for now, if none is under way; it is from here on.
+  // The change that is due, if none is under way; it is under way from here on.
   //   ProposeJoin   for followers that hold everything below `at_least`.
   //   ProposeShrink also asks again for a change whose outcome is unknown.
   std::optional<IsrProposal> ProposeJoin(Offset at_least, const View& view);
