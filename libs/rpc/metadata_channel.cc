@@ -16,6 +16,7 @@
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/rpc/metadata_nodes.h"
+#include "libs/rpc/parked_reader.h"
 #include "libs/rpc/retry.h"
 #include "libs/rpc/status_grpc.h"
 
@@ -218,19 +219,18 @@ class MetadataChannel::WatchStreams final : public MetadataChannel::Watch {
     pb::WatchClusterRequest request;
     request.set_after_index(after_index_);
     if (!cluster_id_.is_nil()) request.set_cluster_id(std::string(cluster_id_.bytes()));
-    const auto reader = pb::MetadataService::NewStub(node.channel)->WatchCluster(context, request);
+    const auto stub = pb::MetadataService::NewStub(node.channel);
+    ParkedReader<pb::WatchClusterResponse> reader;
+    stub->async()->WatchCluster(context, &request, &reader);
+    reader.Begin();
     pb::WatchClusterResponse message;
     absl::Status refused;
-    while (refused.ok() && reader->Read(&message)) {
+    while (refused.ok() && reader.Read(&message)) {
       *received = true;
       refused = Deliver(message);
     }
-    if (!refused.ok()) {
-      context->TryCancel();
-      while (reader->Read(&message)) {
-      }
-    }
-    const grpc::Status wire = reader->Finish();
+    if (!refused.ok()) context->TryCancel();
+    const grpc::Status wire = reader.Finish();
     return refused.ok() ? FromGrpc(wire) : refused;
   }
 
@@ -287,10 +287,13 @@ class MetadataChannel::HoldStreams final : public MetadataChannel::Hold {
                     bool* received) const {
     pb::HoldSessionRequest request;
     request.set_session_id(session_.value());
-    const auto reader = pb::MetadataService::NewStub(node.channel)->HoldSession(context, request);
+    const auto stub = pb::MetadataService::NewStub(node.channel);
+    ParkedReader<pb::HoldSessionResponse> reader;
+    stub->async()->HoldSession(context, &request, &reader);
+    reader.Begin();
     pb::HoldSessionResponse held;
-    while (reader->Read(&held)) *received = true;
-    return FromGrpc(reader->Finish());
+    while (reader.Read(&held)) *received = true;
+    return FromGrpc(reader.Finish());
   }
 
   bool Ended(const absl::Status& why) const {
