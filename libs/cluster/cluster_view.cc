@@ -79,7 +79,13 @@ absl::StatusOr<ClusterView::Ptr> ClusterView::FromSnapshot(const pb::ClusterStat
 absl::StatusOr<ClusterView::Ptr> ClusterView::Advance(const Ptr& base,
                                                       const pb::WatchClusterResponse& event) {
   if (event.event_case() == pb::WatchClusterResponse::kSnapshot) {
-    return FromSnapshot(event.snapshot());
+    FALAJ_ASSIGN_OR_RETURN(Ptr next, FromSnapshot(event.snapshot()));
+    if (base != nullptr && next->cluster_id() == base->cluster_id() &&
+        next->index() < base->index()) {
+      return DoesNotFit(absl::StrCat("it is a snapshot of index ", next->index(),
+                                     ", older than what is known, ", base->index()));
+    }
+    return next;
   }
   if (base == nullptr || base->cluster_id().is_nil()) {
     return DoesNotFit("no snapshot has come before it");

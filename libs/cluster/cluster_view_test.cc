@@ -87,6 +87,18 @@ TEST_F(ClusterViewTest, ADeletedTopicIsGoneByNameAndId) {
   EXPECT_EQ(nullptr, view_->FindTopic(id));
 }
 
+TEST_F(ClusterViewTest, ASnapshotOlderThanTheViewIsRefused) {
+  pb::WatchClusterResponse older;
+  *older.mutable_snapshot() = cluster_.state().Snapshot();
+  ASSERT_TRUE(Follow(cluster_.Apply(CreateCommand("trains", 1, 1))).ok());
+  EXPECT_FALSE(ClusterView::Advance(view_, older).ok());
+  older.mutable_snapshot()->set_cluster_id(std::string(16, 'x'));
+  EXPECT_TRUE(ClusterView::Advance(view_, older).ok()) << "indexes of clusters are unrelated";
+  pb::WatchClusterResponse same;
+  *same.mutable_snapshot() = cluster_.state().Snapshot();
+  EXPECT_TRUE(ClusterView::Advance(view_, same).ok());
+}
+
 TEST_F(ClusterViewTest, ASignOfLifeMovesTheIndexOnly) {
   pb::WatchClusterResponse alive;
   alive.set_index(view_->index().value() + 5);

@@ -23,13 +23,15 @@ others are lost for good. What that risks:
 
   - What the lost nodes had acknowledged and this one had not received is gone. Topics, sessions
     and znodes go back to what this node knows; fencing tokens and versions may be handed out again.
+    Partitions that it does not know are deleted by the storage nodes when they start again.
   - What this node holds becomes committed, even where a client was told that it had failed.
   - If a majority of the old nodes is not lost but only out of reach, and comes back, there are two
     clusters. They refuse each other, but clients may find either.
 
 So: stop all metadata nodes; run this without --yes-lose-data on every directory that is left;
 choose the one with the highest LAST-TERM, and of those the highest LAST-INDEX; erase the others.
-Then start that node, and add new ones: falaj-metadata --join, falaj metadata members add.
+Then start that node, and add new ones: falaj-metadata --join, falaj metadata members add. Restart
+all storage nodes and gateways: they refuse to go back to a state older than the last they saw.
 )";
 
 absl::StatusOr<falaj::log::RaftLog::Options> FindLog(const RecoverQuorumOptions& options) {

@@ -15,6 +15,7 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
+constexpr absl::Duration kWatchPatience = absl::Seconds(2);  // A watch may take that long to begin.
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
@@ -223,7 +224,17 @@ void MetadataNode::Watch(const pb::WatchClusterRequest& request, std::shared_ptr
     return done(MakeError(Reason::kClusterMismatch, "this is another cluster",
                           {{"cluster_id", cluster_id.ToString()}}));
   }
-  done(hub_.Add(state_.cluster(), request.after_index(), std::move(watcher)));
+  // Nobody may be shown an older state than another node has shown him: a storage node would drop
+  // the partitions that it does not have yet. Who goes on from an index waits until it is applied
+  // here; who wants a snapshot, perhaps because he could not go on, gets one of now.
+  PendingReads::Options options;
+  options.linearizable = request.after_index() == 0;
+  options.min_index = LogIndex(request.after_index());
+  options.deadline = now_ + kWatchPatience;
+  Read(options, [this, after = request.after_index(), watcher = std::move(watcher),
+                 done = std::move(done)](const absl::Status& readable) {
+    done(readable.ok() ? hub_.Add(state_.cluster(), after, watcher) : readable);
+  });
 }
 
 void MetadataNode::WatchZnodes(v1::WatchZnodesRequest request, MonotonicTime deadline,

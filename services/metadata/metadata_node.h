@@ -137,7 +137,8 @@ class MetadataNode {
                 CampaignCallback done);
 
   // Calls back when the watch has begun, or with why it did not: WATCH_COMPACTED,
-  // CLUSTER_MISMATCH, QUOTA_EXCEEDED, METADATA_UNAVAILABLE.
+  // CLUSTER_MISMATCH, QUOTA_EXCEEDED, METADATA_UNAVAILABLE, TIMED_OUT if this node lags behind
+  // what the watcher has seen. Snapshots are linearizable.
   void Watch(const internal::v1::WatchClusterRequest& request, std::shared_ptr<Watcher> watcher,
              StatusCallback done);
   void WatchZnodes(v1::WatchZnodesRequest request, MonotonicTime deadline,

@@ -236,6 +236,75 @@ TEST_F(MetadataNodeTest, AWatchAheadOfThisNodeWaitsForIt) {
   EXPECT_THAT(watcher->events, IsEmpty()) << "its client has seen that entry";
 }
 
+// Watches the cluster in memory.
+class FakeClusterWatcher final : public Watcher {
+ public:
+  bool Push(const WatchEvent& event) override {
+    seen.push_back(event.message->index());
+    return true;
+  }
+  bool PushKeepalive(const WatchEvent& event) override { return Push(event); }
+  void Close(const absl::Status& /*status*/) override {}
+
+  std::vector<uint64_t> seen;
+};
+
+TEST_F(MetadataNodeTest, AClusterWatchAheadOfThisNodeWaitsForIt) {
+  Start();
+  const uint64_t ahead = node_->state().index().value() + 1;
+  pb::WatchClusterRequest request;
+  request.set_after_index(ahead);
+  const auto watcher = std::make_shared<FakeClusterWatcher>();
+  std::optional<absl::Status> begun;
+  node_->Watch(request, watcher, [&begun](const absl::Status& status) { begun = status; });
+  Drain();
+  EXPECT_FALSE(begun.has_value());
+  ASSERT_TRUE(Create("/a").ok());
+  ASSERT_TRUE(begun.has_value());
+  EXPECT_TRUE(begun->ok()) << *begun;
+  EXPECT_THAT(watcher->seen, ElementsAre(ahead));
+}
+
+TEST_F(MetadataNodeTest, AClusterWatchIsSentElsewhereByANodeThatLags) {
+  Start();
+  pb::WatchClusterRequest request;
+  request.set_after_index(node_->state().index().value() + 5);
+  const auto watcher = std::make_shared<FakeClusterWatcher>();
+  std::optional<absl::Status> begun;
+  node_->Watch(request, watcher, [&begun](const absl::Status& status) { begun = status; });
+  Round(absl::Seconds(3));
+  ASSERT_TRUE(begun.has_value());
+  EXPECT_EQ(Reason::kTimedOut, ReasonOf(*begun)) << "a snapshot would take the watcher back";
+  EXPECT_THAT(watcher->seen, IsEmpty());
+}
+
+TEST_F(MetadataNodeTest, ASnapshotForAWatchWaitsForTheMajority) {
+  Start({kOther});
+  Lead();
+  // Answers the heartbeats, as node 2 would.
+  const auto answer = [this] {
+    for (const raft::pb::RaftMessage& message : std::exchange(sent_, {})) {
+      if (message.type() != raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT) continue;
+      auto reply = FromOther(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
+      reply.set_read_round(message.read_round());
+      ASSERT_TRUE(node_->Step(reply).ok());
+    }
+    Drain();
+  };
+  for (int i = 0; i < 20 && !node_->IsReady(); ++i) {
+    Acknowledge();
+    Round();
+    answer();
+  }
+  ASSERT_TRUE(node_->IsReady());
+  const auto watcher = std::make_shared<FakeClusterWatcher>();
+  node_->Watch(pb::WatchClusterRequest(), watcher, [](const absl::Status&) {});
+  Drain();
+  EXPECT_THAT(watcher->seen, IsEmpty()) << "another node may know more by now";
+  answer();
+  EXPECT_THAT(watcher->seen, ElementsAre(node_->state().index().value()));
+}
+
 TEST_F(MetadataNodeTest, WithoutAMajorityNothingIsAnswered) {
   Start({kOther, NodeId(3)});
   std::optional<absl::StatusOr<pb::ExecuteResponse>> answer;

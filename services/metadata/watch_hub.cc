@@ -51,8 +51,13 @@ absl::Status WatchHub::Add(const cluster::ClusterState& state, uint64_t after_in
     if (watcher->Push(SnapshotOf(state))) watchers_.push_back(std::move(watcher));
     return absl::OkStatus();
   }
-  // A watcher ahead of this node has seen a state this node does not know.
-  if (after_index < floor_ || after_index > state.index().value()) {
+  if (after_index > state.index().value()) {
+    // Not WATCH_COMPACTED: with a snapshot of this state it would go back.
+    return MakeError(Reason::kMetadataUnavailable,
+                     absl::StrCat("this node is at ", state.index(), " and does not know ",
+                                  after_index, " yet"));
+  }
+  if (after_index < floor_) {
     return MakeError(
         Reason::kWatchCompacted,
         absl::StrCat("changes after ", after_index, " are not kept; they are from ", floor_, " to ",

@@ -56,8 +56,8 @@ class WatchHub {
   // `delta` brought the state to its index.
   void Publish(internal::v1::ClusterDelta delta);
   // Begins a watch: with a snapshot of `state`, or after `after_index` if that is not 0.
-  // Returns WATCH_COMPACTED, or QUOTA_EXCEEDED if there are too many watchers; the watcher is not
-  // taken then.
+  // Returns WATCH_COMPACTED, METADATA_UNAVAILABLE if the watcher is ahead of `state`, or
+  // QUOTA_EXCEEDED if there are too many watchers; the watcher is not taken then.
   absl::Status Add(const cluster::ClusterState& state, uint64_t after_index,
                    std::shared_ptr<Watcher> watcher);
   // Tells everybody that the state at `index` is the newest.

@@ -73,12 +73,12 @@ TEST_F(WatchHubTest, AWatcherResumesAfterTheIndexItNames) {
   EXPECT_THAT(watcher->seen, ElementsAre("delta 4", "delta 5", "alive 5", "delta 6"));
 }
 
-TEST_F(WatchHubTest, TooOldAndUnknownIndexesAreCompacted) {
+TEST_F(WatchHubTest, ATooOldIndexIsCompactedAndAnUnknownOneRefused) {
   WatchHub hub({.history_entries = 2});
   for (int i = 0; i < 5; ++i) Change(&hub);  // 2 to 6; 5 and 6 are kept.
   const auto watcher = std::make_shared<FakeWatcher>();
   EXPECT_EQ(Reason::kWatchCompacted, ReasonOf(hub.Add(state_, 3, watcher)));
-  EXPECT_EQ(Reason::kWatchCompacted, ReasonOf(hub.Add(state_, 7, watcher))) << "not yet there";
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(hub.Add(state_, 7, watcher))) << "not yet there";
   EXPECT_THAT(watcher->seen, IsEmpty());
   EXPECT_TRUE(hub.Add(state_, 4, watcher).ok());
   EXPECT_THAT(watcher->seen, ElementsAre("delta 5", "delta 6", "alive 6"));

@@ -8,8 +8,9 @@
 // twice and a partition is only ever made for an assignment that a view had, so either the topic
 // has been deleted, or the partition has been reassigned: then everything committed is on its
 // replicas of now (libs/cluster lets no replica go that alone is known to hold it). A node that
-// gets it back begins with nothing. A foreign cluster's view never gets here, and a stale one is
-// older than the registration.
+// gets it back begins with nothing. A foreign cluster's view never gets here, and views never go
+// back (ClusterView::Advance): one from before the partition was made comes neither after the
+// registration, nor later from a metadata node that lags.
 //
 // Threads: OnEvent by the watch, Allow by the session, the rest by any.
 #ifndef SERVICES_STORAGE_ASSIGNMENTS_H_
