@@ -79,9 +79,10 @@ class ClusterView {
   static Ptr Empty();
   static absl::StatusOr<Ptr> FromSnapshot(const internal::v1::ClusterState& snapshot);
   // The view after `event`, a message of the watch: a snapshot replaces everything, a delta changes
-  // what it names, a sign of life only moves the index. `base` may be null. An error, CORRUPT_RECORD,
-  // if the event does not fit, or is a snapshot of the same cluster that is older than `base`: what
-  // is decided from a view, such as what to delete, is never decided from an older one.
+  // what it names, a sign of life only moves the index. `base` may be null.
+  // CORRUPT_RECORD if the event does not fit, or is a snapshot of the same cluster that is older
+  // than `base`: what is decided from a view, such as what to delete, is never decided from an
+  // older one.
   static absl::StatusOr<Ptr> Advance(const Ptr& base,
                                      const internal::v1::WatchClusterResponse& event);
 
