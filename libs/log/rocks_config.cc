@@ -14,6 +14,7 @@
 #include "rocksdb/table.h"
 #include "rocksdb/write_buffer_manager.h"
 
+#include "libs/log/background_priority.h"
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_info_log.h"
 
@@ -94,6 +95,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
   db.listeners.push_back(std::move(listener));
+  db.listeners.push_back(std::make_shared<BackgroundPriority>());
   return db;
 }
 

@@ -1,13 +1,14 @@
 #include "libs/rpc/channel.h"
 
 #include <grpcpp/create_channel.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <string>
 
 #include "absl/strings/match.h"
+
+#include "libs/rpc/callback_threads.h"
 
 namespace falaj::rpc {
 namespace {
@@ -16,35 +17,11 @@ int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
 
-// gRPC's callback threads live as long as a channel or server that has used them, and end, joined,
-// with the last one. A last channel that is released by a callback makes such a thread join itself
-// (seen with 1.51: "assertion failed: prior > 0"). A channel that is never released, and whose one
-// call fails at once without a connection, keeps them for good.
-void KeepCallbackThreads() {
-  struct Pin {
-    std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel("pin", nullptr);
-    grpc::GenericStub stub{channel};
-    grpc::ClientContext context;
-    grpc::ByteBuffer request;
-    grpc::ByteBuffer response;
-  };
-  // Volatile, so that the pointer is stored where leak checkers find it.
-  static Pin* volatile pin = [] {
-    auto* made = new Pin;
-    const grpc::Slice message("pin");
-    made->request = grpc::ByteBuffer(&message, 1);
-    made->stub.UnaryCall(&made->context, "/pin", grpc::StubOptions(), &made->request,
-                         &made->response, [](const grpc::Status& /*status*/) {});
-    return made;
-  }();
-  static_cast<void>(pin);
-}
-
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
                                            const ChannelOptions& options) {
-  KeepCallbackThreads();
+  StartCallbackThreads();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(options.message_bytes_max);
   args.SetMaxSendMessageSize(options.message_bytes_max);

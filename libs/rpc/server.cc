@@ -14,6 +14,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/rpc/callback_threads.h"
 #include "libs/rpc/health_service.h"
 #include "libs/rpc/server_metrics.h"
 
@@ -135,6 +136,7 @@ void ServerHost::Build(const std::vector<grpc::Service*>& services) {
     creators.push_back(std::make_unique<MetricsInterceptorFactory>(metrics_));
     builder.experimental().SetInterceptorCreators(std::move(creators));
   }
+  StartCallbackThreads();
   server_ = builder.BuildAndStart();
 }
 

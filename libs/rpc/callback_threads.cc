@@ -1,0 +1,71 @@
+#include "libs/rpc/callback_threads.h"
+
+#include <grpc/grpc.h>
+#include <grpc/support/time.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/version_info.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+
+#include "libs/base/mutex.h"
+
+#if GRPC_CPP_VERSION_MAJOR != 1 || GRPC_CPP_VERSION_MINOR != 51
+#error "Look whether this gRPC still needs, and still has, what is replaced here."
+#endif
+
+namespace falaj::rpc {
+namespace {
+
+constexpr unsigned kThreadsMax = 16;
+
+struct CallbackQueue {
+  Mutex mu;
+  grpc::CompletionQueue* queue ABSL_GUARDED_BY(mu) = nullptr;
+};
+
+CallbackQueue* GetCallbackQueue() {
+  static auto* const queue = new CallbackQueue;  // As long as its threads.
+  return queue;
+}
+
+// As gRPC does it: the functor is the whole of the event, the C++ side is finished by it.
+void RunCallbacks(grpc_completion_queue* queue) {
+  pthread_setname_np(pthread_self(), "falaj-rpc");
+  while (true) {
+    const grpc_event event =
+        grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
+    if (event.type != GRPC_OP_COMPLETE) continue;
+    auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
+    functor->functor_run(functor, event.success);
+  }
+}
+
+grpc::CompletionQueue* GetOrStart() {
+  CallbackQueue* const shared = GetCallbackQueue();
+  MutexLock lock(&shared->mu);
+  if (shared->queue != nullptr) return shared->queue;
+  shared->queue = new grpc::CompletionQueue;
+  const unsigned count = std::clamp(std::thread::hardware_concurrency() / 2, 1U, kThreadsMax);
+  for (unsigned i = 0; i < count; ++i) {
+    std::thread([queue = shared->queue->cq()] { RunCallbacks(queue); }).detach();
+  }
+  return shared->queue;
+}
+
+}  // namespace
+
+void StartCallbackThreads() { GetOrStart(); }
+
+}  // namespace falaj::rpc
+
+namespace grpc {
+
+CompletionQueue* CompletionQueue::CallbackAlternativeCQ() { return falaj::rpc::GetOrStart(); }
+
+void CompletionQueue::ReleaseCallbackAlternativeCQ(CompletionQueue* /*cq*/) {}
+
+}  // namespace grpc
