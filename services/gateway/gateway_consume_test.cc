@@ -181,6 +181,21 @@ TEST_F(ConsumeTest, ALongPollIsAnsweredWhenARecordComes) {
   EXPECT_EQ(response->partitions(2).records_size(), 1);
 }
 
+TEST_F(ConsumeTest, ALongPollDoesNotWaitForANodeThatHasLeft) {
+  CreateTopic("t", 1);
+  v1::FetchRequest request = FetchOf("t", {0});
+  request.mutable_max_wait()->set_seconds(30);
+  absl::StatusOr<v1::FetchResponse> response;
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  std::thread poll([&] { response = Fetch(request); });
+  EXPECT_FALSE(HappensSoon([&] { return response.ok(); }));
+  metadata_.EndSession(LeaderIdOf("t", 0) == 1 ? session1_ : session2_);
+  poll.join();
+  EXPECT_LT(Clock::Real()->MonotonicNow() - start, absl::Seconds(20));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ("LEADER_UNAVAILABLE", response->partitions(0).error().reason());
+}
+
 TEST_F(ConsumeTest, ALongPollWithNothingEndsInTime) {
   CreateTopic("t", 1);
   v1::FetchRequest request = FetchOf("t", {0});

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 
 #include <set>
+#include <thread>
 
 #include "libs/record/producer_stamp.h"
 #include "libs/rpc/channel.h"
@@ -435,6 +436,23 @@ TEST_F(ProduceTest, WaitsForALeaderAndSaysSoWhenThereIsNone) {
   metadata_.AddNode(first ? 1 : 2, first ? storage1_.address() : storage2_.address());
   EXPECT_FALSE(ReadAck(stream.get()).appends(0).has_error());
   EXPECT_TRUE(End(stream.get()).ok());
+}
+
+TEST_F(ProduceTest, BatchesDoNotWaitForALeaderThatStandsStill) {
+  CreateTopic("t", 1, 2);
+  const bool first = LeaderIdOf("t", 0) == 1;
+  FakeStorage* const leader = LeaderOf("t", 0);
+  FakeStorage* const other = first ? &storage2_ : &storage1_;
+  leader->HoldAnswers(true);  // Its connections stay, as those of a paused process do.
+  absl::StatusOr<v1::ProduceResponse> response;
+  std::thread call([&] { response = Produce(Records("t", {"a"}), absl::Seconds(60)); });
+  EXPECT_TRUE(Eventually([&] { return leader->appends() == 1; }));
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  metadata_.EndSession(first ? session1_ : session2_);
+  call.join();
+  EXPECT_TRUE(response.ok()) << response.status();
+  EXPECT_LT(Clock::Real()->MonotonicNow() - start, absl::Seconds(30)) << "it waited for keepalive";
+  EXPECT_EQ(1, other->appends());
 }
 
 TEST_F(ProduceTest, StopDoesNotWaitForBatchesWithoutALeader) {

@@ -59,7 +59,10 @@ class GatewayServerImpl final : public GatewayServer {
   absl::Status Open() {
     telemetry::AddProcessMetrics("gateway", &registry_);
     registry_.AddCollector([this](telemetry::Samples* out) { Collect(out); });
-    ready_watch_ = routes_.Listen([this](const auto&, const auto&) { AnnounceReady(); });
+    route_watch_ = routes_.Listen([this](const auto& view, const auto& event) {
+      AnnounceReady();
+      LeaveNodes(*view, event);
+    });
     rpc::ServerHost::Options host;
     host.listen_address = options_.listen_address;
     host.max_receive_bytes = rpc::kPublicMessageBytesMax;
@@ -98,7 +101,7 @@ class GatewayServerImpl final : public GatewayServer {
     if (host_ != nullptr) host_->Stop(options_.stop_grace);
     grace.Close();
     coordination_backend_.Close();
-    ready_watch_.reset();
+    route_watch_.reset();
     routes_.Stop();
     links_.Close();
     http_.reset();
@@ -141,6 +144,15 @@ class GatewayServerImpl final : public GatewayServer {
     }
   }
 
+  // Waits no longer for nodes that others have taken over from.
+  void LeaveNodes(const cluster::ClusterView& view,
+                  const internal::v1::WatchClusterResponse& event) {
+    for (const internal::v1::NodeState& node : event.delta().nodes()) {
+      const cluster::NodeInfo* const now = view.FindNode(NodeId(node.node_id()));
+      if (now != nullptr && !now->online()) links_.Reset(now->address);
+    }
+  }
+
   void CheckReadiness() {
     if (stopped_) return;
     AnnounceReady();
@@ -180,7 +192,7 @@ class GatewayServerImpl final : public GatewayServer {
   CoordinationServiceImpl coordination_;
   std::unique_ptr<rpc::ServerHost> host_;
   std::unique_ptr<http::HttpServer> http_;
-  std::shared_ptr<void> ready_watch_;
+  std::shared_ptr<void> route_watch_;
   Mutex announce_mu_;
   bool announced_ ABSL_GUARDED_BY(announce_mu_) = false;  // What health says.
   std::atomic<bool> stopped_{false};

@@ -212,20 +212,35 @@ std::shared_ptr<UnaryCall> StorageLink::Call(absl::string_view method,
   if (timeout < absl::InfiniteDuration()) {
     call->context_.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
   }
-  stub_.UnaryCall(&call->context_, absl::StrCat(kServicePath, method), grpc::StubOptions(),
-                  &call->request_, &call->response_,
-                  [this, call, pass, done = std::move(done)](const grpc::Status& status) {
-                    {
-                      MutexLock lock(&mu_);
-                      calls_.erase(call);
-                    }
-                    if (status.ok()) {
-                      done(rpc::ToBytes(call->response_));
-                    } else {
-                      done(rpc::FromGrpc(status));
-                    }
-                  });
+  stub_.UnaryCall(
+      &call->context_, absl::StrCat(kServicePath, method), grpc::StubOptions(), &call->request_,
+      &call->response_, [this, call, pass, done = std::move(done)](const grpc::Status& status) {
+        bool node_left = false;
+        {
+          MutexLock lock(&mu_);
+          calls_.erase(call);
+          node_left = call->node_left_;
+        }
+        if (status.ok()) {
+          done(rpc::ToBytes(call->response_));
+        } else if (node_left) {
+          done(MakeError(Reason::kLeaderUnavailable,
+                         absl::StrCat("storage node ", address_, " has left the cluster"),
+                         {{"address", address_}}));
+        } else {
+          done(rpc::FromGrpc(status));
+        }
+      });
   return call;
+}
+
+void StorageLink::Reset() {
+  MutexLock lock(&mu_);
+  BreakStream();
+  for (const std::shared_ptr<UnaryCall>& call : calls_) {
+    call->node_left_ = true;
+    call->Cancel();
+  }
 }
 
 void StorageLink::Break() {
@@ -249,6 +264,17 @@ std::shared_ptr<StorageLink> StorageLinks::Get(const std::string& address) {
   std::shared_ptr<StorageLink>& link = links_[address];
   if (link == nullptr) link = std::make_shared<StorageLink>(address);
   return link;
+}
+
+void StorageLinks::Reset(const std::string& address) {
+  std::shared_ptr<StorageLink> link;
+  {
+    MutexLock lock(&mu_);
+    const auto it = links_.find(address);
+    if (it == links_.end()) return;
+    link = it->second;
+  }
+  link->Reset();
 }
 
 std::vector<std::shared_ptr<StorageLink>> StorageLinks::All() {

@@ -9,7 +9,8 @@
 // idle While it is opening nothing is written. So when the stream breaks, a batch that was not
 // handed to gRPC yet is known not to be appended (LEADER_UNAVAILABLE, definite), and one that was
 // is open (APPEND_UNCERTAIN). The next Append() opens a new stream; gRPC's channel paces the
-// reconnects.
+// reconnects. Reset() breaks the stream when the metadata service says that the node is gone: a
+// process that stands still keeps its connections, and batches would wait for it.
 //
 // Threads: any. Callbacks run on gRPC's threads, never inside Append(), with no lock held. Close()
 // breaks the stream and waits until every callback has run.
@@ -60,6 +61,7 @@ class UnaryCall {
 
  private:
   friend class StorageLink;
+  bool node_left_ = false;  // Cancelled by Reset(). Under the link's mu_.
   grpc::ClientContext context_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
@@ -82,6 +84,9 @@ class StorageLink {
                                   const google::protobuf::MessageLite& request,
                                   absl::Duration timeout, BytesCallback done);
 
+  // The node has left the cluster, dead or standing still: what it has not answered is ended as if
+  // the connection had broken, now and not when keepalive notices. New work may come.
+  void Reset();
   // Refuses new work and breaks what is under way, without waiting for it.
   void Break();
   // Break(), then waits until every callback has run.
@@ -133,6 +138,8 @@ class StorageLink {
 class StorageLinks {
  public:
   std::shared_ptr<StorageLink> Get(const std::string& address);
+  // Resets the link to the address, if there is one.
+  void Reset(const std::string& address);
   void Break();
   void Close();
 
