@@ -28,8 +28,19 @@ void ProducerIdentity::Want() {
 }
 
 void ProducerIdentity::OnTimer(MonotonicTime now) {
-  MutexLock lock(&mu_);
-  if (!wanted_ || shut_down_ || context_ != nullptr) return;
+  ProducerId known;
+  {
+    MutexLock lock(&mu_);
+    if (!wanted_ || shut_down_ || context_ != nullptr) return;
+    if (!producer_.has_value()) return Ask(now);
+    // By somebody who was not there yet when it came.
+    wanted_ = false;
+    known = *producer_;
+  }
+  events_.got(known);
+}
+
+void ProducerIdentity::Ask(MonotonicTime now) {
   if (now < ask_at_) return events_.wake_at(ask_at_);
   context_ = std::make_unique<grpc::ClientContext>();
   context_->set_deadline(absl::ToChronoTime(clock_->Now() + kCallTimeout));
@@ -47,6 +58,7 @@ void ProducerIdentity::OnAnswer(const grpc::Status& status) {
     MutexLock lock(&mu_);
     report = !shut_down_ && !again;
     wanted_ = again;
+    if (error.ok()) producer_ = producer;
     failures_ = error.ok() ? 0 : failures_ + 1;
     const absl::Duration backoff = kRetryBase * (1 << std::min(failures_, 6));
     ask_at_ = error.ok() ? MonotonicTime() : clock_->MonotonicNow() + std::min(backoff, kRetryMax);

@@ -1,8 +1,12 @@
 // ProducerIdentity gets a producer its id: InitProducer, again with backoff while that fails for
 // now.
 //
-// A Producer owns one. Threads: any. The callbacks come on gRPC's threads with no lock held, one at
-// a time; Shutdown() cancels the call and waits for them, so never call it from one.
+// It asks until it has got one, and never for a second one: who wants an id later is given the
+// same.
+//
+// A Producer owns one. Threads: any. The callbacks come on gRPC's threads or in OnTimer(), with no
+// lock held, one at a time; Shutdown() cancels the call and waits for it, so never call it from
+// one.
 #ifndef LIBS_CLIENT_PRODUCER_IDENTITY_H_
 #define LIBS_CLIENT_PRODUCER_IDENTITY_H_
 
@@ -10,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -36,13 +41,14 @@ class ProducerIdentity {
   ProducerIdentity(const ProducerIdentity&) = delete;
   ProducerIdentity& operator=(const ProducerIdentity&) = delete;
 
-  // An id is wanted; one at a time is asked for. Does not call back, nor wait.
+  // An id is wanted. Does not call back, nor wait.
   void Want();
-  // Asks, if that is due.
+  // Asks, if that is due, or hands out what has come.
   void OnTimer(MonotonicTime now);
   void Shutdown();
 
  private:
+  void Ask(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnAnswer(const grpc::Status& status);
 
   const std::unique_ptr<v1::ProducerService::Stub> stub_;
@@ -53,6 +59,7 @@ class ProducerIdentity {
   Mutex mu_;
   CondVar idle_;
   bool wanted_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<ProducerId> producer_ ABSL_GUARDED_BY(mu_);
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int failures_ ABSL_GUARDED_BY(mu_) = 0;  // In a row.
   MonotonicTime ask_at_ ABSL_GUARDED_BY(mu_);
