@@ -68,6 +68,8 @@ class MetadataChannel::Nodes {
                    Random::FromSystem());
   }
 
+  absl::Duration pause_max() const { return options_.backoff_max; }
+
   absl::Status CallLeader(absl::Duration deadline, bool repeatable, const Call& call);
 
  private:
@@ -160,9 +162,15 @@ class MetadataChannel::StreamThread {
       grpc::ClientContext context;
       if (!Announce(&context)) return;
       bool received = false;
+      const MonotonicTime opened = Now();
       const absl::Status why = stream_.read(node, &context, &received);
       if (received) backoff.Reset();
-      if (!Announce(nullptr) || !stream_.ended(why) || !Pause(backoff.Next())) return;
+      if (!Announce(nullptr) || !stream_.ended(why)) return;
+      // A connection that worked and broke says nothing against its node: that one is asked first,
+      // and at once, for a session is in doubt until it is held again.
+      const bool worked = received && Now() - opened >= nodes_->pause_max();
+      if (worked && LeaderHint(why).empty()) continue;
+      if (!Pause(backoff.Next())) return;
       if (ReasonOf(why) != Reason::kWatchCompacted) nodes_->MoveOn(node.address, LeaderHint(why));
     }
   }

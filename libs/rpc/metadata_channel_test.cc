@@ -224,6 +224,20 @@ TEST(MetadataChannelTest, ACallbackThatRefusesAMessageGetsASnapshotNext) {
   EXPECT_EQ(0u, after[1]);
 }
 
+TEST(MetadataChannelTest, AWatchThatWorkedAndBrokeIsOpenedAtTheSameNodeFirst) {
+  FakeNode node;
+  FakeNode other;
+  node.Script({Snapshot(7)}, MakeError(Reason::kInternal, "the connection broke"));
+  MetadataChannel::Options options;
+  options.addresses = {node.address(), other.address()};
+  options.backoff_base = absl::Milliseconds(1);
+  options.backoff_max = absl::Nanoseconds(1);  // Who has lived for so long has worked.
+  MetadataChannel channel(options);
+  const auto watch = channel.WatchCluster(Uuid(), [](const auto&) { return absl::OkStatus(); });
+  EXPECT_EQ(2u, node.WaitForWatches(2).size());
+  EXPECT_EQ(0u, other.WaitForWatches(0).size());
+}
+
 TEST(MetadataChannelTest, ASilentWatchCanBeDestroyed) {
   FakeNode node;
   const auto channel = ChannelTo({node.address()});
