@@ -80,11 +80,12 @@ std::optional<std::string> AcknowledgedRecords::Finish() {
                       *missing_);
 }
 
-std::optional<std::string> AcknowledgedRecords::Unseen() const {
+std::optional<std::string> AcknowledgedRecords::Unseen(int64_t replicas) const {
   for (const auto& [key, partition] : partitions_) {
-    if (partition.replicas > 0) continue;
-    return absl::StrCat("no replica of ", key.topic.ToString(), "/", key.partition,
-                        ", which has acknowledged records");
+    if (partition.replicas >= replicas) continue;
+    return absl::StrCat(partition.replicas, " replicas of ", key.topic.ToString(), "/",
+                        key.partition, ", which has acknowledged records; there should be ",
+                        replicas);
   }
   return std::nullopt;
 }

@@ -40,8 +40,8 @@ class AcknowledgedRecords {
   // everything from its log start on. What lies below was deleted by retention, and counts as
   // deleted().
   std::optional<std::string> Finish();
-  // What is wrong if some partition had no replica at all.
-  std::optional<std::string> Unseen() const;
+  // What is wrong if some partition had fewer replicas than that.
+  std::optional<std::string> Unseen(int64_t replicas) const;
 
   int64_t records() const { return records_; }
   int64_t found() const { return found_; }      // Summed over replicas.

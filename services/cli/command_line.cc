@@ -427,6 +427,13 @@ void AddVerify(CLI::App* debug, Choice* choice) {
   sub->add_flag("--in-sync", o->in_sync,
                 "All were in sync when they stopped: compare up to the end of the shortest log, "
                 "not to the lowest high watermark");
+  sub->add_option("--replicas", o->replicas, "Every partition must be on so many of them, at least")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  sub->add_flag(
+      "--nothing-deleted", o->nothing_deleted,
+      "Neither retention nor anybody deleted records: what is below the start of a log is "
+      "missing");
   sub->callback([=] { choice->run = [o] { return RunVerify(*o); }; });
 }
 

@@ -155,6 +155,8 @@ struct VerifyOptions {
   std::vector<std::string> paths;
   std::string acknowledged;  // A file; empty: none.
   bool in_sync = false;
+  bool nothing_deleted = false;
+  int32_t replicas = 1;  // Every partition is on so many nodes.
 };
 ExitCode RunVerify(const VerifyOptions& options);
 

@@ -85,6 +85,16 @@ std::vector<std::string> ReplicaComparison::Differences(Extent extent) const {
   return differences;
 }
 
+std::vector<std::string> ReplicaComparison::TooFew(int64_t replicas) const {
+  std::vector<std::string> sentences;
+  for (const auto& [key, all] : partitions_) {
+    const auto found = static_cast<int64_t>(all.size());
+    if (found >= replicas) continue;
+    sentences.push_back(absl::StrCat(PartitionName(key), ": ", found, " replicas, not ", replicas));
+  }
+  return sentences;
+}
+
 int64_t ReplicaComparison::replicas() const {
   int64_t count = 0;
   for (const auto& [key, replicas] : partitions_) count += static_cast<int64_t>(replicas.size());

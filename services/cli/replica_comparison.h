@@ -43,6 +43,8 @@ class ReplicaComparison {
 
   // The first difference of every partition whose replicas are not alike, as a sentence.
   std::vector<std::string> Differences(Extent extent) const;
+  // The partitions with fewer replicas than that, as sentences.
+  std::vector<std::string> TooFew(int64_t replicas) const;
   int64_t partitions() const { return static_cast<int64_t>(partitions_.size()); }
   int64_t replicas() const;
   // Batches that were found alike in at least two replicas, counted once a partition.

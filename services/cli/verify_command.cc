@@ -126,7 +126,21 @@ ExitCode RunVerify(const VerifyOptions& options) {
   for (std::string& difference : verifier.comparison().Differences(extent)) {
     findings.push_back(std::move(difference));
   }
-  if (std::optional<std::string> unseen = acknowledged.Unseen()) findings.push_back(*unseen);
+  for (std::string& few : verifier.comparison().TooFew(options.replicas)) {
+    findings.push_back(std::move(few));
+  }
+  if (std::optional<std::string> unseen = acknowledged.Unseen(options.replicas)) {
+    findings.push_back(*unseen);
+  }
+  if (options.nothing_deleted && acknowledged.deleted() > 0) {
+    findings.push_back(
+        absl::StrCat(acknowledged.deleted(), " acknowledged records are below the start of a log"));
+  }
+  const bool several = verifier.comparison().replicas() > verifier.comparison().partitions();
+  if (several && verifier.batches() > 0 && verifier.comparison().batches_alike(extent) == 0) {
+    findings.push_back(
+        "nothing was compared: no two replicas have a batch below the high watermark");
+  }
   PrintSummary(verifier, acknowledged, extent, !options.acknowledged.empty());
   return Report(findings);
 }

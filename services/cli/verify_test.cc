@@ -132,6 +132,30 @@ TEST_F(VerifyTest, WhatRetentionDeletedIsNotMissing) {
   EXPECT_EQ(ExitCode::kOk, Verify());
 }
 
+TEST_F(VerifyTest, WhereNothingIsDeletedALogStartIsALoss) {
+  Write("a", {Batch(0), Batch(2)}, 4, /*log_start=*/2);
+  Acknowledge({{0, "0/"}, {2, "2/"}});
+  options_.nothing_deleted = true;
+  EXPECT_EQ(ExitCode::kFailed, Verify());
+}
+
+TEST_F(VerifyTest, ANodeWithoutThePartitionIsFound) {
+  Write("a", {Batch(0), Batch(2)}, 4);
+  Write("b", {Batch(0), Batch(2)}, 4);
+  options_.replicas = 2;
+  EXPECT_EQ(ExitCode::kOk, Verify());
+  options_.replicas = 3;
+  EXPECT_EQ(ExitCode::kFailed, Verify());
+}
+
+TEST_F(VerifyTest, ReplicasThatWereNotComparedAreNotAlike) {
+  Write("a", {Batch(0), Batch(2)}, 4);
+  Write("b", {Batch(0), Batch(2)}, /*high_watermark=*/0);
+  EXPECT_EQ(ExitCode::kFailed, Verify());
+  options_.in_sync = true;
+  EXPECT_EQ(ExitCode::kOk, Verify());
+}
+
 TEST_F(VerifyTest, APartitionWithoutAnyReplicaIsFound) {
   Write("a", {Batch(0), Batch(2)}, 4);
   Acknowledge({{0, "0/"}}, /*partition=*/1);

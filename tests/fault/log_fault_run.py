@@ -137,9 +137,9 @@ class Run:
                     self.cluster.stop(name)
                 directories.append(next(argument.split("=", 1)[1] for argument in process.command
                                         if argument.startswith("--data_dir=")))
-        settled = [] if self.unsettled else ["--in-sync"]
-        done = subprocess.run([FALAJ, "debug", "verify", *directories, *settled, "--acknowledged",
-                               self.acknowledged.path], capture_output=True, text=True, check=False)
+        settled = [] if self.unsettled else ["--in-sync", "--replicas", "3"]
+        done = subprocess.run([FALAJ, "debug", "verify", *directories, *settled, "--nothing-deleted",
+                               "--acknowledged", self.acknowledged.path], capture_output=True, text=True, check=False)
         said = [line for line in done.stderr.splitlines() if not line.startswith("{")]  # Without the store's own log.
         self.facts += [f"falaj debug verify: {line}" for line in said]
         return [] if done.returncode == 0 else [f"exit code {done.returncode}"] + said
