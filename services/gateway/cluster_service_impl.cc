@@ -176,8 +176,10 @@ grpc::Status ClusterServiceImpl::ReassignPartitions(grpc::ServerContext* context
   const cluster::ClusterView::Ptr view = parts_->routes->View();
   for (const v1::PartitionTarget& wish : request->partitions()) {
     const cluster::TopicInfo* const topic = view->FindTopic(wish.topic());
-    if (topic == nullptr) continue;  // Deleted meanwhile.
-    const auto& partition = topic->partitions[static_cast<size_t>(wish.partition())];
+    // Deleted meanwhile, perhaps made anew with fewer partitions.
+    const auto number = static_cast<size_t>(wish.partition());
+    if (topic == nullptr || number >= topic->partitions.size()) continue;
+    const auto& partition = topic->partitions[number];
     if (partition.reassigning()) {
       *response->add_reassignments() = ToReassignment(topic->name, partition);
     }
