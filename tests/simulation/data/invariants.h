@@ -116,7 +116,6 @@ class Invariants {
   void CheckHolder(NodeId node, PartitionNumber partition);
   void CheckHoldings(NodeId node);
   bool MustHold(NodeId node, PartitionNumber partition) const;
-  bool IsTrimmed(PartitionNumber partition, Offset offset) const;
   int HoldersOf(PartitionNumber partition, const Batch& batch) const;
   void CheckCopy(NodeId node, PartitionNumber partition);
   void CheckProducers(NodeId node, PartitionNumber partition);
