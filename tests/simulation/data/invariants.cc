@@ -89,13 +89,15 @@ void Invariants::OnRound(NodeId node, const Round& round) {
              absl::StrCat(batch.ToString(), " where ", known->second.ToString(), " was"));
     }
     const StoredLog* const log = store.Find(partition, Store::View::kWritten);
+    if (batch.end() <= log->log_start) continue;  // Deleted by the same round.
     const Batch* const before = log->Find(batch.base - 1);
     const Batch* const first_held = log->Find(log->log_start);
     const bool first_of_all =
         before == nullptr &&
         (batch.base == log->log_start || (first_held != nullptr && first_held->Equals(batch)));
     if (!first_of_all && (before == nullptr || before->end() != batch.base)) {
-      Report("I1b logs are dense", node, partition, absl::StrCat("a hole before ", batch.base));
+      Report("I1b logs are dense", node, partition, absl::StrCat("a hole before ", batch.ToString(), " in a log that begins at ",
+                          log->log_start));
     } else if (before != nullptr && before->epoch > batch.epoch) {
       Report("I1b epochs rise along a log", node, partition, batch.ToString());
     }
