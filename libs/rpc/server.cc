@@ -62,6 +62,9 @@ void InitReflection() {
   static_cast<void>(done);
 }
 
+// Threads of synchronous calls. Beyond that a call is refused, RESOURCE_EXHAUSTED.
+constexpr int kSyncThreadsMax = 64;
+
 // See reliability notes in README.md for why each argument is there.
 void SetArguments(const ServerHost::Options& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(options.max_receive_bytes);
@@ -86,12 +89,11 @@ void SetArguments(const ServerHost::Options& options, grpc::ServerBuilder* build
   set(GRPC_ARG_ALLOW_REUSEPORT, 0);
   set(GRPC_ARG_ENABLE_CHANNELZ, 0);
   set(GRPC_ARG_TCP_TX_ZEROCOPY_ENABLED, 0);
-  if (options.memory_bytes_max > 0) {
-    grpc::ResourceQuota quota("falaj.server");
-    quota.Resize(static_cast<size_t>(options.memory_bytes_max));
-    builder->SetResourceQuota(quota);
-  }
-  // Only reflection is synchronous.
+  grpc::ResourceQuota quota("falaj.server");
+  if (options.memory_bytes_max > 0) quota.Resize(static_cast<size_t>(options.memory_bytes_max));
+  quota.SetMaxThreads(kSyncThreadsMax);
+  builder->SetResourceQuota(quota);
+  // Synchronous are reflection, and the rare calls that wait for the metadata service.
   builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
