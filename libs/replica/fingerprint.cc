@@ -14,7 +14,8 @@ std::string InSyncSet::Fingerprint() const {
   for (const Follower& one : followers_) {
     absl::StrAppend(&text, "f", one.who.node, ".", one.who.node_epoch, ".", one.stream, ".",
                     one.heard, one.attached, ".", one.written, ".", one.flushed, ".",
-                    one.caught_up.ns, ".", one.leader_end_at_ack, ".", one.acked_at.ns);
+                    one.caught_up.has_value() ? one.caught_up->ns : -1, ".", one.leader_end_at_ack,
+                    ".", one.acked_at.ns);
     if (one.refused_at.has_value()) absl::StrAppend(&text, "r", one.refused_at->ns);
   }
   if (pending_.has_value()) {

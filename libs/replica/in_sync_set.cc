@@ -50,7 +50,9 @@ void InSyncSet::Reassign(const BecomeLeader& input) {
     if (node == self_) continue;
     Follower fresh;
     fresh.who.node = node;
-    fresh.caught_up = input.now;
+    // Who is in sync gets its time. Who is not has all to show first: counted as caught up, it
+    // would hold the high watermark at whatever it attaches with, perhaps nothing.
+    if (IsMember(node)) fresh.caught_up = input.now;
     const Follower* known = Find(node);
     followers.push_back(known == nullptr ? fresh : *known);
   }
@@ -119,7 +121,7 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
   if (held >= leader_end) {
     follower->caught_up = input.now;
   } else if (held >= follower->leader_end_at_ack &&
-             follower->acked_at.ns > follower->caught_up.ns) {
+             (!follower->caught_up.has_value() || follower->acked_at > *follower->caught_up)) {
     follower->caught_up = follower->acked_at;
   }
   follower->leader_end_at_ack = leader_end;
@@ -146,7 +148,8 @@ void InSyncSet::Grow(Offset leader_end, bool fsync, MonotonicTime now) {
 bool InSyncSet::IsInSync(const Follower& follower, const View& view) {
   const bool holds_all =
       follower.attached && Held(follower, view.settings.fsync) >= view.leader_end;
-  return holds_all || view.now - follower.caught_up <= view.settings.replica_lag_max;
+  return holds_all || (follower.caught_up.has_value() &&
+                       view.now - *follower.caught_up <= view.settings.replica_lag_max);
 }
 
 bool InSyncSet::MayJoin(const Follower& follower, const View& view) {

@@ -40,7 +40,8 @@ class InSyncSet {
  public:
   explicit InSyncSet(NodeId self, PlantedBug bug = PlantedBug::kNone) : self_(self), bug_(bug) {}
 
-  // A leader epoch begins: nobody has said anything yet, everybody gets a full replica_lag_max.
+  // A leader epoch begins: nobody has said anything yet, everybody in the ISR gets a full
+  // replica_lag_max.
   void Begin(const BecomeLeader& input);
   // The metadata service has changed the ISR or the replicas under the same leader epoch.
   void Confirm(const BecomeLeader& input);
@@ -91,7 +92,7 @@ class InSyncSet {
     bool attached = false;  // Its stream stands.
     Offset written{0};
     Offset flushed{0};
-    MonotonicTime caught_up;
+    std::optional<MonotonicTime> caught_up;  // Nullopt: never, and not in the ISR it began with.
     Offset leader_end_at_ack{0};
     MonotonicTime acked_at;
     std::optional<MonotonicTime> refused_at;  // Its joining was.

@@ -329,6 +329,43 @@ TEST_F(ReplicaLeaderTest, AReplicaThatIsAddedWhileItLeadsIsCopiedToAndJoins) {
   EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kThree));
 }
 
+TEST_F(ReplicaLeaderTest, AReplicaThatWasNeverCaughtUpDoesNotHoldTheHighWatermark) {
+  BecomeLeader reign = Reign({kSelf, kTwo});
+  reign.replicas = {kSelf, kTwo};
+  ASSERT_TRUE(Step(reign).ok());
+  Write(true);
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  AppendRecords(99);
+  ASSERT_TRUE(Ack(kTwo, 100, 100).ok());
+  ASSERT_TRUE(Step(Reign({kSelf, kTwo})).ok());  // Node 3 is added.
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  AppendRecords(1);
+  ASSERT_TRUE(Ack(kTwo, 101, 101).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{101});
+  ASSERT_TRUE(Ack(kThree, 60, 60).ok()) << "it comes nearer, and is not there yet";
+  AppendRecords(1);
+  ASSERT_TRUE(Ack(kTwo, 102, 102).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{102});
+  ASSERT_TRUE(Ack(kThree, 101, 101).ok()) << "all there was at its acknowledgement before";
+  EXPECT_FALSE(effects_.isr_proposal.has_value()) << "but not all that is committed";
+  AppendRecords(1);
+  ASSERT_TRUE(Ack(kTwo, 103, 103).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{102}) << "about to join: from here on it counts";
+  ASSERT_TRUE(Ack(kThree, 103, 103).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{103});
+  EXPECT_TRUE(effects_.isr_proposal.has_value());
+}
+
+TEST_F(ReplicaLeaderTest, ANewLeaderDoesNotWaitForWhoIsNotInSync) {
+  Lead({kSelf, kTwo});
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  AppendRecords(9);
+  ASSERT_TRUE(Ack(kTwo, 10, 10).ok());
+  EXPECT_TRUE(replica_.serving());
+  EXPECT_EQ(replica_.high_watermark(), Offset{10});
+}
+
 TEST_F(ReplicaLeaderTest, AnotherEpochOfTheSameLeaderForgetsWhatFollowersHeld) {
   Lead({kSelf, kThree});
   ASSERT_TRUE(Attach(kThree, 1).ok());
