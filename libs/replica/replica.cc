@@ -24,6 +24,12 @@ ProducerStates::Batch ProducerOf(const BatchInfo& batch) {
 
 }  // namespace
 
+absl::Status NotEnoughReplicas(int32_t in_sync, int32_t required) {
+  return MakeError(Reason::kNotEnoughReplicas,
+                   absl::StrCat(in_sync, " replicas are in sync, the topic asks for ", required),
+                   {{"in_sync", Text(in_sync)}, {"required", Text(required)}});
+}
+
 Replica::Replica(NodeId self, const Stored& stored, const Settings& settings, PlantedBug bug)
     : self_(self),
       bug_(bug),
@@ -374,18 +380,11 @@ absl::Status Replica::CheckAppend(const Append& input) const {
                                   absl::FormatDuration(kTimestampAheadMax), " ahead"),
                      {{"field", "timestamp"}, {"timestamp_ms", Text(batch.max_timestamp_ms)}});
   }
-  if (input.acks == Acks::kAll && static_cast<int32_t>(isr().size()) < RequiredInSync()) {
-    return MakeError(
-        Reason::kNotEnoughReplicas,
-        absl::StrCat(isr().size(), " replicas are in sync, the topic asks for ", RequiredInSync()),
-        {{"in_sync", Text(static_cast<int64_t>(isr().size()))},
-         {"required", Text(RequiredInSync())}});
+  const auto in_sync = static_cast<int32_t>(isr().size());
+  if (input.acks == Acks::kAll && in_sync < required_in_sync()) {
+    return NotEnoughReplicas(in_sync, required_in_sync());
   }
   return absl::OkStatus();
-}
-
-int32_t Replica::RequiredInSync() const {
-  return std::min(settings_.min_in_sync_replicas, replication_factor_);
 }
 
 void Replica::AdvanceClock(MonotonicTime now) {
@@ -394,7 +393,7 @@ void Replica::AdvanceClock(MonotonicTime now) {
 
 void Replica::AdvanceHighWatermark() {
   if (role_ != Role::kLeader || !epoch_written_) return;
-  if (static_cast<int32_t>(isr().size()) < RequiredInSync()) return;
+  if (static_cast<int32_t>(isr().size()) < required_in_sync()) return;
   const std::optional<Offset> held = in_sync_.HeldByAll(DurableEnd(), View());
   if (held.has_value()) hw_ = std::max(hw_, *held);
 }

@@ -36,6 +36,7 @@
 #ifndef LIBS_REPLICA_REPLICA_H_
 #define LIBS_REPLICA_REPLICA_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -60,6 +61,9 @@ namespace falaj::replica {
 inline constexpr absl::Duration kTimestampAheadMax = absl::Hours(1);
 
 enum class Role { kOffline, kFollower, kLeader };
+
+// NOT_ENOUGH_REPLICAS, for an append with Acks::kAll.
+absl::Status NotEnoughReplicas(int32_t in_sync, int32_t required);
 
 class Replica {
  public:
@@ -93,6 +97,13 @@ class Replica {
   Role role() const { return role_; }
   // The leader may be asked: the start of its epoch is on disk and everything below it committed.
   bool serving() const { return role_ == Role::kLeader && epoch_written_ && hw_ >= serve_from_; }
+  // What lies below its high watermark may be read. Also of a leader that cannot serve for want of
+  // replicas, which may last: it does not know whether more is committed. With enough of them it
+  // will know in a moment, and until then nobody is shown a high watermark of the past.
+  bool readable() const {
+    const bool too_few = static_cast<int32_t>(isr().size()) < required_in_sync();
+    return serving() || (role_ == Role::kLeader && epoch_written_ && too_few);
+  }
   // A follower whose log is part of the leader's, as of this epoch.
   bool attached() const { return role_ == Role::kFollower && attached_; }
   NodeId leader() const { return leader_; }  // 0 if nobody.
@@ -106,6 +117,10 @@ class Replica {
   const EpochCache& epochs() const { return epochs_; }
   const std::vector<NodeId>& isr() const { return in_sync_.isr(); }  // Leader only.
   int32_t replication_factor() const { return replication_factor_; }
+  // So many replicas must be in sync for anything to be committed.
+  int32_t required_in_sync() const {
+    return std::min(settings_.min_in_sync_replicas, replication_factor_);
+  }
   bool has_unwritten() const { return written_end_ < log_end_; }
   // Every field that decides what it does next, but for the numbers of attaches, which only must
   // differ. For tests that have to recognise a state.
@@ -157,7 +172,6 @@ class Replica {
   void BeginEpoch(const BecomeLeader& input, Effects* effects);
   // Starts an epoch at the log's end, so that a failed write can take it back.
   void AddEpoch(LeaderEpoch epoch, Effects* effects);
-  int32_t RequiredInSync() const;
   InSyncSet::View View() const { return {epoch_, written_end_, settings_, now_}; }
   Offset DurableEnd() const { return settings_.fsync ? flushed_end_ : written_end_; }
   void AdvanceClock(MonotonicTime now);

@@ -384,6 +384,50 @@ TEST_F(ReplicaLeaderTest, AnotherEpochOfTheSameLeaderForgetsWhatFollowersHeld) {
   EXPECT_FALSE(effects_.isr_proposal.has_value());
 }
 
+TEST_F(ReplicaLeaderTest, TheLastThatIsLeftIsReadableAndServesOnceSomebodyIsBack) {
+  ASSERT_TRUE(Step(ChangeSettings{{.min_in_sync_replicas = 2, .replica_lag_max = kLagMax}}).ok());
+  Lead({kSelf, kTwo});
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  AppendRecords(9, Acks::kLeader);
+  ASSERT_TRUE(Ack(kTwo, 10, 10).ok());
+  BecomeLeader alone = Reign({kSelf});
+  alone.epoch = LeaderEpoch{2};
+  ASSERT_TRUE(Step(alone).ok());
+  EXPECT_FALSE(replica_.readable()) << "the start of its epoch is not on disk";
+  Write(true);
+  EXPECT_TRUE(replica_.readable());
+  EXPECT_FALSE(replica_.serving()) << "it cannot commit its leader-change record";
+  EXPECT_EQ(replica_.high_watermark(), Offset{10});
+  EXPECT_EQ(replica_.required_in_sync(), 2);
+  BecomeLeader next = Reign({kSelf, kTwo});
+  next.epoch = LeaderEpoch{3};
+  ASSERT_TRUE(Step(next).ok());
+  Write(true);
+  EXPECT_FALSE(replica_.readable()) << "with enough it serves in a moment";
+  alone = Reign({kSelf});
+  alone.epoch = LeaderEpoch{3};
+  ASSERT_TRUE(Step(alone).ok());
+  EXPECT_TRUE(replica_.readable());
+  ASSERT_TRUE(Step(AttachFollower{.from = Incarnation(kTwo, 8),
+                                  .epoch = LeaderEpoch{3},
+                                  .last_epoch = LeaderEpoch{1},
+                                  .log_end = Offset{10},
+                                  .flushed_end = Offset{10},
+                                  .now = now_})
+                  .ok());
+  ASSERT_TRUE(Step(FollowerProgress{.from = Incarnation(kTwo, 8),
+                                    .epoch = LeaderEpoch{3},
+                                    .written_end = Offset{12},
+                                    .flushed_end = Offset{12},
+                                    .now = now_})
+                  .ok());
+  EXPECT_THAT(NodesOf(effects_.isr_proposal.value()), ElementsAre(kSelf, kTwo));
+  BecomeLeader both = Reign({kSelf, kTwo});
+  both.epoch = LeaderEpoch{3};
+  ASSERT_TRUE(Step(both).ok());
+  EXPECT_TRUE(replica_.serving());
+}
+
 TEST_F(ReplicaLeaderTest, TellsAFollowerWhereTheLogsPartWays) {
   // Epoch 3 began at 5, epoch 6 at 8; this leader's own is 9, at 10.
   Replica leader(kSelf,
