@@ -258,8 +258,13 @@ absl::Status Replica::Take(const WriteFailed& input, Effects* effects) {
     }
   }
   log_start_ = written_log_start_;
-  FailWaiters([this](const Waiter& waiter) { return waiter.base >= written_end_; }, input.status,
-              effects);
+  // Of this reign alone: what an earlier one appended beyond this log's end was cut, not refused by
+  // the disk, and another replica may have it, lead and commit it.
+  FailWaiters(
+      [this](const Waiter& waiter) {
+        return role_ == Role::kLeader && waiter.epoch == epoch_ && waiter.base >= written_end_;
+      },
+      input.status, effects);
   log_end_ = written_end_;
   if (producers_before_.has_value()) producers_ = *std::exchange(producers_before_, std::nullopt);
   producers_.TakeBack(written_end_);
