@@ -217,37 +217,28 @@ std::optional<IsrProposal> InSyncSet::ProposeShrink(const View& view) {
   return Propose(view.epoch, std::move(isr));
 }
 
-bool InSyncSet::Resolve(const IsrAnswered& answer) {
-  if (!pending_.has_value() || answer.partition_epoch != pending_->partition_epoch) return false;
-  switch (answer.outcome) {
-    case IsrAnswered::Outcome::kUnknown:
-      ask_again_ = true;
-      return false;
-    case IsrAnswered::Outcome::kRefused:
-      for (const IsrMember& member : pending_->isr) {
-        if (Follower* const one = Find(member.node); one != nullptr && !IsMember(member.node)) {
-          one->refused_at = answer.now;
-        }
-      }
-      pending_.reset();
-      return false;
-    case IsrAnswered::Outcome::kDone:
-      break;
+void InSyncSet::Resolve(const IsrAnswered& answer) {
+  if (!pending_.has_value() || answer.partition_epoch != pending_->partition_epoch) return;
+  if (answer.outcome == IsrAnswered::Outcome::kUnknown) {
+    ask_again_ = true;
+    return;
   }
-  isr_.clear();
-  for (const IsrMember& member : pending_->isr) isr_.push_back(member.node);
-  partition_epoch_ = answer.new_partition_epoch;
+  for (const IsrMember& member : pending_->isr) {
+    if (Follower* const one = Find(member.node); one != nullptr && !IsMember(member.node)) {
+      one->refused_at = answer.now;
+    }
+  }
   pending_.reset();
-  return true;
 }
 
-int64_t InSyncSet::LargestLag(Offset leader_end) const {
-  int64_t lag = 0;
+int64_t InSyncSet::LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const {
+  Offset least = leader_end;
   for (const Follower& follower : followers_) {
-    if (!follower.heard) continue;
-    lag = std::max(lag, leader_end.value() - follower.written.value());
+    const Offset unheard = IsMember(follower.who.node) ? high_watermark : log_start;
+    // What was deleted from the front is not missing.
+    least = std::min(least, std::max(log_start, follower.heard ? follower.written : unheard));
   }
-  return lag;
+  return leader_end - least;
 }
 
 }  // namespace falaj::replica

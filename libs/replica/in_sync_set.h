@@ -75,14 +75,13 @@ class InSyncSet {
   //   ProposeShrink also asks again for a change whose outcome is unknown.
   std::optional<IsrProposal> ProposeJoin(Offset at_least, const View& view);
   std::optional<IsrProposal> ProposeShrink(const View& view);
-  // True if the ISR has changed.
-  bool Resolve(const IsrAnswered& answer);
+  void Resolve(const IsrAnswered& answer);
 
-  PartitionEpoch partition_epoch() const { return partition_epoch_; }
   const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
   std::string Fingerprint() const;                         // See Replica.
-  // Offsets of the leader's log that are missing at the follower that has least; 0 if alone.
-  int64_t LargestLag(Offset leader_end) const;
+  // Offsets of the leader's log that are missing at the follower that has least; 0 if alone. Who
+  // has not been heard of holds what is committed, if it is in sync, and else perhaps nothing.
+  int64_t LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const;
 
  private:
   struct Follower {

@@ -195,6 +195,15 @@ void Replica::AnswerDuplicate(const Append& input, const ProducerStates::Verdict
   Release(effects);
 }
 
+absl::Status Replica::Take(const ForgetWaiters& input, Effects* /*effects*/) {
+  std::vector<uint64_t> tokens = input.tokens;
+  std::sort(tokens.begin(), tokens.end());
+  std::erase_if(waiters_, [&tokens](const Waiter& waiter) {
+    return std::binary_search(tokens.begin(), tokens.end(), waiter.token);
+  });
+  return absl::OkStatus();
+}
+
 absl::Status Replica::Take(const TruncatePrefix& input, Effects* effects) {
   FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
   if (input.before < log_start_ || input.before > hw_) {
@@ -291,6 +300,14 @@ absl::Status Replica::Take(const AttachFollower& input, Effects* effects) {
                        {{"leader_epoch", Text(epoch_.value())}});
     }
     if (end->epoch != input.last_epoch || end->end < input.log_end) answer.diverging = end;
+  } else if (input.log_end > log_end_) {
+    // Counted, it would hold everything. It began anew where an earlier leader's log did, below
+    // what was committed; this log does not reach so far, so one of the two has lost committed
+    // records.
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("a log without a record ends at ", input.log_end,
+                                  ", above the leader's end ", log_end_),
+                     {{"field", "log_end"}, {"log_end", Text(log_end_.value())}});
   }
   if (!answer.diverging.has_value()) in_sync_.Attach(input, written_end_);
   effects->attach_answers.push_back(answer);
@@ -335,7 +352,7 @@ absl::Status Replica::Take(const CheckIsr& input, Effects* effects) {
 absl::Status Replica::Take(const IsrAnswered& input, Effects* effects) {
   if (role_ != Role::kLeader || input.epoch != epoch_) return absl::OkStatus();
   AdvanceClock(input.now);
-  if (in_sync_.Resolve(input)) partition_epoch_ = in_sync_.partition_epoch();
+  in_sync_.Resolve(input);
   AdvanceHighWatermark();
   ProposeJoin(effects);
   Release(effects);

@@ -37,6 +37,7 @@
 #define LIBS_REPLICA_REPLICA_H_
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -80,6 +81,7 @@ class Replica {
   //                        that is over
   //   NOT_ENOUGH_REPLICAS  Append with Acks::kAll
   //   RECORD_TOO_LARGE, INVALID_REQUEST   Append: too many bytes, a timestamp too far ahead
+  //   INVALID_REQUEST      AttachFollower: a log without a record that ends above this one
   //   PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, QUOTA_EXCEEDED, INVALID_BATCH   Append: the batch
   //                        does not continue its producer's (ProducerStates::Check)
   //   OFFSET_OUT_OF_RANGE  TruncatePrefix: not between log start and high watermark
@@ -121,12 +123,16 @@ class Replica {
   int32_t required_in_sync() const {
     return std::min(settings_.min_in_sync_replicas, replication_factor_);
   }
+  size_t waiting() const { return waiters_.size(); }  // Appends without a reply.
   bool has_unwritten() const { return written_end_ < log_end_; }
-  // Every field that decides what it does next, but for the numbers of attaches, which only must
-  // differ. For tests that have to recognise a state.
+  // Every field that decides what it does next, for tests that have to recognise a state. But for
+  //   - the numbers of attaches, which only must differ
+  //   - when batches were appended, which decides only when a producer is forgotten
+  //   - what a failed write takes back of the producers, and which of their rows are due: nothing,
+  //     if every write is answered within the step that caused it, as in these tests
   std::string Fingerprint() const;
   // Leader only: offsets that are missing at the follower that has least.
-  int64_t largest_lag() const { return in_sync_.LargestLag(written_end_); }
+  int64_t largest_lag() const { return in_sync_.LargestLag(log_start_, hw_, written_end_); }
 
  private:
   // A reply that waits for the write or for the high watermark.
@@ -148,6 +154,7 @@ class Replica {
   absl::Status Take(const ChangeSettings& input, Effects* effects);
   absl::Status Take(const IsrAnswered& input, Effects* effects);
   absl::Status Take(const Append& input, Effects* effects);
+  absl::Status Take(const ForgetWaiters& input, Effects* effects);
   absl::Status Take(const TruncatePrefix& input, Effects* effects);
   absl::Status Take(const Retain& input, Effects* effects);
   absl::Status Take(const ExpireProducers& input, Effects* effects);

@@ -578,6 +578,7 @@ void StoreShard::Publish(Hosted* hosted) {
                            .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
                            .required_in_sync = core.required_in_sync(),
                            .replicas = core.replication_factor(),
+                           .waiting = core.waiting(),
                            .replica_lag = core.largest_lag(),
                            .settings = core.settings()});
 }

@@ -275,11 +275,14 @@ TEST_F(StoreShardTest, WhoWaitsForReplicasLongerThanItsTimeoutIsToldSo) {
   shard_->ExpireHeld();
   EXPECT_FALSE(shard_->WaitUntilAnswered(absl::ZeroDuration()));
   EXPECT_FALSE(answers_->Has(1));
+  EXPECT_EQ(partition->state().waiting, 1u);
   clock_.Advance(absl::Seconds(1));
   shard_->ExpireHeld();
   EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kTimedOut);
   EXPECT_EQ(MetadataOf(answers_->Wait(1).status)["appended"], "unknown");
   EXPECT_TRUE(shard_->WaitUntilAnswered(absl::Seconds(20)));
+  Drain();
+  EXPECT_EQ(partition->state().waiting, 0u) << "kept, they would pile up while node 2 is away";
 }
 
 TEST_F(StoreShardTest, ALeaderAloneThatCannotCommitItsStartIsReadableAndRefusesAcksAll) {
