@@ -2,11 +2,30 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 #include "libs/replica/in_sync_set.h"
 #include "libs/replica/replica.h"
 
 namespace falaj::replica {
+namespace {
+
+std::string TextOf(const record::ProducerWindow& window) {
+  if (window.empty()) return "-";
+  std::string text = absl::StrCat("e", window.epoch());
+  for (const record::ProducedBatch& one : window) {
+    absl::StrAppend(&text, ".", one.base, ".", one.base_sequence, ".", one.record_count);
+  }
+  return text;
+}
+
+std::string TextOf(const Settings& settings) {
+  return absl::StrCat(settings.fsync, ".", settings.batch_bytes_max, ".",
+                      settings.min_in_sync_replicas, ".", settings.append_time, ".",
+                      absl::ToInt64Nanoseconds(settings.replica_lag_max));
+}
+
+}  // namespace
 
 std::string InSyncSet::Fingerprint() const {
   std::string text = absl::StrCat("e", partition_epoch_, "i");
@@ -14,7 +33,8 @@ std::string InSyncSet::Fingerprint() const {
   for (const Follower& one : followers_) {
     absl::StrAppend(&text, "f", one.who.node, ".", one.who.node_epoch, ".", one.stream, ".",
                     one.heard, one.attached, ".", one.written, ".", one.flushed, ".",
-                    one.caught_up.ns, ".", one.leader_end_at_ack, ".", one.acked_at.ns);
+                    one.caught_up.has_value() ? one.caught_up->ns : -1, ".", one.leader_end_at_ack,
+                    ".", one.acked_at.ns);
     if (one.refused_at.has_value()) absl::StrAppend(&text, "r", one.refused_at->ns);
   }
   if (pending_.has_value()) {
@@ -45,8 +65,13 @@ std::string Replica::Fingerprint() const {
   }
   for (const Waiter& one : waiters_) {
     absl::StrAppend(&text, "w", one.token, ".", static_cast<int>(one.acks), ".", one.base, ".",
-                    one.record_count);
+                    one.record_count, ".", one.epoch, ".", one.duplicate);
   }
+  for (const record::ProducerRow& one : producers_.Rows()) {
+    absl::StrAppend(&text, "q", one.producer, ":", TextOf(one.history.window()), ":",
+                    TextOf(one.history.settled()), "@", one.history.settled_end());
+  }
+  absl::StrAppend(&text, "|", TextOf(settings_), ".", in_sync_replicas_);
   return absl::StrCat(text, "|", role_ == Role::kLeader ? in_sync_.Fingerprint() : "");
 }
 

@@ -50,7 +50,9 @@ void InSyncSet::Reassign(const BecomeLeader& input) {
     if (node == self_) continue;
     Follower fresh;
     fresh.who.node = node;
-    fresh.caught_up = input.now;
+    // Who is in sync gets its time. Who is not has all to show first: counted as caught up, it
+    // would hold the high watermark at whatever it attaches with, perhaps nothing.
+    if (IsMember(node)) fresh.caught_up = input.now;
     const Follower* known = Find(node);
     followers.push_back(known == nullptr ? fresh : *known);
   }
@@ -119,7 +121,7 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
   if (held >= leader_end) {
     follower->caught_up = input.now;
   } else if (held >= follower->leader_end_at_ack &&
-             follower->acked_at.ns > follower->caught_up.ns) {
+             (!follower->caught_up.has_value() || follower->acked_at > *follower->caught_up)) {
     follower->caught_up = follower->acked_at;
   }
   follower->leader_end_at_ack = leader_end;
@@ -146,7 +148,8 @@ void InSyncSet::Grow(Offset leader_end, bool fsync, MonotonicTime now) {
 bool InSyncSet::IsInSync(const Follower& follower, const View& view) {
   const bool holds_all =
       follower.attached && Held(follower, view.settings.fsync) >= view.leader_end;
-  return holds_all || view.now - follower.caught_up <= view.settings.replica_lag_max;
+  return holds_all || (follower.caught_up.has_value() &&
+                       view.now - *follower.caught_up <= view.settings.replica_lag_max);
 }
 
 bool InSyncSet::MayJoin(const Follower& follower, const View& view) {
@@ -214,37 +217,28 @@ std::optional<IsrProposal> InSyncSet::ProposeShrink(const View& view) {
   return Propose(view.epoch, std::move(isr));
 }
 
-bool InSyncSet::Resolve(const IsrAnswered& answer) {
-  if (!pending_.has_value() || answer.partition_epoch != pending_->partition_epoch) return false;
-  switch (answer.outcome) {
-    case IsrAnswered::Outcome::kUnknown:
-      ask_again_ = true;
-      return false;
-    case IsrAnswered::Outcome::kRefused:
-      for (const IsrMember& member : pending_->isr) {
-        if (Follower* const one = Find(member.node); one != nullptr && !IsMember(member.node)) {
-          one->refused_at = answer.now;
-        }
-      }
-      pending_.reset();
-      return false;
-    case IsrAnswered::Outcome::kDone:
-      break;
+void InSyncSet::Resolve(const IsrAnswered& answer) {
+  if (!pending_.has_value() || answer.partition_epoch != pending_->partition_epoch) return;
+  if (answer.outcome == IsrAnswered::Outcome::kUnknown) {
+    ask_again_ = true;
+    return;
   }
-  isr_.clear();
-  for (const IsrMember& member : pending_->isr) isr_.push_back(member.node);
-  partition_epoch_ = answer.new_partition_epoch;
+  for (const IsrMember& member : pending_->isr) {
+    if (Follower* const one = Find(member.node); one != nullptr && !IsMember(member.node)) {
+      one->refused_at = answer.now;
+    }
+  }
   pending_.reset();
-  return true;
 }
 
-int64_t InSyncSet::LargestLag(Offset leader_end) const {
-  int64_t lag = 0;
+int64_t InSyncSet::LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const {
+  Offset least = leader_end;
   for (const Follower& follower : followers_) {
-    if (!follower.heard) continue;
-    lag = std::max(lag, leader_end.value() - follower.written.value());
+    const Offset unheard = IsMember(follower.who.node) ? high_watermark : log_start;
+    // What was deleted from the front is not missing.
+    least = std::min(least, std::max(log_start, follower.heard ? follower.written : unheard));
   }
-  return lag;
+  return leader_end - least;
 }
 
 }  // namespace falaj::replica

@@ -40,7 +40,8 @@ class InSyncSet {
  public:
   explicit InSyncSet(NodeId self, PlantedBug bug = PlantedBug::kNone) : self_(self), bug_(bug) {}
 
-  // A leader epoch begins: nobody has said anything yet, everybody gets a full replica_lag_max.
+  // A leader epoch begins: nobody has said anything yet, everybody in the ISR gets a full
+  // replica_lag_max.
   void Begin(const BecomeLeader& input);
   // The metadata service has changed the ISR or the replicas under the same leader epoch.
   void Confirm(const BecomeLeader& input);
@@ -74,14 +75,13 @@ class InSyncSet {
   //   ProposeShrink also asks again for a change whose outcome is unknown.
   std::optional<IsrProposal> ProposeJoin(Offset at_least, const View& view);
   std::optional<IsrProposal> ProposeShrink(const View& view);
-  // True if the ISR has changed.
-  bool Resolve(const IsrAnswered& answer);
+  void Resolve(const IsrAnswered& answer);
 
-  PartitionEpoch partition_epoch() const { return partition_epoch_; }
   const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
   std::string Fingerprint() const;                         // See Replica.
-  // Offsets of the leader's log that are missing at the follower that has least; 0 if alone.
-  int64_t LargestLag(Offset leader_end) const;
+  // Offsets of the leader's log that are missing at the follower that has least; 0 if alone. Who
+  // has not been heard of holds what is committed, if it is in sync, and else perhaps nothing.
+  int64_t LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const;
 
  private:
   struct Follower {
@@ -91,7 +91,7 @@ class InSyncSet {
     bool attached = false;  // Its stream stands.
     Offset written{0};
     Offset flushed{0};
-    MonotonicTime caught_up;
+    std::optional<MonotonicTime> caught_up;  // Nullopt: never, and not in the ISR it began with.
     Offset leader_end_at_ack{0};
     MonotonicTime acked_at;
     std::optional<MonotonicTime> refused_at;  // Its joining was.

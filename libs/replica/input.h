@@ -79,18 +79,17 @@ struct GoOffline {};
 struct ChangeSettings {
   Settings settings{};
 };
-// What became of an IsrProposal. Nothing is said of one that came too late, as the partition epoch
-// had moved on: perhaps by this very proposal, asked twice. BecomeLeader will tell.
+// What became of an IsrProposal. Nothing is said of one that was done, as BecomeLeader will tell,
+// nor of one that came too late, as the partition epoch had moved on: perhaps by this very
+// proposal, asked twice.
 struct IsrAnswered {
   enum class Outcome {
-    kDone,
     kRefused,  // A member may not join; the ISR is the one before.
     kUnknown,  // To be asked again.
   };
   LeaderEpoch epoch{};               // Of the proposal.
   PartitionEpoch partition_epoch{};  // Of the proposal.
   Outcome outcome = Outcome::kUnknown;
-  PartitionEpoch new_partition_epoch{};  // If done.
   MonotonicTime now{};
 };
 
@@ -103,6 +102,10 @@ struct Append {
   Acks acks = Acks::kAll;
   int64_t now_ms = 0;
   BatchInfo batch{};
+};
+// Nobody waits for the replies to these appends any more: none will come.
+struct ForgetWaiters {
+  std::vector<uint64_t> tokens{};
 };
 // Records below `before` shall go.
 struct TruncatePrefix {
@@ -202,8 +205,8 @@ struct CheckIsr {
 };
 
 using Input = std::variant<BecomeLeader, BecomeFollower, GoOffline, ChangeSettings, IsrAnswered,
-                           Append, TruncatePrefix, Retain, ExpireProducers, Written, WriteFailed,
-                           Truncated, Reattach, AttachAnswered, Replicate, LeaderMarks,
+                           Append, ForgetWaiters, TruncatePrefix, Retain, ExpireProducers, Written,
+                           WriteFailed, Truncated, Reattach, AttachAnswered, Replicate, LeaderMarks,
                            AttachFollower, FollowerProgress, FollowerLeft, CheckIsr>;
 
 }  // namespace falaj::replica

@@ -24,6 +24,12 @@ ProducerStates::Batch ProducerOf(const BatchInfo& batch) {
 
 }  // namespace
 
+absl::Status NotEnoughReplicas(int32_t in_sync, int32_t required) {
+  return MakeError(Reason::kNotEnoughReplicas,
+                   absl::StrCat(in_sync, " replicas are in sync, the topic asks for ", required),
+                   {{"in_sync", Text(in_sync)}, {"required", Text(required)}});
+}
+
 Replica::Replica(NodeId self, const Stored& stored, const Settings& settings, PlantedBug bug)
     : self_(self),
       bug_(bug),
@@ -189,6 +195,15 @@ void Replica::AnswerDuplicate(const Append& input, const ProducerStates::Verdict
   Release(effects);
 }
 
+absl::Status Replica::Take(const ForgetWaiters& input, Effects* /*effects*/) {
+  std::vector<uint64_t> tokens = input.tokens;
+  std::sort(tokens.begin(), tokens.end());
+  std::erase_if(waiters_, [&tokens](const Waiter& waiter) {
+    return std::binary_search(tokens.begin(), tokens.end(), waiter.token);
+  });
+  return absl::OkStatus();
+}
+
 absl::Status Replica::Take(const TruncatePrefix& input, Effects* effects) {
   FALAJ_RETURN_IF_ERROR(CheckLeader(input.epoch));
   if (input.before < log_start_ || input.before > hw_) {
@@ -252,8 +267,13 @@ absl::Status Replica::Take(const WriteFailed& input, Effects* effects) {
     }
   }
   log_start_ = written_log_start_;
-  FailWaiters([this](const Waiter& waiter) { return waiter.base >= written_end_; }, input.status,
-              effects);
+  // Of this reign alone: what an earlier one appended beyond this log's end was cut, not refused by
+  // the disk, and another replica may have it, lead and commit it.
+  FailWaiters(
+      [this](const Waiter& waiter) {
+        return role_ == Role::kLeader && waiter.epoch == epoch_ && waiter.base >= written_end_;
+      },
+      input.status, effects);
   log_end_ = written_end_;
   if (producers_before_.has_value()) producers_ = *std::exchange(producers_before_, std::nullopt);
   producers_.TakeBack(written_end_);
@@ -280,6 +300,14 @@ absl::Status Replica::Take(const AttachFollower& input, Effects* effects) {
                        {{"leader_epoch", Text(epoch_.value())}});
     }
     if (end->epoch != input.last_epoch || end->end < input.log_end) answer.diverging = end;
+  } else if (input.log_end > log_end_) {
+    // Counted, it would hold everything. It began anew where an earlier leader's log did, below
+    // what was committed; this log does not reach so far, so one of the two has lost committed
+    // records.
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("a log without a record ends at ", input.log_end,
+                                  ", above the leader's end ", log_end_),
+                     {{"field", "log_end"}, {"log_end", Text(log_end_.value())}});
   }
   if (!answer.diverging.has_value()) in_sync_.Attach(input, written_end_);
   effects->attach_answers.push_back(answer);
@@ -324,7 +352,7 @@ absl::Status Replica::Take(const CheckIsr& input, Effects* effects) {
 absl::Status Replica::Take(const IsrAnswered& input, Effects* effects) {
   if (role_ != Role::kLeader || input.epoch != epoch_) return absl::OkStatus();
   AdvanceClock(input.now);
-  if (in_sync_.Resolve(input)) partition_epoch_ = in_sync_.partition_epoch();
+  in_sync_.Resolve(input);
   AdvanceHighWatermark();
   ProposeJoin(effects);
   Release(effects);
@@ -374,18 +402,11 @@ absl::Status Replica::CheckAppend(const Append& input) const {
                                   absl::FormatDuration(kTimestampAheadMax), " ahead"),
                      {{"field", "timestamp"}, {"timestamp_ms", Text(batch.max_timestamp_ms)}});
   }
-  if (input.acks == Acks::kAll && static_cast<int32_t>(isr().size()) < RequiredInSync()) {
-    return MakeError(
-        Reason::kNotEnoughReplicas,
-        absl::StrCat(isr().size(), " replicas are in sync, the topic asks for ", RequiredInSync()),
-        {{"in_sync", Text(static_cast<int64_t>(isr().size()))},
-         {"required", Text(RequiredInSync())}});
+  const auto in_sync = static_cast<int32_t>(isr().size());
+  if (input.acks == Acks::kAll && in_sync < required_in_sync()) {
+    return NotEnoughReplicas(in_sync, required_in_sync());
   }
   return absl::OkStatus();
-}
-
-int32_t Replica::RequiredInSync() const {
-  return std::min(settings_.min_in_sync_replicas, replication_factor_);
 }
 
 void Replica::AdvanceClock(MonotonicTime now) {
@@ -394,7 +415,7 @@ void Replica::AdvanceClock(MonotonicTime now) {
 
 void Replica::AdvanceHighWatermark() {
   if (role_ != Role::kLeader || !epoch_written_) return;
-  if (static_cast<int32_t>(isr().size()) < RequiredInSync()) return;
+  if (static_cast<int32_t>(isr().size()) < required_in_sync()) return;
   const std::optional<Offset> held = in_sync_.HeldByAll(DurableEnd(), View());
   if (held.has_value()) hw_ = std::max(hw_, *held);
 }

@@ -36,6 +36,8 @@
 #ifndef LIBS_REPLICA_REPLICA_H_
 #define LIBS_REPLICA_REPLICA_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -61,6 +63,9 @@ inline constexpr absl::Duration kTimestampAheadMax = absl::Hours(1);
 
 enum class Role { kOffline, kFollower, kLeader };
 
+// NOT_ENOUGH_REPLICAS, for an append with Acks::kAll.
+absl::Status NotEnoughReplicas(int32_t in_sync, int32_t required);
+
 class Replica {
  public:
   // `bug` is for tests alone.
@@ -76,6 +81,7 @@ class Replica {
   //                        that is over
   //   NOT_ENOUGH_REPLICAS  Append with Acks::kAll
   //   RECORD_TOO_LARGE, INVALID_REQUEST   Append: too many bytes, a timestamp too far ahead
+  //   INVALID_REQUEST      AttachFollower: a log without a record that ends above this one
   //   PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, QUOTA_EXCEEDED, INVALID_BATCH   Append: the batch
   //                        does not continue its producer's (ProducerStates::Check)
   //   OFFSET_OUT_OF_RANGE  TruncatePrefix: not between log start and high watermark
@@ -93,6 +99,13 @@ class Replica {
   Role role() const { return role_; }
   // The leader may be asked: the start of its epoch is on disk and everything below it committed.
   bool serving() const { return role_ == Role::kLeader && epoch_written_ && hw_ >= serve_from_; }
+  // What lies below its high watermark may be read. Also of a leader that cannot serve for want of
+  // replicas, which may last: it does not know whether more is committed. With enough of them it
+  // will know in a moment, and until then nobody is shown a high watermark of the past.
+  bool readable() const {
+    const bool too_few = static_cast<int32_t>(isr().size()) < required_in_sync();
+    return serving() || (role_ == Role::kLeader && epoch_written_ && too_few);
+  }
   // A follower whose log is part of the leader's, as of this epoch.
   bool attached() const { return role_ == Role::kFollower && attached_; }
   NodeId leader() const { return leader_; }  // 0 if nobody.
@@ -106,12 +119,20 @@ class Replica {
   const EpochCache& epochs() const { return epochs_; }
   const std::vector<NodeId>& isr() const { return in_sync_.isr(); }  // Leader only.
   int32_t replication_factor() const { return replication_factor_; }
+  // So many replicas must be in sync for anything to be committed.
+  int32_t required_in_sync() const {
+    return std::min(settings_.min_in_sync_replicas, replication_factor_);
+  }
+  size_t waiting() const { return waiters_.size(); }  // Appends without a reply.
   bool has_unwritten() const { return written_end_ < log_end_; }
-  // Every field that decides what it does next, but for the numbers of attaches, which only must
-  // differ. For tests that have to recognise a state.
+  // Every field that decides what it does next, for tests that have to recognise a state. But for
+  //   - the numbers of attaches, which only must differ
+  //   - when batches were appended, which decides only when a producer is forgotten
+  //   - what a failed write takes back of the producers, and which of their rows are due: nothing,
+  //     if every write is answered within the step that caused it, as in these tests
   std::string Fingerprint() const;
   // Leader only: offsets that are missing at the follower that has least.
-  int64_t largest_lag() const { return in_sync_.LargestLag(written_end_); }
+  int64_t largest_lag() const { return in_sync_.LargestLag(log_start_, hw_, written_end_); }
 
  private:
   // A reply that waits for the write or for the high watermark.
@@ -133,6 +154,7 @@ class Replica {
   absl::Status Take(const ChangeSettings& input, Effects* effects);
   absl::Status Take(const IsrAnswered& input, Effects* effects);
   absl::Status Take(const Append& input, Effects* effects);
+  absl::Status Take(const ForgetWaiters& input, Effects* effects);
   absl::Status Take(const TruncatePrefix& input, Effects* effects);
   absl::Status Take(const Retain& input, Effects* effects);
   absl::Status Take(const ExpireProducers& input, Effects* effects);
@@ -157,7 +179,6 @@ class Replica {
   void BeginEpoch(const BecomeLeader& input, Effects* effects);
   // Starts an epoch at the log's end, so that a failed write can take it back.
   void AddEpoch(LeaderEpoch epoch, Effects* effects);
-  int32_t RequiredInSync() const;
   InSyncSet::View View() const { return {epoch_, written_end_, settings_, now_}; }
   Offset DurableEnd() const { return settings_.fsync ? flushed_end_ : written_end_; }
   void AdvanceClock(MonotonicTime now);

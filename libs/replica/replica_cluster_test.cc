@@ -390,10 +390,10 @@ class World {
           NodeId{record_.leader} != node->id || proposal.epoch != record_.epoch) {
         return;  // Too late: the watch will tell.
       }
-      answer.outcome =
-          Alter(proposal) ? IsrAnswered::Outcome::kDone : IsrAnswered::Outcome::kRefused;
-      answer.new_partition_epoch = record_.partition_epoch;
-      if (random_.Below(8) == 0) answer.outcome = IsrAnswered::Outcome::kUnknown;
+      const bool done = Alter(proposal);
+      const bool lost = random_.Below(8) == 0;
+      if (done && !lost) return;  // The watch will tell.
+      if (!lost) answer.outcome = IsrAnswered::Outcome::kRefused;
     }
     Feed(node, answer);
   }

@@ -1,4 +1,5 @@
 // A leader with followers: what is committed, who is in sync, and how that changes.
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -71,15 +72,15 @@ class ReplicaLeaderTest : public testing::Test {
                                  .flushed_end = Offset{flushed},
                                  .now = now_});
   }
-  void Answer(IsrAnswered::Outcome outcome, int64_t new_epoch = 0) {
-    if (outcome == IsrAnswered::Outcome::kDone) partition_epoch_ = new_epoch;
+  void Answer(IsrAnswered::Outcome outcome) {
     ASSERT_TRUE(Step(IsrAnswered{.epoch = effects_.isr_proposal->epoch,
                                  .partition_epoch = effects_.isr_proposal->partition_epoch,
                                  .outcome = outcome,
-                                 .new_partition_epoch = PartitionEpoch{new_epoch},
                                  .now = now_})
                     .ok());
   }
+  // The metadata service does what was proposed.
+  void Agree() { ASSERT_TRUE(Step(Reign(NodesOf(*effects_.isr_proposal))).ok()); }
   std::vector<uint64_t> TakeReplied() {
     std::vector<uint64_t> tokens;
     for (const Reply& reply : std::exchange(effects_.replies, {})) tokens.push_back(reply.token);
@@ -174,7 +175,7 @@ TEST_F(ReplicaLeaderTest, AFollowerJoinsOnceItHoldsEverythingCommitted) {
   // Under way, it counts already: nobody knows whether it is in force.
   AppendRecords(1);
   EXPECT_EQ(replica_.high_watermark(), Offset{10});
-  Answer(IsrAnswered::Outcome::kDone, 2);
+  Agree();
   EXPECT_THAT(replica_.isr(), ElementsAre(kSelf, kTwo));
   EXPECT_EQ(replica_.partition_epoch(), PartitionEpoch{2});
   EXPECT_EQ(replica_.high_watermark(), Offset{10});
@@ -193,7 +194,7 @@ TEST_F(ReplicaLeaderTest, ALeaderAloneDoesNotRunAwayFromWhoIsAboutToJoin) {
   now_ = now_ + kLagMax / 2;
   ASSERT_TRUE(Ack(kTwo, 2, 2).ok());
   EXPECT_TRUE(effects_.isr_proposal.has_value()) << "it may be eligible now";
-  Answer(IsrAnswered::Outcome::kDone, 2);
+  Agree();
   Lead({kSelf});  // And out again, by the metadata service.
   AppendRecords(1);
   EXPECT_EQ(replica_.high_watermark(), Offset{2}) << "caught up, so waited for";
@@ -220,7 +221,7 @@ TEST_F(ReplicaLeaderTest, WhoFallsBehindLeavesAndStillCountsUntilThatIsInForce) 
   ASSERT_TRUE(effects_.isr_proposal.has_value());
   EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kTwo));
   EXPECT_EQ(replica_.high_watermark(), Offset{1});
-  Answer(IsrAnswered::Outcome::kDone, 2);
+  Agree();
   EXPECT_EQ(replica_.high_watermark(), Offset{2});
   EXPECT_THAT(TakeReplied(), ElementsAre(1));
 }
@@ -329,6 +330,118 @@ TEST_F(ReplicaLeaderTest, AReplicaThatIsAddedWhileItLeadsIsCopiedToAndJoins) {
   EXPECT_THAT(NodesOf(*effects_.isr_proposal), ElementsAre(kSelf, kThree));
 }
 
+TEST_F(ReplicaLeaderTest, AReplicaThatWasNeverCaughtUpDoesNotHoldTheHighWatermark) {
+  BecomeLeader reign = Reign({kSelf, kTwo});
+  reign.replicas = {kSelf, kTwo};
+  ASSERT_TRUE(Step(reign).ok());
+  Write(true);
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  AppendRecords(99);
+  ASSERT_TRUE(Ack(kTwo, 100, 100).ok());
+  ASSERT_TRUE(Step(Reign({kSelf, kTwo})).ok());  // Node 3 is added.
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  AppendRecords(1);
+  ASSERT_TRUE(Ack(kTwo, 101, 101).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{101});
+  ASSERT_TRUE(Ack(kThree, 60, 60).ok()) << "it comes nearer, and is not there yet";
+  AppendRecords(1);
+  ASSERT_TRUE(Ack(kTwo, 102, 102).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{102});
+  ASSERT_TRUE(Ack(kThree, 101, 101).ok()) << "all there was at its acknowledgement before";
+  EXPECT_FALSE(effects_.isr_proposal.has_value()) << "but not all that is committed";
+  AppendRecords(1);
+  ASSERT_TRUE(Ack(kTwo, 103, 103).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{102}) << "about to join: from here on it counts";
+  ASSERT_TRUE(Ack(kThree, 103, 103).ok());
+  EXPECT_EQ(replica_.high_watermark(), Offset{103});
+  EXPECT_TRUE(effects_.isr_proposal.has_value());
+}
+
+TEST_F(ReplicaLeaderTest, ANewLeaderDoesNotWaitForWhoIsNotInSync) {
+  Lead({kSelf, kTwo});
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  AppendRecords(9);
+  ASSERT_TRUE(Ack(kTwo, 10, 10).ok());
+  EXPECT_TRUE(replica_.serving());
+  EXPECT_EQ(replica_.high_watermark(), Offset{10});
+}
+
+TEST_F(ReplicaLeaderTest, AnEmptyLogThatEndsAboveTheLeadersHoldsNothing) {
+  Lead({kSelf, kTwo});
+  AttachFollower attach{.from = Incarnation(kTwo),
+                        .epoch = LeaderEpoch{1},
+                        .last_epoch = LeaderEpoch{-1},
+                        .log_end = Offset{2},
+                        .flushed_end = Offset{2},
+                        .now = now_};
+  EXPECT_EQ(ReasonOf(Step(attach)), Reason::kInvalidRequest);
+  EXPECT_THAT(effects_.attach_answers, IsEmpty());
+  EXPECT_EQ(replica_.high_watermark(), Offset{0});
+  attach.log_end = attach.flushed_end = Offset{1};
+  EXPECT_TRUE(Step(attach).ok()) << "it begins where the leader's log ends";
+}
+
+TEST_F(ReplicaLeaderTest, WhoHasNotBeenHeardOfLagsToo) {
+  Lead({kSelf, kTwo});
+  EXPECT_EQ(replica_.largest_lag(), 1) << "node 3 may have nothing";
+  AppendRecords(9);
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  ASSERT_TRUE(Ack(kTwo, 10, 10).ok());
+  ASSERT_TRUE(Step(TruncatePrefix{LeaderEpoch{1}, Offset{4}}).ok());
+  Write(true);
+  EXPECT_EQ(replica_.largest_lag(), 6) << "what was deleted is not missing";
+  ASSERT_TRUE(Attach(kThree, 0).ok());
+  EXPECT_EQ(replica_.largest_lag(), 6);
+  ASSERT_TRUE(Ack(kThree, 9, 9).ok());
+  EXPECT_EQ(replica_.largest_lag(), 1);
+  AppendRecords(1);
+  BecomeLeader again = Reign({kSelf, kTwo});
+  again.epoch = LeaderEpoch{2};
+  again.replicas = {kSelf, kTwo};
+  ASSERT_TRUE(Step(again).ok());
+  Write(true);
+  EXPECT_EQ(replica_.high_watermark(), Offset{10});
+  EXPECT_EQ(replica_.largest_lag(), 2) << "who is in sync holds what is committed";
+}
+
+TEST_F(ReplicaLeaderTest, WhoNoLongerWaitsIsForgotten) {
+  Lead({kSelf, kTwo});
+  AppendRecords(1);
+  AppendRecords(1);
+  AppendRecords(1);
+  ASSERT_TRUE(Step(ForgetWaiters{{3, 1, 77}}).ok());
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  ASSERT_TRUE(Ack(kTwo, 4, 4).ok());
+  EXPECT_THAT(TakeReplied(), ElementsAre(2));
+}
+
+TEST_F(ReplicaLeaderTest, AFingerprintTellsApartWhatDecides) {
+  Lead({kSelf, kTwo});
+  const std::string before = replica_.Fingerprint();
+  ASSERT_TRUE(Step(ChangeSettings{{.min_in_sync_replicas = 2, .replica_lag_max = kLagMax}}).ok());
+  EXPECT_NE(replica_.Fingerprint(), before);
+  // Two logs of one record each, of different producers.
+  const auto fingerprint = [this](int64_t producer) {
+    Replica one(kSelf, Stored{}, Settings{});
+    Effects effects;
+    EXPECT_TRUE(one.Step(BecomeLeader{LeaderEpoch{1}, PartitionEpoch{1}, {kSelf}}, &effects).ok());
+    EXPECT_TRUE(one.Step(Written{Offset{0}, true, now_}, &effects).ok());
+    EXPECT_TRUE(one.Step(Append{.token = 1,
+                                .epoch = LeaderEpoch{1},
+                                .batch = {.record_count = 1,
+                                          .producer_id = ProducerId{producer},
+                                          .producer_epoch = ProducerEpoch{0},
+                                          .base_sequence = Sequence{0}}},
+                         &effects)
+                    .ok());
+    EXPECT_TRUE(one.Step(Written{Offset{1}, true, now_}, &effects).ok());
+    return one.Fingerprint();
+  };
+  EXPECT_EQ(fingerprint(7), fingerprint(7));
+  EXPECT_NE(fingerprint(7), fingerprint(8));
+}
+
 TEST_F(ReplicaLeaderTest, AnotherEpochOfTheSameLeaderForgetsWhatFollowersHeld) {
   Lead({kSelf, kThree});
   ASSERT_TRUE(Attach(kThree, 1).ok());
@@ -345,6 +458,50 @@ TEST_F(ReplicaLeaderTest, AnotherEpochOfTheSameLeaderForgetsWhatFollowersHeld) {
   EXPECT_EQ(ReasonOf(Ack(kTwo, 2, 2)), Reason::kNotLeader);
   ASSERT_TRUE(Step(CheckIsr{now_}).ok());
   EXPECT_FALSE(effects_.isr_proposal.has_value());
+}
+
+TEST_F(ReplicaLeaderTest, TheLastThatIsLeftIsReadableAndServesOnceSomebodyIsBack) {
+  ASSERT_TRUE(Step(ChangeSettings{{.min_in_sync_replicas = 2, .replica_lag_max = kLagMax}}).ok());
+  Lead({kSelf, kTwo});
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  AppendRecords(9, Acks::kLeader);
+  ASSERT_TRUE(Ack(kTwo, 10, 10).ok());
+  BecomeLeader alone = Reign({kSelf});
+  alone.epoch = LeaderEpoch{2};
+  ASSERT_TRUE(Step(alone).ok());
+  EXPECT_FALSE(replica_.readable()) << "the start of its epoch is not on disk";
+  Write(true);
+  EXPECT_TRUE(replica_.readable());
+  EXPECT_FALSE(replica_.serving()) << "it cannot commit its leader-change record";
+  EXPECT_EQ(replica_.high_watermark(), Offset{10});
+  EXPECT_EQ(replica_.required_in_sync(), 2);
+  BecomeLeader next = Reign({kSelf, kTwo});
+  next.epoch = LeaderEpoch{3};
+  ASSERT_TRUE(Step(next).ok());
+  Write(true);
+  EXPECT_FALSE(replica_.readable()) << "with enough it serves in a moment";
+  alone = Reign({kSelf});
+  alone.epoch = LeaderEpoch{3};
+  ASSERT_TRUE(Step(alone).ok());
+  EXPECT_TRUE(replica_.readable());
+  ASSERT_TRUE(Step(AttachFollower{.from = Incarnation(kTwo, 8),
+                                  .epoch = LeaderEpoch{3},
+                                  .last_epoch = LeaderEpoch{1},
+                                  .log_end = Offset{10},
+                                  .flushed_end = Offset{10},
+                                  .now = now_})
+                  .ok());
+  ASSERT_TRUE(Step(FollowerProgress{.from = Incarnation(kTwo, 8),
+                                    .epoch = LeaderEpoch{3},
+                                    .written_end = Offset{12},
+                                    .flushed_end = Offset{12},
+                                    .now = now_})
+                  .ok());
+  EXPECT_THAT(NodesOf(effects_.isr_proposal.value()), ElementsAre(kSelf, kTwo));
+  BecomeLeader both = Reign({kSelf, kTwo});
+  both.epoch = LeaderEpoch{3};
+  ASSERT_TRUE(Step(both).ok());
+  EXPECT_TRUE(replica_.serving());
 }
 
 TEST_F(ReplicaLeaderTest, TellsAFollowerWhereTheLogsPartWays) {

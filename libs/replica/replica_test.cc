@@ -324,6 +324,35 @@ TEST_F(DeposedReplicaTest, WhoWaitsIsRefusedOnceSomethingElseIsCommittedInItsPla
   EXPECT_EQ(ReasonOf(effects_.replies[0].status), Reason::kNotLeader);
 }
 
+TEST_F(DeposedReplicaTest, AFullDiskOfTheFollowerDoesNotDecideWhatBecameOfABatchThatWasCut) {
+  ASSERT_TRUE(Step(AttachAnswered{.attach_id = AttachId(),
+                                  .diverging = EpochEnd{LeaderEpoch{1}, Offset{1}},
+                                  .log_start = Offset{0},
+                                  .high_watermark = Offset{1}})
+                  .ok());
+  ASSERT_TRUE(Step(Truncated{Offset{0}, Offset{1}}).ok());
+  Attached(Offset{1});
+  const Replicate batch{.token = 7,
+                        .attach_id = AttachId(),
+                        .base = Offset{1},
+                        .last = Offset{1},
+                        .batch_epoch = LeaderEpoch{2}};
+  ASSERT_TRUE(Step(batch).ok());
+  ASSERT_TRUE(Step(WriteFailed{MakeError(Reason::kDiskFull, "full")}).ok());
+  EXPECT_THAT(TakeReplied(), ElementsAre()) << "a third replica may have it, and lead";
+  // And so it is: node 3 leads epoch 3, with the batch of epoch 1.
+  ASSERT_TRUE(Step(BecomeFollower{LeaderEpoch{3}, PartitionEpoch{10}, NodeId{3}}).ok());
+  Attached(Offset{1});
+  Replicate again = batch;
+  again.attach_id = AttachId();
+  again.batch_epoch = LeaderEpoch{1};
+  ASSERT_TRUE(Step(again).ok());
+  Write(true);
+  ASSERT_TRUE(Step(LeaderMarks{AttachId(), Offset{0}, Offset{2}}).ok());
+  ASSERT_EQ(effects_.replies.size(), 1u);
+  EXPECT_TRUE(effects_.replies[0].status.ok()) << effects_.replies[0].status;
+}
+
 TEST_F(DeposedReplicaTest, WhenTheReplicaGoesOfflineTheOutcomeIsOpen) {
   ASSERT_TRUE(Step(GoOffline{}).ok());
   ASSERT_EQ(effects_.replies.size(), 1u);

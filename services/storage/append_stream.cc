@@ -147,7 +147,7 @@ absl::Status AppendStream::Queue(const internal::v1::AppendHeader& header, Bytes
   FALAJ_ASSIGN_OR_RETURN(task.partition, parts_->Find(header.topic_id(), header.partition()));
   const PartitionState state = task.partition->state();
   task.epoch = LeaderEpoch{header.leader_epoch()};
-  FALAJ_RETURN_IF_ERROR(Partition::CheckServing(state, task.epoch));
+  FALAJ_RETURN_IF_ERROR(Partition::CheckAppend(state, task.epoch, *acks));
   if (parts_->disk->level() >= log::DiskLevel::kSoft) return DiskFull(parts_->node);
 
   record::Limits limits;

@@ -5,26 +5,49 @@
 #include "libs/base/status.h"
 
 namespace falaj::storage {
+namespace {
 
-PartitionState Partition::state() const {
-  MutexLock lock(&mu_);
-  return state_;
-}
-
-absl::Status Partition::CheckServing(const PartitionState& state, LeaderEpoch epoch) {
-  if (state.gone) {
-    return MakeError(Reason::kPartitionNotFound, "the partition is no longer on this node");
-  }
-  if (state.serving && state.epoch == epoch) return absl::OkStatus();
+absl::Status NotLeader(const PartitionState& state, LeaderEpoch epoch) {
   return MakeError(Reason::kNotLeader,
                    absl::StrCat("this node does not lead the partition at epoch ", epoch),
                    {{"leader", absl::StrCat(state.leader.value())},
                     {"leader_epoch", absl::StrCat(state.epoch.value())}});
 }
 
+}  // namespace
+
+PartitionState Partition::state() const {
+  MutexLock lock(&mu_);
+  return state_;
+}
+
+absl::Status Partition::CheckReadable(const PartitionState& state, LeaderEpoch epoch) {
+  if (state.gone) {
+    return MakeError(Reason::kPartitionNotFound, "the partition is no longer on this node");
+  }
+  if (state.readable && state.epoch == epoch) return absl::OkStatus();
+  return NotLeader(state, epoch);
+}
+
+absl::Status Partition::CheckServing(const PartitionState& state, LeaderEpoch epoch) {
+  FALAJ_RETURN_IF_ERROR(CheckReadable(state, epoch));
+  return state.serving ? absl::OkStatus() : NotLeader(state, epoch);
+}
+
+absl::Status Partition::CheckAppend(const PartitionState& state, LeaderEpoch epoch,
+                                    replica::Acks acks) {
+  FALAJ_RETURN_IF_ERROR(CheckReadable(state, epoch));
+  // It cannot serve for want of replicas. It is not asked: what it would say of a producer's
+  // sequences proves nothing, as somebody who holds more may lead next.
+  if (!state.serving && acks == replica::Acks::kAll) {
+    return replica::NotEnoughReplicas(state.in_sync_replicas, state.required_in_sync);
+  }
+  return CheckServing(state, epoch);
+}
+
 bool Partition::Await(LeaderEpoch epoch, Offset offset, std::shared_ptr<Waiter> waiter) {
   MutexLock lock(&mu_);
-  if (state_.gone || !state_.serving || state_.epoch != epoch) return false;
+  if (state_.gone || !state_.readable || state_.epoch != epoch) return false;
   if (state_.high_watermark > offset) return false;
   const WaiterKey key{offset, waiter.get()};
   waiters_.emplace(key, std::move(waiter));
@@ -57,7 +80,7 @@ void Partition::Publish(const PartitionState& state) {
   std::vector<std::shared_ptr<Listener>> listeners;
   {
     MutexLock lock(&mu_);
-    const bool all = state.gone || !state.serving || state.epoch != state_.epoch;
+    const bool all = state.gone || !state.readable || state.epoch != state_.epoch;
     state_ = state;
     auto it = waiters_.begin();
     for (; it != waiters_.end() && (all || it->first.first < state.high_watermark); ++it) {

@@ -15,6 +15,7 @@
 #ifndef SERVICES_STORAGE_PARTITION_H_
 #define SERVICES_STORAGE_PARTITION_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -37,17 +38,20 @@ struct TopicCounters;
 
 // One moment of a replica.
 struct PartitionState {
-  bool gone = false;     // Deleted, or no longer on this node.
-  bool serving = false;  // Leads, and may be read from and appended to.
-  bool leads = false;    // Followers may copy from it.
-  NodeId leader{0};      // 0: nobody.
+  bool gone = false;      // Deleted, or no longer on this node.
+  bool readable = false;  // Leads, and may be read from.
+  bool serving = false;   // ... and appended to, and knows what is committed.
+  bool leads = false;     // Followers may copy from it.
+  NodeId leader{0};       // 0: nobody.
   LeaderEpoch epoch{-1};
   Offset log_start{0};
   Offset high_watermark{0};
   Offset written_end{0};  // Followers may have everything below.
   Offset log_end{0};
   int32_t in_sync_replicas = 0;
+  int32_t required_in_sync = 0;  // For anything to be committed.
   int32_t replicas = 0;
+  size_t waiting = 0;       // Appends without an answer.
   int64_t replica_lag = 0;  // Of a leader: records missing at the follower that has least.
   replica::Settings settings;
 };
@@ -81,9 +85,13 @@ class Partition {
   TopicCounters* counters() const { return counters_.get(); }
 
   PartitionState state() const;
-  // OK if the partition may be read from at `epoch`; else PARTITION_NOT_FOUND or NOT_LEADER with
-  // leader and leader_epoch.
+  // OK if the partition may, at `epoch`, be read from below the high watermark; be asked what is
+  // committed; be appended to. Else PARTITION_NOT_FOUND, or NOT_LEADER with leader and
+  // leader_epoch; an append with Acks::kAll may also hear NOT_ENOUGH_REPLICAS.
+  static absl::Status CheckReadable(const PartitionState& state, LeaderEpoch epoch);
   static absl::Status CheckServing(const PartitionState& state, LeaderEpoch epoch);
+  static absl::Status CheckAppend(const PartitionState& state, LeaderEpoch epoch,
+                                  replica::Acks acks);
 
   // Parks `waiter` until the high watermark is above `offset` or the leadership changes. Returns
   // false, and parks nothing, if either is already so: the leadership is that of `epoch`.

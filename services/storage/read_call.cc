@@ -141,7 +141,7 @@ bool ReadCall::CollectPart(Part* part, int64_t room, bool may_block) {
   part->appended.clear();
   part->next = part->offset;
   part->state = part->partition->state();
-  part->status = Partition::CheckServing(part->state, part->epoch);
+  part->status = Partition::CheckReadable(part->state, part->epoch);
   if (!part->status.ok()) return true;
   if (part->offset < part->state.log_start || part->offset > part->state.high_watermark) {
     part->status = OffsetOutOfRange(part->offset, part->state);

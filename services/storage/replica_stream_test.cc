@@ -24,13 +24,7 @@ class ReplicaStreamTest : public StorageServerTest {
   // A topic on node 1, which leads partition_, and node 2, which is only said to be there.
   void Start() {
     StartNode();
-    internal::v1::ClusterCommand command;
-    internal::v1::RegisterNodeCommand& node = *command.mutable_register_node();
-    node.set_node_id(kFollower);
-    node.set_directory_id(std::string(16, 'f'));
-    node.set_address("127.0.0.1:1");
-    node.set_session_timeout_ms(10'000);
-    node_epoch_ = metadata_.Apply(command).value().node().node_epoch();
+    RegisterFollower();
     TopicSettings settings;
     settings.set_fsync(true);
     settings.set_batch_bytes_max(1 << 20);
@@ -39,6 +33,30 @@ class ReplicaStreamTest : public StorageServerTest {
     topic_ = metadata_.CreateTopic("copied", 2, settings, 2);
     partition_ = topic_.partitions(0).leader() == 1 ? 0 : 1;
     ASSERT_EQ(topic_.partitions(partition_).leader(), 1);
+  }
+  void RegisterFollower() {
+    internal::v1::ClusterCommand command;
+    internal::v1::RegisterNodeCommand& node = *command.mutable_register_node();
+    node.set_node_id(kFollower);
+    node.set_directory_id(std::string(16, 'f'));
+    node.set_address("127.0.0.1:1");
+    node.set_session_timeout_ms(10'000);
+    node_epoch_ = metadata_.Apply(command).value().node().node_epoch();
+  }
+  void EndSession(int32_t node) {
+    internal::v1::ClusterCommand command;
+    command.mutable_end_session()->set_session_id(metadata_.Node(node).session_id());
+    ASSERT_TRUE(metadata_.Apply(command).ok());
+  }
+  // Node 1 leads again, in a later epoch, which its partition then is in.
+  void WaitForNextEpoch() {
+    const int32_t before = topic_.partitions(partition_).leader_epoch();
+    ASSERT_TRUE(Eventually([&] {
+      topic_ = metadata_.Topic("copied");
+      const auto& partition = topic_.partitions(partition_);
+      return partition.leader() == 1 && partition.leader_epoch() > before;
+    }));
+    ASSERT_TRUE(Eventually([&] { return !ReadOne(partition_, 0).has_error(); }));
   }
   void Open() {
     context_ = std::make_unique<grpc::ClientContext>();
@@ -134,6 +152,58 @@ TEST_F(ReplicaStreamTest, PushesWhatIsWrittenAndCommitsWhatIsHeld) {
   EXPECT_EQ(answer.base_offset(), 1);
   EXPECT_EQ(answer.in_sync_replicas(), 2);
   context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, ALeaderLeftAloneIsReadRefusesAcksAllAndGoesOnWhenTheFollowerIsBack) {
+  Start();
+  Attach(1 << 20);
+  NextBatches();
+  Ack(index_, 1);
+  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  {
+    Producer producer(stub_.get());
+    producer.Send(Request(partition_, Batch(3)));
+    NextBatches();
+    Ack(index_, 4);
+    ASSERT_FALSE(producer.Receive().has_error());
+  }
+  context_->TryCancel();
+  EndSession(kFollower);
+  EndSession(1);  // It opens another one, and is elected as the last that was in sync.
+  WaitForNextEpoch();
+
+  Producer producer(stub_.get());
+  EXPECT_EQ(producer.Append(Request(partition_, Batch(1))).error().reason(), "NOT_ENOUGH_REPLICAS");
+  EXPECT_EQ(producer.Append(Request(partition_, Batch(1), v1::ACKS_LEADER)).error().reason(),
+            "NOT_LEADER");
+  EXPECT_THAT(Offsets(ReadOne(partition_, 1)), testing::ElementsAre(1, 2, 3));
+  const PartitionBatches end = ReadOne(partition_, 4);
+  EXPECT_FALSE(end.has_error()) << end.DebugString();
+  EXPECT_EQ(end.high_watermark(), 4);
+  EXPECT_EQ(ReadOne(partition_, 5).error().reason(), "LEADER_UNAVAILABLE") << "it cannot know";
+  EXPECT_EQ(Latest(partition_).error().reason(), "LEADER_UNAVAILABLE");
+  EXPECT_TRUE(Latest(partition_).error().retryable());
+  v1::OffsetTarget target;
+  target.set_named(v1::NAMED_OFFSET_EARLIEST);
+  EXPECT_EQ(Find(partition_, target).offset(), 0);
+  EXPECT_FALSE(Find(partition_, target).has_error());
+  target.mutable_time()->set_seconds(1);
+  EXPECT_EQ(Find(partition_, target).offset(), 1) << "control records have no time";
+  target.mutable_time()->set_seconds(int64_t{1} << 33);
+  EXPECT_EQ(Find(partition_, target).error().reason(), "LEADER_UNAVAILABLE");
+
+  RegisterFollower();
+  Attach(1 << 20);
+  NextBatches();
+  Ack(index_, 5);
+  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  EXPECT_EQ(Latest(partition_).offset(), 5);
+  producer.Send(Request(partition_, Batch(1)));
+  NextBatches();
+  Ack(index_, 6);
+  EXPECT_EQ(producer.Receive().base_offset(), 5);
+  context_->TryCancel();
+  EndSession(kFollower);  // Else the node, when it stops, waits for it to take over.
 }
 
 TEST_F(ReplicaStreamTest, SendsNoMoreThanItHasCreditFor) {

@@ -35,7 +35,18 @@ absl::StatusOr<std::shared_ptr<Partition>> ServiceParts::Find(absl::string_view 
                     {"leader_epoch", absl::StrCat(info->leader_epoch.value())}});
 }
 
+absl::Status NotKnownYet(const PartitionState& state) {
+  return WithRetryAfter(
+      MakeError(Reason::kLeaderUnavailable,
+                absl::StrCat("the leader of epoch ", state.epoch, " does not know yet what is ",
+                             "committed above ", state.high_watermark),
+                {{"leader_epoch", absl::StrCat(state.epoch.value())},
+                 {"high_watermark", absl::StrCat(state.high_watermark.value())}}),
+      absl::Milliseconds(100));
+}
+
 absl::Status OffsetOutOfRange(Offset offset, const PartitionState& state) {
+  if (offset > state.high_watermark && !state.serving) return NotKnownYet(state);
   return MakeError(Reason::kOffsetOutOfRange,
                    absl::StrCat("offset ", offset, " is not between the log start ",
                                 state.log_start, " and the high watermark ", state.high_watermark),

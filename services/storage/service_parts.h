@@ -52,7 +52,11 @@ struct ServiceParts {
                                                   int32_t partition) const;
 };
 
-// OFFSET_OUT_OF_RANGE with log_start_offset and high_watermark.
+// LEADER_UNAVAILABLE, to be asked again: a leader learns what is committed above the high watermark
+// it began with, if anything is, by committing the start of its epoch.
+absl::Status NotKnownYet(const PartitionState& state);
+// OFFSET_OUT_OF_RANGE with log_start_offset and high_watermark; NotKnownYet() if the offset may
+// well be in range.
 absl::Status OffsetOutOfRange(Offset offset, const PartitionState& state);
 // INVALID_REQUEST naming the field.
 absl::Status BadField(absl::string_view field, absl::string_view why);

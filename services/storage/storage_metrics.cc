@@ -73,7 +73,7 @@ void StorageMetrics::CollectPartitions(const std::vector<std::shared_ptr<Partiti
                                        Samples* out) {
   for (const std::shared_ptr<Partition>& partition : partitions) {
     const PartitionState state = partition->state();
-    if (!state.serving) continue;  // The leader reports a partition.
+    if (!state.readable) continue;  // The leader reports a partition.
     const Labels labels = {{"topic", partition->topic()},
                            {"partition", absl::StrCat(partition->key().partition.value())}};
     const auto add = [&](const char* name, const char* help, int64_t value) {

@@ -27,6 +27,11 @@ bool NeedsDisk(const v1::OffsetTarget& target) {
   return target.target_case() == v1::OffsetTarget::kTime;
 }
 
+absl::StatusOr<Position> CommittedEnd(const PartitionState& state) {
+  if (!state.serving) return NotKnownYet(state);
+  return Position{state.high_watermark};
+}
+
 // Blocks on disk if the target is a time.
 absl::StatusOr<Position> Resolve(const ServiceParts& parts, const Partition& partition,
                                  const PartitionState& state, const v1::OffsetTarget& target) {
@@ -41,12 +46,12 @@ absl::StatusOr<Position> Resolve(const ServiceParts& parts, const Partition& par
       FALAJ_ASSIGN_OR_RETURN(
           const std::optional<log::TimeResult> found,
           parts.store->FindTime(partition.id(), wanted_ms, state.high_watermark));
-      if (!found.has_value()) return Position{state.high_watermark};
+      if (!found.has_value()) return CommittedEnd(state);
       return Position{found->offset, found->timestamp_ms};
     }
     case v1::OffsetTarget::kNamed:
       if (target.named() == v1::NAMED_OFFSET_EARLIEST) return Position{state.log_start};
-      if (target.named() == v1::NAMED_OFFSET_LATEST) return Position{state.high_watermark};
+      if (target.named() == v1::NAMED_OFFSET_LATEST) return CommittedEnd(state);
       return BadField("target.named", "must be set");
     case v1::OffsetTarget::TARGET_NOT_SET:
       break;
@@ -60,7 +65,7 @@ absl::Status FindOne(const ServiceParts& parts, const internal::v1::FindOffset& 
   FALAJ_ASSIGN_OR_RETURN(const std::shared_ptr<Partition> partition,
                          parts.Find(query.topic_id(), query.partition()));
   const PartitionState state = partition->state();
-  FALAJ_RETURN_IF_ERROR(Partition::CheckServing(state, LeaderEpoch{query.leader_epoch()}));
+  FALAJ_RETURN_IF_ERROR(Partition::CheckReadable(state, LeaderEpoch{query.leader_epoch()}));
   result->set_log_start_offset(state.log_start.value());
   result->set_high_watermark(state.high_watermark.value());
   FALAJ_ASSIGN_OR_RETURN(const Position found, Resolve(parts, *partition, state, query.target()));

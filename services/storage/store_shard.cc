@@ -407,7 +407,7 @@ void StoreShard::Unhost(const log::PartitionKey& key) {
   tail_cache_->Drop(hosted->shared->tail_key());
   PartitionState state = hosted->shared->state();
   state.gone = true;
-  state.serving = state.leads = false;
+  state.readable = state.serving = state.leads = false;
   hosted->shared->Publish(state);
   {
     MutexLock lock(&mu_);
@@ -566,6 +566,7 @@ void StoreShard::Publish(Hosted* hosted) {
     tail_cache_->TruncatePrefix(hosted->shared->tail_key(), log_start);
   }
   hosted->shared->Publish({.gone = false,
+                           .readable = core.readable(),
                            .serving = core.serving(),
                            .leads = core.role() == replica::Role::kLeader,
                            .leader = core.leader(),
@@ -575,7 +576,9 @@ void StoreShard::Publish(Hosted* hosted) {
                            .written_end = core.written_end(),
                            .log_end = core.log_end(),
                            .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
+                           .required_in_sync = core.required_in_sync(),
                            .replicas = core.replication_factor(),
+                           .waiting = core.waiting(),
                            .replica_lag = core.largest_lag(),
                            .settings = core.settings()});
 }

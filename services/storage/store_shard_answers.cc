@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "libs/base/status.h"
+#include "services/storage/hosted_partition.h"
 #include "services/storage/store_shard.h"
 
 namespace falaj::storage {
@@ -50,11 +51,17 @@ void StoreShard::ExpireHeld() {
         "the batch was appended, but not held by every in-sync replica within its timeout; "
         "it may still be, or not",
         {{"appended", "unknown"}});
-    std::vector<uint64_t> expired;
+    absl::flat_hash_map<log::PartitionKey, std::vector<uint64_t>> expired;
     for (const auto& [token, held] : held_) {
-      if (held.deadline.ns != 0 && held.deadline <= now) expired.push_back(token);
+      if (held.deadline.ns == 0 || held.deadline > now) continue;
+      expired[held.partition->key()].push_back(token);
     }
-    for (uint64_t token : expired) Answer({.token = token, .status = late, .outcome = {}});
+    for (const auto& [key, tokens] : expired) {
+      for (uint64_t token : tokens) Answer({.token = token, .status = late, .outcome = {}});
+      // Else the replica would keep them, and look at each at every step, as long as its high
+      // watermark stands.
+      if (Hosted* const hosted = FindHosted(key)) Feed(hosted, replica::ForgetWaiters{tokens});
+    }
     FlushSinks();
   });
 }

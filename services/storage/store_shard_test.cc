@@ -275,11 +275,43 @@ TEST_F(StoreShardTest, WhoWaitsForReplicasLongerThanItsTimeoutIsToldSo) {
   shard_->ExpireHeld();
   EXPECT_FALSE(shard_->WaitUntilAnswered(absl::ZeroDuration()));
   EXPECT_FALSE(answers_->Has(1));
+  EXPECT_EQ(partition->state().waiting, 1u);
   clock_.Advance(absl::Seconds(1));
   shard_->ExpireHeld();
   EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kTimedOut);
   EXPECT_EQ(MetadataOf(answers_->Wait(1).status)["appended"], "unknown");
   EXPECT_TRUE(shard_->WaitUntilAnswered(absl::Seconds(20)));
+  Drain();
+  EXPECT_EQ(partition->state().waiting, 0u) << "kept, they would pile up while node 2 is away";
+}
+
+TEST_F(StoreShardTest, ALeaderAloneThatCannotCommitItsStartIsReadableAndRefusesAcksAll) {
+  Assignment assignment;
+  assignment.replicas = {NodeId{1}, NodeId{2}};
+  assignment.settings.min_in_sync_replicas = 2;
+  auto partition = Lead(0, true, assignment, {NodeId{1}});
+  const LeaderEpoch epoch{3};
+  const auto append = [&](replica::Acks acks) {
+    return Partition::CheckAppend(partition->state(), epoch, acks);
+  };
+  EXPECT_TRUE(Partition::CheckReadable(partition->state(), epoch).ok());
+  EXPECT_EQ(ReasonOf(Partition::CheckReadable(partition->state(), LeaderEpoch{2})),
+            Reason::kNotLeader);
+  EXPECT_EQ(ReasonOf(Partition::CheckServing(partition->state(), epoch)), Reason::kNotLeader);
+  EXPECT_EQ(ReasonOf(append(replica::Acks::kAll)), Reason::kNotEnoughReplicas);
+  EXPECT_EQ(MetadataOf(append(replica::Acks::kAll))["required"], "2");
+  EXPECT_EQ(ReasonOf(append(replica::Acks::kLeader)), Reason::kNotLeader);
+  EXPECT_EQ(ReasonOf(append(replica::Acks::kNone)), Reason::kNotLeader);
+  auto waiter = std::make_shared<CountingWaiter>();
+  EXPECT_TRUE(partition->Await(epoch, Offset{0}, waiter)) << "who has read all that is committed";
+  Lead(0, true, assignment, {NodeId{1}, NodeId{2}});
+  EXPECT_EQ(ReasonOf(append(replica::Acks::kAll)), Reason::kNotLeader) << "enough are in sync";
+  EXPECT_EQ(ReasonOf(Partition::CheckReadable(partition->state(), epoch)), Reason::kNotLeader)
+      << "it will know in a moment what is committed";
+  EXPECT_EQ(waiter->woken, 1);
+  assignment.settings.min_in_sync_replicas = 1;
+  Lead(0, true, assignment, {NodeId{1}});
+  EXPECT_TRUE(append(replica::Acks::kAll).ok());
 }
 
 TEST_F(StoreShardTest, PartitionThatCannotBeOpenedIsTriedAgain) {

@@ -12,9 +12,11 @@ import sys
 import tempfile
 import unittest
 
-from cluster import Cluster, wait_until
-from falaj.v1 import topic_service_pb2
-from workload import Producer, check, read_all
+import grpc
+
+from cluster import Cluster, error_reason, wait_until
+from falaj.v1 import producer_service_pb2, record_pb2, topic_service_pb2
+from workload import BATCH_RECORDS, Producer, check, read_all
 
 BINARIES = os.environ["FALAJ_BINARIES"]
 TOPIC = "payments"
@@ -115,6 +117,43 @@ class ReplicationTest(unittest.TestCase):
             self.cluster.wait_ready()
             self.wait_in_sync()
         self.wait_for_progress()
+        self.verify()
+
+    def refusal(self, partition):
+        """The reason why acks ALL is refused, or "" if it is not."""
+        request = producer_service_pb2.ProduceRequest(topic=TOPIC, partition=partition, acks=record_pb2.ACKS_ALL,
+                                                      records=[record_pb2.Record(value=f"probe-{partition}".encode())])
+        try:
+            self.cluster.producer().Produce(request, timeout=10)
+        except grpc.RpcError as error:
+            return error_reason(error)[0]
+        return ""
+
+    def test_the_last_of_three_refuses_acks_all_and_is_read_until_one_is_back(self):
+        self.create()
+        self.wait_for_progress()
+        survivor = self.partitions()[0].in_sync_replicas[-1]
+        victims = [name for name in NODES if name != f"storage-{survivor}"]
+        before = {p: dict(p.acknowledged) for p in self.producers}
+        for name in victims:
+            self.cluster.kill(name)  # The leader of some partition is among them.
+        wait_until(lambda: all(p.leader == survivor and len(p.in_sync_replicas) == 1 for p in self.partitions()),
+                   "the last replica leads every partition alone", 60)
+        for partition in range(PARTITIONS):
+            wait_until(lambda p=partition: self.refusal(p) == "NOT_ENOUGH_REPLICAS", "acks ALL is refused")
+        consumer = self.cluster.consumer()
+        for producer in self.producers:
+            read = {value: offset for offset, value in read_all(consumer, TOPIC, producer.partition)}
+            for value, offset in dict(producer.acknowledged).items():
+                self.assertEqual(read.get(value, offset), offset, "a record has moved")
+            # What was committed in the last moment the survivor may not have heard of.
+            unheard = [value for value in before[producer] if value not in read]
+            self.assertLessEqual(len(unheard), 5 * BATCH_RECORDS)
+            self.assertNotIn(f"probe-{producer.partition}".encode(), read)
+        self.cluster.start_process(victims[0])
+        self.wait_for_progress()  # Nobody has helped.
+        self.cluster.start_process(victims[1])
+        self.wait_in_sync()
         self.verify()
 
     def test_a_lost_disk_is_filled_again_from_the_others(self):

@@ -75,17 +75,27 @@ void Consumer::OnFetched(const Fetched& fetched, LeaderEpoch epoch) {
   } else if (!fetched.status.ok()) {
     leader_ = NodeId{0};
   } else {
-    if (epoch == seen_epoch_ && fetched.high_watermark < seen_high_watermark_) {
-      world_->findings->Report("I3 high watermark",
-                               absl::StrCat("a client saw ", fetched.high_watermark, " after ",
-                                            seen_high_watermark_, " in epoch ", epoch));
-    }
-    seen_epoch_ = epoch;
-    seen_high_watermark_ = fetched.high_watermark;
+    NoteHighWatermark(fetched, epoch);
     world_->history->OnPoll(options_.partition, options_.endpoint, fetched.batches);
     if (!fetched.batches.empty()) position_ = fetched.batches.back().end();
   }
   Poll();
+}
+
+// A leader that serves knows what every leader before it has committed; one that cannot serve only
+// what it heard of.
+void Consumer::NoteHighWatermark(const Fetched& fetched, LeaderEpoch epoch) {
+  Offset at_least = epoch == seen_epoch_ ? seen_high_watermark_ : Offset{0};
+  if (fetched.serving && epoch >= newest_epoch_) at_least = std::max(at_least, highest_);
+  if (fetched.high_watermark < at_least) {
+    world_->findings->Report("I3 high watermark",
+                             absl::StrCat("a client saw ", fetched.high_watermark, " in epoch ",
+                                          epoch, " after ", at_least, " in epoch ", seen_epoch_));
+  }
+  seen_epoch_ = epoch;
+  seen_high_watermark_ = fetched.high_watermark;
+  newest_epoch_ = std::max(newest_epoch_, epoch);
+  highest_ = std::max(highest_, fetched.high_watermark);
 }
 
 }  // namespace falaj::simulation::data

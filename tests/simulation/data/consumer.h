@@ -31,6 +31,7 @@ class Consumer {
   void AskWhoLeads();
   void Fetch();
   void OnFetched(const Fetched& fetched, LeaderEpoch epoch);
+  void NoteHighWatermark(const Fetched& fetched, LeaderEpoch epoch);
 
   World* const world_;
   const Options options_;
@@ -39,9 +40,11 @@ class Consumer {
   NodeId leader_{0};
   LeaderEpoch leader_epoch_{-1};
   uint64_t request_ = 0;
-  // The greatest high watermark this leader epoch has shown.
+  // What was shown last, and the greatest there ever was.
   LeaderEpoch seen_epoch_{-1};
   Offset seen_high_watermark_{0};
+  LeaderEpoch newest_epoch_{-1};
+  Offset highest_{0};
 };
 
 }  // namespace falaj::simulation::data

@@ -35,6 +35,7 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kIsrRefused, "isr-refused", "the metadata service refused who wanted to join")   \
   FALAJ_DATA_MARK(kIsrOutcomeLost, "isr-outcome-lost", "a leader never heard of its ISR change")   \
   FALAJ_DATA_MARK(kNotEnoughReplicas, "not-enough-replicas", "a producer was refused for it")      \
+  FALAJ_DATA_MARK(kNotEnoughToBegin, "not-enough-to-begin", "... by a leader that did not serve")  \
   FALAJ_DATA_MARK(kUncertain, "append-uncertain", "a deposed leader left its producers unsure")    \
   FALAJ_DATA_MARK(kAnsweredByFollower, "answered-by-follower", "... or told them all was well")    \
   FALAJ_DATA_MARK(kRefusedLate, "refused-late", "... or that their batches are nowhere")           \
@@ -56,7 +57,9 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kPausedLeaderReplaced, "paused-leader-replaced", "a paused leader woke up late") \
   FALAJ_DATA_MARK(kWatchFromSnapshot, "watch-from-snapshot", "a watch had to begin anew")          \
   FALAJ_DATA_MARK(kStreamBroken, "stream-broken", "a replica stream broke under way")              \
-  FALAJ_DATA_MARK(kDeposedRead, "deposed-read", "a consumer read from a deposed leader")
+  FALAJ_DATA_MARK(kDeposedRead, "deposed-read", "a consumer read from a deposed leader")           \
+  FALAJ_DATA_MARK(kReadEarly, "read-early", "... or from one that could not serve")                \
+  FALAJ_DATA_MARK(kReadTooEarly, "read-too-early", "... and did not know if there was more")
 
 enum class Mark {
 #define FALAJ_DATA_MARK(constant, name, what) constant,

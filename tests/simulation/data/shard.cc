@@ -145,12 +145,15 @@ void Shard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
 
 void Shard::Publish(Hosted* hosted) {
   const replica::Replica& core = hosted->core;
-  hosted->published = {.serving = core.serving(),
+  hosted->published = {.readable = core.readable(),
+                       .serving = core.serving(),
                        .leads = core.role() == replica::Role::kLeader,
                        .epoch = core.epoch(),
                        .log_start = core.log_start(),
                        .high_watermark = core.high_watermark(),
-                       .written_end = core.written_end()};
+                       .written_end = core.written_end(),
+                       .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
+                       .required_in_sync = core.required_in_sync()};
   outbox_->OnPublished(hosted->partition);
 }
 
@@ -238,9 +241,21 @@ void Shard::SendToOthers(Hosted* hosted) {
 
 void Shard::Append(Produce produce, ProduceAnswer answer) {
   if (closed_) return answer(MakeError(Reason::kShuttingDown, "stopping"), {});
+  if (const absl::Status may = CheckAppend(produce); !may.ok()) return answer(may, {});
   Put([this, produce = std::move(produce), answer = std::move(answer)] {
     return Take(produce, answer);
   });
+}
+
+// Partition::CheckAppend() of the real one.
+absl::Status Shard::CheckAppend(const Produce& produce) const {
+  const Published now = state(produce.partition);
+  if (now.serving && now.epoch == produce.epoch) return absl::OkStatus();
+  if (now.readable && now.epoch == produce.epoch && produce.acks == replica::Acks::kAll) {
+    world_->findings->Reach(Mark::kNotEnoughToBegin);
+    return replica::NotEnoughReplicas(now.in_sync_replicas, now.required_in_sync);
+  }
+  return MakeError(Reason::kNotLeader, "not the leader at this epoch");
 }
 
 bool Shard::Take(const Produce& produce, const ProduceAnswer& answer) {

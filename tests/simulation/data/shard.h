@@ -53,12 +53,15 @@ struct ReplicateTask {
 
 // One moment of a replica, as readers and streams see it.
 struct Published {
+  bool readable = false;
   bool serving = false;
   bool leads = false;
   LeaderEpoch epoch{-1};
   Offset log_start{0};
   Offset high_watermark{0};
   Offset written_end{0};
+  int32_t in_sync_replicas = 0;
+  int32_t required_in_sync = 0;
 };
 
 // Shard is what services/storage/store_shard.h is to a real node, in virtual time: one mailbox, the
@@ -122,6 +125,7 @@ class Shard {
   void FinishRound(std::vector<Hosted*> touched, const absl::Status& committed, bool synced);
   void Finish(Hosted* hosted, const absl::Status& committed, bool synced);
 
+  absl::Status CheckAppend(const Produce& produce) const;
   bool Take(const Produce& produce, const ProduceAnswer& answer);
   bool TakeReplicated(ReplicateTask* task, int* stage);
   void TakeBatches(Hosted* hosted, ReplicateTask* task);

@@ -146,12 +146,18 @@ Fetched StorageProcess::Fetch(PartitionNumber partition, LeaderEpoch epoch, Offs
                               int batches_max) {
   const Published state = shard_.state(partition);
   Fetched fetched;
-  if (!state.serving || state.epoch != epoch) {
+  if (!state.readable || state.epoch != epoch) {
     fetched.status = MakeError(Reason::kNotLeader, "not the leader at this epoch");
     return fetched;
   }
+  fetched.serving = state.serving;
   fetched.log_start = state.log_start;
   fetched.high_watermark = state.high_watermark;
+  if (from > state.high_watermark && !state.serving) {
+    world_->findings->Reach(Mark::kReadTooEarly);
+    fetched.status = MakeError(Reason::kLeaderUnavailable, "not known yet");
+    return fetched;
+  }
   if (from < state.log_start || from > state.high_watermark) {
     fetched.status = MakeError(Reason::kOffsetOutOfRange, "out of range");
     return fetched;
@@ -168,6 +174,7 @@ Fetched StorageProcess::Fetch(PartitionNumber partition, LeaderEpoch epoch, Offs
     fetched.batches.push_back(*batch);
     from = batch->end();
   }
+  if (!state.serving && !fetched.batches.empty()) world_->findings->Reach(Mark::kReadEarly);
   return fetched;
 }
 

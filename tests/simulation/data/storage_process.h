@@ -22,6 +22,7 @@ namespace falaj::simulation::data {
 // What a consumer gets.
 struct Fetched {
   absl::Status status;
+  bool serving = false;  // The leader knows what is committed.
   Offset log_start;
   Offset high_watermark;
   std::vector<Batch> batches;
