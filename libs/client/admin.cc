@@ -9,6 +9,7 @@
 #include "falaj/v1/consumer_service.grpc.pb.h"
 #include "falaj/v1/topic_service.grpc.pb.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
@@ -16,6 +17,7 @@
 namespace falaj::client {
 namespace {
 
+constexpr absl::Duration kWatchWorked = absl::Seconds(1);  // Without an event, but so long.
 constexpr int32_t kPageSize = 1000;
 constexpr size_t kQueriesPerCall = 10'000;
 
@@ -190,19 +192,34 @@ absl::StatusOr<v1::StorageNode> Admin::UndrainNode(int32_t node_id) {
 absl::Status Admin::WatchCluster(
     uint64_t after_metadata_index,
     const std::function<bool(const v1::WatchClusterResponse&)>& event) {
-  grpc::ClientContext context;
-  v1::WatchClusterRequest request;
-  request.set_after_metadata_index(after_metadata_index);
-  const auto reader = impl_->cluster_->WatchCluster(&context, request);
-  v1::WatchClusterResponse response;
-  while (reader->Read(&response)) {
-    if (event(response)) continue;
-    context.TryCancel();
-    while (reader->Read(&response)) continue;
-    IgnoreError(rpc::FromGrpc(reader->Finish()), "ended by the caller");
-    return absl::OkStatus();
+  uint64_t after = after_metadata_index;
+  bool resumed = false;
+  while (true) {
+    grpc::ClientContext context;
+    v1::WatchClusterRequest request;
+    request.set_after_metadata_index(after);
+    const MonotonicTime opened = Clock::Real()->MonotonicNow();
+    const auto reader = impl_->cluster_->WatchCluster(&context, request);
+    v1::WatchClusterResponse response;
+    bool worked = false;
+    while (reader->Read(&response)) {
+      worked = true;
+      after = response.metadata_index();
+      if (event(response)) continue;
+      context.TryCancel();
+      while (reader->Read(&response)) continue;
+      IgnoreError(rpc::FromGrpc(reader->Finish()), "ended by the caller");
+      return absl::OkStatus();
+    }
+    const absl::Status ended = rpc::FromGrpc(reader->Finish());
+    worked |= Clock::Real()->MonotonicNow() - opened >= kWatchWorked;
+    if (resumed && ReasonOf(ended) == Reason::kWatchCompacted) {
+      after = 0;  // A snapshot replaces what has come.
+    } else if (!worked || ended.code() != absl::StatusCode::kUnavailable) {
+      return ended;
+    }
+    resumed = true;  // Gateways close connections that are old, or restart.
   }
-  return rpc::FromGrpc(reader->Finish());
 }
 
 absl::StatusOr<std::vector<v1::OffsetResult>> Admin::ListOffsets(

@@ -50,8 +50,9 @@ class Admin {
   absl::StatusOr<v1::Topic> ElectLeaders(const v1::ElectLeadersRequest& request);
   absl::StatusOr<v1::DrainNodeResponse> DrainNode(int32_t node_id);
   absl::StatusOr<v1::StorageNode> UndrainNode(int32_t node_id);
-  // Calls `event` for the snapshot and every change until it returns false or the stream ends. No
-  // deadline.
+  // Calls `event` for the snapshot and every change until it returns false. A connection that
+  // worked and broke is made again, and the watch goes on where it was; otherwise returns why it
+  // ended. No deadline.
   absl::Status WatchCluster(uint64_t after_metadata_index,
                             const std::function<bool(const v1::WatchClusterResponse&)>& event);
 

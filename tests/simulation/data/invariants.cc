@@ -96,7 +96,8 @@ void Invariants::OnRound(NodeId node, const Round& round) {
         before == nullptr &&
         (batch.base == log->log_start || (first_held != nullptr && first_held->Equals(batch)));
     if (!first_of_all && (before == nullptr || before->end() != batch.base)) {
-      Report("I1b logs are dense", node, partition, absl::StrCat("a hole before ", batch.ToString(), " in a log that begins at ",
+      Report("I1b logs are dense", node, partition,
+             absl::StrCat("a hole before ", batch.ToString(), " in a log that begins at ",
                           log->log_start));
     } else if (before != nullptr && before->epoch > batch.epoch) {
       Report("I1b epochs rise along a log", node, partition, batch.ToString());
