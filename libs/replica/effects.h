@@ -56,6 +56,7 @@ struct AttachRequest {
   LeaderEpoch last_epoch{-1};
   Offset log_end{};
   Offset flushed_end{};
+  Offset log_start{};
 };
 
 // To the leader: what this follower holds.
@@ -63,6 +64,7 @@ struct FollowerAck {
   uint64_t attach_id = 0;
   Offset written_end{};
   Offset flushed_end{};
+  Offset log_start{};
 };
 
 // To the metadata service, in force once it says so.

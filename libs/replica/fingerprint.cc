@@ -32,9 +32,9 @@ std::string InSyncSet::Fingerprint() const {
   for (const NodeId node : isr_) absl::StrAppend(&text, node, ",");
   for (const Follower& one : followers_) {
     absl::StrAppend(&text, "f", one.who.node, ".", one.who.node_epoch, ".", one.stream, ".",
-                    one.heard, one.attached, ".", one.written, ".", one.flushed, ".",
-                    one.caught_up.has_value() ? one.caught_up->ns : -1, ".", one.leader_end_at_ack,
-                    ".", one.acked_at.ns);
+                    one.heard, one.attached, ".", one.written, ".", one.flushed, ".", one.log_start,
+                    ".", one.caught_up.has_value() ? one.caught_up->ns : -1, ".",
+                    one.leader_end_at_ack, ".", one.acked_at.ns);
     if (one.refused_at.has_value()) absl::StrAppend(&text, "r", one.refused_at->ns);
   }
   if (pending_.has_value()) {
@@ -51,7 +51,7 @@ std::string Replica::Fingerprint() const {
       absl::StrCat(static_cast<int>(role_), ".", leader_, ".", epoch_, ".", partition_epoch_, ".",
                    epoch_written_, ".", serve_from_, ".", replication_factor_, ".", now_.ns, "|");
   absl::StrAppend(&text, attached_, truncating_, ".", leader_hw_, ".", acked_written_, ".",
-                  acked_flushed_, "|");
+                  acked_flushed_, ".", acked_log_start_, "|");
   absl::StrAppend(&text, log_start_, ".", written_log_start_, ".", hw_, ".", flushed_end_, ".",
                   written_end_, ".", log_end_, "|");
   for (const EpochEntry& one : epochs_.entries()) {

@@ -99,6 +99,7 @@ void InSyncSet::Attach(const AttachFollower& input, Offset leader_end) {
   // What another incarnation held is no promise of this one.
   follower->written = std::min(input.log_end, leader_end);
   follower->flushed = std::min(input.flushed_end, leader_end);
+  follower->log_start = input.log_start;
   follower->leader_end_at_ack = leader_end;
   follower->acked_at = input.now;
   if (input.log_end >= leader_end) follower->caught_up = input.now;
@@ -117,6 +118,7 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
   if (has_bug(PlantedBug::kOldEpochAckCounts)) follower->heard = true;
   follower->written = std::max(follower->written, std::min(input.written_end, leader_end));
   follower->flushed = std::max(follower->flushed, std::min(input.flushed_end, leader_end));
+  follower->log_start = std::max(follower->log_start, input.log_start);
   const Offset held = Held(*follower, fsync);
   if (held >= leader_end) {
     follower->caught_up = input.now;
@@ -229,6 +231,15 @@ void InSyncSet::Resolve(const IsrAnswered& answer) {
     }
   }
   pending_.reset();
+}
+
+Offset InSyncSet::LeastLogStart(Offset own) const {
+  Offset least = own;
+  for (const Follower& follower : followers_) {
+    if (!MustHold(follower.who.node)) continue;
+    least = std::min(least, follower.heard ? follower.log_start : Offset{0});
+  }
+  return least;
 }
 
 int64_t InSyncSet::LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const {

@@ -79,6 +79,8 @@ class InSyncSet {
 
   const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
   std::string Fingerprint() const;                         // See Replica.
+  // Everybody in sync has deleted what is below; the leader what is below `own`.
+  Offset LeastLogStart(Offset own) const;
   // Offsets of the leader's log that are missing at the follower that has least; 0 if alone. Who
   // has not been heard of holds what is committed, if it is in sync, and else perhaps nothing.
   int64_t LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const;
@@ -91,6 +93,7 @@ class InSyncSet {
     bool attached = false;  // Its stream stands.
     Offset written{0};
     Offset flushed{0};
+    Offset log_start{0};
     std::optional<MonotonicTime> caught_up;  // Nullopt: never, and not in the ISR it began with.
     Offset leader_end_at_ack{0};
     MonotonicTime acked_at;

@@ -182,15 +182,17 @@ struct AttachFollower {
   LeaderEpoch last_epoch{};  // Of its last record; -1: it has none.
   Offset log_end{};
   Offset flushed_end{};
+  Offset log_start{};
   MonotonicTime now{};
 };
-// A follower holds everything below these ends.
+// A follower holds everything below these ends, and from this start on.
 struct FollowerProgress {
   uint64_t stream = 0;  // Of the attach.
   IsrMember from{};
   LeaderEpoch epoch{};
   Offset written_end{};
   Offset flushed_end{};
+  Offset log_start{};
   MonotonicTime now{};
 };
 // The stream of a follower has broken.

@@ -131,6 +131,8 @@ class Replica {
   //   - what a failed write takes back of the producers, and which of their rows are due: nothing,
   //     if every write is answered within the step that caused it, as in these tests
   std::string Fingerprint() const;
+  // Leader only: what lies below is deleted, on disk, wherever a leader may come from.
+  Offset log_start_in_sync() const { return in_sync_.LeastLogStart(written_log_start_); }
   // Leader only: offsets that are missing at the follower that has least.
   int64_t largest_lag() const { return in_sync_.LargestLag(log_start_, hw_, written_end_); }
 
@@ -227,6 +229,7 @@ class Replica {
   Offset leader_hw_{0};
   Offset acked_written_{0};  // What the leader has been told.
   Offset acked_flushed_{0};
+  Offset acked_log_start_{0};
 
   Offset log_start_;
   Offset written_log_start_;

@@ -30,9 +30,11 @@ void Replica::AskToAttach(Effects* effects) {
                      .epoch = epoch_,
                      .last_epoch = EpochOfLastWritten(),
                      .log_end = written_end_,
-                     .flushed_end = flushed_end_};
+                     .flushed_end = flushed_end_,
+                     .log_start = written_log_start_};
   acked_written_ = written_end_;
   acked_flushed_ = flushed_end_;
+  acked_log_start_ = written_log_start_;
 }
 
 LeaderEpoch Replica::EpochOfLastWritten() const {
@@ -159,10 +161,14 @@ void Replica::TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects)
 }
 
 void Replica::Acknowledge(Effects* effects) {
-  if (written_end_ == acked_written_ && flushed_end_ == acked_flushed_) return;
+  if (written_end_ == acked_written_ && flushed_end_ == acked_flushed_ &&
+      written_log_start_ == acked_log_start_) {
+    return;
+  }
   acked_written_ = written_end_;
   acked_flushed_ = flushed_end_;
-  effects->ack = {attach_id_, written_end_, flushed_end_};
+  acked_log_start_ = written_log_start_;
+  effects->ack = {attach_id_, written_end_, flushed_end_, written_log_start_};
 }
 
 // Those who waited when this replica still led may learn now what became of their batches.

@@ -123,6 +123,24 @@ TEST_F(ReplicaFollowerTest, HighWatermarkFollowsTheLeadersAsFarAsTheLogReaches) 
   EXPECT_EQ(replica_->high_watermark(), Offset{5}) << "it never moves back";
 }
 
+TEST_F(ReplicaFollowerTest, SaysWhereItsLogBeginsOnceThatIsWritten) {
+  Follow(1);
+  ASSERT_TRUE(GoOn(0, 5).ok());
+  ASSERT_TRUE(Take(0, 4, 1).ok());
+  Write(true);
+  EXPECT_EQ(effects_.ack.value().log_start, Offset{0});
+  effects_.ack.reset();
+  ASSERT_TRUE(Step(LeaderMarks{AttachId(), Offset{3}, Offset{5}}).ok());
+  EXPECT_EQ(effects_.log_start, Offset{3});
+  EXPECT_FALSE(effects_.ack.has_value()) << "not before the write";
+  Write(false);
+  EXPECT_EQ(effects_.ack.value().log_start, Offset{3});
+  Write(false);
+  EXPECT_FALSE(effects_.ack.has_value()) << "there is nothing new";
+  ASSERT_TRUE(Step(Reattach{}).ok());
+  EXPECT_EQ(effects_.attach->log_start, Offset{3});
+}
+
 TEST_F(ReplicaFollowerTest, CutsAnEpochItKnowsWhereTheShorterLogEndsIt) {
   OpenTenRecords(6);
   Follow(5);

@@ -405,6 +405,34 @@ TEST_F(ReplicaLeaderTest, WhoHasNotBeenHeardOfLagsToo) {
   EXPECT_EQ(replica_.largest_lag(), 2) << "who is in sync holds what is committed";
 }
 
+TEST_F(ReplicaLeaderTest, KnowsWhereTheLogsOfAllInSyncBegin) {
+  Lead({kSelf, kTwo});
+  AppendRecords(9);
+  ASSERT_TRUE(Attach(kTwo, 0).ok());
+  FollowerProgress ack{.from = Incarnation(kTwo),
+                       .epoch = LeaderEpoch{1},
+                       .written_end = Offset{10},
+                       .flushed_end = Offset{10},
+                       .now = now_};
+  ASSERT_TRUE(Step(ack).ok());
+  ASSERT_TRUE(Step(TruncatePrefix{LeaderEpoch{1}, Offset{4}}).ok());
+  Write(true);
+  EXPECT_EQ(replica_.log_start_in_sync(), Offset{0});
+  ack.log_start = Offset{3};
+  ASSERT_TRUE(Step(ack).ok());
+  EXPECT_EQ(replica_.log_start_in_sync(), Offset{3});
+  ack.log_start = Offset{6};
+  ASSERT_TRUE(Step(ack).ok());
+  EXPECT_EQ(replica_.log_start_in_sync(), Offset{4}) << "its own";
+  ASSERT_TRUE(Step(TruncatePrefix{LeaderEpoch{1}, Offset{8}}).ok());
+  EXPECT_EQ(replica_.log_start_in_sync(), Offset{4}) << "not on disk yet";
+  Write(true);
+  ASSERT_TRUE(Step(Reign({kSelf})).ok());
+  EXPECT_EQ(replica_.log_start_in_sync(), Offset{8}) << "who is not in sync is not waited for";
+  ASSERT_TRUE(Step(Reign({kSelf, kThree})).ok());
+  EXPECT_EQ(replica_.log_start_in_sync(), Offset{0}) << "node 3 has not been heard of";
+}
+
 TEST_F(ReplicaLeaderTest, WhoNoLongerWaitsIsForgotten) {
   Lead({kSelf, kTwo});
   AppendRecords(1);

@@ -130,6 +130,7 @@ void ReplicaLink::Attach(const replica::IsrMember& self, const log::PartitionKey
   attach.set_last_epoch(request.last_epoch.value());
   attach.set_log_end(request.log_end.value());
   attach.set_flushed_end(request.flushed_end.value());
+  attach.set_log_start(request.log_start.value());
 }
 
 void ReplicaLink::Acknowledge(const log::PartitionKey& key, const replica::FollowerAck& ack) {
@@ -142,6 +143,7 @@ void ReplicaLink::Acknowledge(const log::PartitionKey& key, const replica::Follo
   out.set_index(index->second);
   out.set_written_end(ack.written_end.value());
   out.set_flushed_end(ack.flushed_end.value());
+  out.set_log_start(ack.log_start.value());
 }
 
 void ReplicaLink::Consumed(int64_t bytes) {

@@ -167,7 +167,8 @@ void ReplicaStream::TakeAttach(const internal::v1::ReplicaAttach& attach) {
                                 .epoch = LeaderEpoch{attach.leader_epoch()},
                                 .last_epoch = LeaderEpoch{attach.last_epoch()},
                                 .log_end = Offset{attach.log_end()},
-                                .flushed_end = Offset{attach.flushed_end()}};
+                                .flushed_end = Offset{attach.flushed_end()},
+                                .log_start = Offset{attach.log_start()}};
   {
     MutexLock lock(&mu_);
     input.from = from_;
@@ -246,7 +247,8 @@ void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
                         .from = from_,
                         .epoch = it->second->epoch,
                         .written_end = Offset{ack.written_end()},
-                        .flushed_end = Offset{ack.flushed_end()}}});
+                        .flushed_end = Offset{ack.flushed_end()},
+                        .log_start = Offset{ack.log_start()}}});
     }
   }
   if (!tasks.empty()) parts_->shard->TakeProgress(std::move(tasks));

@@ -80,11 +80,12 @@ class ReplicaStreamTest : public StorageServerTest {
     attach.set_log_end(log_end);
     attach.set_flushed_end(log_end);
   }
-  void Ack(uint32_t index, int64_t end) {
+  void Ack(uint32_t index, int64_t end, int64_t log_start = 0) {
     ReplicateRequest request;
     request.add_acks()->set_index(index);
     request.mutable_acks(0)->set_written_end(end);
     request.mutable_acks(0)->set_flushed_end(end);
+    request.mutable_acks(0)->set_log_start(log_start);
     ASSERT_TRUE(stream_->Write(request));
   }
   // Attaches until the node has learned that it leads.
@@ -204,6 +205,48 @@ TEST_F(ReplicaStreamTest, ALeaderLeftAloneIsReadRefusesAcksAllAndGoesOnWhenTheFo
   EXPECT_EQ(producer.Receive().base_offset(), 5);
   context_->TryCancel();
   EndSession(kFollower);  // Else the node, when it stops, waits for it to take over.
+}
+
+TEST_F(ReplicaStreamTest, RecordsAreDeletedOnceTheFollowerSaysThatItHasDeletedThem) {
+  Start();
+  Attach(1 << 20);
+  NextBatches();
+  Ack(index_, 1);
+  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  Producer producer(stub_.get());
+  producer.Send(Request(partition_, Batch(3)));
+  NextBatches();
+  Ack(index_, 4);
+  ASSERT_FALSE(producer.Receive().has_error());
+
+  internal::v1::TruncatePrefixRequest request;
+  request.set_topic_id(topic_.topic_id());
+  request.set_partition(partition_);
+  request.set_leader_epoch(topic_.partitions(partition_).leader_epoch());
+  request.mutable_before()->set_offset(3);
+  internal::v1::TruncatePrefixResponse response;
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  auto call = stub_->AsyncTruncatePrefix(&context, request, &queue);
+  grpc::Status status;
+  call->Finish(&response, &status, this);
+  // The follower hears of it, and so the leader has done it.
+  ReplicateResponse news;
+  int64_t log_start = 0;
+  while (log_start < 3 && stream_->Read(&news)) {
+    for (const auto& one : news.news()) log_start = one.log_start();
+  }
+  EXPECT_EQ(ReadOne(partition_, 2).error().reason(), "OFFSET_OUT_OF_RANGE");
+  void* tag = nullptr;
+  bool ok = false;
+  EXPECT_EQ(queue.AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_MONOTONIC)),
+            grpc::CompletionQueue::TIMEOUT)
+      << "the follower may lead next";
+  Ack(index_, 4, 3);
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.log_start_offset(), 3);
+  context_->TryCancel();
 }
 
 TEST_F(ReplicaStreamTest, SendsNoMoreThanItHasCreditFor) {

@@ -15,6 +15,8 @@ namespace falaj::storage {
 namespace {
 
 constexpr absl::Duration kDiskFullRetry = absl::Seconds(1);
+// Who does not follow for so long is out of sync by then, unless the metadata service is away.
+constexpr absl::Duration kTruncationMax = absl::Seconds(30);
 
 replica::Stored ToStored(const log::StoredPartition& stored,
                          std::vector<record::ProducerRow> producers) {
@@ -142,7 +144,10 @@ void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned) {
 void StoreShard::TruncatePrefix(std::shared_ptr<Partition> partition, LeaderEpoch epoch,
                                 Offset before, TruncateDone done) {
   const bool posted = Post([this, partition = std::move(partition), epoch, before, done] {
-    done(Truncate(partition->key(), epoch, before));
+    const absl::StatusOr<Offset> moved = Truncate(partition->key(), epoch, before);
+    if (!moved.ok()) return done(moved);
+    const MonotonicTime deadline = clock_->MonotonicNow() + kTruncationMax;
+    truncations_.push_back({partition->key(), epoch, before, deadline, done});
   });
   if (!posted) done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
 }
@@ -239,11 +244,15 @@ void StoreShard::Run() {
     }
     items.clear();
     Commit();
+    if (!truncations_.empty()) AnswerTruncations();
     if (held_.empty() && !when_answered_.empty()) {
       MutexLock lock(&mu_);
       for (const auto& answered : std::exchange(when_answered_, {})) *answered = true;
       answered_.NotifyAll();
     }
+  }
+  for (const Truncation& one : truncations_) {
+    one.done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
   }
 }
 

@@ -20,8 +20,7 @@
 // shard's thread and must not block.
 //
 // Failures: DISK_FULL refuses the round, leaves nothing of it, and the next round tries again. Any
-// other failed write turns the shard into failed(): it refuses writes with STORAGE_FAILED, reads go
-// on.
+// other failed write makes the shard failed(): writes get STORAGE_FAILED, reads go on.
 #ifndef SERVICES_STORAGE_STORE_SHARD_H_
 #define SERVICES_STORAGE_STORE_SHARD_H_
 
@@ -136,8 +135,9 @@ class StoreShard {
   // Drops every partition in the store that is not in `assigned`.
   void DropExcept(absl::flat_hash_set<log::PartitionKey> assigned);
 
-  // Moves the log start up to `before` and calls back once that is on disk; at once, with
-  // SHUTTING_DOWN, if the shard has stopped.
+  // Moves the log start up to `before` and calls back once that is on disk here and at every
+  // in-sync replica: whoever leads next has it. SHUTTING_DOWN if the shard stops before, or has
+  // stopped.
   using TruncateDone = std::function<void(absl::StatusOr<Offset> log_start)>;
   void TruncatePrefix(std::shared_ptr<Partition> partition, LeaderEpoch epoch, Offset before,
                       TruncateDone done);
@@ -163,8 +163,7 @@ class StoreShard {
   void Reattach(const log::PartitionKey& key);
   void ReattachTo(NodeId leader);
   void ReattachDetached();
-  // Looks for followers that have fallen behind.
-  void CheckIsrs();
+  void CheckIsrs();  // Who has fallen behind?
   void IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer);
 
   // Null if the shard does not host it.
@@ -199,6 +198,14 @@ class StoreShard {
     MonotonicTime deadline;  // 0: none.
     replica::Acks acks = replica::Acks::kAll;
   };
+  // A log start that has moved here, and not yet at every in-sync replica.
+  struct Truncation {
+    log::PartitionKey key;
+    LeaderEpoch epoch;
+    Offset before;
+    MonotonicTime deadline;
+    TruncateDone done;
+  };
   using Command = std::function<void()>;
   // Concerns one partition. What is placed of others may stay so: many such make one round.
   struct PartitionCommand {
@@ -226,6 +233,7 @@ class StoreShard {
   void Answer(const replica::Reply& reply);
   void Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer);
   void FlushSinks();
+  void AnswerTruncations();
 
   void Apply(const Assignment& assignment);
   void Lead(Hosted* hosted, const Assignment& assignment);
@@ -274,6 +282,7 @@ class StoreShard {
   absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
   std::vector<std::shared_ptr<bool>>
       when_answered_;  // Become true, under mu_, when held_ is empty.
+  std::vector<Truncation> truncations_;
   uint64_t next_token_ = 1;
   log::Round round_;
   int64_t round_bytes_ = 0;

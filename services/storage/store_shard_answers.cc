@@ -1,4 +1,4 @@
-// How a store shard answers producers.
+// How a store shard answers those who wait: producers, and who deletes records.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -64,6 +64,26 @@ void StoreShard::ExpireHeld() {
     }
     FlushSinks();
   });
+}
+
+void StoreShard::AnswerTruncations() {
+  std::vector<Truncation> open;
+  for (Truncation& one : std::exchange(truncations_, {})) {
+    const Hosted* const hosted = FindHosted(one.key);
+    if (hosted == nullptr || hosted->core.role() != replica::Role::kLeader ||
+        hosted->core.epoch() != one.epoch) {
+      one.done(MakeError(Reason::kNotLeader,
+                         "the leadership moved before every in-sync replica had deleted it"));
+    } else if (hosted->core.log_start_in_sync() >= one.before) {
+      one.done(hosted->core.log_start());
+    } else if (clock_->MonotonicNow() >= one.deadline) {
+      one.done(MakeError(Reason::kTimedOut,
+                         "deleted at the leader, but not by every in-sync replica in time"));
+    } else {
+      open.push_back(std::move(one));
+    }
+  }
+  truncations_ = std::move(open);
 }
 
 bool StoreShard::WaitUntilAnswered(absl::Duration patience) {

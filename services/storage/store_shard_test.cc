@@ -440,6 +440,54 @@ TEST_F(StoreShardTest, TheRowsOfSilentProducersGoThoughNobodyWrites) {
   EXPECT_EQ(store_.LoadProducers(partition->id())->size(), 0u);
 }
 
+TEST_F(StoreShardTest, RecordsAreDeletedOnceEveryInSyncReplicaHasDeletedThem) {
+  const LeaderEpoch epoch{3};
+  const replica::IsrMember two{NodeId{2}, NodeEpoch{7}};
+  auto partition = LeadTwo({NodeId{1}, NodeId{2}});
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 9)).ok());
+  shard_->AttachFollower(partition, {.from = two, .epoch = epoch, .last_epoch = LeaderEpoch{-1}},
+                         [](const auto& answer) { EXPECT_TRUE(answer.ok()); });
+  const auto acknowledge = [&](int64_t log_start) {
+    shard_->TakeProgress({{partition,
+                           {.from = two,
+                            .epoch = epoch,
+                            .written_end = Offset{10},
+                            .flushed_end = Offset{10},
+                            .log_start = Offset{log_start}}}});
+    Drain();
+  };
+  acknowledge(0);
+  EXPECT_TRUE(answers_->Wait(1).status.ok());
+  std::vector<absl::StatusOr<Offset>> told;
+  const auto truncate = [&](int64_t before) {
+    shard_->TruncatePrefix(partition, epoch, Offset{before},
+                           [&](absl::StatusOr<Offset> start) { told.push_back(std::move(start)); });
+    Drain();
+  };
+  truncate(4);
+  EXPECT_EQ(partition->state().log_start, Offset{4});
+  EXPECT_TRUE(told.empty()) << "node 2 may lead next, and would bring them back";
+  acknowledge(4);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].value(), Offset{4});
+  truncate(5);
+  clock_.Advance(absl::Seconds(30));
+  shard_->ExpireHeld();
+  Drain();
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(ReasonOf(told[1].status()), Reason::kTimedOut);
+  truncate(6);
+  LeadTwo();
+  ASSERT_EQ(told.size(), 3u) << "node 2 is no longer in sync";
+  EXPECT_TRUE(told[2].ok());
+  LeadTwo({NodeId{1}, NodeId{2}});
+  truncate(7);
+  ASSERT_EQ(told.size(), 3u);
+  shard_->Stop();
+  ASSERT_EQ(told.size(), 4u) << "nobody waits on a shard that has stopped";
+  EXPECT_EQ(ReasonOf(told[3].status()), Reason::kShuttingDown);
+}
+
 TEST_F(StoreShardTest, RetentionNeverPassesTheHighWatermark) {
   auto partition = Lead(0);
   ASSERT_TRUE(shard_->Append(Task(partition, 1, 10)).ok());

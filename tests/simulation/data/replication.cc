@@ -183,7 +183,8 @@ void Replication::OnFollowerFrame(uint64_t id, NodeId follower, const FollowerFr
                                            .from = stream.from,
                                            .epoch = copy->epoch,
                                            .written_end = ack.written_end,
-                                           .flushed_end = ack.flushed_end});
+                                           .flushed_end = ack.flushed_end,
+                                           .log_start = ack.log_start});
   }
   Push(id);
 }
@@ -195,7 +196,8 @@ void Replication::TakeAttach(uint64_t id, const FollowerFrame::Attach& attach) {
                                       .epoch = attach.request.epoch,
                                       .last_epoch = attach.request.last_epoch,
                                       .log_end = attach.request.log_end,
-                                      .flushed_end = attach.request.flushed_end};
+                                      .flushed_end = attach.request.flushed_end,
+                                      .log_start = attach.request.log_start};
   shard_->AttachFollower(attach.partition, input,
                          [this, id, attach](const absl::StatusOr<replica::AttachAnswer>& answer) {
                            Attached(id, attach, answer);
