@@ -20,6 +20,17 @@ namespace pb = ::falaj::internal::v1;
 using NodeList = google::protobuf::RepeatedField<int32_t>;
 
 // What can be said of it without the state.
+absl::Status ValidateReportDamage(const pb::ReportDamageCommand& command) {
+  if (command.replicas().empty() || command.replicas_size() > kIsrChangesPerCommandMax) {
+    return InvalidField("replicas", absl::StrCat("must be 1 to ", kIsrChangesPerCommandMax));
+  }
+  for (const pb::DamagedReplica& damaged : command.replicas()) {
+    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", damaged.topic_id(), false));
+  }
+  return absl::OkStatus();
+}
+
+// The same.
 absl::Status ValidateAlterIsr(const pb::AlterIsrCommand& command) {
   if (command.changes().empty() || command.changes_size() > kIsrChangesPerCommandMax) {
     return InvalidField("changes", absl::StrCat("must be 1 to ", kIsrChangesPerCommandMax));
@@ -71,6 +82,17 @@ Reason JudgeIsrChange(const NodeTable& nodes, int32_t sender, const pb::IsrChang
   return Reason::kNone;
 }
 
+// kNone: the node may give up its copy, if somebody else can lead.
+Reason JudgeDamage(int32_t node_id, const pb::DamagedReplica& damaged,
+                   const pb::PartitionState& partition) {
+  if (!Contains(partition.replicas(), node_id)) return Reason::kIneligibleReplica;
+  // A command that comes late must not depose a copy that has been fetched anew since.
+  if (damaged.leader_epoch() < partition.leader_epoch()) return Reason::kEpochFenced;
+  if (damaged.leader_epoch() > partition.leader_epoch()) return Reason::kInvalidRequest;
+  if (damaged.partition_epoch() != partition.partition_epoch()) return Reason::kPartitionChanged;
+  return Reason::kNone;
+}
+
 pb::IsrResult Refusal(Reason reason) {
   pb::IsrResult result;
   result.set_error_reason(std::string(ReasonName(reason)));
@@ -107,14 +129,21 @@ absl::Status ClusterState::AlterIsr(const pb::AlterIsrCommand& command, ExecuteR
   return absl::OkStatus();
 }
 
+Reason ClusterState::FindPartition(const std::string& topic_id, int32_t partition,
+                                   TopicState** topic) {
+  const auto name = topic_names_.find(topic_id);
+  if (name == topic_names_.end()) return Reason::kTopicNotFound;
+  *topic = &topics_.at(name->second);
+  const bool exists = partition >= 0 && partition < (*topic)->partitions_size();
+  return exists ? Reason::kNone : Reason::kPartitionNotFound;
+}
+
 pb::IsrResult ClusterState::ChangeIsr(int32_t sender, const pb::IsrChange& change,
                                       Touched* touched) {
-  const auto name = topic_names_.find(change.topic_id());
-  if (name == topic_names_.end()) return Refusal(Reason::kTopicNotFound);
-  TopicState& topic = topics_.at(name->second);
-  if (change.partition() < 0 || change.partition() >= topic.partitions_size()) {
-    return Refusal(Reason::kPartitionNotFound);
-  }
+  TopicState* found = nullptr;
+  const Reason missing = FindPartition(change.topic_id(), change.partition(), &found);
+  if (missing != Reason::kNone) return Refusal(missing);
+  TopicState& topic = *found;
   pb::PartitionState& partition = *topic.mutable_partitions(change.partition());
   const NodeList isr = InOrder(partition.replicas(), change);
   const Reason reason = JudgeIsrChange(nodes_, sender, change, isr, partition);
@@ -133,6 +162,38 @@ pb::IsrResult ClusterState::ChangeIsr(int32_t sender, const pb::IsrChange& chang
   (*touched)[topic.name()].insert(partition.partition());
   // After the answer: it is about the change that was asked for, and what follows from that is told
   // by the watch.
+  Settle(nodes_, min_in_sync, &partition);
+  return result;
+}
+
+absl::Status ClusterState::ReportDamage(const pb::ReportDamageCommand& command,
+                                        ExecuteResponse* response, ClusterDelta* delta) {
+  FALAJ_RETURN_IF_ERROR(ValidateReportDamage(command));
+  FALAJ_RETURN_IF_ERROR(CheckSender(command.node_id(), command.node_epoch()));
+  Touched touched;
+  for (const pb::DamagedReplica& damaged : command.replicas()) {
+    *response->add_damage_results() = DropCopy(command.node_id(), damaged, &touched);
+  }
+  ListChanges(touched, delta);
+  return absl::OkStatus();
+}
+
+pb::IsrResult ClusterState::DropCopy(int32_t node_id, const pb::DamagedReplica& damaged,
+                                     Touched* touched) {
+  TopicState* topic = nullptr;
+  Reason reason = FindPartition(damaged.topic_id(), damaged.partition(), &topic);
+  if (reason != Reason::kNone) return Refusal(reason);
+  pb::PartitionState& partition = *topic->mutable_partitions(damaged.partition());
+  const int32_t min_in_sync = topic->settings().min_in_sync_replicas();
+  reason = JudgeDamage(node_id, damaged, partition);
+  const bool deposed = reason == Reason::kNone && Depose(nodes_, node_id, min_in_sync, &partition);
+  pb::IsrResult result;
+  if (!deposed) result = Refusal(reason == Reason::kNone ? Reason::kNotEnoughReplicas : reason);
+  result.set_partition_epoch(partition.partition_epoch());
+  *result.mutable_isr() = partition.isr();
+  result.set_leader_epoch(partition.leader_epoch());
+  if (!deposed) return result;
+  (*touched)[topic->name()].insert(partition.partition());
   Settle(nodes_, min_in_sync, &partition);
   return result;
 }

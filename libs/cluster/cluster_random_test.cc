@@ -32,7 +32,7 @@ class CommandSource {
   explicit CommandSource(uint64_t seed) : random_(seed) {}
 
   pb::ClusterCommand Next(const ClusterState& state) {
-    switch (random_.Below(20)) {
+    switch (random_.Below(21)) {
       case 0:
       case 1:
       case 2:
@@ -55,6 +55,8 @@ class CommandSource {
       case 12:
         return Rarely() ? testing::DrainCommand(Int(0, 6))
                         : testing::DrainCommand(Int(1, 5), random_.Below(3) == 0);
+      case 13:
+        return Damage(state);
       default:
         return Alter(state);
     }
@@ -130,6 +132,21 @@ class CommandSource {
     const int64_t epoch = node == state.nodes().end() ? 1 : node->second.node_epoch();
     command.mutable_prepare_stop()->set_node_id(id);
     command.mutable_prepare_stop()->set_node_epoch(Rarely() ? epoch - 1 : epoch);
+    return command;
+  }
+
+  // Mostly by one of the replicas.
+  pb::ClusterCommand Damage(const ClusterState& state) {
+    const auto topic = state.topics().find(Name());
+    if (topic == state.topics().end()) return End(state);
+    const int32_t index = Int(0, topic->second.partitions_size() - 1);
+    const auto& replicas = topic->second.partitions(index).replicas();
+    const int32_t node = Rarely() ? Int(0, 6) : replicas[Int(0, replicas.size() - 1)];
+    pb::ClusterCommand command = testing::DamageCommand(state, topic->first, index, node);
+    if (Rarely()) {
+      pb::DamagedReplica* const damaged = command.mutable_report_damage()->mutable_replicas(0);
+      damaged->set_partition_epoch(damaged->partition_epoch() - 1);
+    }
     return command;
   }
 
@@ -272,6 +289,7 @@ void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
       EXPECT_EQ(topic->partitions[i].partition_epoch, other->partitions[i].partition_epoch);
       EXPECT_EQ(topic->partitions[i].leader, other->partitions[i].leader);
       EXPECT_EQ(topic->partitions[i].isr, other->partitions[i].isr);
+      EXPECT_EQ(topic->partitions[i].elr, other->partitions[i].elr);
       EXPECT_EQ(topic->partitions[i].target, other->partitions[i].target);
       EXPECT_EQ(topic->partitions[i].adding, other->partitions[i].adding);
     }
@@ -311,6 +329,8 @@ struct Tally {
   int settled = 0;
   int cancelled = 0;
   int drained = 0;
+  int given_up = 0;
+  int best_copy = 0;
 };
 
 bool AnyStaying(const ClusterState& state, const pb::PartitionState& partition) {
@@ -365,6 +385,31 @@ void CheckAltered(const pb::AlterIsrCommand& command, const pb::ExecuteResponse&
     }
     if (now.isr_size() < old.isr_size()) ++tally->shrunk;
     if (now.isr_size() > old.isr_size()) ++tally->expanded;
+  }
+}
+
+// Who gives up its copy is known to hold nothing, and nothing that it has said counts any more.
+void CheckGivenUp(const pb::ReportDamageCommand& command, const pb::ExecuteResponse& response,
+                  const Partitions& before, const Partitions& after, Tally* tally) {
+  ASSERT_EQ(1, response.damage_results_size());
+  const pb::DamagedReplica& damaged = command.replicas(0);
+  const pb::PartitionState& old = before.at({damaged.topic_id(), damaged.partition()});
+  const pb::PartitionState& now = after.at({damaged.topic_id(), damaged.partition()});
+  const std::string& reason = response.damage_results(0).error_reason();
+  if (!reason.empty()) {
+    EXPECT_EQ(old.SerializeAsString(), now.SerializeAsString());
+    if (reason == "NOT_ENOUGH_REPLICAS") ++tally->best_copy;
+    return;
+  }
+  ++tally->given_up;
+  EXPECT_FALSE(Contains(now.isr(), command.node_id()));
+  EXPECT_FALSE(Contains(now.elr(), command.node_id()));
+  EXPECT_NE(0, now.leader());
+  EXPECT_NE(command.node_id(), now.leader());
+  EXPECT_LT(old.leader_epoch(), now.leader_epoch());
+  for (int32_t node : now.isr()) {
+    EXPECT_TRUE(Contains(old.isr().empty() ? old.elr() : old.isr(), node) ||
+                Contains(old.elr(), node));
   }
 }
 
@@ -444,6 +489,8 @@ void CheckEffect(const ClusterState& state, const Partitions& before,
     CheckAltered(command.alter_isr(), *applied.response, before, after, tally);
   } else if (command.has_prepare_stop()) {
     CheckRelieved(state, command.prepare_stop().node_id(), *applied.response, tally);
+  } else if (command.has_report_damage()) {
+    CheckGivenUp(command.report_damage(), *applied.response, before, after, tally);
   } else if (command.set_node_draining().draining()) {
     CheckDrained(state, command.set_node_draining().node_id());
     ++tally->drained;
@@ -488,7 +535,7 @@ void RunSeed(uint64_t seed, Tally* tally) {
 
 TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   Tally tally;
-  for (uint64_t seed = 1; seed <= 90 && !HasFailure(); ++seed) RunSeed(seed, &tally);
+  for (uint64_t seed = 1; seed <= 180 && !HasFailure(); ++seed) RunSeed(seed, &tally);
   if (HasFailure()) return;
   EXPECT_LT(50, tally.shrunk);
   EXPECT_LT(50, tally.expanded);
@@ -501,6 +548,8 @@ TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   EXPECT_LT(50, tally.settled);
   EXPECT_LT(50, tally.cancelled);
   EXPECT_LT(50, tally.drained);
+  EXPECT_LT(30, tally.given_up);
+  EXPECT_LT(30, tally.best_copy);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "falaj/internal/v1/metadata_service.pb.h"
 
 #include "libs/base/ids.h"
+#include "libs/base/status.h"
 #include "libs/cluster/placement.h"
 
 namespace falaj::cluster {
@@ -100,6 +101,8 @@ class ClusterState {
                            ExecuteResponse* response, ClusterDelta* delta);
   absl::Status ElectLeaders(const internal::v1::ElectLeadersCommand& command,
                             ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status ReportDamage(const internal::v1::ReportDamageCommand& command,
+                            ExecuteResponse* response, ClusterDelta* delta);
   // These are in cluster_reassign.cc.
   absl::Status ReassignPartitions(const internal::v1::ReassignPartitionsCommand& command,
                                   ExecuteResponse* response, ClusterDelta* delta);
@@ -131,6 +134,11 @@ class ClusterState {
   // Makes one change of the ISR that its leader, the node `sender`, asks for.
   internal::v1::IsrResult ChangeIsr(int32_t sender, const internal::v1::IsrChange& change,
                                     Touched* touched);
+  // Lets the node give up its copy of one partition.
+  internal::v1::IsrResult DropCopy(int32_t node_id, const internal::v1::DamagedReplica& damaged,
+                                   Touched* touched);
+  // The partition that is named, and its topic; an error reason if there is none.
+  Reason FindPartition(const std::string& topic_id, int32_t partition, TopicState** topic);
   // Returns NODE_NOT_FOUND, EPOCH_FENCED or SESSION_EXPIRED unless that is the node's incarnation
   // of now, and its session lives.
   absl::Status CheckSender(int32_t node_id, int64_t node_epoch) const;

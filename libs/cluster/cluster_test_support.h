@@ -93,6 +93,24 @@ inline pb::ClusterCommand StopCommand(const ClusterState& state, int32_t node) {
   return command;
 }
 
+// What a node sends that has met damage in a partition, with every epoch as it is now.
+inline pb::ClusterCommand DamageCommand(const ClusterState& state, const std::string& topic,
+                                        int index, int32_t node) {
+  const pb::TopicState& found = state.topics().at(topic);
+  const pb::PartitionState& partition = found.partitions(index);
+  pb::ClusterCommand command;
+  pb::ReportDamageCommand* const report = command.mutable_report_damage();
+  report->set_node_id(node);
+  const auto known = state.nodes().find(node);
+  if (known != state.nodes().end()) report->set_node_epoch(known->second.node_epoch());
+  pb::DamagedReplica* const damaged = report->add_replicas();
+  damaged->set_topic_id(found.topic_id());
+  damaged->set_partition(index);
+  damaged->set_leader_epoch(partition.leader_epoch());
+  damaged->set_partition_epoch(partition.partition_epoch());
+  return command;
+}
+
 // `node` 0: the preferred leaders.
 inline pb::ClusterCommand ElectCommand(const std::string& topic, int32_t node = 0,
                                        const std::vector<int32_t>& partitions = {}) {

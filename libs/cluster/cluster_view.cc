@@ -34,6 +34,7 @@ PartitionInfo ToPartitionInfo(const pb::PartitionState& state) {
   info.partition_epoch = PartitionEpoch(state.partition_epoch());
   for (int32_t node : state.replicas()) info.replicas.emplace_back(node);
   for (int32_t node : state.isr()) info.isr.emplace_back(node);
+  for (int32_t node : state.elr()) info.elr.emplace_back(node);
   for (int32_t node : state.target_replicas()) info.target.emplace_back(node);
   for (int32_t node : state.adding_replicas()) info.adding.emplace_back(node);
   return info;

@@ -39,6 +39,7 @@ struct PartitionInfo {
   PartitionEpoch partition_epoch;
   std::vector<NodeId> replicas;  // Preferred leader first; those that are being added last.
   std::vector<NodeId> isr;
+  std::vector<NodeId> elr;     // Eligible to lead while too few are in sync.
   std::vector<NodeId> target;  // Of the reassignment that is going on; else empty.
   std::vector<NodeId> adding;  // Of the target: those that did not hold it before.
 

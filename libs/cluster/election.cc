@@ -1,6 +1,7 @@
 #include "libs/cluster/election.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace falaj::cluster {
 namespace {
@@ -126,6 +127,17 @@ bool MoveLead(const NodeTable& nodes, int32_t node_id, PartitionState* partition
   if (partition->leader() == node_id) return false;
   if (!IsStaying(nodes, node_id) || !Contains(partition->isr(), node_id)) return false;
   SetLeader(node_id, partition);
+  return true;
+}
+
+bool Depose(const NodeTable& nodes, int32_t node_id, int32_t min_in_sync,
+            PartitionState* partition) {
+  PartitionState after = *partition;
+  Disqualify(node_id, &after);
+  const bool elected = Elect(nodes, min_in_sync, &after);
+  if (after.leader() == 0 || after.leader() == node_id) return false;
+  if (!elected) SetLeader(after.leader(), &after);
+  *partition = std::move(after);
   return true;
 }
 

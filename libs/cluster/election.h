@@ -29,6 +29,12 @@ bool SetIsr(const google::protobuf::RepeatedField<int32_t>& isr, int32_t min_in_
 bool LeaveIsr(int32_t node_id, int32_t min_in_sync, internal::v1::PartitionState* partition);
 // Takes a node that may have lost records out of the ISR and the ELR.
 bool Disqualify(int32_t node_id, internal::v1::PartitionState* partition);
+// Takes a node whose copy is damaged out of the ISR and the ELR, and lets another lead if it led.
+// The leader epoch rises in any case: the node begins with an empty log, and what a leader knows of
+// it must not outlive that (reassignment.h). False, and nothing has changed, if nobody else could
+// lead.
+bool Depose(const NodeTable& nodes, int32_t node_id, int32_t min_in_sync,
+            internal::v1::PartitionState* partition);
 // Relieves a node that is about to stop: of the lead if somebody else in sync may have it, and then
 // of its place in the ISR if at least `min_in_sync` are in it without the node.
 //

@@ -9,6 +9,7 @@
 #include "rocksdb/db.h"
 
 #include "libs/base/status.h"
+#include "libs/log/faulty_file_system.h"
 #include "libs/log/key_format.h"
 #include "libs/log/producer_fixture.h"
 #include "libs/log/rocks_config.h"

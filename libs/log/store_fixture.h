@@ -1,9 +1,8 @@
-// What the tests of the store share: directories, batches, and a file system that fails on demand.
+// What the tests of the store share: directories and batches.
 #ifndef LIBS_LOG_STORE_FIXTURE_H_
 #define LIBS_LOG_STORE_FIXTURE_H_
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -13,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
-#include "rocksdb/file_system.h"
 
 #include "libs/base/random.h"
 #include "libs/log/rocks_log_store.h"
@@ -70,68 +68,6 @@ inline BatchWrite MakeWrite(LocalPartitionId id, Offset base,
 
 inline PartitionKey MakeKey(int number) {
   return {.topic = Uuid::FromRandomBits(7, 7), .partition = PartitionIndex(number)};
-}
-
-// A file system over the real one whose writes fail while they are told to.
-class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
- public:
-  enum class Fault { kNone, kNoSpace, kTornNoSpace, kIoError };
-
-  FaultyFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
-  static const char* kClassName() { return "FaultyFileSystem"; }
-  const char* Name() const override { return kClassName(); }
-
-  void Set(Fault fault) { fault_ = fault; }
-  Fault fault() const { return fault_; }
-
-  rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
-                                    std::unique_ptr<rocksdb::FSWritableFile>* result,
-                                    rocksdb::IODebugContext* debug) override;
-
- private:
-  std::atomic<Fault> fault_ = Fault::kNone;
-};
-
-class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
- public:
-  FaultyFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, const FaultyFileSystem* system)
-      : FSWritableFileOwnerWrapper(std::move(file)), system_(system) {}
-
-  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
-                           rocksdb::IODebugContext* debug) override {
-    using Fault = FaultyFileSystem::Fault;
-    switch (system_->fault()) {
-      case Fault::kNone:
-        return target()->Append(data, options, debug);
-      case Fault::kTornNoSpace: {
-        const rocksdb::Slice half(data.data(), data.size() / 2);
-        const rocksdb::IOStatus torn = target()->Append(half, options, debug);
-        return torn.ok() ? rocksdb::IOStatus::NoSpace("injected") : torn;
-      }
-      case Fault::kNoSpace:
-        return rocksdb::IOStatus::NoSpace("injected");
-      case Fault::kIoError:
-        return rocksdb::IOStatus::IOError("injected");
-    }
-    return rocksdb::IOStatus::OK();
-  }
-  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
-                           const rocksdb::DataVerificationInfo& /*verification*/,
-                           rocksdb::IODebugContext* debug) override {
-    return Append(data, options, debug);
-  }
-
- private:
-  const FaultyFileSystem* const system_;
-};
-
-inline rocksdb::IOStatus FaultyFileSystem::NewWritableFile(
-    const std::string& path, const rocksdb::FileOptions& options,
-    std::unique_ptr<rocksdb::FSWritableFile>* result, rocksdb::IODebugContext* debug) {
-  std::unique_ptr<rocksdb::FSWritableFile> file;
-  rocksdb::IOStatus status = target()->NewWritableFile(path, options, &file, debug);
-  if (status.ok()) *result = std::make_unique<FaultyFile>(std::move(file), this);
-  return status;
 }
 
 // A store in a directory, with small memtables, that can be closed, reopened and photographed.

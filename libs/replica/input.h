@@ -37,6 +37,9 @@ struct Stored {
   Offset high_watermark{};  // A lower bound.
   std::vector<EpochEntry> epochs{};
   std::vector<record::ProducerRow> producers{};
+  // A number that no attach asked for in this process is beyond: of replicas of the partition that
+  // were here before, answers may still be under way.
+  uint64_t attach_id = 0;
 };
 
 // What the header of a batch says.

@@ -35,6 +35,7 @@ Replica::Replica(NodeId self, const Stored& stored, const Settings& settings, Pl
       bug_(bug),
       settings_(settings),
       in_sync_(self, bug),
+      attach_id_(stored.attach_id),
       log_start_(stored.log_start),
       written_log_start_(stored.log_start),
       hw_(std::max(stored.high_watermark, stored.log_start)),

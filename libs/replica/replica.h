@@ -108,7 +108,8 @@ class Replica {
   }
   // A follower whose log is part of the leader's, as of this epoch.
   bool attached() const { return role_ == Role::kFollower && attached_; }
-  NodeId leader() const { return leader_; }  // 0 if nobody.
+  uint64_t attach_id() const { return attach_id_; }  // Of the latest attach asked for.
+  NodeId leader() const { return leader_; }          // 0 if nobody.
   LeaderEpoch epoch() const { return epoch_; }
   PartitionEpoch partition_epoch() const { return partition_epoch_; }
   Offset log_start() const { return log_start_; }

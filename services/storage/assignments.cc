@@ -38,6 +38,7 @@ Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::Partitio
           .epoch = partition.leader_epoch,
           .partition_epoch = partition.partition_epoch,
           .isr = partition.isr,
+          .elr = partition.elr,
           .replicas = partition.replicas};
 }
 
@@ -90,6 +91,16 @@ bool Assignments::LeadsWhereOthersMay() const {
     for (const cluster::PartitionInfo& partition : topic->partitions) {
       if (partition.leader != self_) continue;
       if (absl::c_any_of(partition.replicas, may_lead)) return true;
+    }
+  }
+  return false;
+}
+
+bool Assignments::SharesPartitions() const {
+  const cluster::ClusterView::Ptr view = this->view();
+  for (const auto& [name, topic] : view->topics()) {
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.HasReplica(self_) && partition.replicas.size() > 1) return true;
     }
   }
   return false;

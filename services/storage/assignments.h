@@ -52,6 +52,9 @@ class Assignments {
   // This node leads a partition that another one, alive and to stay, could lead once it is in sync.
   bool LeadsWhereOthersMay() const;
 
+  // This node has a replica of a partition that other nodes have, too.
+  bool SharesPartitions() const;
+
   // True once the shard has done what the first view that counts asks for.
   bool applied() const { return opened_->load(); }
   cluster::ClusterView::Ptr view() const;

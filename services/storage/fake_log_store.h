@@ -33,6 +33,11 @@ class FakeLogStore final : public log::LogStore {
     MutexLock lock(&mu_);
     sync_result_ = std::move(status);
   }
+  // DropPartition() returns this from now on.
+  void SetDropResult(absl::Status status) {
+    MutexLock lock(&mu_);
+    drop_result_ = std::move(status);
+  }
   // Commit() waits inside until Release().
   void Hold() {
     MutexLock lock(&mu_);
@@ -76,8 +81,8 @@ class FakeLogStore final : public log::LogStore {
   }
   absl::Status DropPartition(LocalPartitionId id) override {
     MutexLock lock(&mu_);
-    partitions_.erase(id);
-    return absl::OkStatus();
+    if (drop_result_.ok()) partitions_.erase(id);
+    return drop_result_;
   }
   absl::StatusOr<std::vector<record::ProducerRow>> LoadProducers(
       LocalPartitionId id) const override {
@@ -135,6 +140,7 @@ class FakeLogStore final : public log::LogStore {
   bool held_ ABSL_GUARDED_BY(mu_) = false;
   bool inside_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status result_ ABSL_GUARDED_BY(mu_);
+  absl::Status drop_result_ ABSL_GUARDED_BY(mu_);
   absl::Status sync_result_ ABSL_GUARDED_BY(mu_);
   uint32_t next_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<LocalPartitionId, log::StoredPartition> partitions_ ABSL_GUARDED_BY(mu_);

@@ -3,7 +3,9 @@
 #define SERVICES_STORAGE_HOSTED_PARTITION_H_
 
 #include <memory>
+#include <optional>
 
+#include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/replica/replica.h"
 #include "services/storage/partition.h"
@@ -16,9 +18,12 @@ struct StoreShard::Hosted {
   replica::Replica core;
   Assignment wanted;
   replica::Effects effects;
-  Offset checkpointed;   // The high watermark on disk.
-  bool touched = false;  // By the round.
-  bool shown = false;    // To followers, before the round was synced.
+  Offset checkpointed;                    // The high watermark on disk.
+  bool touched = false;                   // By the round.
+  bool unsynced = false;                  // It has written what found no room when it was synced.
+  bool damaged = false;                   // Its log is, on this disk.
+  std::optional<MonotonicTime> reported;  // When that was, last.
+  std::optional<MonotonicTime> asked;     // When the attach left whose answer has not come.
 };
 
 }  // namespace falaj::storage

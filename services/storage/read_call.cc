@@ -172,7 +172,7 @@ absl::StatusOr<log::TailRun> ReadCall::ReadDisk(const Part& part, size_t bytes_m
   absl::StatusOr<log::ReadResult> read =
       parts_->store->Read(part.partition->id(), part.offset, part.state.high_watermark, bytes_max);
   parts_->metrics->read_seconds()->Observe(parts_->clock->MonotonicNow() - start);
-  if (!read.ok()) return read.status();
+  if (!read.ok()) return parts_->ExplainRead(part.partition, part.epoch, read.status());
   // Retention may have passed while we read: then the batches begin too late.
   const PartitionState now = part.partition->state();
   if (part.offset < now.log_start) return OffsetOutOfRange(part.offset, now);

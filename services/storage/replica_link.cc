@@ -113,10 +113,10 @@ void ReplicaLink::Open(const replica::IsrMember& self) {
   stream_ = std::make_unique<Stream>(this, &stub_);
 }
 
-void ReplicaLink::Attach(const replica::IsrMember& self, const log::PartitionKey& key,
+bool ReplicaLink::Attach(const replica::IsrMember& self, const log::PartitionKey& key,
                          const replica::AttachRequest& request) {
   MutexLock lock(&mu_);
-  if (closed_ || breaking_) return;  // Tick() has it asked for again.
+  if (closed_ || breaking_) return false;  // Tick() has it asked for again.
   if (stream_ == nullptr) Open(self);
   const uint32_t index = next_index_++;
   if (const auto it = indexes_.find(key); it != indexes_.end()) attached_.erase(it->second);
@@ -131,6 +131,7 @@ void ReplicaLink::Attach(const replica::IsrMember& self, const log::PartitionKey
   attach.set_log_end(request.log_end.value());
   attach.set_flushed_end(request.flushed_end.value());
   attach.set_log_start(request.log_start.value());
+  return true;
 }
 
 void ReplicaLink::Acknowledge(const log::PartitionKey& key, const replica::FollowerAck& ack) {
@@ -166,13 +167,16 @@ void ReplicaLink::Tick() {
   {
     MutexLock lock(&mu_);
     if (closed_) return;
-    refused.swap(refused_);
+    for (const uint32_t index : std::exchange(refused_, {})) {
+      const auto it = attached_.find(index);
+      if (it != attached_.end()) refused.push_back(it->second.key);  // Not attached anew since.
+    }
     // A call would fail at once while the channel waits to try again.
     broken = broken_ && (stream_ != nullptr || channel_->GetState(/*try_to_connect=*/true) !=
                                                    GRPC_CHANNEL_TRANSIENT_FAILURE);
     if (broken) broken_ = false;
   }
-  for (const log::PartitionKey& key : refused) shard_->Reattach(key);
+  for (const log::PartitionKey& key : refused) shard_->Reattach(key, leader_);
   if (broken) shard_->ReattachTo(leader_);
 }
 
@@ -272,9 +276,9 @@ bool ReplicaLink::OnAttached(const Bytes& message) {
   Attached attached;
   if (!Find(answer.index(), &attached)) return true;  // Attached anew since.
   if (answer.has_error()) {
-    // Not the leader yet, mostly: this node heard of it first.
+    // Not the leader yet, mostly: this node heard of it first. Or not any more.
     MutexLock lock(&mu_);
-    refused_.push_back(attached.key);
+    refused_.push_back(answer.index());
     return true;
   }
   replica::AttachAnswered input{.attach_id = attached.attach_id,

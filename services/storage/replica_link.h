@@ -48,15 +48,15 @@ class ReplicaLink {
   NodeId leader() const { return leader_; }
   const std::string& address() const { return address_; }
 
-  // As `self`, from here on.
-  void Attach(const replica::IsrMember& self, const log::PartitionKey& key,
+  // As `self`, from here on. False: not now.
+  bool Attach(const replica::IsrMember& self, const log::PartitionKey& key,
               const replica::AttachRequest& request);
   void Acknowledge(const log::PartitionKey& key, const replica::FollowerAck& ack);
   void Consumed(int64_t bytes);
   void Flush();
 
-  // Has the replicas attach again whose attach was refused or whose stream has broken. A few times
-  // a second.
+  // Has the replicas attach again whose attach was refused or ended, or whose stream has broken. A
+  // few times a second.
   void Tick();
   void Break();
   void Close();
@@ -104,7 +104,7 @@ class ReplicaLink {
   uint32_t next_index_ ABSL_GUARDED_BY(mu_) = 1;
   absl::flat_hash_map<uint32_t, Attached> attached_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<log::PartitionKey, uint32_t> indexes_ ABSL_GUARDED_BY(mu_);
-  std::vector<log::PartitionKey> refused_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint32_t> refused_ ABSL_GUARDED_BY(mu_);  // By index; or ended since.
 };
 
 }  // namespace falaj::storage

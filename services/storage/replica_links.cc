@@ -28,7 +28,10 @@ void ReplicaLinks::Start(const Parts& parts) {
     stopped_ = false;
   }
   ticker_.emplace(kTick, [this] { Tick(); });
-  proposer_.emplace(kProposalPause, [this] { SendProposals(); });
+  proposer_.emplace(kProposalPause, [this] {
+    SendProposals();
+    SendDamages();
+  });
 }
 
 void ReplicaLinks::SetNodeEpoch(NodeEpoch epoch) {
@@ -81,11 +84,11 @@ ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(NodeId leader, replica::IsrMember* se
   return link;
 }
 
-void ReplicaLinks::Attach(const log::PartitionKey& key, NodeId leader,
+bool ReplicaLinks::Attach(const log::PartitionKey& key, NodeId leader,
                           const replica::AttachRequest& request) {
   replica::IsrMember self;
   const LinkPtr link = LinkTo(leader, &self);
-  if (link != nullptr) link->Attach(self, key, request);
+  return link != nullptr && link->Attach(self, key, request);
 }
 
 void ReplicaLinks::Acknowledge(const log::PartitionKey& key, NodeId leader,
@@ -104,6 +107,11 @@ void ReplicaLinks::Flush() {
 void ReplicaLinks::Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) {
   MutexLock lock(&mu_);
   proposals_.emplace_back(key, proposal);
+}
+
+void ReplicaLinks::ReportDamage(const log::PartitionKey& key, const DamageReport& report) {
+  MutexLock lock(&mu_);
+  damages_.emplace_back(key, report);
 }
 
 void ReplicaLinks::Tick() {
@@ -149,6 +157,43 @@ void ReplicaLinks::SendProposals() {
     }
   }
   AnswerProposals(proposals, parts_.channel->Execute(command, kProposalPatience));
+}
+
+void ReplicaLinks::SendDamages() {
+  Damages damages;
+  internal::v1::ClusterCommand command;
+  internal::v1::ReportDamageCommand& report = *command.mutable_report_damage();
+  {
+    MutexLock lock(&mu_);
+    if (damages_.empty()) return;
+    damages.swap(damages_);
+    report.set_node_epoch(node_epoch_.value());
+  }
+  // The rest is reported again.
+  damages.resize(std::min(damages.size(), kChangesPerCommandMax));
+  report.set_node_id(self_.value());
+  for (const auto& [key, known] : damages) {
+    internal::v1::DamagedReplica& damaged = *report.add_replicas();
+    damaged.set_topic_id(std::string(key.topic.bytes()));
+    damaged.set_partition(key.partition.value());
+    damaged.set_leader_epoch(known.epoch.value());
+    damaged.set_partition_epoch(known.partition_epoch.value());
+  }
+  const auto response = parts_.channel->Execute(command, kProposalPatience);
+  if (!response.ok()) {
+    log::Warning(
+        "cannot report damaged partitions; will try again",
+        {{"partitions", static_cast<int64_t>(damages.size())}, {"error", response.status()}});
+    return;
+  }
+  for (size_t i = 0; i < damages.size(); ++i) {
+    if (static_cast<int>(i) >= response->damage_results_size()) return;
+    const std::string& reason = response->damage_results(static_cast<int>(i)).error_reason();
+    if (ReasonFromName(reason) != Reason::kNotEnoughReplicas) continue;
+    log::Error("a damaged copy is the best there is; it stays",
+               {{"topic_id", damages[i].first.topic.ToString()},
+                {"partition", damages[i].first.partition}});
+  }
 }
 
 void ReplicaLinks::AnswerProposals(const Proposals& proposals,

@@ -6,6 +6,8 @@
 // the node is registered as. Proposals of many partitions go to the metadata service together, one
 // command at a time, from a thread of their own, as that call blocks.
 //
+// Damage goes the same way, in commands of its own.
+//
 // A proposal that was accepted is not reported to the replica: its watch tells, in order with every
 // other change (the minimum of in-sync replicas, say, by which a new ISR must be judged).
 //
@@ -52,16 +54,18 @@ class ReplicaLinks final : public ReplicaOutbox {
   void SetNodeEpoch(NodeEpoch epoch);
   void Stop();
 
-  void Attach(const log::PartitionKey& key, NodeId leader,
+  bool Attach(const log::PartitionKey& key, NodeId leader,
               const replica::AttachRequest& request) override;
   void Acknowledge(const log::PartitionKey& key, NodeId leader,
                    const replica::FollowerAck& ack) override;
   void Consumed(NodeId leader, int64_t bytes) override;
   void Flush() override;
   void Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) override;
+  void ReportDamage(const log::PartitionKey& key, const DamageReport& report) override;
 
  private:
   using Proposals = std::vector<std::pair<log::PartitionKey, replica::IsrProposal>>;
+  using Damages = std::vector<std::pair<log::PartitionKey, DamageReport>>;
   using LinkPtr = std::shared_ptr<ReplicaLink>;
 
   // The link to a leader, made if need be; null if nobody knows its address.
@@ -70,6 +74,7 @@ class ReplicaLinks final : public ReplicaOutbox {
   std::vector<LinkPtr> Links();
   void Tick();
   void SendProposals();
+  void SendDamages();
   void AnswerProposals(const Proposals& proposals,
                        const absl::StatusOr<internal::v1::ExecuteResponse>& response);
 
@@ -82,6 +87,7 @@ class ReplicaLinks final : public ReplicaOutbox {
   std::map<NodeId, LinkPtr> links_ ABSL_GUARDED_BY(mu_);
   std::vector<LinkPtr> retired_ ABSL_GUARDED_BY(mu_);  // To addresses of the past; for Tick().
   Proposals proposals_ ABSL_GUARDED_BY(mu_);
+  Damages damages_ ABSL_GUARDED_BY(mu_);
   int ticks_ = 0;  // Of the ticking thread.
 
   std::optional<Periodic> ticker_;

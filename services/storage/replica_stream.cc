@@ -19,6 +19,7 @@ using internal::v1::ReplicaNews;
 
 constexpr int64_t kFrameBytesMax = int64_t{1} << 20;  // Of batches; the first comes whole.
 constexpr int64_t kCreditMax = int64_t{1} << 30;
+constexpr size_t kAnswersMax = 10'000;  // Due or queued; beyond, nothing more is read.
 constexpr int kReadsKeptMax = 4;  // Each up to a frame: what a lagging follower costs in memory.
 
 uint64_t NextStreamId() {
@@ -62,6 +63,10 @@ class ReplicaStream::Copy final : public Partition::Listener,
   bool due_later = false;  // In due_later_.
   bool reading = false;    // A disk reader is at it.
   std::optional<log::ReadResult> read_ahead;
+
+  bool IsOf(const PartitionState& state) const {
+    return !state.gone && state.leads && state.epoch == epoch;
+  }
 };
 
 ReplicaStream::ReplicaStream(const ServiceParts* parts) : parts_(parts), id_(NextStreamId()) {}
@@ -96,6 +101,7 @@ void ReplicaStream::OnWriteDone(bool ok) {
   writing_ = false;
   outgoing_.Clear();
   if (!ok) ended_ = true;
+  MaybeRead();
   MaybeWrite();
   MaybeFinish();
 }
@@ -172,10 +178,15 @@ void ReplicaStream::TakeAttach(const internal::v1::ReplicaAttach& attach) {
   {
     MutexLock lock(&mu_);
     input.from = from_;
+    ++attaching_;
   }
   parts_->shard->AttachFollower(
       *partition, input,
       [self = shared_from_this(), attach, partition = *partition](const auto& answer) {
+        {
+          MutexLock lock(&self->mu_);
+          --self->attaching_;
+        }
         self->Attached(attach, partition, answer);
       });
 }
@@ -235,6 +246,18 @@ void ReplicaStream::Drop(const CopyPtr& dropped) {
   copy->partition->StopListening(copy.get());
 }
 
+void ReplicaStream::EndCopy(const CopyPtr& copy, const PartitionState& state) {
+  internal::v1::ReplicateResponse response;
+  internal::v1::ReplicaAttached& over = *response.add_attached();
+  over.set_index(copy->index);
+  rpc::ToProto(MakeError(Reason::kNotLeader, "the reign of the attach is over",
+                         {{"leader", absl::StrCat(state.leader.value())},
+                          {"leader_epoch", absl::StrCat(state.epoch.value())}}),
+               over.mutable_error());
+  outbox_.push_back(rpc::SerializeProto(response));
+  Drop(copy);
+}
+
 void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
   std::vector<ProgressTask> tasks;
   {
@@ -259,9 +282,7 @@ void ReplicaStream::OnPublished(const CopyPtr& copy) {
   MutexLock lock(&mu_);
   if (finished_) return;
   // Marks alone can wait for the next batch, or for SendMarks().
-  if (state.written_end == copy->next && state.epoch == copy->epoch && !state.gone) {
-    return MakeDueLater(copy);
-  }
+  if (state.written_end == copy->next && copy->IsOf(state)) return MakeDueLater(copy);
   MakeDue(copy);
   MaybeWrite();
 }
@@ -310,8 +331,10 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
     MakeDue(copy);
   } else {
     --reads_kept_;
-    // A damaged record, say: the follower keeps what it has, somebody must look.
     if (!result.ok()) parts_->metrics->CountError(result.status());
+    // The follower gets the rest from another leader, or waits.
+    const bool damaged = ReasonOf(result.status()) == Reason::kCorruptRecord;
+    if (damaged) parts_->shard->Damaged(copy->partition);
     if (wanted) MakeDueLater(copy);
   }
   MaybeWrite();
@@ -323,8 +346,8 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
     return true;  // Dropped since it became due.
   }
   const PartitionState state = copy->partition->state();
-  if (state.gone || !state.leads || state.epoch != copy->epoch) {  // No longer ours.
-    Drop(copy);
+  if (!copy->IsOf(state)) {  // No longer ours.
+    EndCopy(copy, state);
     return true;
   }
   Bytes batches;
@@ -386,18 +409,19 @@ grpc::ByteBuffer ReplicaStream::GatherNews() {
 
 void ReplicaStream::MaybeRead() {
   if (reading_ || ended_ || finished_) return;
+  if (attaching_ + outbox_.size() >= kAnswersMax) return;  // Until the follower has read some.
   reading_ = true;
   StartRead(&inbox_);
 }
 
 void ReplicaStream::MaybeWrite() {
   if (writing_ || ended_ || finished_) return;
-  if (!outbox_.empty()) {
+  // Gathering may find that attaches are over: then there are answers.
+  if (outbox_.empty()) outgoing_ = GatherNews();
+  if (outgoing_.Length() == 0) {
+    if (outbox_.empty()) return;
     outgoing_ = std::move(outbox_.front());
     outbox_.pop_front();
-  } else {
-    outgoing_ = GatherNews();
-    if (outgoing_.Length() == 0) return;
   }
   writing_ = true;
   StartWrite(&outgoing_);

@@ -11,7 +11,8 @@
 //
 // Invariants: a Copy's batches leave without a gap from where it attached; nothing beyond the
 // written end leaves; of a partition that this node no longer leads in the epoch of the attach
-// nothing leaves.
+// nothing leaves, and the follower is told that the attach is over: it would else wait for ever for
+// one that leads no more, should nobody else lead soon.
 //
 // Ownership: shared by gRPC (until OnDone), the partitions it listens to, and the reads it has
 // queued. Threads: gRPC's, the shard's and the disk readers'; mu_ is held for bookkeeping, lookups
@@ -81,6 +82,8 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   void OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> result);
   // Forgets the copy, if it is not forgotten yet.
   void Drop(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // As Drop(), and tells the follower.
+  void EndCopy(const CopyPtr& copy, const PartitionState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   grpc::ByteBuffer GatherNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void MaybeRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -100,6 +103,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   std::deque<CopyPtr> due_ ABSL_GUARDED_BY(mu_);
   std::vector<CopyPtr> due_later_ ABSL_GUARDED_BY(mu_);       // With the next SendMarks().
   std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mu_);  // Answers; they go first.
+  size_t attaching_ ABSL_GUARDED_BY(mu_) = 0;                 // The shard is at them.
   grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);            // Of the write under way.
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;

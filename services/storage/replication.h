@@ -14,13 +14,20 @@
 
 namespace falaj::storage {
 
+// What a shard knows of a partition whose log is damaged.
+struct DamageReport {
+  LeaderEpoch epoch;
+  PartitionEpoch partition_epoch;
+};
+
 // What a shard has to say to others. Called on the shard's thread; must not block. What cannot be
 // delivered is dropped: the replica asks again when told to (StoreShard::Reattach).
 class ReplicaOutbox {
  public:
   virtual ~ReplicaOutbox() = default;
-  // To the leader of a partition that this node follows.
-  virtual void Attach(const log::PartitionKey& key, NodeId leader,
+  // To the leader of a partition that this node follows. False if it was dropped; else there will
+  // be an answer, or Reattach().
+  virtual bool Attach(const log::PartitionKey& key, NodeId leader,
                       const replica::AttachRequest& request) = 0;
   virtual void Acknowledge(const log::PartitionKey& key, NodeId leader,
                            const replica::FollowerAck& ack) = 0;
@@ -30,6 +37,8 @@ class ReplicaOutbox {
   virtual void Flush() = 0;
   // To the metadata service.
   virtual void Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) = 0;
+  // Likewise. What became of it shows in the next assignment; it is reported again until then.
+  virtual void ReportDamage(const log::PartitionKey& key, const DamageReport& report) = 0;
 };
 
 // A batch of a leader's log, verified.

@@ -45,6 +45,19 @@ absl::Status NotKnownYet(const PartitionState& state) {
       absl::Milliseconds(100));
 }
 
+absl::Status ServiceParts::ExplainRead(const std::shared_ptr<Partition>& partition,
+                                       LeaderEpoch epoch, const absl::Status& error) const {
+  const PartitionState state = partition->state();
+  // The copy may have been dropped meanwhile.
+  FALAJ_RETURN_IF_ERROR(Partition::CheckReadable(state, epoch));
+  if (ReasonOf(error) != Reason::kCorruptRecord) return error;
+  metrics->CountError(error);
+  shard->Damaged(partition);
+  if (state.in_sync_replicas < 2) return error;
+  return MakeError(Reason::kNotLeader, "a record is damaged here; another replica is about to lead",
+                   {{"leader", "0"}, {"leader_epoch", absl::StrCat(state.epoch.value())}});
+}
+
 absl::Status OffsetOutOfRange(Offset offset, const PartitionState& state) {
   if (offset > state.high_watermark && !state.serving) return NotKnownYet(state);
   return MakeError(Reason::kOffsetOutOfRange,

@@ -50,6 +50,11 @@ struct ServiceParts {
   // knows, has no such partition.
   absl::StatusOr<std::shared_ptr<Partition>> Find(absl::string_view topic_id,
                                                   int32_t partition) const;
+  // What to tell who has met `error` when reading the partition from disk. If a record is damaged
+  // the shard is told, too; and while others are in sync it is NOT_LEADER, as one of them is about
+  // to lead.
+  absl::Status ExplainRead(const std::shared_ptr<Partition>& partition, LeaderEpoch epoch,
+                           const absl::Status& error) const;
 };
 
 // LEADER_UNAVAILABLE, to be asked again: a leader learns what is committed above the high watermark

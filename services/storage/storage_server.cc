@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -81,6 +82,7 @@ class Node final : public StorageServer {
   ~Node() override {
     registry_.ClearCollectors();
     housekeeping_.reset();
+    if (leaver_.joinable()) leaver_.join();
     http_.reset();
     watch_.reset();
     session_.reset();
@@ -92,6 +94,7 @@ class Node final : public StorageServer {
     FALAJ_RETURN_IF_ERROR(disk_.Poll());
     log::RocksLogStore::Options store_options;
     store_options.directory = identity_.store_directory();
+    store_options.env = options_.store_env;
     if (options_.slab_bytes_max > 0) store_options.slab_bytes_max = options_.slab_bytes_max;
     FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
     shard_.emplace(StoreShard::Options{.node = identity_.node(),
@@ -135,6 +138,7 @@ class Node final : public StorageServer {
   void Stop() override {
     if (stopped_.exchange(true)) return;
     housekeeping_.reset();
+    if (leaver_.joinable()) leaver_.join();
     host_->SetReady(false);
     HandOver();
     shard_->Stop();  // Appends are refused from here on; those queued are written and answered.
@@ -213,13 +217,35 @@ class Node final : public StorageServer {
     if (!shard_->WaitUntilAnswered(left())) log::Warning("some producers are left without answer");
   }
 
+  // Once the disk has failed. As HandOver(), but there is nothing to wait for: nobody catches up
+  // here any more. The end of the session takes the node out of all ISRs; the next process
+  // registers as one that has not stopped cleanly.
+  void Leave() {
+    const absl::StatusOr<LogIndex> index = session_->PrepareStop(kHandOverMax);
+    if (!index.ok()) {
+      log::Warning("leadership is not handed over", {{"error", index.status()}});
+    } else {
+      assignments_->WaitForView(*index, kHandOverRetry);
+    }
+    // Nobody but this node has what it has: reads go on here, or nowhere.
+    if (!assignments_->SharesPartitions()) return;
+    // New leaders tell what became of batches that wait for them.
+    shard_->WaitUntilAnswered(kHandOverRetry);
+    session_->End();
+    links_.SetNodeEpoch(NodeEpoch{0});  // It follows nobody any more.
+    log::Error("the disk has failed: the node has left the cluster until it is restarted",
+               {{"node", identity_.node()}});
+  }
+
   void ShowHealth() {
     const bool ready = Ready();
     if (readiness_.exchange(ready) != ready) {
       log::Info(ready ? "ready" : "not ready", {{"node", identity_.node()}});
       host_->SetReady(ready);
     }
-    if (shard_->failed() && liveness_.exchange(false)) host_->SetServing("liveness", false);
+    if (!shard_->failed() || !liveness_.exchange(false)) return;
+    host_->SetServing("liveness", false);
+    leaver_ = std::thread([this] { Leave(); });
   }
 
   void Collect(telemetry::Samples* out) {
@@ -270,6 +296,7 @@ class Node final : public StorageServer {
   std::optional<NodeSession> session_;
   std::unique_ptr<rpc::MetadataChannel::Watch> watch_;
   std::optional<Housekeeping> housekeeping_;
+  std::thread leaver_;  // Started by housekeeping's pulse, joined once that has ended.
 };
 
 }  // namespace

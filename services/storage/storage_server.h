@@ -16,7 +16,8 @@
 //
 // Failures: the metadata service may go away at any time; what the node leads it goes on serving.
 // A full disk refuses produce with DISK_FULL until space returns. A failed disk refuses produce
-// with STORAGE_FAILED and takes liveness down, so that whoever supervises the process restarts it.
+// with STORAGE_FAILED and takes liveness down, so that whoever supervises the process restarts it;
+// what others can lead they lead from then on, and the node leaves the cluster until it restarts.
 #ifndef SERVICES_STORAGE_STORAGE_SERVER_H_
 #define SERVICES_STORAGE_STORAGE_SERVER_H_
 
@@ -30,6 +31,10 @@
 
 #include "libs/base/clock.h"
 #include "libs/log/disk_watch.h"
+
+namespace rocksdb {
+class Env;
+}  // namespace rocksdb
 
 namespace falaj::storage {
 
@@ -68,6 +73,7 @@ class StorageServer {
 
     bool metrics_partition_level = true;  // Up to 2,000 partitions.
     Clock* clock = nullptr;               // Not owned. Null: the machine's clock.
+    rocksdb::Env* store_env = nullptr;    // Not owned. Null: the operating system's.
   };
 
   // Returns when the node listens; Ready() becomes true once it is registered. Returns

@@ -33,7 +33,8 @@ absl::StatusOr<Position> CommittedEnd(const PartitionState& state) {
 }
 
 // Blocks on disk if the target is a time.
-absl::StatusOr<Position> Resolve(const ServiceParts& parts, const Partition& partition,
+absl::StatusOr<Position> Resolve(const ServiceParts& parts,
+                                 const std::shared_ptr<Partition>& partition,
                                  const PartitionState& state, const v1::OffsetTarget& target) {
   switch (target.target_case()) {
     case v1::OffsetTarget::kOffset: {
@@ -43,11 +44,11 @@ absl::StatusOr<Position> Resolve(const ServiceParts& parts, const Partition& par
     }
     case v1::OffsetTarget::kTime: {
       const int64_t wanted_ms = target.time().seconds() * 1000 + target.time().nanos() / 1'000'000;
-      FALAJ_ASSIGN_OR_RETURN(
-          const std::optional<log::TimeResult> found,
-          parts.store->FindTime(partition.id(), wanted_ms, state.high_watermark));
-      if (!found.has_value()) return CommittedEnd(state);
-      return Position{found->offset, found->timestamp_ms};
+      const absl::StatusOr<std::optional<log::TimeResult>> found =
+          parts.store->FindTime(partition->id(), wanted_ms, state.high_watermark);
+      if (!found.ok()) return parts.ExplainRead(partition, state.epoch, found.status());
+      if (!found->has_value()) return CommittedEnd(state);
+      return Position{(*found)->offset, (*found)->timestamp_ms};
     }
     case v1::OffsetTarget::kNamed:
       if (target.named() == v1::NAMED_OFFSET_EARLIEST) return Position{state.log_start};
@@ -68,7 +69,7 @@ absl::Status FindOne(const ServiceParts& parts, const internal::v1::FindOffset& 
   FALAJ_RETURN_IF_ERROR(Partition::CheckReadable(state, LeaderEpoch{query.leader_epoch()}));
   result->set_log_start_offset(state.log_start.value());
   result->set_high_watermark(state.high_watermark.value());
-  FALAJ_ASSIGN_OR_RETURN(const Position found, Resolve(parts, *partition, state, query.target()));
+  FALAJ_ASSIGN_OR_RETURN(const Position found, Resolve(parts, partition, state, query.target()));
   result->set_offset(found.offset.value());
   result->set_timestamp_ms(found.timestamp_ms);
   return absl::OkStatus();
@@ -107,7 +108,7 @@ void Truncate(const ServiceParts& parts, grpc::ServerUnaryReactor* reactor,
   const LeaderEpoch epoch{request.leader_epoch()};
   const absl::Status serving = Partition::CheckServing(state, epoch);
   if (!serving.ok()) return End(reactor, serving);
-  const auto before = Resolve(parts, **partition, state, request.before());
+  const auto before = Resolve(parts, *partition, state, request.before());
   if (!before.ok()) return End(reactor, before.status());
   parts.shard->TruncatePrefix(*std::move(partition), epoch, before->offset,
                               [reactor, response](absl::StatusOr<Offset> log_start) {

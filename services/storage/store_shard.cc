@@ -95,50 +95,15 @@ void StoreShard::Assign(Assignment assignment) {
 
 void StoreShard::RetryAssignments() {
   Post([this] {
+    if (failed()) return;  // Nothing can be written any more, the beginning of a reign neither.
     auto again = std::exchange(unapplied_, {});
     for (const auto& [key, assignment] : again) Apply(assignment);
+    for (const auto& [key, hosted] : hosted_) {
+      if (hosted->unsynced) SyncWritten(hosted.get());
+    }
+    ReportDamages();
   });
   ReattachDetached();
-}
-
-void StoreShard::Unassign(const log::PartitionKey& key) {
-  Post([this, key] {
-    Commit();
-    unapplied_.erase(key);
-    if (FindHosted(key) == nullptr) return;
-    log::Info("dropping a partition that is on other nodes now",
-              {{"topic", hosted_.at(key)->shared->topic()}, {"partition", key.partition}});
-    DropHosted(key);
-  });
-}
-
-void StoreShard::DropTopic(const TopicId& topic) {
-  Post([this, topic] {
-    Commit();
-    std::vector<log::PartitionKey> keys;
-    for (const auto& [key, hosted] : hosted_) {
-      if (key.topic == topic) keys.push_back(key);
-    }
-    for (const log::PartitionKey& key : keys) DropHosted(key);
-    absl::erase_if(unapplied_, [&](const auto& entry) { return entry.first.topic == topic; });
-  });
-}
-
-void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned) {
-  Post([this, assigned = std::move(assigned)] {
-    Commit();
-    for (const log::StoredPartition& stored : store_->ListPartitions()) {
-      if (assigned.contains(stored.key)) continue;
-      log::Info("dropping a partition that is deleted or on other nodes now",
-                {{"topic_id", stored.key.topic.ToString()},
-                 {"partition", stored.key.partition},
-                 {"log_end_offset", stored.log_end}});
-      Unhost(stored.key);
-      if (const absl::Status dropped = store_->DropPartition(stored.id); !dropped.ok()) {
-        log::Warning("cannot drop a partition", {{"error", dropped}});
-      }
-    }
-  });
 }
 
 void StoreShard::TruncatePrefix(std::shared_ptr<Partition> partition, LeaderEpoch epoch,
@@ -332,7 +297,11 @@ void StoreShard::Apply(const Assignment& assignment) {
   // minimum of in-sync replicas, say, would commit what only this deposed leader holds. In one
   // reign the settings come first: they judge the ISR that comes with them.
   const bool new_reign = status.ok() && assignment.epoch > (*hosted)->core.epoch();
-  if (new_reign) Lead(*hosted, assignment);
+  if (new_reign && MayBeginAnew(**hosted, assignment)) {
+    hosted = BeginAnew(*hosted, assignment);
+    status = hosted.status();
+  }
+  if (new_reign && status.ok()) Lead(*hosted, assignment);
   if (status.ok()) status = ChangeSettings(*hosted, assignment);
   if (!status.ok()) {
     log::Warning(
@@ -345,12 +314,15 @@ void StoreShard::Apply(const Assignment& assignment) {
   unapplied_.erase(assignment.key);
   if (!new_reign) Lead(*hosted, assignment);
   Gather(*hosted);
+  if (new_reign && (*hosted)->damaged) ReportDamage(*hosted);
 }
 
 // Makes the replica the leader or a follower, as assigned.
 void StoreShard::Lead(Hosted* hosted, const Assignment& assignment) {
   absl::Status status;
   if (assignment.leader == options_.node) {
+    // Also in the epoch it led before: who is in sync with a log that cannot grow matters no more.
+    if (failed() && hosted->core.role() != replica::Role::kLeader) return;
     status = hosted->core.Step(replica::BecomeLeader{.epoch = assignment.epoch,
                                                      .partition_epoch = assignment.partition_epoch,
                                                      .isr = assignment.isr,
@@ -375,7 +347,8 @@ absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignmen
                          store_->OpenPartition(assignment.key, assignment.retention));
   FALAJ_ASSIGN_OR_RETURN(std::vector<record::ProducerRow> producers,
                          store_->LoadProducers(stored.id));
-  const replica::Stored known = ToStored(stored, std::move(producers));
+  replica::Stored known = ToStored(stored, std::move(producers));
+  known.attach_id = attach_id_;
   auto shared = std::make_shared<Partition>(assignment.key, assignment.topic,
                                             log::TailKey{options_.index, stored.id},
                                             metrics_->Topic(assignment.topic));
@@ -384,7 +357,9 @@ absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignmen
              .core = replica::Replica(options_.node, known, assignment.settings),
              .wanted = assignment,
              .effects = {},
-             .checkpointed = stored.high_watermark});
+             .checkpointed = stored.high_watermark,
+             .reported = {},
+             .asked = {}});
   Hosted* result = hosted.get();
   hosted_.emplace(assignment.key, std::move(hosted));
   MutexLock lock(&mu_);
@@ -397,40 +372,16 @@ absl::Status StoreShard::ChangeSettings(Hosted* hosted, const Assignment& assign
     FALAJ_RETURN_IF_ERROR(store_->SetRetention(hosted->shared->id(), assignment.retention));
   }
   hosted->wanted = assignment;
-  if (assignment.settings.fsync && !hosted->core.settings().fsync) {
-    // What was only written so far is synced now: nobody might come to write any more, and until
-    // then the partition would not be in sync.
-    round_.high_watermarks.emplace_back(hosted->shared->id(), hosted->core.high_watermark());
-    round_sync_ = true;
-  }
+  if (assignment.settings.fsync && !hosted->core.settings().fsync) SyncWritten(hosted);
   return hosted->core.Step(replica::ChangeSettings{assignment.settings}, &hosted->effects);
 }
 
-void StoreShard::Unhost(const log::PartitionKey& key) {
-  unapplied_.erase(key);
-  const auto it = hosted_.find(key);
-  if (it == hosted_.end()) return;
-  Hosted* hosted = it->second.get();
-  IgnoreError(hosted->core.Step(replica::GoOffline{}, &hosted->effects), "never refuses");
-  for (const replica::Reply& reply : hosted->effects.replies) Answer(reply);
-  tail_cache_->Drop(hosted->shared->tail_key());
-  PartitionState state = hosted->shared->state();
-  state.gone = true;
-  state.readable = state.serving = state.leads = false;
-  hosted->shared->Publish(state);
-  {
-    MutexLock lock(&mu_);
-    shared_.erase(key);
-  }
-  hosted_.erase(it);
-}
-
-void StoreShard::DropHosted(const log::PartitionKey& key) {
-  const LocalPartitionId id = hosted_.at(key)->shared->id();
-  Unhost(key);
-  if (const absl::Status dropped = store_->DropPartition(id); !dropped.ok()) {
-    log::Warning("cannot drop a partition", {{"error", dropped}});
-  }
+// What was only written so far is synced with this round: nobody might come to write any more, and
+// until then the partition would not be in sync.
+void StoreShard::SyncWritten(Hosted* hosted) {
+  round_.high_watermarks.emplace_back(hosted->shared->id(), hosted->core.high_watermark());
+  round_sync_ = true;
+  Gather(hosted);
 }
 
 void StoreShard::Place(Hosted* hosted, const replica::Placement& place, Bytes batch,
@@ -491,7 +442,7 @@ void StoreShard::Commit() {
   if (outbox_ != nullptr) outbox_->Flush();
   round_ = log::Round();
   round_bytes_ = 0;
-  round_sync_ = round_begins_epochs_ = false;
+  round_sync_ = round_begins_epochs_ = round_written_ = false;
   FlushSinks();
 }
 
@@ -501,7 +452,12 @@ absl::Status StoreShard::WriteRound(bool sync, MonotonicTime start) {
         return hosted->core.role() == replica::Role::kLeader &&
                hosted->core.replication_factor() > 1 && hosted->core.has_unwritten();
       });
-  if (in_steps) return store_->CommitInSteps(round_, [this, start] { ShowWritten(start); });
+  if (in_steps) {
+    return store_->CommitInSteps(round_, [this, start] {
+      round_written_ = true;
+      ShowWritten(start);
+    });
+  }
   FALAJ_RETURN_IF_ERROR(store_->Commit(round_, sync));
   FillTailCache(start);
   return absl::OkStatus();
@@ -518,7 +474,6 @@ void StoreShard::ShowWritten(MonotonicTime start) {
   FillTailCache(start);
   for (Hosted* hosted : touched_) {
     if (hosted->core.role() != replica::Role::kLeader) continue;  // Nobody asks a follower.
-    hosted->shown = true;
     IgnoreError(hosted->core.Step(replica::Written{hosted->core.log_end(), /*synced=*/false,
                                                    clock_->MonotonicNow()},
                                   &hosted->effects),
@@ -540,10 +495,14 @@ void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool sync
   replica::Input outcome = replica::WriteFailed{committed};
   if (committed.ok()) {
     outcome = replica::Written{hosted->core.log_end(), synced, clock_->MonotonicNow()};
-  } else if (std::exchange(hosted->shown, false)) {
+    if (synced) hosted->unsynced = false;
+  } else if (round_written_ && failed()) {
     outcome = replica::GoOffline{};  // Others may have it by now: it cannot be taken back.
+  } else if (round_written_) {
+    // It is in the log, and counts as held when RetryAssignments() has had it synced.
+    outcome = replica::Written{hosted->core.log_end(), /*synced=*/false, clock_->MonotonicNow()};
+    hosted->unsynced = true;
   }
-  hosted->shown = false;
   IgnoreError(hosted->core.Step(outcome, &hosted->effects), "never refuses");
   if (!committed.ok() && hosted->core.role() == replica::Role::kOffline) {
     unapplied_[hosted->wanted.key] = hosted->wanted;

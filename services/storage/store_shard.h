@@ -19,8 +19,10 @@
 // Threads: the public methods from any thread; they only queue. Answers and callbacks come on the
 // shard's thread and must not block.
 //
-// Failures: DISK_FULL refuses the round, leaves nothing of it, and the next round tries again. Any
-// other failed write makes the shard failed(): writes get STORAGE_FAILED, reads go on.
+// Failures: DISK_FULL refuses the round, leaves nothing of it, and the next round tries again; a
+// round that has been shown stays, and its sync is tried again. Any other failed write turns the
+// shard into failed() for good: it refuses writes with STORAGE_FAILED, reads go on, it begins no
+// reign any more, proposes no ISR, and what has been shown and not synced goes offline.
 #ifndef SERVICES_STORAGE_STORE_SHARD_H_
 #define SERVICES_STORAGE_STORE_SHARD_H_
 
@@ -48,54 +50,10 @@
 #include "libs/replica/replica.h"
 #include "services/storage/partition.h"
 #include "services/storage/replication.h"
+#include "services/storage/shard_tasks.h"
 #include "services/storage/storage_metrics.h"
 
 namespace falaj::storage {
-
-// What the cluster wants of this node for one partition.
-struct Assignment {
-  log::PartitionKey key;
-  std::string topic;
-  log::RetentionPolicy retention;
-  replica::Settings settings;
-  NodeId leader{0};  // 0: nobody.
-  LeaderEpoch epoch;
-  PartitionEpoch partition_epoch;
-  std::vector<NodeId> isr;
-  std::vector<NodeId> replicas;
-};
-
-// The outcome of one batch.
-struct AppendAnswer {
-  uint64_t request_id = 0;
-  absl::Status status;
-  replica::AppendOutcome outcome;
-  int64_t append_time_ms = -1;
-  int64_t size_bytes = 0;
-};
-
-// Where answers go: one Append stream.
-class AppendSink {
- public:
-  virtual ~AppendSink() = default;
-  // Nobody waits any more; what is not appended yet need not be.
-  virtual bool Abandoned() const = 0;
-  virtual void Answer(AppendAnswer answer) = 0;  // Must not block.
-  virtual void Flush() = 0;                      // After a run of answers. Must not block.
-};
-
-// A batch that has been validated.
-struct AppendTask {
-  std::shared_ptr<Partition> partition;
-  LeaderEpoch epoch;
-  replica::Acks acks = replica::Acks::kAll;
-  replica::BatchInfo info;
-  Bytes batch;
-  MonotonicTime received;
-  MonotonicTime deadline;  // 0: none.
-  uint64_t request_id = 0;
-  std::shared_ptr<AppendSink> sink;
-};
 
 class StoreShard {
  public:
@@ -126,7 +84,7 @@ class StoreShard {
   absl::Status Append(AppendTask task);
 
   // Opens the partition if the shard does not host it, and makes it what the cluster wants. What
-  // fails for want of disk is tried again by RetryAssignments().
+  // fails for want of disk, a sync too, is tried again by RetryAssignments().
   void Assign(Assignment assignment);
   void RetryAssignments();
   // The partition is on other nodes now: it is dropped.
@@ -159,8 +117,9 @@ class StoreShard {
   // From the leader of a partition. Of what this node no longer follows nothing is left.
   void AttachAnswered(const log::PartitionKey& key, const replica::AttachAnswered& answer);
   void Replicate(ReplicateTask task);
-  // Asks the leader again: of one partition; of all whose leader this is; of all that wait.
-  void Reattach(const log::PartitionKey& key);
+  // Asks the leader again: of one partition, as this leader has ended its attach or refused it; of
+  // all whose leader this is; of all that are not attached, unless an answer is under way.
+  void Reattach(const log::PartitionKey& key, NodeId leader);
   void ReattachTo(NodeId leader);
   void ReattachDetached();
   void CheckIsrs();  // Who has fallen behind?
@@ -169,6 +128,10 @@ class StoreShard {
   // Null if the shard does not host it.
   std::shared_ptr<Partition> Find(const log::PartitionKey& key) const;
   std::vector<std::shared_ptr<Partition>> List() const;
+
+  // A record of the partition is damaged on disk. If others have it, it is dropped here and fetched
+  // anew from them, once they lead (store_shard_damage.cc).
+  void Damaged(std::shared_ptr<Partition> partition);
 
   // Answers batches that wait for other replicas longer than their timeout.
   void ExpireHeld();
@@ -227,7 +190,7 @@ class StoreShard {
   void Feed(Hosted* hosted, const replica::Input& input);
   Hosted* FindHosted(const log::PartitionKey& key);
   void SendToOthers(Hosted* hosted);
-  void CutSuffix(Hosted* hosted);
+  absl::Status CutSuffix(Hosted* hosted);
   void GiveUp(Hosted* hosted, const absl::Status& status);
   void Refuse(const AppendTask& task, absl::Status status);
   void Answer(const replica::Reply& reply);
@@ -239,8 +202,17 @@ class StoreShard {
   void Lead(Hosted* hosted, const Assignment& assignment);
   absl::StatusOr<Hosted*> Host(const Assignment& assignment);
   absl::Status ChangeSettings(Hosted* hosted, const Assignment& assignment);
+  void SyncWritten(Hosted* hosted);
   void Unhost(const log::PartitionKey& key);
+  // Ends what the replica does; `last` is what others see of it from now on.
+  void LetGo(Hosted* hosted, const PartitionState& last);
   void DropHosted(const log::PartitionKey& key);
+
+  void MarkDamaged(Hosted* hosted);
+  void ReportDamage(Hosted* hosted);
+  void ReportDamages();
+  bool MayBeginAnew(const Hosted& hosted, const Assignment& assignment) const;
+  absl::StatusOr<Hosted*> BeginAnew(Hosted* hosted, const Assignment& assignment);
 
   void Place(Hosted* hosted, const replica::Placement& place, Bytes batch,
              int64_t max_timestamp_ms);
@@ -284,10 +256,12 @@ class StoreShard {
       when_answered_;  // Become true, under mu_, when held_ is empty.
   std::vector<Truncation> truncations_;
   uint64_t next_token_ = 1;
+  uint64_t attach_id_ = 0;  // No replica that was here before has asked under a larger number.
   log::Round round_;
   int64_t round_bytes_ = 0;
   bool round_sync_ = false;
   bool round_begins_epochs_ = false;
+  bool round_written_ = false;    // It is in the store, and followers may have it: not yet synced.
   std::vector<Hosted*> touched_;  // By the round.
   std::vector<std::shared_ptr<AppendSink>> unflushed_;
   std::vector<std::pair<NodeId, int64_t>> consumed_;  // By the round: leader, bytes.

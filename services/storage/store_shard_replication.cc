@@ -8,6 +8,13 @@
 #include "services/storage/store_shard.h"
 
 namespace falaj::storage {
+namespace {
+
+// Asked again, a leader answers the new question only: to ask before it can have answered would
+// never end. It has to answer all partitions of the pair of nodes, and syncs meanwhile.
+constexpr absl::Duration kAttachPatience = absl::Seconds(10);
+
+}  // namespace
 
 StoreShard::Hosted* StoreShard::FindHosted(const log::PartitionKey& key) {
   const auto it = hosted_.find(key);
@@ -26,14 +33,15 @@ void StoreShard::SendToOthers(Hosted* hosted) {
   const log::PartitionKey& key = hosted->shared->key();
   const NodeId leader = hosted->core.leader();
   if (const auto attach = std::exchange(effects.attach, std::nullopt)) {
-    outbox_->Attach(key, leader, *attach);
+    hosted->asked.reset();
+    if (outbox_->Attach(key, leader, *attach)) hosted->asked = clock_->MonotonicNow();
   }
   if (const auto ack = std::exchange(effects.ack, std::nullopt)) {
     outbox_->Acknowledge(key, leader, *ack);
   }
-  if (const auto proposal = std::exchange(effects.isr_proposal, std::nullopt)) {
-    outbox_->Propose(key, *proposal);
-  }
+  const auto proposal = std::exchange(effects.isr_proposal, std::nullopt);
+  // Whose disk has failed is no judge of who is in sync: it would put out all others in the end.
+  if (proposal.has_value() && !failed()) outbox_->Propose(key, *proposal);
 }
 
 void StoreShard::AttachFollower(std::shared_ptr<Partition> partition,
@@ -87,12 +95,17 @@ void StoreShard::AttachAnswered(const log::PartitionKey& key,
     if (hosted == nullptr) return;
     const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
     if (ReasonOf(taken) == Reason::kCorruptRecord) return GiveUp(hosted, taken);
-    if (hosted->effects.truncate_suffix.has_value()) CutSuffix(hosted);
+    if (taken.ok()) hosted->asked.reset();
+    if (hosted->effects.truncate_suffix.has_value()) {
+      const absl::Status cut = CutSuffix(hosted);
+      if (ReasonOf(cut) == Reason::kCorruptRecord) MarkDamaged(hosted);
+      if (!cut.ok()) return GiveUp(hosted, cut);
+    }
     Gather(hosted);
   });
 }
 
-void StoreShard::CutSuffix(Hosted* hosted) {
+absl::Status StoreShard::CutSuffix(Hosted* hosted) {
   const Offset end = *std::exchange(hosted->effects.truncate_suffix, std::nullopt);
   const log::PartitionKey& key = hosted->shared->key();
   log::Info("cutting what is not in the leader's log", {{"topic", hosted->shared->topic()},
@@ -100,15 +113,14 @@ void StoreShard::CutSuffix(Hosted* hosted) {
                                                         {"from_offset", end},
                                                         {"log_end_offset", hosted->core.log_end()},
                                                         {"leader_epoch", hosted->core.epoch()}});
-  absl::Status cut = store_->TruncateSuffix(hosted->shared->id(), end);
-  if (!cut.ok()) return GiveUp(hosted, cut);
+  FALAJ_RETURN_IF_ERROR(store_->TruncateSuffix(hosted->shared->id(), end));
   tail_cache_->TruncateSuffix(hosted->shared->tail_key(), end);
-  const auto stored = store_->OpenPartition(key, hosted->wanted.retention);
-  if (!stored.ok()) return GiveUp(hosted, stored.status());
-  absl::StatusOr<std::vector<record::ProducerRow>> producers = store_->LoadProducers(stored->id);
-  if (!producers.ok()) return GiveUp(hosted, producers.status());
-  const replica::Truncated truncated{stored->log_start, stored->log_end, *std::move(producers)};
-  IgnoreError(hosted->core.Step(truncated, &hosted->effects), "never refuses");
+  FALAJ_ASSIGN_OR_RETURN(const log::StoredPartition stored,
+                         store_->OpenPartition(key, hosted->wanted.retention));
+  FALAJ_ASSIGN_OR_RETURN(std::vector<record::ProducerRow> producers,
+                         store_->LoadProducers(stored.id));
+  const replica::Truncated truncated{stored.log_start, stored.log_end, std::move(producers)};
+  return hosted->core.Step(truncated, &hosted->effects);
 }
 
 // The replica must not go on as it is. It stays on disk, and offline: until the disk has room, or
@@ -159,10 +171,11 @@ void StoreShard::Take(ReplicateTask task) {
   }
 }
 
-void StoreShard::Reattach(const log::PartitionKey& key) {
-  PostFor(key, [this, key] {
+void StoreShard::Reattach(const log::PartitionKey& key, NodeId leader) {
+  PostFor(key, [this, key, leader] {
     Hosted* const hosted = FindHosted(key);
-    if (hosted != nullptr && !hosted->core.attached()) Feed(hosted, replica::Reattach{});
+    // Also if it believes to be attached: the leader knows better.
+    if (hosted != nullptr && hosted->core.leader() == leader) Feed(hosted, replica::Reattach{});
   });
 }
 
@@ -176,8 +189,10 @@ void StoreShard::ReattachTo(NodeId leader) {
 
 void StoreShard::ReattachDetached() {
   Post([this] {
+    const MonotonicTime now = clock_->MonotonicNow();
     for (const auto& [key, hosted] : hosted_) {
       if (hosted->core.role() != replica::Role::kFollower || hosted->core.attached()) continue;
+      if (hosted->asked.has_value() && now - *hosted->asked < kAttachPatience) continue;
       Feed(hosted.get(), replica::Reattach{});
     }
   });
@@ -185,6 +200,7 @@ void StoreShard::ReattachDetached() {
 
 void StoreShard::CheckIsrs() {
   Post([this] {
+    if (failed()) return;
     const replica::CheckIsr check{clock_->MonotonicNow()};
     for (const auto& [key, hosted] : hosted_) {
       const replica::Replica& core = hosted->core;

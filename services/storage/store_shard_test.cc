@@ -1,7 +1,5 @@
 #include "services/storage/store_shard.h"
 
-#include <atomic>
-#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -11,134 +9,12 @@
 #include "gtest/gtest.h"
 
 #include "libs/base/status.h"
-#include "libs/record/batch_builder.h"
-#include "libs/telemetry/registry.h"
 #include "services/storage/byte_budget.h"
-#include "services/storage/fake_log_store.h"
 #include "services/storage/rate_limit.h"
+#include "services/storage/store_shard_fixture.h"
 
 namespace falaj::storage {
 namespace {
-
-// Keeps the answers it is given.
-class Answers final : public AppendSink {
- public:
-  bool Abandoned() const override { return abandoned_.load(); }
-  void Abandon() { abandoned_.store(true); }
-  void Answer(AppendAnswer answer) override {
-    MutexLock lock(&mu_);
-    ++answered_[answer.request_id];
-    answers_[answer.request_id] = std::move(answer);
-    came_.NotifyAll();
-  }
-  void Flush() override {}
-
-  AppendAnswer Wait(uint64_t request_id) {
-    MutexLock lock(&mu_);
-    while (!answers_.contains(request_id)) came_.Wait(&mu_);
-    EXPECT_EQ(answered_[request_id], 1) << "answered more than once";
-    return answers_[request_id];
-  }
-  bool Has(uint64_t request_id) {
-    MutexLock lock(&mu_);
-    return answers_.contains(request_id);
-  }
-
- private:
-  std::atomic<bool> abandoned_ = false;
-  Mutex mu_;
-  CondVar came_;
-  std::map<uint64_t, AppendAnswer> answers_ ABSL_GUARDED_BY(mu_);
-  std::map<uint64_t, int> answered_ ABSL_GUARDED_BY(mu_);
-};
-
-class CountingWaiter final : public Partition::Waiter {
- public:
-  void Wake() override { ++woken; }
-  std::atomic<int> woken = 0;
-};
-
-class StoreShardTest : public testing::Test {
- protected:
-  StoreShardTest() { Reopen(); }
-
-  void Reopen() {
-    shard_.reset();
-    shard_.emplace(StoreShard::Options{.node = NodeId{1}, .mailbox_bytes_max = 1 << 20},
-                   StoreShard::Parts{&store_, &tail_cache_, &metrics_, &clock_});
-  }
-  static log::PartitionKey Key(int32_t partition) {
-    return {Uuid::FromRandomBits(1, 1), PartitionIndex{partition}};
-  }
-  // One of two replicas, in sync alone unless `isr` names others.
-  std::shared_ptr<Partition> LeadTwo(std::vector<NodeId> isr = {NodeId{1}}) {
-    Assignment assignment;
-    assignment.replicas = {NodeId{1}, NodeId{2}};
-    return Lead(0, true, std::move(assignment), std::move(isr));
-  }
-  std::shared_ptr<Partition> Lead(int32_t partition, bool fsync = true, Assignment assignment = {},
-                                  std::vector<NodeId> isr = {NodeId{1}}) {
-    assignment.key = Key(partition);
-    assignment.topic = "t";
-    assignment.settings.fsync = fsync;
-    assignment.leader = NodeId{1};
-    assignment.epoch = LeaderEpoch{3};
-    assignment.partition_epoch = PartitionEpoch{++partition_epoch_};
-    assignment.isr = std::move(isr);
-    shard_->Assign(assignment);
-    Drain();
-    return shard_->Find(assignment.key);
-  }
-  // Waits until the shard has done everything asked so far.
-  void Drain() {
-    Mutex mu;
-    CondVar done_cv;
-    bool done = false;
-    shard_->Post([&] {
-      // The round of what came before is written when the turn ends: ask for one more turn.
-      shard_->Post([&] {
-        MutexLock lock(&mu);
-        done = true;
-        done_cv.NotifyAll();
-      });
-    });
-    MutexLock lock(&mu);
-    while (!done) done_cv.Wait(&mu);
-  }
-  AppendTask Task(std::shared_ptr<Partition> partition, uint64_t request_id, int records = 1) {
-    record::BatchBuilder builder;
-    for (int i = 0; i < records; ++i) builder.Add(1000, "k", "v");
-    AppendTask task;
-    task.partition = std::move(partition);
-    task.epoch = LeaderEpoch{3};
-    task.batch = builder.Build({}).value();
-    task.info = {.record_count = records,
-                 .size_bytes = static_cast<int64_t>(task.batch.size()),
-                 .max_timestamp_ms = 1000};
-    task.received = clock_.MonotonicNow();
-    task.request_id = request_id;
-    task.sink = answers_;
-    return task;
-  }
-
-  AppendTask Numbered(std::shared_ptr<Partition> partition, uint64_t request_id, int32_t sequence,
-                      int records) {
-    AppendTask task = Task(std::move(partition), request_id, records);
-    task.info.producer_id = ProducerId{7};
-    task.info.producer_epoch = ProducerEpoch{0};
-    task.info.base_sequence = Sequence{sequence};
-    return task;
-  }
-
-  ManualClock clock_;
-  telemetry::Registry registry_;
-  StorageMetrics metrics_{&registry_};
-  FakeLogStore store_;
-  log::TailCache tail_cache_{log::TailCache::Options()};
-  std::shared_ptr<Answers> answers_ = std::make_shared<Answers>();
-  int64_t partition_epoch_ = 0;
-  std::optional<StoreShard> shard_;
-};
 
 TEST_F(StoreShardTest, EverythingThatQueuesDuringAWriteSharesTheNextOne) {
   auto first = Lead(0);
@@ -226,92 +102,6 @@ TEST_F(StoreShardTest, FailedDiskRefusesEverythingAfterAndReadsGoOn) {
   EXPECT_TRUE(shard_->failed());
   EXPECT_TRUE(partition->state().serving);
   EXPECT_EQ(partition->state().high_watermark, Offset{1});
-}
-
-// Remembers how far a partition was written and committed whenever that was published.
-class Followed final : public Partition::Listener {
- public:
-  explicit Followed(Partition* partition) : partition_(partition) {}
-  void OnPublished() override {
-    const PartitionState state = partition_->state();
-    seen.emplace_back(state.written_end.value(), state.high_watermark.value());
-  }
-  std::vector<std::pair<int64_t, int64_t>> seen;  // By the shard's thread.
-
- private:
-  Partition* const partition_;
-};
-
-TEST_F(StoreShardTest, FollowersSeeARoundBeforeItIsSyncedAndItIsCommittedAfterwards) {
-  auto partition = LeadTwo();
-  const auto followed = std::make_shared<Followed>(partition.get());
-  partition->Listen(followed);
-  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
-  EXPECT_EQ(answers_->Wait(1).outcome.base, Offset{1}) << "after the start of the epoch";
-  EXPECT_TRUE(answers_->Wait(1).outcome.durable);
-  Drain();
-  partition->StopListening(followed.get());
-  EXPECT_THAT(followed->seen, testing::ElementsAre(testing::Pair(2, 1), testing::Pair(2, 2)));
-}
-
-TEST_F(StoreShardTest, WhatFollowersHaveSeenIsNotTakenBackWhenItsSyncFails) {
-  auto partition = LeadTwo();
-  store_.SetSyncResult(MakeError(Reason::kStorageFailed, "I/O error"));
-  ASSERT_TRUE(shard_->Append(Task(partition, 1)).ok());
-  EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kAppendUncertain);
-  Drain();
-  EXPECT_TRUE(shard_->failed());
-  EXPECT_FALSE(partition->state().leads);
-  EXPECT_EQ(partition->state().high_watermark, Offset{1});
-}
-
-TEST_F(StoreShardTest, WhoWaitsForReplicasLongerThanItsTimeoutIsToldSo) {
-  auto partition = LeadTwo({NodeId{1}, NodeId{2}});
-  // The start of the epoch waits for node 2, and so does everything after it.
-  AppendTask task = Task(partition, 1);
-  task.deadline = clock_.MonotonicNow() + absl::Seconds(1);
-  ASSERT_TRUE(shard_->Append(std::move(task)).ok());
-  Drain();
-  shard_->ExpireHeld();
-  EXPECT_FALSE(shard_->WaitUntilAnswered(absl::ZeroDuration()));
-  EXPECT_FALSE(answers_->Has(1));
-  EXPECT_EQ(partition->state().waiting, 1u);
-  clock_.Advance(absl::Seconds(1));
-  shard_->ExpireHeld();
-  EXPECT_EQ(ReasonOf(answers_->Wait(1).status), Reason::kTimedOut);
-  EXPECT_EQ(MetadataOf(answers_->Wait(1).status)["appended"], "unknown");
-  EXPECT_TRUE(shard_->WaitUntilAnswered(absl::Seconds(20)));
-  Drain();
-  EXPECT_EQ(partition->state().waiting, 0u) << "kept, they would pile up while node 2 is away";
-}
-
-TEST_F(StoreShardTest, ALeaderAloneThatCannotCommitItsStartIsReadableAndRefusesAcksAll) {
-  Assignment assignment;
-  assignment.replicas = {NodeId{1}, NodeId{2}};
-  assignment.settings.min_in_sync_replicas = 2;
-  auto partition = Lead(0, true, assignment, {NodeId{1}});
-  const LeaderEpoch epoch{3};
-  const auto append = [&](replica::Acks acks) {
-    return Partition::CheckAppend(partition->state(), epoch, acks);
-  };
-  EXPECT_TRUE(Partition::CheckReadable(partition->state(), epoch).ok());
-  EXPECT_EQ(ReasonOf(Partition::CheckReadable(partition->state(), LeaderEpoch{2})),
-            Reason::kNotLeader);
-  EXPECT_EQ(ReasonOf(Partition::CheckServing(partition->state(), epoch)), Reason::kNotLeader);
-  EXPECT_EQ(ReasonOf(append(replica::Acks::kAll)), Reason::kNotEnoughReplicas);
-  EXPECT_EQ(MetadataOf(append(replica::Acks::kAll))["required"], "2");
-  EXPECT_EQ(ReasonOf(append(replica::Acks::kLeader)), Reason::kNotLeader);
-  EXPECT_EQ(ReasonOf(append(replica::Acks::kNone)), Reason::kNotLeader);
-  auto waiter = std::make_shared<CountingWaiter>();
-  EXPECT_TRUE(partition->Await(epoch, Offset{0}, waiter)) << "who has read all that is committed";
-  Lead(0, true, assignment, {NodeId{1}, NodeId{2}});
-  EXPECT_EQ(ReasonOf(append(replica::Acks::kAll)), Reason::kNotLeader) << "enough are in sync";
-  EXPECT_EQ(ReasonOf(Partition::CheckReadable(partition->state(), epoch)), Reason::kNotLeader)
-      << "it will know in a moment what is committed";
-  EXPECT_EQ(waiter->woken, 1);
-  assignment.settings.min_in_sync_replicas = 1;
-  Lead(0, true, assignment, {NodeId{1}});
-  EXPECT_TRUE(append(replica::Acks::kAll).ok());
 }
 
 TEST_F(StoreShardTest, PartitionThatCannotBeOpenedIsTriedAgain) {

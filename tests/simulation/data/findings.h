@@ -50,9 +50,11 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kCleanStop, "clean-stop", "a node stopped cleanly, and kept its place")          \
   FALAJ_DATA_MARK(kPowerLost, "power-lost", "a power loss took unsynced writes")                   \
   FALAJ_DATA_MARK(kDiskFull, "disk-full", "a write found no room")                                 \
+  FALAJ_DATA_MARK(kSyncFailed, "sync-failed", "a sync of what was shown found no room")            \
   FALAJ_DATA_MARK(kDiskLost, "disk-lost", "a node came back with an empty disk")                   \
   FALAJ_DATA_MARK(kDiskWentBack, "disk-went-back", "a disk came back as it was in time past")      \
   FALAJ_DATA_MARK(kDamageFound, "damage-found", "a flipped bit was found")                         \
+  FALAJ_DATA_MARK(kDamagedDropped, "damaged-dropped", "... and the copy was fetched anew")         \
   FALAJ_DATA_MARK(kSessionExpired, "session-expired", "a session ended by silence")                \
   FALAJ_DATA_MARK(kPausedLeaderReplaced, "paused-leader-replaced", "a paused leader woke up late") \
   FALAJ_DATA_MARK(kWatchFromSnapshot, "watch-from-snapshot", "a watch had to begin anew")          \

@@ -37,6 +37,12 @@ void Invariants::OnDamaged(NodeId node) {
   damaged_.insert(node);
 }
 
+void Invariants::OnDropped(NodeId node, PartitionNumber partition) {
+  was_damaged_ = true;
+  replicas_.erase({node, partition});
+  if (MustHold(node, partition)) CheckHolder(node, partition);
+}
+
 void Invariants::OnMetadata(const pb::ClusterDelta& delta) {
   for (const pb::TopicDelta& change : delta.topics()) {
     const auto topic = Uuid::FromBytes(change.topic().topic_id());

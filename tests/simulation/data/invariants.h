@@ -63,6 +63,8 @@ class Invariants {
   void OnDown(NodeId node);
   // Its disk has lost what no crash takes. It is no proof of anything until it registers.
   void OnDamaged(NodeId node);
+  // A damaged copy is gone, to be fetched anew.
+  void OnDropped(NodeId node, PartitionNumber partition);
   void OnAcknowledged(const Acknowledged& told);
   void OnFetched(NodeId node, PartitionNumber partition, LeaderEpoch epoch, const Fetched& fetched);
   // A follower gave up what it had, and went on where its leader's log began.

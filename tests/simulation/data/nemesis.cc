@@ -122,7 +122,7 @@ bool Nemesis::CanLoseDisk(const StorageNode& node) const {
 }
 
 void Nemesis::Revive(StorageNode* node) {
-  if (!node->running() && !node->needs_repair()) node->Start();
+  if (!node->running()) node->Start();
 }
 
 void Nemesis::Kill(StorageNode* node, bool power_loss) {
@@ -250,7 +250,11 @@ void Nemesis::SlowDisk() {
 
 void Nemesis::FillDisk() {
   StorageNode* const node = AnyNode();
-  node->store().set_full(true);
+  if (Chance(50)) {
+    node->store().set_full(true);
+  } else {
+    node->store().FillAtSync();
+  }
   After(Span(20 * kMillisecond, 600 * kMillisecond), [node] { node->store().set_full(false); });
 }
 
@@ -381,28 +385,21 @@ void Nemesis::FlipBits() {
   damaged_ = node->id();
   // If nobody reads it before, it is found by looking for it.
   const SimTime found = Span(10 * kMillisecond, 300 * kMillisecond);
-  world_->queue->After(found, EventKind::kFault, [this, node, partition] {
-    if (!node->needs_repair()) node->OnDamage(partition);
-    WaitForDamage(node, kTries);
-  });
+  world_->queue->After(found, EventKind::kFault,
+                       [this, node, partition] { WaitForRepair(node, partition, kTries); });
 }
 
 // Heals also when the faults have ended.
-void Nemesis::WaitForDamage(StorageNode* node, int tries_left) {
-  if (!node->running() && CanLoseDisk(*node)) {
-    node->Repair();
-    world_->invariants->OnDamaged(node->id());
+void Nemesis::WaitForRepair(StorageNode* node, PartitionNumber partition, int tries_left) {
+  if (tries_left == 0) node->store().MakeWhole(partition);  // Nobody else has it all, and is there.
+  if (!node->store().IsDamaged(partition)) {
     damaged_ = NodeId{0};
-    return node->Start();
+    return;
   }
-  if (tries_left == 0 && !node->running()) {
-    // Nobody else has it all: an operator brings back what he has.
-    node->RestoreDamaged();
-    damaged_ = NodeId{0};
-    return node->Start();
-  }
-  world_->queue->After(kTryAgain, EventKind::kFault, [this, node, tries_left] {
-    WaitForDamage(node, std::max(0, tries_left - 1));
+  // Its next process has to meet it again.
+  if (node->running() && tries_left % 10 == 0) node->OnDamage(partition);
+  world_->queue->After(kTryAgain, EventKind::kFault, [this, node, partition, tries_left] {
+    WaitForRepair(node, partition, tries_left - 1);
   });
 }
 

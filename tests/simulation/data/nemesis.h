@@ -53,7 +53,7 @@ class Nemesis {
   void PauseFor(StorageNode* node, SimTime span);
   // Kills it, waits until nothing depends on its disk, breaks that, and starts it again.
   void BreakDisk(StorageNode* node, std::function<void()> how, int tries_left);
-  void WaitForDamage(StorageNode* node, int tries_left);
+  void WaitForRepair(StorageNode* node, PartitionNumber partition, int tries_left);
   void Elect(PartitionNumber partition, NodeId leader);
   void Isolate(StorageNode* node, bool isolated);
 

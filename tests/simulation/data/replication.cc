@@ -49,11 +49,11 @@ void Replication::SetNodeEpoch(NodeEpoch epoch) {
 
 // ---- The follower's end ----
 
-void Replication::Attach(PartitionNumber partition, NodeId leader,
+bool Replication::Attach(PartitionNumber partition, NodeId leader,
                          const replica::AttachRequest& request) {
-  if (node_epoch_ == NodeEpoch{0} || leader == NodeId{0}) return;
+  if (node_epoch_ == NodeEpoch{0} || leader == NodeId{0}) return false;
   Link& link = links_[leader];
-  if (link.dead) return;  // The tick after its end has it asked for again.
+  if (link.dead) return false;  // The tick after its end has it asked for again.
   if (link.stream == 0) {
     link.stream = world_->NextId();
     link.next.hello = replica::IsrMember{node_->id(), node_epoch_};
@@ -66,6 +66,7 @@ void Replication::Attach(PartitionNumber partition, NodeId leader,
   link.indexes[partition] = index;
   link.attached[index] = {partition, request.attach_id};
   link.next.attaches.push_back({index, partition, request});
+  return true;
 }
 
 void Replication::Acknowledge(PartitionNumber partition, NodeId leader,
@@ -133,7 +134,7 @@ void Replication::OnLeaderFrame(uint64_t stream, NodeId leader, const LeaderFram
     const auto it = link.attached.find(one.index);
     if (it == link.attached.end()) continue;  // Attached anew since.
     if (!one.accepted) {
-      link.refused.push_back(it->second.first);
+      link.refused.push_back(one.index);
       continue;
     }
     shard_->AttachAnswered(it->second.first, {.attach_id = it->second.second,
@@ -267,7 +268,7 @@ void Replication::OnPublished(PartitionNumber partition) {
     if (index == stream.indexes.end()) continue;
     const Copy& copy = stream.copies.at(index->second);
     // Marks alone can wait for the next batch, or for SendMarks().
-    if (state.written_end == copy.next && state.epoch == copy.epoch) continue;
+    if (state.leads && state.written_end == copy.next && state.epoch == copy.epoch) continue;
     MakeDue(&stream, index->second);
     due.push_back(id);
   }
@@ -294,7 +295,8 @@ bool Replication::AddNews(Stream* stream, uint64_t index) {
   if (it == stream->copies.end()) return true;
   Copy& copy = it->second;
   const Published state = shard_->state(copy.partition);
-  if (!state.leads || state.epoch != copy.epoch) {  // No longer ours.
+  if (!state.leads || state.epoch != copy.epoch) {  // No longer ours: the follower is told.
+    stream->next.attached.emplace_back().index = index;
     Drop(stream, index);
     return true;
   }
@@ -368,8 +370,9 @@ void Replication::Abandon() {
 void Replication::Tick() {
   node_->After(kTick, EventKind::kTimer, [this] { Tick(); });
   for (auto& [leader, link] : links_) {
-    for (const PartitionNumber partition : std::exchange(link.refused, {})) {
-      shard_->Reattach(partition);
+    for (const uint64_t index : std::exchange(link.refused, {})) {
+      const auto it = link.attached.find(index);
+      if (it != link.attached.end()) shard_->Reattach(it->second.first, leader);
     }
     if (std::exchange(link.broken, false)) shard_->ReattachTo(leader);
   }
@@ -379,6 +382,21 @@ void Replication::Tick() {
 
 void Replication::Propose(PartitionNumber partition, const replica::IsrProposal& proposal) {
   proposals_.emplace_back(partition, proposal);
+}
+
+// An answer tells nothing that the watch does not; it may be lost.
+void Replication::ReportDamage(PartitionNumber partition, const Assignment& known) {
+  const PartitionName& name = world_->partitions[static_cast<size_t>(partition)];
+  pb::ClusterCommand command;
+  command.mutable_report_damage()->set_node_epoch(node_epoch_.value());
+  command.mutable_report_damage()->set_node_id(node_->id().value());
+  pb::DamagedReplica& damaged = *command.mutable_report_damage()->add_replicas();
+  damaged.set_topic_id(std::string(name.topic_id.bytes()));
+  damaged.set_partition(name.index.value());
+  damaged.set_leader_epoch(known.epoch.value());
+  damaged.set_partition_epoch(known.partition_epoch.value());
+  world_->metadata->Execute(At(node_->id()), command,
+                            [](const absl::StatusOr<pb::ExecuteResponse>& /*response*/) {});
 }
 
 void Replication::SendProposals() {

@@ -75,11 +75,13 @@ class Replication {
 
   // ---- By the shard ----
 
-  void Attach(PartitionNumber partition, NodeId leader, const replica::AttachRequest& request);
+  // False if it was dropped.
+  bool Attach(PartitionNumber partition, NodeId leader, const replica::AttachRequest& request);
   void Acknowledge(PartitionNumber partition, NodeId leader, const replica::FollowerAck& ack);
   void Consumed(NodeId leader, int batches);
   void Flush();
   void Propose(PartitionNumber partition, const replica::IsrProposal& proposal);
+  void ReportDamage(PartitionNumber partition, const Assignment& known);
   void OnPublished(PartitionNumber partition);
 
   // ---- By the network ----
@@ -102,7 +104,7 @@ class Replication {
     FollowerFrame next;
     std::map<uint64_t, std::pair<PartitionNumber, uint64_t>> attached;  // Partition, attach id.
     std::map<PartitionNumber, uint64_t> indexes;
-    std::vector<PartitionNumber> refused;
+    std::vector<uint64_t> refused;  // By index; or ended since.
   };
   // The leader's end, of one partition.
   struct Copy {

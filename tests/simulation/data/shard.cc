@@ -74,8 +74,9 @@ void Shard::Commit() {
   for (const auto& [leader, batches] : std::exchange(consumed_, {})) {
     outbox_->Consumed(leader, batches);
   }
+  Outcome outcome{.committed = committed, .synced = synced, .written = !empty && committed.ok()};
   if (empty) {
-    FinishRound(std::move(touched), committed, false);
+    FinishRound(std::move(touched), outcome);
     if (!mailbox_.empty() && !busy_) {
       busy_ = true;  // A turn of its own, so that a long mailbox is no deep recursion.
       node_->After(1, EventKind::kTimer, [this] {
@@ -92,15 +93,15 @@ void Shard::Commit() {
     for (Hosted* const hosted : touched) {
       (hosted->core.role() == replica::Role::kLeader ? leaders : followers).push_back(hosted);
     }
-    FinishRound(std::move(followers), committed, synced);
+    FinishRound(std::move(followers), outcome);
     touched = std::move(leaders);
   }
   if (synced && committed.ok()) ShowWritten(touched);
   const DiskWeather& disk = node_->disk_weather();
   const SimTime delay = random_.Between(10 * kMicrosecond, synced ? disk.sync_max : disk.write_max);
-  node_->After(delay, EventKind::kDisk, [this, touched = std::move(touched), committed, synced] {
-    if (synced && committed.ok()) store_->Sync();
-    FinishRound(touched, committed, synced);
+  node_->After(delay, EventKind::kDisk, [this, touched = std::move(touched), outcome]() mutable {
+    if (outcome.synced && outcome.written) outcome.committed = store_->TrySync();
+    FinishRound(touched, outcome);
     busy_ = false;
     Turn();
   });
@@ -119,21 +120,29 @@ void Shard::ShowWritten(const std::vector<Hosted*>& touched) {
   }
 }
 
-void Shard::FinishRound(std::vector<Hosted*> touched, const absl::Status& committed, bool synced) {
+void Shard::FinishRound(std::vector<Hosted*> touched, const Outcome& outcome) {
   const bool was_busy = std::exchange(busy_, true);
-  for (Hosted* const hosted : touched) Finish(hosted, committed, synced);
+  for (Hosted* const hosted : touched) Finish(hosted, outcome);
   outbox_->Flush();
   busy_ = was_busy;
 }
 
-void Shard::Finish(Hosted* hosted, const absl::Status& committed, bool synced) {
+void Shard::Finish(Hosted* hosted, const Outcome& outcome) {
   hosted->touched = false;
   replica::Replica& core = hosted->core;
-  if (committed.ok()) {
+  if (outcome.committed.ok() || outcome.written) {
+    const bool synced = outcome.committed.ok() && outcome.synced;
     IgnoreError(core.Step(replica::Written{core.log_end(), synced, Now()}, &hosted->effects),
                 "never refuses");
+    if (!outcome.committed.ok()) {
+      world_->findings->Reach(Mark::kSyncFailed);
+      hosted->unsynced = true;  // It counts as held when Retry() has had it synced.
+    } else if (synced) {
+      hosted->unsynced = false;
+    }
   } else {
-    IgnoreError(core.Step(replica::WriteFailed{committed}, &hosted->effects), "never refuses");
+    IgnoreError(core.Step(replica::WriteFailed{outcome.committed}, &hosted->effects),
+                "never refuses");
     if (core.role() == replica::Role::kOffline) unapplied_[hosted->partition] = hosted->wanted;
   }
   world_->invariants->OnReplica(node_->id(), hosted->partition);
@@ -227,7 +236,8 @@ void Shard::SendToOthers(Hosted* hosted) {
                        " for attach ", attach->attach_id, " in epoch ", attach->epoch,
                        ": last epoch ", attach->last_epoch, " end ", attach->log_end);
     }
-    outbox_->Attach(hosted->partition, leader, *attach);
+    hosted->asked.reset();
+    if (outbox_->Attach(hosted->partition, leader, *attach)) hosted->asked = world_->now();
   }
   if (const auto ack = std::exchange(effects.ack, std::nullopt)) {
     outbox_->Acknowledge(hosted->partition, leader, *ack);

@@ -32,6 +32,7 @@ struct Assignment {
   LeaderEpoch epoch;
   PartitionEpoch partition_epoch;
   std::vector<NodeId> isr;
+  std::vector<NodeId> elr;
   std::vector<NodeId> replicas;
 };
 
@@ -98,11 +99,14 @@ class Shard {
   void FollowerLeft(PartitionNumber partition, replica::FollowerLeft left);
   void AttachAnswered(PartitionNumber partition, const replica::AttachAnswered& answer);
   void Replicate(ReplicateTask task);
-  void Reattach(PartitionNumber partition);
+  void Reattach(PartitionNumber partition, NodeId leader);
   void ReattachTo(NodeId leader);
   void ReattachDetached();
   void CheckIsrs();
   void IsrAnswered(PartitionNumber partition, replica::IsrAnswered answer);
+
+  // A batch of the partition is damaged: see services/storage/store_shard_damage.cc.
+  void Damaged(PartitionNumber partition);
 
   // Null if it is not hosted.
   const replica::Replica* Find(PartitionNumber partition) const;
@@ -122,8 +126,14 @@ class Shard {
   void Turn();
   void Commit();
   void ShowWritten(const std::vector<Hosted*>& touched);
-  void FinishRound(std::vector<Hosted*> touched, const absl::Status& committed, bool synced);
-  void Finish(Hosted* hosted, const absl::Status& committed, bool synced);
+  // What became of a round.
+  struct Outcome {
+    absl::Status committed;
+    bool synced = false;
+    bool written = false;  // It is in the store, whatever became of its sync.
+  };
+  void FinishRound(std::vector<Hosted*> touched, const Outcome& outcome);
+  void Finish(Hosted* hosted, const Outcome& outcome);
 
   absl::Status CheckAppend(const Produce& produce) const;
   bool Take(const Produce& produce, const ProduceAnswer& answer);
@@ -132,9 +142,14 @@ class Shard {
   void Apply(const Assignment& assignment);
   void Lead(Hosted* hosted, const Assignment& assignment);
   void ChangeSettings(Hosted* hosted, const Assignment& assignment);
+  void SyncWritten(Hosted* hosted);
   Hosted* Host(const Assignment& assignment);
   void CutSuffix(Hosted* hosted);
   void BeginAnew(Hosted* hosted);
+  void ReportDamages();
+  // Its copy is damaged, and nobody counts on what it holds.
+  bool MayDrop(const Assignment& assignment);
+  void DropDamaged(Hosted* hosted);
 
   Hosted* FindHosted(PartitionNumber partition);
   void Feed(Hosted* hosted, const replica::Input& input);
@@ -158,6 +173,7 @@ class Shard {
   std::map<PartitionNumber, std::unique_ptr<Hosted>> hosted_;
   std::map<PartitionNumber, Assignment> unapplied_;
   std::map<uint64_t, ProduceAnswer> held_;  // By token.
+  uint64_t attach_id_ = 0;                  // Of replicas that were here before.
   std::map<NodeId, int> consumed_;          // Batches, by leader.
   Round round_;
   bool round_sync_ = false;

@@ -1,4 +1,5 @@
 // What a simulated shard does for replication: see services/storage/store_shard_replication.cc.
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -11,19 +12,36 @@
 #include "tests/simulation/data/storage_node.h"
 
 namespace falaj::simulation::data {
+namespace {
+
+constexpr SimTime kAttachPatience = kSecond;
+constexpr SimTime kReportPause = 200 * kMillisecond;
+
+}  // namespace
 
 void Shard::Assign(const Assignment& assignment) {
-  PutCommand([this, assignment] { Apply(assignment); });
+  Put([this, assignment] {
+    if (!round_.batches.empty()) return false;
+    // What the round has touched goes with the copy: the real one commits here.
+    if (!touched_.empty() && MayDrop(assignment)) return false;
+    Apply(assignment);
+    return true;
+  });
 }
 
 void Shard::Retry() {
   PutCommand([this] {
+    ReportDamages();
     for (const auto& [partition, assignment] : std::exchange(unapplied_, {})) Apply(assignment);
+    for (const auto& [partition, hosted] : hosted_) {
+      if (hosted->unsynced) SyncWritten(hosted.get());
+    }
   });
   ReattachDetached();
 }
 
 void Shard::Apply(const Assignment& assignment) {
+  if (MayDrop(assignment)) DropDamaged(FindHosted(assignment.partition));
   Hosted* const hosted = Host(assignment);
   // A new reign before new settings, settings before a new ISR: see StoreShard::Apply.
   const bool new_reign = assignment.epoch > hosted->core.epoch();
@@ -55,21 +73,70 @@ void Shard::Lead(Hosted* hosted, const Assignment& assignment) {
 Shard::Hosted* Shard::Host(const Assignment& assignment) {
   const PartitionNumber partition = assignment.partition;
   if (Hosted* const hosted = FindHosted(partition)) return hosted;
-  const replica::Stored stored = store_->Open(partition);
+  replica::Stored stored = store_->Open(partition);
+  stored.attach_id = attach_id_;
   auto hosted = std::make_unique<Hosted>(
       Hosted{.partition = partition,
              .core = replica::Replica(node_->id(), stored, assignment.settings, world_->laws.bug),
              .wanted = assignment,
              .effects = {},
              .published = {},
-             .checkpointed = stored.high_watermark});
+             .checkpointed = stored.high_watermark,
+             .reported = {},
+             .asked = {}});
   return hosted_.emplace(partition, std::move(hosted)).first->second.get();
+}
+
+void Shard::Damaged(PartitionNumber partition) {
+  PutCommand([this, partition] {
+    Hosted* const hosted = FindHosted(partition);
+    if (hosted != nullptr) hosted->damaged = true;
+    ReportDamages();
+  });
+}
+
+void Shard::ReportDamages() {
+  for (const auto& [partition, hosted] : hosted_) {
+    const auto& reported = hosted->reported;
+    if (!hosted->damaged) continue;
+    if (reported.has_value() && world_->now() - *reported < kReportPause) continue;
+    hosted->reported = world_->now();
+    outbox_->ReportDamage(partition, hosted->wanted);
+  }
+}
+
+bool Shard::MayDrop(const Assignment& assignment) {
+  const Hosted* const hosted = FindHosted(assignment.partition);
+  const auto counts = [this](const std::vector<NodeId>& nodes) {
+    return std::find(nodes.begin(), nodes.end(), node_->id()) != nodes.end();
+  };
+  return hosted != nullptr && hosted->damaged && assignment.epoch > hosted->core.epoch() &&
+         assignment.leader != NodeId{0} && assignment.leader != node_->id() &&
+         !counts(assignment.isr) && !counts(assignment.elr);
+}
+
+void Shard::DropDamaged(Hosted* hosted) {
+  const PartitionNumber partition = hosted->partition;
+  (*world_->trace)("node ", node_->id(), " drops its damaged copy of partition ", partition);
+  world_->findings->Reach(Mark::kDamagedDropped);
+  IgnoreError(hosted->core.Step(replica::GoOffline{}, &hosted->effects), "never refuses");
+  AnswerReplies(hosted);
+  attach_id_ = std::max(attach_id_, hosted->core.attach_id());
+  store_->Drop(partition);
+  world_->invariants->OnDropped(node_->id(), partition);
+  hosted_.erase(partition);
 }
 
 void Shard::ChangeSettings(Hosted* hosted, const Assignment& assignment) {
   hosted->wanted = assignment;
   IgnoreError(hosted->core.Step(replica::ChangeSettings{assignment.settings}, &hosted->effects),
               "never refuses");
+}
+
+void Shard::SyncWritten(Hosted* hosted) {
+  round_.high_watermarks.emplace_back(hosted->partition, hosted->core.high_watermark());
+  round_sync_ = true;
+  Gather(hosted);
 }
 
 void Shard::Feed(Hosted* hosted, const replica::Input& input) {
@@ -128,6 +195,7 @@ void Shard::FeedAnswer(Hosted* hosted, const replica::AttachAnswered& answer) {
                      " own end ", end);
   }
   const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
+  if (taken.ok()) hosted->asked.reset();
   if (ReasonOf(taken) == Reason::kCorruptRecord) {
     // Every disk here is what it was when its process was last in sync, or its node is not in the
     // ISR and the replica begins with what its disk says is committed: this must not happen.
@@ -210,10 +278,10 @@ void Shard::TakeBatches(Hosted* hosted, ReplicateTask* task) {
   }
 }
 
-void Shard::Reattach(PartitionNumber partition) {
-  PutCommand([this, partition] {
+void Shard::Reattach(PartitionNumber partition, NodeId leader) {
+  PutCommand([this, partition, leader] {
     Hosted* const hosted = FindHosted(partition);
-    if (hosted != nullptr && !hosted->core.attached()) Feed(hosted, replica::Reattach{});
+    if (hosted != nullptr && hosted->core.leader() == leader) Feed(hosted, replica::Reattach{});
   });
 }
 
@@ -229,6 +297,7 @@ void Shard::ReattachDetached() {
   PutCommand([this] {
     for (const auto& [partition, hosted] : hosted_) {
       if (hosted->core.role() != replica::Role::kFollower || hosted->core.attached()) continue;
+      if (hosted->asked.has_value() && world_->now() - *hosted->asked < kAttachPatience) continue;
       Feed(hosted.get(), replica::Reattach{});
     }
   });

@@ -89,19 +89,8 @@ void StorageNode::StopCleanly() {
 void StorageNode::OnDamage(PartitionNumber partition) {
   (*world_->trace)("node ", id_, " finds partition ", partition, " damaged");
   world_->findings->Reach(Mark::kDamageFound);
-  damaged_.insert(partition);
   // Behind whatever the process is at.
-  After(0, EventKind::kFault, [this] { Kill(/*power_loss=*/false); });
-}
-
-void StorageNode::Repair() {
-  for (const PartitionNumber partition : std::exchange(damaged_, {})) store_.Drop(partition);
-}
-
-void StorageNode::RestoreDamaged() {
-  for (const PartitionNumber partition : std::exchange(damaged_, {})) {
-    store_.MakeWhole(partition);
-  }
+  After(0, EventKind::kFault, [this, partition] { process_->shard().Damaged(partition); });
 }
 
 void StorageNode::After(SimTime delay, EventKind kind, std::function<void()> action) {

@@ -5,7 +5,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <set>
 #include <utility>
 
 #include "libs/base/ids.h"
@@ -49,13 +48,8 @@ class StorageNode {
   void Resume();
   void StopCleanly();
 
-  // A process that meets a damaged batch does not go on. It must not start before Repair().
+  // Its process has met a damaged batch.
   void OnDamage(PartitionNumber partition);
-  bool needs_repair() const { return !damaged_.empty(); }
-  // Drops the damaged replicas, to be fetched anew.
-  void Repair();
-  // Makes the damaged batches whole again, from somewhere else.
-  void RestoreDamaged();
 
   // Lets the present process do it later, if it is still there.
   void After(SimTime delay, EventKind kind, std::function<void()> action);
@@ -84,7 +78,6 @@ class StorageNode {
   bool paused_ = false;
   bool stopping_ = false;
   std::deque<std::function<void()>> waiting_;  // While paused.
-  std::set<PartitionNumber> damaged_;
 };
 
 }  // namespace falaj::simulation::data

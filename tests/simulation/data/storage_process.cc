@@ -132,6 +132,7 @@ void StorageProcess::AssignPartition(const cluster::TopicInfo& topic,
                  .epoch = partition.leader_epoch,
                  .partition_epoch = partition.partition_epoch,
                  .isr = partition.isr,
+                 .elr = partition.elr,
                  .replicas = partition.replicas});
 }
 
@@ -168,7 +169,7 @@ Fetched StorageProcess::Fetch(PartitionNumber partition, LeaderEpoch epoch, Offs
     if (batch == nullptr || batch->end() > state.high_watermark) break;
     if (batch->damaged) {
       node_->OnDamage(partition);
-      fetched.status = MakeError(Reason::kCorruptRecord, "damaged");
+      fetched.status = MakeError(Reason::kNotLeader, "damaged: another one is about to lead");
       return fetched;
     }
     fetched.batches.push_back(*batch);

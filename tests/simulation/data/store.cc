@@ -116,6 +116,13 @@ void Store::Sync() {
   pending_.clear();
 }
 
+absl::Status Store::TrySync() {
+  full_ = full_ || full_at_sync_;
+  if (full_) return MakeError(Reason::kDiskFull, "no room");
+  Sync();
+  return absl::OkStatus();
+}
+
 void Store::TruncateSuffix(PartitionNumber partition, Offset end) {
   Sync();
   Cut(end, &written_[partition]);
@@ -152,6 +159,12 @@ void Store::MakeWhole(PartitionNumber partition) {
   for (Logs* const logs : {&written_, &durable_}) {
     for (Batch& batch : (*logs)[partition].batches) batch.damaged = false;
   }
+}
+
+bool Store::IsDamaged(PartitionNumber partition) const {
+  const StoredLog* const log = Find(partition, View::kWritten);
+  return log != nullptr && std::any_of(log->batches.begin(), log->batches.end(),
+                                       [](const Batch& batch) { return batch.damaged; });
 }
 
 void Store::TakeImage() { image_ = Image{durable_, directory_, clean_epoch_}; }

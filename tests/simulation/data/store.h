@@ -68,6 +68,8 @@ class Store {
   // DISK_FULL while full.
   absl::Status Commit(Round round);
   void Sync();
+  // DISK_FULL, also for what is written from here on, if the disk has room for no sync.
+  absl::Status TrySync();
   // Synced. As log::LogStore has it: a batch that holds `end` goes whole, an `end` below the log
   // start empties the log, and the rows of producers become what they were at the new end.
   void TruncateSuffix(PartitionNumber partition, Offset end);
@@ -75,7 +77,12 @@ class Store {
   // ---- Bad luck ----
 
   void LosePower(Random* random);
-  void set_full(bool full) { full_ = full; }
+  void set_full(bool full) {
+    full_ = full;
+    full_at_sync_ = false;
+  }
+  // The next sync finds no room.
+  void FillAtSync() { full_at_sync_ = true; }
   bool full() const { return full_; }
   // Everything goes; the directory is another one.
   void LoseEverything(const Uuid& directory);
@@ -85,6 +92,7 @@ class Store {
   bool has_image() const { return image_.has_value(); }
   void GoBackToImage();
   void MakeWhole(PartitionNumber partition);
+  bool IsDamaged(PartitionNumber partition) const;
   // Null if it is not there.
   Batch* BatchAt(PartitionNumber partition, Offset offset, View view);
 
@@ -117,6 +125,7 @@ class Store {
   std::vector<Round> pending_;  // In written_, not in durable_.
   std::optional<Image> image_;
   bool full_ = false;
+  bool full_at_sync_ = false;
   uint64_t cuts_ = 0;
 };
 

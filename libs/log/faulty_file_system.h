@@ -1,0 +1,96 @@
+// A disk that fails, for tests of the store and of what is built on it.
+#ifndef LIBS_LOG_FAULTY_FILE_SYSTEM_H_
+#define LIBS_LOG_FAULTY_FILE_SYSTEM_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "rocksdb/file_system.h"
+
+namespace falaj::log {
+
+// A file system over the real one whose writes, or syncs, fail while they are told to.
+class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
+ public:
+  enum class Fault { kNone, kNoSpace, kTornNoSpace, kIoError, kSyncNoSpace, kSyncIoError };
+
+  FaultyFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  static const char* kClassName() { return "FaultyFileSystem"; }
+  const char* Name() const override { return kClassName(); }
+
+  void Set(Fault fault) { fault_ = fault; }
+  Fault fault() const { return fault_; }
+
+  rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* result,
+                                    rocksdb::IODebugContext* debug) override;
+
+ private:
+  std::atomic<Fault> fault_ = Fault::kNone;
+};
+
+class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  FaultyFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, const FaultyFileSystem* system)
+      : FSWritableFileOwnerWrapper(std::move(file)), system_(system) {}
+
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* debug) override {
+    using Fault = FaultyFileSystem::Fault;
+    switch (system_->fault()) {
+      case Fault::kNone:
+      case Fault::kSyncNoSpace:
+      case Fault::kSyncIoError:
+        return target()->Append(data, options, debug);
+      case Fault::kTornNoSpace: {
+        const rocksdb::Slice half(data.data(), data.size() / 2);
+        const rocksdb::IOStatus torn = target()->Append(half, options, debug);
+        return torn.ok() ? rocksdb::IOStatus::NoSpace("injected") : torn;
+      }
+      case Fault::kNoSpace:
+        return rocksdb::IOStatus::NoSpace("injected");
+      case Fault::kIoError:
+        return rocksdb::IOStatus::IOError("injected");
+    }
+    return rocksdb::IOStatus::OK();
+  }
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           const rocksdb::DataVerificationInfo& /*verification*/,
+                           rocksdb::IODebugContext* debug) override {
+    return Append(data, options, debug);
+  }
+  rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
+                         rocksdb::IODebugContext* debug) override {
+    const rocksdb::IOStatus failed = SyncFault();
+    return failed.ok() ? target()->Sync(options, debug) : failed;
+  }
+  rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
+                          rocksdb::IODebugContext* debug) override {
+    const rocksdb::IOStatus failed = SyncFault();
+    return failed.ok() ? target()->Fsync(options, debug) : failed;
+  }
+
+ private:
+  rocksdb::IOStatus SyncFault() const {
+    using Fault = FaultyFileSystem::Fault;
+    if (system_->fault() == Fault::kSyncNoSpace) return rocksdb::IOStatus::NoSpace("injected");
+    if (system_->fault() == Fault::kSyncIoError) return rocksdb::IOStatus::IOError("injected");
+    return rocksdb::IOStatus::OK();
+  }
+
+  const FaultyFileSystem* const system_;
+};
+
+inline rocksdb::IOStatus FaultyFileSystem::NewWritableFile(
+    const std::string& path, const rocksdb::FileOptions& options,
+    std::unique_ptr<rocksdb::FSWritableFile>* result, rocksdb::IODebugContext* debug) {
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  rocksdb::IOStatus status = target()->NewWritableFile(path, options, &file, debug);
+  if (status.ok()) *result = std::make_unique<FaultyFile>(std::move(file), this);
+  return status;
+}
+
+}  // namespace falaj::log
+
+#endif  // LIBS_LOG_FAULTY_FILE_SYSTEM_H_

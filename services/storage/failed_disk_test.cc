@@ -1,0 +1,202 @@
+// Disks that fail under a storage node whose partitions others have, too.
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rocksdb/env.h"
+
+#include "libs/log/faulty_file_system.h"
+#include "services/storage/storage_server_fixture.h"
+
+namespace falaj::storage {
+namespace {
+
+using Fault = log::FaultyFileSystem::Fault;
+
+// Node 1 on a disk that fails on demand; with Start(), also node 2.
+class FailedDiskTest : public StorageServerTest {
+ protected:
+  FailedDiskTest()
+      : disk_(std::make_shared<log::FaultyFileSystem>()), env_(rocksdb::NewCompositeEnv(disk_)) {}
+  ~FailedDiskTest() override {
+    if (other_ != nullptr) other_->Stop();
+    other_.reset();
+    if (node_ != nullptr) node_->Stop();
+    node_.reset();  // Before its environment.
+    std::filesystem::remove_all(absl::StrCat(dir_, "_other"));
+  }
+
+  void StartOne() {
+    StorageServer::Options options = Options();
+    options.store_env = env_.get();
+    StartNode(options);
+  }
+  // A topic with one partition that node 1 leads and node 2 follows.
+  void Start(int min_in_sync = 2) {
+    StartOne();
+    StorageServer::Options options = Options();
+    options.node_id = 2;
+    options.data_dir = absl::StrCat(dir_, "_other");
+    std::filesystem::remove_all(options.data_dir);
+    auto other = StorageServer::Start(options);
+    ASSERT_TRUE(other.ok()) << other.status();
+    other_ = *std::move(other);
+    ASSERT_TRUE(Eventually([&] { return other_->Ready(); }));
+    TopicSettings settings;
+    settings.set_fsync(true);
+    settings.set_batch_bytes_max(1 << 20);
+    settings.set_min_in_sync_replicas(min_in_sync);
+    settings.set_compression(v1::COMPRESSION_NONE);
+    topic_ = metadata_.CreateTopic("shared", 2, settings, 2);
+    partition_ = topic_.partitions(0).leader() == 1 ? 0 : 1;
+    ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  }
+  // A batch to be looked for, and others behind it that are in other blocks of a table: of those a
+  // store that opens reads the last one.
+  void AppendSome(int partition) {
+    ASSERT_FALSE(Append(partition, Batch(3, "a value that is looked for")).has_error());
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_FALSE(Append(partition, Batch(1, std::string(500'000, 'x'))).has_error());
+    }
+  }
+  // A clean stop, and a start: what was written is in tables afterwards.
+  void Restart(const std::function<void()>& between) {
+    node_->Stop();
+    node_.reset();
+    between();
+    StartOne();
+  }
+  void RestartOfTwo(const std::function<void()>& between) {
+    Restart(between);
+    ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; }));
+  }
+  // Changes a byte of the tables of node 1 wherever it finds `text`. Returns how often.
+  int Flip(const std::string& text) {
+    int flipped = 0;
+    for (const auto& file : std::filesystem::recursive_directory_iterator(dir_)) {
+      if (file.path().extension() != ".sst") continue;
+      std::fstream table(file.path(), std::ios::in | std::ios::out | std::ios::binary);
+      const std::string bytes((std::istreambuf_iterator<char>(table)), {});
+      for (size_t at = bytes.find(text); at != std::string::npos; at = bytes.find(text, at + 1)) {
+        table.clear();
+        table.seekp(static_cast<std::streamoff>(at));
+        table.put('X');
+        ++flipped;
+      }
+    }
+    return flipped;
+  }
+  // Node 1 leads, and is asked from now on.
+  void LeadByOne() {
+    internal::v1::ClusterCommand command;
+    command.mutable_elect_leaders()->set_topic("shared");
+    command.mutable_elect_leaders()->add_partitions(partition_);
+    command.mutable_elect_leaders()->set_node_id(1);
+    ASSERT_TRUE(metadata_.Apply(command).ok());
+    ASSERT_EQ(Known().leader(), 1);
+    topic_ = metadata_.Topic("shared");
+    stub_ = StorageService::NewStub(rpc::MakeChannel(node_->grpc_address()));
+    ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  }
+  internal::v1::PartitionState Known() { return metadata_.Topic("shared").partitions(partition_); }
+
+  const std::shared_ptr<log::FaultyFileSystem> disk_;
+  const std::unique_ptr<rocksdb::Env> env_;
+  std::unique_ptr<StorageServer> other_;
+  int partition_ = 0;
+};
+
+TEST_F(FailedDiskTest, ANodeWhoseSyncFailsHandsOverAndLeavesTheCluster) {
+  Start(/*min_in_sync=*/1);
+  ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
+  const int64_t epoch = metadata_.Node(1).node_epoch();
+  disk_->Set(Fault::kSyncIoError);
+  const AppendResponse unsure = Append(partition_, Batch(1));
+  EXPECT_EQ(unsure.error().reason(), "APPEND_UNCERTAIN") << unsure.DebugString();
+  ASSERT_TRUE(Eventually([&] { return metadata_.Node(1).session_id() == 0; }));
+  EXPECT_EQ(Known().leader(), 2);
+  EXPECT_THAT(Known().isr(), testing::ElementsAre(2));
+  EXPECT_FALSE(node_->Ready());
+  node_->Stop();
+  EXPECT_EQ(metadata_.Node(1).node_epoch(), epoch) << "it has not registered again";
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
+  // The others go on with what was acknowledged.
+  stub_ = StorageService::NewStub(rpc::MakeChannel(other_->grpc_address()));
+  topic_ = metadata_.Topic("shared");
+  ASSERT_TRUE(Eventually([&] { return !Append(partition_, Batch(1)).has_error(); }));
+  node_.reset();
+  disk_->Set(Fault::kNone);
+  StartOne();
+  ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "it comes back by itself";
+}
+
+TEST_F(FailedDiskTest, ANodeThatSharesNothingStaysAndIsRead) {
+  StartOne();
+  CreateTopic("own", 1);
+  ASSERT_FALSE(Append(0, Batch(3)).has_error());
+  disk_->Set(Fault::kIoError);
+  EXPECT_EQ(Append(0, Batch(1)).error().reason(), "STORAGE_FAILED");
+  ASSERT_TRUE(Eventually([&] { return metadata_.Node(1).stopping(); }));
+  EXPECT_THAT(Offsets(ReadOne(0, 0)), testing::ElementsAre(0, 1, 2));
+  node_->Stop();
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
+}
+
+TEST_F(FailedDiskTest, ASyncThatFindsNoRoomStrandsNoFollower) {
+  Start();
+  ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
+  disk_->Set(Fault::kSyncNoSpace);
+  Producer waits(stub_.get());
+  ASSERT_TRUE(waits.Send(Request(partition_, Batch(1))));
+  ASSERT_TRUE(Eventually([&] {
+    // It waits, too, if it was written in time.
+    AppendRequest request = Request(partition_, Batch(1));
+    request.mutable_header()->set_timeout_ms(100);
+    return Producer(stub_.get()).Append(request).error().reason() == "DISK_FULL";
+  })) << "the sync has failed";
+  disk_->Set(Fault::kNone);
+  EXPECT_EQ(waits.Receive().base_offset(), 4) << "after the start of the epoch and three records";
+  ASSERT_TRUE(Eventually([&] { return !Append(partition_, Batch(1)).has_error(); }));
+  EXPECT_EQ(Known().leader(), 1);
+  EXPECT_EQ(Known().leader_epoch(), topic_.partitions(partition_).leader_epoch());
+  EXPECT_EQ(Known().isr_size(), 2);
+}
+
+TEST_F(FailedDiskTest, ADamagedRecordIsFetchedAnewFromAnotherNode) {
+  Start(/*min_in_sync=*/1);
+  AppendSome(partition_);
+  RestartOfTwo([] {});
+  RestartOfTwo([&] { EXPECT_GT(Flip("a value that is looked for"), 0); });
+  LeadByOne();
+  EXPECT_EQ(ReadOne(partition_, 0).error().reason(), "NOT_LEADER")
+      << "gateways ask the next leader";
+  ASSERT_TRUE(Eventually([&] { return Known().leader() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "it has all of it again";
+  LeadByOne();
+  const PartitionBatches whole = ReadOne(partition_, 0);
+  EXPECT_FALSE(whole.has_error()) << whole.DebugString();
+  EXPECT_GT(whole.next_offset(), 4) << "as much as fits in one answer";
+  EXPECT_THAT(whole.batches(), testing::HasSubstr("a value that is looked for"));
+}
+
+TEST_F(FailedDiskTest, TheOnlyCopyStaysWithItsDamage) {
+  StartOne();
+  CreateTopic("own", 1);
+  AppendSome(0);
+  Restart([] {});
+  Restart([&] { EXPECT_GT(Flip("a value that is looked for"), 0); });
+  WaitForTopic("own");
+  EXPECT_EQ(ReadOne(0, 0).error().reason(), "CORRUPT_RECORD");
+  ASSERT_FALSE(Append(0, Batch(1)).has_error());
+  EXPECT_EQ(ReadOne(0, 6).next_offset(), 8) << "all but what is damaged is served";
+}
+
+}  // namespace
+}  // namespace falaj::storage

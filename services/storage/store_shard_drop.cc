@@ -1,0 +1,86 @@
+// How partitions leave a store shard.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "services/storage/hosted_partition.h"
+#include "services/storage/store_shard.h"
+
+namespace falaj::storage {
+
+void StoreShard::Unassign(const log::PartitionKey& key) {
+  Post([this, key] {
+    Commit();
+    unapplied_.erase(key);
+    if (FindHosted(key) == nullptr) return;
+    log::Info("dropping a partition that is on other nodes now",
+              {{"topic", hosted_.at(key)->shared->topic()}, {"partition", key.partition}});
+    DropHosted(key);
+  });
+}
+
+void StoreShard::DropTopic(const TopicId& topic) {
+  Post([this, topic] {
+    Commit();
+    std::vector<log::PartitionKey> keys;
+    for (const auto& [key, hosted] : hosted_) {
+      if (key.topic == topic) keys.push_back(key);
+    }
+    for (const log::PartitionKey& key : keys) DropHosted(key);
+    absl::erase_if(unapplied_, [&](const auto& entry) { return entry.first.topic == topic; });
+  });
+}
+
+void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned) {
+  Post([this, assigned = std::move(assigned)] {
+    Commit();
+    for (const log::StoredPartition& stored : store_->ListPartitions()) {
+      if (assigned.contains(stored.key)) continue;
+      log::Info("dropping a partition that is deleted or on other nodes now",
+                {{"topic_id", stored.key.topic.ToString()},
+                 {"partition", stored.key.partition},
+                 {"log_end_offset", stored.log_end}});
+      Unhost(stored.key);
+      if (const absl::Status dropped = store_->DropPartition(stored.id); !dropped.ok()) {
+        log::Warning("cannot drop a partition", {{"error", dropped}});
+      }
+    }
+  });
+}
+
+void StoreShard::Unhost(const log::PartitionKey& key) {
+  unapplied_.erase(key);
+  const auto it = hosted_.find(key);
+  if (it == hosted_.end()) return;
+  Hosted* hosted = it->second.get();
+  PartitionState state = hosted->shared->state();
+  state.gone = true;
+  LetGo(hosted, state);
+  attach_id_ = std::max(attach_id_, hosted->core.attach_id());
+  {
+    MutexLock lock(&mu_);
+    shared_.erase(key);
+  }
+  hosted_.erase(it);
+}
+
+void StoreShard::LetGo(Hosted* hosted, const PartitionState& last) {
+  IgnoreError(hosted->core.Step(replica::GoOffline{}, &hosted->effects), "never refuses");
+  for (const replica::Reply& reply : std::exchange(hosted->effects.replies, {})) Answer(reply);
+  tail_cache_->Drop(hosted->shared->tail_key());
+  PartitionState state = last;
+  state.readable = state.serving = state.leads = false;
+  hosted->shared->Publish(state);
+}
+
+void StoreShard::DropHosted(const log::PartitionKey& key) {
+  const LocalPartitionId id = hosted_.at(key)->shared->id();
+  Unhost(key);
+  if (const absl::Status dropped = store_->DropPartition(id); !dropped.ok()) {
+    log::Warning("cannot drop a partition", {{"error", dropped}});
+  }
+}
+
+}  // namespace falaj::storage
