@@ -29,6 +29,7 @@ void StorageNode::Start() {
   const StorageProcess::Identity identity{
       .incarnation = IncarnationOf(id_, is_bugged ? 0 : generation_),
       .clean_epoch = store_.clean_epoch()};
+  incarnation_ = identity.incarnation;
   store_.set_clean_epoch(NodeEpoch{0});
   store_.Sync();  // A store that opens flushes what its write-ahead log holds.
   process_ = std::make_unique<StorageProcess>(world_, this, identity, random_.Next());
@@ -96,12 +97,19 @@ void StorageNode::OnDamage(PartitionNumber partition) {
 
 void StorageNode::Repair() {
   for (const PartitionNumber partition : std::exchange(damaged_, {})) store_.Drop(partition);
+  // Or the node would come back as one that has stopped cleanly and holds everything.
+  store_.set_clean_epoch(NodeEpoch{0});
 }
 
 void StorageNode::RestoreDamaged() {
   for (const PartitionNumber partition : std::exchange(damaged_, {})) {
     store_.MakeWhole(partition);
   }
+}
+
+void StorageNode::OnDiskChanged() {
+  disk_changed_ = true;
+  incarnation_ = Uuid();
 }
 
 void StorageNode::After(SimTime delay, EventKind kind, std::function<void()> action) {
