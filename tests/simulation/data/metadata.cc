@@ -6,6 +6,7 @@
 #include "libs/base/status.h"
 #include "libs/cluster/election.h"
 #include "tests/simulation/data/invariants.h"
+#include "tests/simulation/data/storage_node.h"
 
 namespace falaj::simulation::data {
 namespace {
@@ -34,6 +35,11 @@ void Metadata::Submit(std::function<void()> apply) {
 void Metadata::Execute(Endpoint from, pb::ClusterCommand command, Answer answer) {
   world_->network->Call(from, kMetadata, [this, from, command = std::move(command), answer] {
     Submit([this, from, command, answer] {
+      const pb::RegisterNodeCommand& node = command.register_node();
+      if (command.has_register_node() &&
+          !world_->nodes.at(NodeId{node.node_id()})->MayRegister(node.incarnation_id())) {
+        return;
+      }
       const auto response = Apply(command);
       // Should this get lost, the command has been carried out all the same.
       world_->network->Call(kMetadata, from, [answer, response] { answer(response); });

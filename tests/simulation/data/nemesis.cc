@@ -164,6 +164,7 @@ void Nemesis::Isolate(StorageNode* node, bool isolated) {
 void Nemesis::BreakDisk(StorageNode* node, std::function<void()> how, int tries_left) {
   if (!node->running() && CanLoseDisk(*node)) {
     how();
+    node->OnDiskChanged();
     world_->invariants->OnDamaged(node->id());
     return After(Span(1, 300 * kMillisecond), [this, node] { Revive(node); });
   }

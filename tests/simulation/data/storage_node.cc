@@ -29,6 +29,7 @@ void StorageNode::Start() {
   const StorageProcess::Identity identity{
       .incarnation = IncarnationOf(id_, is_bugged ? 0 : generation_),
       .clean_epoch = store_.clean_epoch()};
+  incarnation_ = identity.incarnation;
   store_.set_clean_epoch(NodeEpoch{0});
   store_.Sync();  // A store that opens flushes what its write-ahead log holds.
   process_ = std::make_unique<StorageProcess>(world_, this, identity, random_.Next());
@@ -91,6 +92,11 @@ void StorageNode::OnDamage(PartitionNumber partition) {
   world_->findings->Reach(Mark::kDamageFound);
   // Behind whatever the process is at.
   After(0, EventKind::kFault, [this, partition] { process_->shard().Damaged(partition); });
+}
+
+void StorageNode::OnDiskChanged() {
+  disk_changed_ = true;
+  incarnation_ = Uuid();
 }
 
 void StorageNode::After(SimTime delay, EventKind kind, std::function<void()> action) {

@@ -51,6 +51,14 @@ class StorageNode {
   // Its process has met a damaged batch.
   void OnDamage(PartitionNumber partition);
 
+  // Its disk is another one, or of another time. That takes longer than messages do: what its
+  // processes so far have sent has arrived, or is lost. A registration among it would give back its
+  // place to a node that no longer holds anything.
+  void OnDiskChanged();
+  bool MayRegister(absl::string_view incarnation) const {
+    return !disk_changed_ || incarnation == incarnation_.bytes();
+  }
+
   // Lets the present process do it later, if it is still there.
   void After(SimTime delay, EventKind kind, std::function<void()> action);
   // Lets the process that runs now do it, now or when it goes on.
@@ -75,6 +83,8 @@ class StorageNode {
   std::unique_ptr<StorageProcess> process_;
   std::unique_ptr<StorageProcess> ended_;  // Until nothing of it is on the stack.
   uint64_t generation_ = 0;
+  Uuid incarnation_;  // Of the latest process.
+  bool disk_changed_ = false;
   bool paused_ = false;
   bool stopping_ = false;
   std::deque<std::function<void()>> waiting_;  // While paused.
