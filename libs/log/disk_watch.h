@@ -4,7 +4,7 @@
 //   ok    nothing
 //   warn  metric and log line
 //   soft  produce is refused with DISK_FULL; reads, commits, deletes and replication go on
-//   hard  the node gives up its leaderships and stops following
+//   hard  the node gives up its leaderships
 //
 // A level begins when free space falls below its watermark and ends when free space has risen a
 // tenth above it again, so a disk at the edge does not flap.

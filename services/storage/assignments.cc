@@ -96,6 +96,24 @@ bool Assignments::LeadsWhereOthersMay() const {
   return false;
 }
 
+std::vector<Assignments::Lead> Assignments::Leads() const {
+  const cluster::ClusterView::Ptr view = this->view();
+  std::vector<Lead> leads;
+  for (const auto& [name, topic] : view->topics()) {
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.leader != self_) continue;
+      Lead& lead = leads.emplace_back(Lead{name, partition.index, partition.leader_epoch});
+      for (const NodeId id : partition.isr) {
+        const cluster::NodeInfo* const node = view->FindNode(id);
+        if (id == self_ || node == nullptr || !node->online() || node->stopping) continue;
+        lead.successor = id;
+        break;
+      }
+    }
+  }
+  return leads;
+}
+
 bool Assignments::SharesPartitions() const {
   const cluster::ClusterView::Ptr view = this->view();
   for (const auto& [name, topic] : view->topics()) {

@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -51,6 +52,15 @@ class Assignments {
 
   // This node leads a partition that another one, alive and to stay, could lead once it is in sync.
   bool LeadsWhereOthersMay() const;
+
+  // A partition that this node leads, and the first of its replicas that could lead in its place.
+  struct Lead {
+    std::string topic;
+    PartitionIndex partition;
+    LeaderEpoch epoch;
+    NodeId successor{0};  // In sync, alive and to stay; 0: there is none.
+  };
+  std::vector<Lead> Leads() const;
 
   // This node has a replica of a partition that other nodes have, too.
   bool SharesPartitions() const;

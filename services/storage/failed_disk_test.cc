@@ -1,4 +1,5 @@
 // Disks that fail under a storage node whose partitions others have, too.
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -44,6 +45,9 @@ class FailedDiskTest : public StorageServerTest {
     StorageServer::Options options = Options();
     options.node_id = 2;
     options.data_dir = absl::StrCat(dir_, "_other");
+    options.disk_probe = [this](const std::string&) -> absl::StatusOr<log::DiskSpace> {
+      return log::DiskSpace{int64_t{1000} << 30, free_bytes_of_other_.load()};
+    };
     std::filesystem::remove_all(options.data_dir);
     auto other = StorageServer::Start(options);
     ASSERT_TRUE(other.ok()) << other.status();
@@ -109,6 +113,7 @@ class FailedDiskTest : public StorageServerTest {
 
   const std::shared_ptr<log::FaultyFileSystem> disk_;
   const std::unique_ptr<rocksdb::Env> env_;
+  std::atomic<int64_t> free_bytes_of_other_ = int64_t{500} << 30;
   std::unique_ptr<StorageServer> other_;
   int partition_ = 0;
 };
@@ -167,6 +172,24 @@ TEST_F(FailedDiskTest, ASyncThatFindsNoRoomStrandsNoFollower) {
   EXPECT_EQ(Known().leader(), 1);
   EXPECT_EQ(Known().leader_epoch(), topic_.partitions(partition_).leader_epoch());
   EXPECT_EQ(Known().isr_size(), 2);
+}
+
+TEST_F(FailedDiskTest, ANodeWithoutRoomGivesItsLeadsAwayAndDoesNotTakeThemBack) {
+  Start();
+  ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
+  free_bytes_ = int64_t{1} << 20;
+  ASSERT_TRUE(Eventually([&] { return Known().leader() == 2; }));
+  EXPECT_THAT(Known().isr(), testing::UnorderedElementsAre(1, 2)) << "it follows";
+  stub_ = StorageService::NewStub(rpc::MakeChannel(other_->grpc_address()));
+  topic_ = metadata_.Topic("shared");
+  ASSERT_TRUE(Eventually([&] { return !Append(partition_, Batch(1)).has_error(); }));
+  // The other one fills, too: the lead comes back, and stays, though nobody has room.
+  free_bytes_of_other_ = int64_t{1} << 20;
+  ASSERT_TRUE(Eventually([&] { return Known().leader() == 1; }));
+  const int32_t epoch = Known().leader_epoch();
+  free_bytes_ = int64_t{500} << 30;
+  ASSERT_TRUE(Eventually([&] { return node_->Ready(); }));
+  EXPECT_EQ(Known().leader_epoch(), epoch);
 }
 
 TEST_F(FailedDiskTest, ADamagedRecordIsFetchedAnewFromAnotherNode) {

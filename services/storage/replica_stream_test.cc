@@ -292,6 +292,23 @@ TEST_F(ReplicaStreamTest, GoesOnWhereTheFollowersLogEnds) {
   context_->TryCancel();
 }
 
+TEST_F(ReplicaStreamTest, TellsTheFollowerWhenTheAttachIsOver) {
+  Start();
+  Attach(1 << 20);
+  internal::v1::ClusterCommand command;
+  command.mutable_elect_leaders()->set_topic("copied");
+  command.mutable_elect_leaders()->add_partitions(partition_);
+  command.mutable_elect_leaders()->set_node_id(kFollower);
+  ASSERT_TRUE(metadata_.Apply(command).ok());
+  ReplicateResponse response;
+  while (stream_->Read(&response) && response.attached().empty()) {
+  }
+  ASSERT_EQ(response.attached_size(), 1);
+  EXPECT_EQ(response.attached(0).index(), index_);
+  EXPECT_EQ(response.attached(0).error().reason(), "NOT_LEADER");
+  context_->TryCancel();
+}
+
 TEST_F(ReplicaStreamTest, AnAttachThatMakesNoSenseIsAnsweredAndTheStreamGoesOn) {
   Start();
   Attach(0);

@@ -21,6 +21,7 @@
 #include "libs/telemetry/registry.h"
 #include "services/storage/assignments.h"
 #include "services/storage/housekeeping.h"
+#include "services/storage/lead_giver.h"
 #include "services/storage/node_identity.h"
 #include "services/storage/node_session.h"
 #include "services/storage/replica_links.h"
@@ -81,6 +82,7 @@ class Node final : public StorageServer {
 
   ~Node() override {
     registry_.ClearCollectors();
+    lead_giver_.reset();
     housekeeping_.reset();
     if (leaver_.joinable()) leaver_.join();
     http_.reset();
@@ -137,6 +139,7 @@ class Node final : public StorageServer {
 
   void Stop() override {
     if (stopped_.exchange(true)) return;
+    lead_giver_.reset();
     housekeeping_.reset();
     if (leaver_.joinable()) leaver_.join();
     host_->SetReady(false);
@@ -193,6 +196,7 @@ class Node final : public StorageServer {
     pulse.disk_interval = options_.disk_check_interval;
     pulse.on_pulse = [this] { ShowHealth(); };
     housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
+    lead_giver_.emplace(options_.disk_check_interval, &disk_, &*assignments_, &channel_);
   }
 
   // Lets others lead what they can, while everything is still served, and waits until whoever sent
@@ -296,6 +300,7 @@ class Node final : public StorageServer {
   std::optional<NodeSession> session_;
   std::unique_ptr<rpc::MetadataChannel::Watch> watch_;
   std::optional<Housekeeping> housekeeping_;
+  std::optional<LeadGiver> lead_giver_;
   std::thread leaver_;  // Started by housekeeping's pulse, joined once that has ended.
 };
 
