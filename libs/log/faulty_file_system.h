@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "rocksdb/env.h"
 #include "rocksdb/file_system.h"
 
 namespace falaj::log {
@@ -89,6 +90,11 @@ inline rocksdb::IOStatus FaultyFileSystem::NewWritableFile(
   rocksdb::IOStatus status = target()->NewWritableFile(path, options, &file, debug);
   if (status.ok()) *result = std::make_unique<FaultyFile>(std::move(file), this);
   return status;
+}
+
+// What a store is opened with to be on such a disk.
+inline std::unique_ptr<rocksdb::Env> MakeEnv(const std::shared_ptr<FaultyFileSystem>& disk) {
+  return rocksdb::NewCompositeEnv(disk);
 }
 
 }  // namespace falaj::log

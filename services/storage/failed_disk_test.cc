@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rocksdb/env.h"
 
 #include "libs/log/faulty_file_system.h"
 #include "services/storage/storage_server_fixture.h"
@@ -24,8 +23,7 @@ using Fault = log::FaultyFileSystem::Fault;
 // Node 1 on a disk that fails on demand; with Start(), also node 2.
 class FailedDiskTest : public StorageServerTest {
  protected:
-  FailedDiskTest()
-      : disk_(std::make_shared<log::FaultyFileSystem>()), env_(rocksdb::NewCompositeEnv(disk_)) {}
+  FailedDiskTest() : disk_(std::make_shared<log::FaultyFileSystem>()), env_(log::MakeEnv(disk_)) {}
   ~FailedDiskTest() override {
     if (other_ != nullptr) other_->Stop();
     other_.reset();
