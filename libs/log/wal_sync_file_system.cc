@@ -80,8 +80,13 @@ rocksdb::IOStatus WalSyncFileSystem::SyncPutOff() {
     if (status.ok()) status = file->Fsync(options, nullptr);
     if (status.ok()) status = file->Close(options, nullptr);
     MutexLock lock(&mu_);
-    // Deleted meanwhile: all of it has reached tables.
-    if (!status.ok() && put_off_.contains(path)) return status;
+    // If it is not there, it was deleted meanwhile: all of it has reached tables.
+    if (!status.ok() && put_off_.contains(path)) {
+      // Not worth repeating, for want of room neither: the kernel may have dropped what it could
+      // not write, and would call the next sync a success. RocksDB, which writes tables from its
+      // memory after a failure of its own, does not hear of this one.
+      return status.IsNoSpace() ? rocksdb::IOStatus::IOError(status.ToString()) : status;
+    }
     put_off_.erase(path);
   }
   return rocksdb::IOStatus::OK();

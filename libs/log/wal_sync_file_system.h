@@ -39,7 +39,8 @@ class WalSyncFileSystem final : public rocksdb::FileSystemWrapper {
     ~SyncScope();
   };
 
-  // Syncs the finished log files whose sync was put off. Blocks on disk.
+  // Syncs the finished log files whose sync was put off. Blocks on disk. A failure is final: it is
+  // never NoSpace, after which others would try again.
   rocksdb::IOStatus SyncPutOff();
 
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,

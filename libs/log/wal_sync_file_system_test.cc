@@ -18,21 +18,22 @@ class CountingFileSystem final : public rocksdb::FileSystemWrapper {
 
   class File final : public rocksdb::FSWritableFileOwnerWrapper {
    public:
-    File(std::unique_ptr<rocksdb::FSWritableFile>&& file, int* syncs)
-        : FSWritableFileOwnerWrapper(std::move(file)), syncs_(syncs) {}
+    File(std::unique_ptr<rocksdb::FSWritableFile>&& file, CountingFileSystem* system)
+        : FSWritableFileOwnerWrapper(std::move(file)), system_(system) {}
     rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
                            rocksdb::IODebugContext* debug) override {
-      ++*syncs_;
+      ++system_->syncs;
       return target()->Sync(options, debug);
     }
     rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
                             rocksdb::IODebugContext* debug) override {
-      ++*syncs_;
+      ++system_->syncs;
+      if (system_->full) return rocksdb::IOStatus::NoSpace("injected");
       return target()->Fsync(options, debug);
     }
 
    private:
-    int* const syncs_;
+    CountingFileSystem* const system_;
   };
 
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
@@ -47,11 +48,12 @@ class CountingFileSystem final : public rocksdb::FileSystemWrapper {
   }
 
   int syncs = 0;
+  bool full = false;  // Syncs find no room.
 
  private:
   rocksdb::IOStatus Wrap(rocksdb::IOStatus status,
                          std::unique_ptr<rocksdb::FSWritableFile>* result) {
-    if (status.ok()) *result = std::make_unique<File>(std::move(*result), &syncs);
+    if (status.ok()) *result = std::make_unique<File>(std::move(*result), this);
     return status;
   }
 };
@@ -80,6 +82,15 @@ TEST_F(WalSyncFileSystemTest, PutsOffASyncNobodyAskedForUntilOneIs) {
   EXPECT_EQ(counting_->syncs, 1);
   EXPECT_TRUE(system_.SyncPutOff().ok());
   EXPECT_EQ(counting_->syncs, 1) << "once is enough";
+}
+
+TEST_F(WalSyncFileSystemTest, ASyncThatFindsNoRoomIsNotTriedAgain) {
+  const auto log = Make("000001.log");
+  EXPECT_TRUE(log->Sync({}, nullptr).ok());
+  counting_->full = true;
+  const rocksdb::IOStatus status = system_.SyncPutOff();
+  EXPECT_FALSE(status.ok());
+  EXPECT_FALSE(status.IsNoSpace()) << "the store would go on once there is room";
 }
 
 TEST_F(WalSyncFileSystemTest, SyncsOfASyncedRoundGoThrough) {

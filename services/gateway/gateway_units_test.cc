@@ -77,8 +77,12 @@ cluster::TopicInfo Topic(int partitions, int batch_bytes_max = 1 << 20) {
   topic.name = "t";
   topic.settings = cluster::DefaultTopicSettings();
   topic.settings.set_batch_bytes_max(batch_bytes_max);
-  for (int i = 0; i < partitions; ++i)
-    topic.partitions.push_back({PartitionIndex(i), NodeId(1), {}, {}, {}, {}, {}, {}});
+  for (int i = 0; i < partitions; ++i) {
+    cluster::PartitionInfo info;
+    info.index = PartitionIndex(i);
+    info.leader = NodeId(1);
+    topic.partitions.push_back(std::move(info));
+  }
   return topic;
 }
 
