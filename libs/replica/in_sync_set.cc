@@ -123,7 +123,8 @@ absl::Status InSyncSet::Advance(const FollowerProgress& input, Offset leader_end
   if (held >= leader_end) {
     follower->caught_up = input.now;
   } else if (held >= follower->leader_end_at_ack &&
-             (!follower->caught_up.has_value() || follower->acked_at > *follower->caught_up)) {
+             (!follower->caught_up.has_value() ||
+              follower->acked_at.ns > follower->caught_up->ns)) {
     follower->caught_up = follower->acked_at;
   }
   follower->leader_end_at_ack = leader_end;

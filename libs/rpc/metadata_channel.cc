@@ -247,12 +247,15 @@ class MetadataChannel::WatchStreams final : public MetadataChannel::Watch {
       const absl::StatusOr<Uuid> id = Uuid::FromBytes(message.snapshot().cluster_id());
       if (id.ok()) cluster_id_ = *id;
     }
+    {
+      MutexLock lock(&mu_);
+      last_message_ = Now();  // Before the callback, which may ask how old it is.
+    }
     absl::Status status = callback_(message);
     after_index_ = status.ok() ? message.index() : 0;
     MutexLock lock(&mu_);
     connected_ = status.ok();
     if (status.ok()) last_error_ = absl::OkStatus();
-    last_message_ = Now();
     return status;
   }
 
