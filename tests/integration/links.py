@@ -15,6 +15,8 @@ import json
 import subprocess
 import sys
 
+from link import Link
+
 
 class Links:
     """The proxies of some nodes, seen from the test. One thread at a time."""
@@ -67,15 +69,12 @@ class Links:
         assert self._child.stdout.readline() == "ok\n", "the proxies have ended"
 
 
-class Link:
-    """One proxy, in the proxies' process."""
+class Proxy(Link):
+    """One proxy: a link to a node, whose answers come back unhindered."""
 
     def __init__(self, target_port):
+        super().__init__()
         self.target_port = target_port
-        self.open = asyncio.Event()
-        self.open.set()
-        self.delay = 0
-        self.writers = set()
 
     async def serve(self):
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -91,38 +90,18 @@ class Link:
         both = {writer, upstream_writer}
         self.writers |= both
         try:
-            await asyncio.wait([asyncio.create_task(self._pump(reader, upstream_writer, forward=True)),
-                                asyncio.create_task(self._pump(upstream_reader, writer, forward=False))],
+            await asyncio.wait([asyncio.create_task(self.carry(reader, upstream_writer)),
+                                asyncio.create_task(Link().carry(upstream_reader, writer))],
                                return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.writers -= both
             for end in both:
                 end.transport.abort()
 
-    async def _pump(self, reader, writer, forward):
-        try:
-            while data := await reader.read(1 << 16):
-                if forward and self.delay:
-                    await asyncio.sleep(self.delay)
-                if forward:
-                    await self.open.wait()
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass  # The other end has gone; the connection ends.
-
-    def change(self, command):
-        if command.get("reset"):
-            for writer in self.writers:
-                writer.transport.abort()
-        self.delay = command.get("delay", self.delay)
-        if "held" in command:
-            (self.open.clear if command["held"] else self.open.set)()
-
 
 async def run_proxies(wanted):
     """Serves until standard input ends; every line of it is a command."""
-    links = {(a, b): Link(port) for a, b, port in wanted}
+    links = {(a, b): Proxy(port) for a, b, port in wanted}
     print(json.dumps([await link.serve() for link in links.values()]), flush=True)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)

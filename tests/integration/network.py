@@ -21,6 +21,8 @@ import re
 import subprocess
 import sys
 
+from link import Link
+
 
 class Network:
     """The proxies of some nodes, seen from the test. One thread at a time."""
@@ -76,36 +78,6 @@ class Network:
         self._child.stdin.write(json.dumps(command) + "\n")
         self._child.stdin.flush()
         assert self._child.stdout.readline() == "ok\n", "the proxies have ended"
-
-
-class Link:
-    """One direction between two nodes, in the proxies' process."""
-
-    def __init__(self):
-        self.open = asyncio.Event()
-        self.open.set()
-        self.delay = 0
-        self.writers = set()  # Of all connections that use it.
-
-    async def carry(self, reader, writer):
-        """Passes on what comes until either end has gone."""
-        try:
-            while data := await reader.read(1 << 16):
-                if self.delay:
-                    await asyncio.sleep(self.delay)
-                await self.open.wait()
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass  # The other end has gone; the connection ends.
-
-    def change(self, command):
-        if command.get("reset"):
-            for writer in self.writers:
-                writer.transport.abort()
-        self.delay = command.get("delay", self.delay)
-        if "held" in command:
-            (self.open.clear if command["held"] else self.open.set)()
 
 
 class Dialler:

@@ -1,16 +1,11 @@
 #ifndef TESTS_SIMULATION_DATA_FINDINGS_H_
 #define TESTS_SIMULATION_DATA_FINDINGS_H_
 
-#include <array>
 #include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <utility>
 
 #include "absl/strings/string_view.h"
 
-#include "tests/simulation/findings.h"
+#include "tests/simulation/marked_findings.h"
 
 namespace falaj::simulation::data {
 
@@ -73,22 +68,7 @@ constexpr size_t kMarks = static_cast<size_t>(Mark::kCount);
 absl::string_view MarkName(Mark mark);
 absl::string_view MarkMeaning(Mark mark);
 
-// Findings collects what a run shows: which rare paths it took, and the first broken promise, which
-// ends it.
-class Findings {
- public:
-  void Report(absl::string_view invariant, std::string what) {
-    if (!first_) first_ = Finding{std::string(invariant), std::move(what)};
-  }
-  const std::optional<Finding>& first() const { return first_; }
-
-  void Reach(Mark mark) { ++marks_[static_cast<size_t>(mark)]; }
-  uint64_t reached(Mark mark) const { return marks_[static_cast<size_t>(mark)]; }
-
- private:
-  std::optional<Finding> first_;
-  std::array<uint64_t, kMarks> marks_{};
-};
+using Findings = MarkedFindings<Mark>;
 
 }  // namespace falaj::simulation::data
 
