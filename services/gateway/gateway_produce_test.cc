@@ -369,6 +369,21 @@ TEST_F(ProduceTest, AnUncertainBatchIsNeverReportedAsNotAppended) {
   EXPECT_EQ(leader->appends(), 1);
 }
 
+TEST_F(ProduceTest, ACallIsUncertainIfAnyPartOfItIs) {
+  CreateTopic("t", 2);
+  FakeStorage* const refusing = LeaderOf("t", 0);
+  FakeStorage* const silent = LeaderOf("t", 1);
+  ASSERT_NE(refusing, silent);
+  // The certain refusal comes first; the other part is open until the time is over.
+  refusing->RefuseAppends(MakeError(Reason::kNotEnoughReplicas, "one of two"), 1'000'000);
+  silent->ForgetAnswers(MakeError(Reason::kAppendUncertain, "who knows"), 1);
+  silent->RefuseAppends(MakeError(Reason::kNotLeader, "not me"), 1'000'000);
+  const v1::ProduceRequest both = Records("t", {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"});
+  const absl::Status status = Produce(both, absl::Milliseconds(400)).status();
+  EXPECT_EQ(ReasonOf(status), Reason::kAppendUncertain) << status;
+  EXPECT_EQ(silent->appends(), 1);
+}
+
 // Plain records, which the gateway numbers itself.
 TEST_F(ProduceTest, PlainRecordsSurviveBrokenLinksOnceAndInOrder) {
   CreateTopic("t", 1);

@@ -35,8 +35,8 @@ struct ProduceCall {
 
   void Answer(AppendGather::Result result) const {
     parts->metrics->ObserveProduce(acks, parts->clock->MonotonicNow() - start);
-    if (!result.any_appended && !result.first_error.ok()) {
-      reactor->Finish(rpc::ToGrpc(result.first_error));
+    if (!result.any_appended && !result.error.ok()) {
+      reactor->Finish(rpc::ToGrpc(result.error));
       return;
     }
     for (v1::PartitionAppend& append : result.appends) {

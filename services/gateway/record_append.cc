@@ -186,8 +186,9 @@ void AppendGather::Complete(size_t batch,
     }
     if (outcome.ok()) {
       result_.any_appended = true;
-    } else if (result_.first_error.ok()) {
-      result_.first_error = outcome.status();
+    } else if (result_.error.ok() ||
+               (IsDefinite(ReasonOf(result_.error)) && !IsDefinite(ReasonOf(outcome.status())))) {
+      result_.error = outcome.status();
     }
     if (--left_ > 0) return;
     done = std::move(done_);

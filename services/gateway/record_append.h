@@ -52,7 +52,8 @@ class AppendGather {
   struct Result {
     std::vector<v1::PartitionAppend> appends;
     std::vector<v1::RecordPosition> positions;  // One a record.
-    absl::Status first_error;                   // OK if every batch was appended.
+    // OK if every batch was appended. What leaves open whether one was comes before what does not.
+    absl::Status error;
     bool any_appended = false;
   };
   using Done = std::function<void(Result)>;
