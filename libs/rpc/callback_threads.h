@@ -8,7 +8,7 @@ namespace falaj::rpc {
 // The packaged gRPC (1.51) has at least two of them, and ends them with the last channel. Both do
 // harm. Of two threads on one completion queue one polls the sockets; before it handles what has
 // come it wakes the other one to poll in its place, so that every message costs a wake-up and a
-// switch of context. On two cores that was a third of a gateway's processor time. And a last
+// switch of context. On two cores that was a fifth of a gateway's processor time. And a last
 // channel that a callback releases makes its thread join itself, which aborts the process.
 //
 // So this file defines the two functions of gRPC that start and end these threads. The dynamic
