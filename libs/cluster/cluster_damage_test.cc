@@ -10,25 +10,14 @@
 namespace falaj::cluster {
 namespace {
 
-using testing::AlterCommand;
-using testing::CreateCommand;
 using testing::DamageCommand;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::RefusalOf;
-using testing::TestCluster;
 namespace pb = ::falaj::internal::v1;
 
-// Some storage nodes, and a topic "t" of one partition that has a replica on each of them.
-class ClusterDamageTest : public ::testing::Test {
+class ClusterDamageTest : public testing::OnePartitionTest {
  protected:
-  void Start(int32_t nodes, int32_t min_in_sync) {
-    cluster_.RegisterNodes(nodes);
-    const auto created = cluster_.Apply(CreateCommand("t", 1, nodes, min_in_sync));
-    ASSERT_TRUE(created.response.ok()) << created.response.status();
-    const auto& replicas = created.response->topic().partitions(0).replicas();
-    replicas_.assign(replicas.begin(), replicas.end());
-  }
   pb::ClusterCommand Report(int32_t node) { return DamageCommand(cluster_.state(), "t", 0, node); }
   pb::IsrResult Apply(const pb::ClusterCommand& command) {
     const auto applied = cluster_.Apply(command);
@@ -43,15 +32,6 @@ class ClusterDamageTest : public ::testing::Test {
     EXPECT_EQ(before.SerializeAsString(), partition().SerializeAsString());
     return result.error_reason();
   }
-  void SetIsr(const std::vector<int32_t>& isr) {
-    const auto applied = cluster_.Apply(AlterCommand(cluster_.state(), "t", 0, isr));
-    ASSERT_TRUE(applied.response.ok()) << applied.response.status();
-    ASSERT_EQ("", applied.response->isr_results(0).error_reason());
-  }
-  const pb::PartitionState& partition() const { return cluster_.Partition("t", 0); }
-
-  TestCluster cluster_;
-  std::vector<int32_t> replicas_;  // In order of preference.
 };
 
 TEST_F(ClusterDamageTest, ALeaderIsDeposedAndLeavesIsrAndElr) {

@@ -41,6 +41,17 @@ absl::Status ValidateAlterIsr(const pb::AlterIsrCommand& command) {
   return absl::OkStatus();
 }
 
+// The same.
+absl::Status ValidateElectUncleanly(const pb::ElectUncleanlyCommand& command) {
+  if (command.elections().empty() || command.elections_size() > kUncleanElectionsPerCommandMax) {
+    return InvalidField("elections", absl::StrCat("must be 1 to ", kUncleanElectionsPerCommandMax));
+  }
+  for (const pb::UncleanElection& election : command.elections()) {
+    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", election.topic_id(), false));
+  }
+  return absl::OkStatus();
+}
+
 // The members that are replicas, each once, in the order of the replicas: the same ISR has the same
 // bytes whoever asks for it.
 NodeList InOrder(const NodeList& replicas, const pb::IsrChange& change) {
@@ -200,6 +211,7 @@ pb::IsrResult ClusterState::DropCopy(int32_t node_id, const pb::DamagedReplica& 
 
 absl::Status ClusterState::PrepareStop(const pb::PrepareStopCommand& command,
                                        ExecuteResponse* response, ClusterDelta* delta) {
+  if (command.leads_max() < 0) return InvalidField("leads_max", "must not be negative");
   FALAJ_RETURN_IF_ERROR(CheckSender(command.node_id(), command.node_epoch()));
   NodeState& node = nodes_.at(command.node_id());
   if (!node.stopping()) {
@@ -208,13 +220,18 @@ absl::Status ClusterState::PrepareStop(const pb::PrepareStopCommand& command,
   }
   Touched touched;
   int32_t partitions_led = 0;
+  int32_t moved = 0;
   for (auto& [name, topic] : topics_) {
     const int32_t min_in_sync = topic.settings().min_in_sync_replicas();
     for (pb::PartitionState& partition : *topic.mutable_partitions()) {
-      if (Relieve(nodes_, node.node_id(), min_in_sync, &partition)) {
+      const bool led = partition.leader() == node.node_id();
+      const bool may_move = command.leads_max() == 0 || moved < command.leads_max();
+      if ((!led || may_move) && Relieve(nodes_, node.node_id(), min_in_sync, &partition)) {
         touched[name].insert(partition.partition());
       }
-      if (partition.leader() == node.node_id()) ++partitions_led;
+      const bool leads = partition.leader() == node.node_id();
+      moved += led && !leads ? 1 : 0;
+      partitions_led += leads ? 1 : 0;
     }
   }
   response->set_partitions_led(partitions_led);
@@ -237,6 +254,24 @@ absl::Status ClusterState::ElectLeaders(const pb::ElectLeadersCommand& command,
     if (MoveLead(nodes_, node, partition)) touched[topic->name()].insert(index);
   }
   *response->mutable_topic() = *topic;
+  ListChanges(touched, delta);
+  return absl::OkStatus();
+}
+
+absl::Status ClusterState::ElectUncleanly(const pb::ElectUncleanlyCommand& command,
+                                          ClusterDelta* delta) {
+  FALAJ_RETURN_IF_ERROR(ValidateElectUncleanly(command));
+  Touched touched;
+  for (const pb::UncleanElection& election : command.elections()) {
+    TopicState* topic = nullptr;
+    const Reason missing = FindPartition(election.topic_id(), election.partition(), &topic);
+    if (missing != Reason::kNone || topic->settings().unclean_election_after_ms() == 0) continue;
+    pb::PartitionState* const partition = topic->mutable_partitions(election.partition());
+    if (partition->partition_epoch() != election.partition_epoch()) continue;
+    if (!cluster::ElectUncleanly(nodes_, partition)) continue;
+    Settle(nodes_, topic->settings().min_in_sync_replicas(), partition);
+    touched[topic->name()].insert(partition->partition());
+  }
   ListChanges(touched, delta);
   return absl::OkStatus();
 }

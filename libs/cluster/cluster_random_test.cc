@@ -32,7 +32,7 @@ class CommandSource {
   explicit CommandSource(uint64_t seed) : random_(seed) {}
 
   pb::ClusterCommand Next(const ClusterState& state) {
-    switch (random_.Below(21)) {
+    switch (random_.Below(22)) {
       case 0:
       case 1:
       case 2:
@@ -41,7 +41,7 @@ class CommandSource {
       case 4:
         return End(state);
       case 5:
-        return CreateCommand(Name(), Int(0, 5), Int(0, 4), Int(0, 3));
+        return Create();
       case 6:
         return OfTopic();
       case 7:
@@ -57,6 +57,8 @@ class CommandSource {
                         : testing::DrainCommand(Int(1, 5), random_.Below(3) == 0);
       case 13:
         return Damage(state);
+      case 14:
+        return ElectUncleanly(state);
       default:
         return Alter(state);
     }
@@ -68,6 +70,26 @@ class CommandSource {
   }
   bool Rarely() { return random_.Below(12) == 0; }
   std::string Name() { return absl::StrCat("t", random_.Below(6)); }
+
+  // Every other topic waits for ever for those who hold everything.
+  pb::ClusterCommand Create() {
+    pb::ClusterCommand command = CreateCommand(Name(), Int(0, 5), Int(0, 4), Int(0, 3));
+    command.mutable_create_topic()->mutable_settings()->set_unclean_election_after_ms(1000 *
+                                                                                      Int(0, 1));
+    return command;
+  }
+
+  // Of every partition, whether it may or not.
+  pb::ClusterCommand ElectUncleanly(const ClusterState& state) {
+    pb::ClusterCommand command;
+    for (const auto& [name, topic] : state.topics()) {
+      for (const pb::PartitionState& partition : topic.partitions()) {
+        const auto one = testing::ElectUncleanlyCommand(state, name, partition.partition());
+        command.mutable_elect_uncleanly()->MergeFrom(one.elect_uncleanly());
+      }
+    }
+    return command;
+  }
 
   // Mostly to a target that can be, of a partition that there is.
   pb::ClusterCommand Move(const ClusterState& state) {
@@ -290,6 +312,7 @@ void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
       EXPECT_EQ(topic->partitions[i].leader, other->partitions[i].leader);
       EXPECT_EQ(topic->partitions[i].isr, other->partitions[i].isr);
       EXPECT_EQ(topic->partitions[i].elr, other->partitions[i].elr);
+      EXPECT_EQ(topic->partitions[i].unclean_epoch, other->partitions[i].unclean_epoch);
       EXPECT_EQ(topic->partitions[i].target, other->partitions[i].target);
       EXPECT_EQ(topic->partitions[i].adding, other->partitions[i].adding);
     }
@@ -309,11 +332,11 @@ Partitions PartitionsOf(const ClusterState& state) {
   return partitions;
 }
 
-int32_t MinInSync(const ClusterState& state, const std::string& topic_id) {
+pb::TopicSettings SettingsOf(const ClusterState& state, const std::string& topic_id) {
   for (const auto& [name, topic] : state.topics()) {
-    if (topic.topic_id() == topic_id) return topic.settings().min_in_sync_replicas();
+    if (topic.topic_id() == topic_id) return topic.settings();
   }
-  return 0;
+  return {};
 }
 
 // How often the commands did something, so that the test cannot pass by refusals alone.
@@ -331,6 +354,7 @@ struct Tally {
   int drained = 0;
   int given_up = 0;
   int best_copy = 0;
+  int unclean = 0;
 };
 
 bool AnyStaying(const ClusterState& state, const pb::PartitionState& partition) {
@@ -464,6 +488,21 @@ void CheckMoves(const pb::ClusterCommand& command, int32_t min_in_sync,
   }
 }
 
+// Only one command elects uncleanly, and only where a topic lets it and nobody leads.
+void CheckUnclean(const ClusterState& state, const pb::ClusterCommand& command,
+                  const pb::PartitionState& before, const pb::PartitionState& after, bool allowed,
+                  Tally* tally) {
+  const bool might = command.has_elect_uncleanly() && allowed;
+  EXPECT_EQ(might && UncleanCandidate(state.nodes(), before) != 0,
+            before.unclean_epoch() != after.unclean_epoch());
+  if (before.unclean_epoch() == after.unclean_epoch()) return;
+  ++tally->unclean;
+  EXPECT_EQ(before.leader_epoch() + 1, after.unclean_epoch());
+  EXPECT_TRUE(IsAlive(state.nodes(), after.leader()));
+  EXPECT_EQ(1, after.isr_size());
+  EXPECT_TRUE(after.elr().empty());
+}
+
 void CheckDrained(const ClusterState& state, int32_t node) {
   for (const auto& [name, topic] : state.topics()) {
     for (const pb::PartitionState& partition : topic.partitions()) {
@@ -482,7 +521,10 @@ void CheckEffect(const ClusterState& state, const Partitions& before,
     const bool elects = command.has_elect_leaders() && old != before.end();
     if (elects && old->second.leader() != partition.leader()) ++tally->moved;
     if (old == before.end()) continue;
-    CheckMoves(command, MinInSync(state, id.first), old->second, partition, tally);
+    const pb::TopicSettings settings = SettingsOf(state, id.first);
+    CheckMoves(command, settings.min_in_sync_replicas(), old->second, partition, tally);
+    CheckUnclean(state, command, old->second, partition, settings.unclean_election_after_ms() != 0,
+                 tally);
   }
   if (!applied.response.ok()) return;
   if (command.has_alter_isr()) {
@@ -550,6 +592,7 @@ TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   EXPECT_LT(50, tally.drained);
   EXPECT_LT(30, tally.given_up);
   EXPECT_LT(30, tally.best_copy);
+  EXPECT_LT(30, tally.unclean);
 }
 
 }  // namespace

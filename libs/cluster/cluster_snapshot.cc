@@ -57,6 +57,9 @@ absl::Status CheckTarget(const pb::PartitionState& partition) {
 absl::Status CheckPartition(const NodeTable& nodes, const pb::PartitionState& partition) {
   FALAJ_RETURN_IF_ERROR(CheckReplicas(partition));
   FALAJ_RETURN_IF_ERROR(CheckTarget(partition));
+  if (partition.unclean_epoch() > partition.leader_epoch()) {
+    return Damaged("an unclean epoch is still to come");
+  }
   if (partition.leader() == 0) {
     return partition.isr().empty() ? absl::OkStatus() : Damaged("nobody in sync leads");
   }

@@ -139,6 +139,8 @@ absl::Status ClusterState::Execute(const pb::ClusterCommand& command, ExecuteRes
       return SetNodeDraining(command.set_node_draining(), response, delta);
     case Kind::kReportDamage:
       return ReportDamage(command.report_damage(), response, delta);
+    case Kind::kElectUncleanly:
+      return ElectUncleanly(command.elect_uncleanly(), delta);
     case Kind::kCoordination:  // Of the other half of the metadata service's state.
     case Kind::COMMAND_NOT_SET:
       break;

@@ -40,7 +40,8 @@ namespace falaj::cluster {
 // Who may lead (README.md has the reasons): the leader of today if it is valid; else the first
 // assigned replica that is alive and in the ISR, or in the ELR while the ISR is empty; else, if
 // both are empty, the last leader, once it is back with the directory it led with; else nobody. Who
-// is about to stop leads only if nobody else may.
+// is about to stop leads only if nobody else may. Somebody who may lack committed records leads
+// only by elect_uncleanly, which the metadata leader proposes where a topic allows it.
 //
 // Threads: none; one thread at a time. Not here: the log, who is told of changes, when a session
 // has timed out.
@@ -103,6 +104,8 @@ class ClusterState {
                             ExecuteResponse* response, ClusterDelta* delta);
   absl::Status ReportDamage(const internal::v1::ReportDamageCommand& command,
                             ExecuteResponse* response, ClusterDelta* delta);
+  absl::Status ElectUncleanly(const internal::v1::ElectUncleanlyCommand& command,
+                              ClusterDelta* delta);
   // These are in cluster_reassign.cc.
   absl::Status ReassignPartitions(const internal::v1::ReassignPartitionsCommand& command,
                                   ExecuteResponse* response, ClusterDelta* delta);

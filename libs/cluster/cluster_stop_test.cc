@@ -10,39 +10,20 @@
 namespace falaj::cluster {
 namespace {
 
-using testing::AlterCommand;
 using testing::CreateCommand;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::RefusalOf;
 using testing::StopCommand;
-using testing::TestCluster;
 namespace pb = ::falaj::internal::v1;
 
-// Some storage nodes, and a topic "t" of one partition that has a replica on each of them.
-class ClusterStopTest : public ::testing::Test {
+class ClusterStopTest : public testing::OnePartitionTest {
  protected:
-  void Start(int32_t nodes, int32_t min_in_sync) {
-    cluster_.RegisterNodes(nodes);
-    const auto created = cluster_.Apply(CreateCommand("t", 1, nodes, min_in_sync));
-    ASSERT_TRUE(created.response.ok()) << created.response.status();
-    const auto& replicas = created.response->topic().partitions(0).replicas();
-    replicas_.assign(replicas.begin(), replicas.end());
-  }
   // Returns how many partitions the node still leads; -1 if the command is refused.
   int32_t Stop(int32_t node) {
     const auto applied = cluster_.Apply(StopCommand(cluster_.state(), node));
     return applied.response.ok() ? applied.response->partitions_led() : -1;
   }
-  void SetIsr(const std::vector<int32_t>& isr) {
-    const auto applied = cluster_.Apply(AlterCommand(cluster_.state(), "t", 0, isr));
-    ASSERT_TRUE(applied.response.ok()) << applied.response.status();
-    ASSERT_EQ("", applied.response->isr_results(0).error_reason());
-  }
-  const pb::PartitionState& partition() const { return cluster_.Partition("t", 0); }
-
-  TestCluster cluster_;
-  std::vector<int32_t> replicas_;  // In order of preference.
 };
 
 TEST_F(ClusterStopTest, TheLeadMovesAndTheNodeLeavesTheIsr) {
@@ -62,6 +43,28 @@ TEST_F(ClusterStopTest, TheLeadMovesAndTheNodeLeavesTheIsr) {
   ASSERT_EQ(1, stopped.delta.topics_size());
   EXPECT_EQ(partition().SerializeAsString(),
             stopped.delta.topics(0).topic().partitions(0).SerializeAsString());
+}
+
+TEST_F(ClusterStopTest, TheLeadsMoveInPortionsIfTheNodeAsksForThat) {
+  Start(3, 2);
+  ASSERT_TRUE(cluster_.Apply(CreateCommand("many", 12, 3, 2)).response.ok());
+  const auto led = [&] {
+    int count = partition().leader() == 1 ? 1 : 0;
+    for (int i = 0; i < 12; ++i) count += cluster_.Partition("many", i).leader() == 1 ? 1 : 0;
+    return count;
+  };
+  const int before = led();
+  ASSERT_GT(before, 3);
+  pb::ClusterCommand stop = StopCommand(cluster_.state(), 1);
+  stop.mutable_prepare_stop()->set_leads_max(3);
+  EXPECT_EQ(before - 3, cluster_.Apply(stop).response->partitions_led());
+  EXPECT_EQ(before - 3, led());
+  for (int left = before - 3; left > 0; left = led()) cluster_.Apply(stop);
+  EXPECT_EQ(0, led());
+  stop.mutable_prepare_stop()->set_leads_max(-1);
+  std::string field;
+  EXPECT_EQ(Reason::kInvalidRequest, RefusalOf(&cluster_, stop, &field));
+  EXPECT_EQ("leads_max", field);
 }
 
 TEST_F(ClusterStopTest, AFollowerLeavesTheIsrWithoutAnElection) {

@@ -111,6 +111,18 @@ inline pb::ClusterCommand DamageCommand(const ClusterState& state, const std::st
   return command;
 }
 
+// What the metadata leader proposes for partitions that have waited for too long.
+inline pb::ClusterCommand ElectUncleanlyCommand(const ClusterState& state, const std::string& topic,
+                                                int index) {
+  const pb::TopicState& found = state.topics().at(topic);
+  pb::ClusterCommand command;
+  pb::UncleanElection* const election = command.mutable_elect_uncleanly()->add_elections();
+  election->set_topic_id(found.topic_id());
+  election->set_partition(index);
+  election->set_partition_epoch(found.partitions(index).partition_epoch());
+  return command;
+}
+
 // `node` 0: the preferred leaders.
 inline pb::ClusterCommand ElectCommand(const std::string& topic, int32_t node = 0,
                                        const std::vector<int32_t>& partitions = {}) {
@@ -184,6 +196,27 @@ class TestCluster {
 
  private:
   ClusterState state_;
+};
+
+// Some storage nodes, and a topic "t" of one partition that has a replica on each of them.
+class OnePartitionTest : public ::testing::Test {
+ protected:
+  void Start(int32_t nodes, int32_t min_in_sync) {
+    cluster_.RegisterNodes(nodes);
+    const auto created = cluster_.Apply(CreateCommand("t", 1, nodes, min_in_sync));
+    ASSERT_TRUE(created.response.ok()) << created.response.status();
+    const auto& replicas = created.response->topic().partitions(0).replicas();
+    replicas_.assign(replicas.begin(), replicas.end());
+  }
+  void SetIsr(const std::vector<int32_t>& isr) {
+    const auto applied = cluster_.Apply(AlterCommand(cluster_.state(), "t", 0, isr));
+    ASSERT_TRUE(applied.response.ok()) << applied.response.status();
+    ASSERT_EQ("", applied.response->isr_results(0).error_reason());
+  }
+  const pb::PartitionState& partition() const { return cluster_.Partition("t", 0); }
+
+  TestCluster cluster_;
+  std::vector<int32_t> replicas_;  // In order of preference.
 };
 
 // Applies a command that must change nothing but the index, and checks that. Returns why it was

@@ -37,6 +37,7 @@ struct PartitionInfo {
   NodeId leader;  // 0: none.
   LeaderEpoch leader_epoch;
   PartitionEpoch partition_epoch;
+  LeaderEpoch unclean_epoch{0};  // Of the latest unclean election; 0: there was none.
   std::vector<NodeId> replicas;  // Preferred leader first; those that are being added last.
   std::vector<NodeId> isr;
   std::vector<NodeId> elr;     // Eligible to lead while too few are in sync.

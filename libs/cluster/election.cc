@@ -55,6 +55,11 @@ void SetLeader(int32_t leader, PartitionState* partition) {
   partition->set_partition_epoch(partition->partition_epoch() + 1);
 }
 
+void ForgetLastLeader(PartitionState* partition) {
+  partition->clear_last_leader();
+  partition->clear_last_leader_directory();
+}
+
 void RememberLastLeader(const NodeTable& nodes, PartitionState* partition) {
   const auto node = nodes.find(partition->leader());
   if (node == nodes.end()) return;
@@ -111,8 +116,7 @@ bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partitio
   if (leader == 0) {
     RememberLastLeader(nodes, partition);
   } else {
-    partition->clear_last_leader();
-    partition->clear_last_leader_directory();
+    ForgetLastLeader(partition);
     if (partition->isr().empty()) {
       NodeList isr;
       isr.Add(leader);
@@ -120,6 +124,36 @@ bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partitio
     }
   }
   SetLeader(leader, partition);
+  return true;
+}
+
+int32_t UncleanCandidate(const NodeTable& nodes, const PartitionState& partition) {
+  if (partition.leader() != 0) return 0;
+  // Those that are being added are the last of the replicas.
+  const auto settled = partition.replicas_size() - partition.adding_replicas_size();
+  const auto first = [&](int from, int to, bool (*accepts)(const NodeTable&, int32_t)) {
+    for (int i = from; i < to; ++i) {
+      if (accepts(nodes, partition.replicas(i))) return partition.replicas(i);
+    }
+    return 0;
+  };
+  for (const auto& [from, to] :
+       {std::pair(0, settled), std::pair(settled, partition.replicas_size())}) {
+    if (const int32_t staying = first(from, to, IsStaying); staying != 0) return staying;
+    if (const int32_t alive = first(from, to, IsAlive); alive != 0) return alive;
+  }
+  return 0;
+}
+
+bool ElectUncleanly(const NodeTable& nodes, PartitionState* partition) {
+  const int32_t leader = UncleanCandidate(nodes, *partition);
+  if (leader == 0) return false;
+  ForgetLastLeader(partition);
+  partition->clear_elr();
+  partition->clear_isr();
+  partition->add_isr(leader);
+  SetLeader(leader, partition);
+  partition->set_unclean_epoch(partition->leader_epoch());
   return true;
 }
 

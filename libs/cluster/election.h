@@ -48,6 +48,13 @@ bool Relieve(const NodeTable& nodes, int32_t node_id, int32_t min_in_sync,
 bool MoveLead(const NodeTable& nodes, int32_t node_id, internal::v1::PartitionState* partition);
 // Puts the leader in place whom ClusterState's rule names. Raises the leader epoch if it changes.
 bool Elect(const NodeTable& nodes, int32_t min_in_sync, internal::v1::PartitionState* partition);
+// Who would lead if it need not hold every committed record; 0: nobody, or there is a leader. The
+// first replica that is alive; who is about to stop only if nobody stays, and who is being added,
+// and may hold nothing at all, only if no other is alive.
+int32_t UncleanCandidate(const NodeTable& nodes, const internal::v1::PartitionState& partition);
+// Lets that one lead, alone in the ISR. The others are eligible no more: what they hold beyond the
+// new leader's log is lost. The epoch that begins is remembered as an unclean one.
+bool ElectUncleanly(const NodeTable& nodes, internal::v1::PartitionState* partition);
 
 }  // namespace falaj::cluster
 

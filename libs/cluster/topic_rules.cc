@@ -27,6 +27,13 @@ absl::Status CheckRange(absl::string_view field, int64_t value, int64_t low, int
   return OutOfRange(Reason::kInvalidConfig, field, value, absl::StrCat(low, " to ", high));
 }
 
+// A time in ms that may be zero, which turns it off.
+absl::Status CheckTime(absl::string_view field, int64_t ms) {
+  if (ms == 0 || (ms >= kTimeSettingMsMin && ms <= kTimeSettingMsMax)) return absl::OkStatus();
+  return OutOfRange(Reason::kInvalidConfig, field, ms,
+                    "zero, or 1 second to a million days, in ms");
+}
+
 bool IsNameCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
 }
@@ -76,15 +83,14 @@ TopicSettings DefaultTopicSettings() {
   settings.set_batch_bytes_max(kBatchBytesDefault);
   settings.set_min_in_sync_replicas(1);
   settings.set_append_time(false);
+  settings.set_unclean_election_after_ms(0);
   return settings;
 }
 
 absl::Status ValidateTopicSettings(const TopicSettings& settings, int32_t replication_factor) {
-  if (settings.retention_ms() != 0 &&
-      (settings.retention_ms() < kRetentionMsMin || settings.retention_ms() > kRetentionMsMax)) {
-    return OutOfRange(Reason::kInvalidConfig, "config.retention", settings.retention_ms(),
-                      "zero, or 1 second to a million days, in ms");
-  }
+  FALAJ_RETURN_IF_ERROR(CheckTime("config.retention", settings.retention_ms()));
+  FALAJ_RETURN_IF_ERROR(
+      CheckTime("config.unclean_election_after", settings.unclean_election_after_ms()));
   if (settings.retention_bytes() < 0) {
     return OutOfRange(Reason::kInvalidConfig, "config.retention_bytes", settings.retention_bytes(),
                       "zero or more");
@@ -116,6 +122,8 @@ absl::Status CopyTopicSetting(const TopicSettings& source, absl::string_view fie
     target->set_min_in_sync_replicas(source.min_in_sync_replicas());
   } else if (field == "append_time") {
     target->set_append_time(source.append_time());
+  } else if (field == "unclean_election_after_ms") {
+    target->set_unclean_election_after_ms(source.unclean_election_after_ms());
   } else {
     return MakeError(Reason::kInvalidRequest, absl::StrCat("no topic setting '", field, "'"),
                      {{"field", "update_mask"}, {"value", std::string(field)}});
@@ -127,7 +135,9 @@ bool SameTopicSettings(const TopicSettings& a, const TopicSettings& b) {
   return a.retention_ms() == b.retention_ms() && a.retention_bytes() == b.retention_bytes() &&
          a.fsync() == b.fsync() && a.compression() == b.compression() &&
          a.batch_bytes_max() == b.batch_bytes_max() &&
-         a.min_in_sync_replicas() == b.min_in_sync_replicas() && a.append_time() == b.append_time();
+         a.min_in_sync_replicas() == b.min_in_sync_replicas() &&
+         a.append_time() == b.append_time() &&
+         a.unclean_election_after_ms() == b.unclean_election_after_ms();
 }
 
 }  // namespace falaj::cluster

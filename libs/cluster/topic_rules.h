@@ -17,8 +17,9 @@ namespace falaj::cluster {
 inline constexpr size_t kTopicNameSizeMax = 249;
 inline constexpr int32_t kPartitionCountMax = 10'000;
 inline constexpr int32_t kReplicationFactorMax = 1'000;
-inline constexpr int64_t kRetentionMsMin = 1'000;
-inline constexpr int64_t kRetentionMsMax = int64_t{1'000'000} * 24 * 60 * 60 * 1'000;
+// Of a setting that is a time, unless it is zero.
+inline constexpr int64_t kTimeSettingMsMin = 1'000;
+inline constexpr int64_t kTimeSettingMsMax = int64_t{1'000'000} * 24 * 60 * 60 * 1'000;
 inline constexpr int32_t kBatchBytesMin = 1'024;
 inline constexpr int32_t kBatchBytesMax = 8 << 20;
 inline constexpr int32_t kBatchBytesDefault = 1'048'588;  // 1 MiB and the 12 bytes Kafka adds.
@@ -26,6 +27,7 @@ inline constexpr int32_t kProducerIdsPerCommandMax = 1'000'000;
 inline constexpr int32_t kIsrChangesPerCommandMax = 1'000;
 inline constexpr int32_t kProducerIdBlock = 1'000;  // What a gateway asks for at a time.
 inline constexpr int32_t kReassignmentsPerCommandMax = 1'000;
+inline constexpr int32_t kUncleanElectionsPerCommandMax = 1'000;
 inline constexpr int32_t kSessionTimeoutMsMin = 100;
 inline constexpr int32_t kSessionTimeoutMsMax = 600'000;
 
@@ -43,7 +45,8 @@ absl::Status ValidatePartitionCount(int32_t partition_count);
 // for the state machine to judge.
 absl::Status ValidateReplicationFactor(int32_t replication_factor);
 
-// Seven days, no size limit, fsync, no compression, 1 MiB batches, min. in-sync replicas 1.
+// Seven days, no size limit, fsync, no compression, 1 MiB batches, min. in-sync replicas 1, no
+// unclean elections.
 internal::v1::TopicSettings DefaultTopicSettings();
 // Returns INVALID_CONFIG with field "config.<name of the public TopicConfig field>".
 absl::Status ValidateTopicSettings(const internal::v1::TopicSettings& settings,

@@ -59,7 +59,9 @@ TEST(TopicRulesTest, EverySettingHasARange) {
   const Case bad[] = {
       {"config.retention", [](TopicSettings* s) { s->set_retention_ms(999); }},
       {"config.retention", [](TopicSettings* s) { s->set_retention_ms(-1); }},
-      {"config.retention", [](TopicSettings* s) { s->set_retention_ms(kRetentionMsMax + 1); }},
+      {"config.retention", [](TopicSettings* s) { s->set_retention_ms(kTimeSettingMsMax + 1); }},
+      {"config.unclean_election_after",
+       [](TopicSettings* s) { s->set_unclean_election_after_ms(999); }},
       {"config.retention_bytes", [](TopicSettings* s) { s->set_retention_bytes(-1); }},
       {"config.compression", [](TopicSettings* s) { s->set_compression(0); }},
       {"config.compression", [](TopicSettings* s) { s->set_compression(99); }},
@@ -78,6 +80,7 @@ TEST(TopicRulesTest, EverySettingHasARange) {
   const std::function<void(TopicSettings*)> good[] = {
       [](TopicSettings* s) { s->set_retention_ms(0); },
       [](TopicSettings* s) { s->set_retention_ms(1'000); },
+      [](TopicSettings* s) { s->set_unclean_election_after_ms(1'000); },
       [](TopicSettings* s) { s->set_batch_bytes_max(8 << 20); },
       [](TopicSettings* s) { s->set_min_in_sync_replicas(3); },
       [](TopicSettings* s) { s->set_compression(v1::COMPRESSION_ZSTD); },
@@ -98,6 +101,7 @@ TEST(TopicRulesTest, EveryFieldOfTheMessageCanBeCopied) {
   other.set_batch_bytes_max(4'096);
   other.set_min_in_sync_replicas(2);
   other.set_append_time(true);
+  other.set_unclean_election_after_ms(7'000);
   TopicSettings settings = DefaultTopicSettings();
   const auto* const descriptor = TopicSettings::descriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {

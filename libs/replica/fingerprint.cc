@@ -51,7 +51,7 @@ std::string Replica::Fingerprint() const {
       absl::StrCat(static_cast<int>(role_), ".", leader_, ".", epoch_, ".", partition_epoch_, ".",
                    epoch_written_, ".", serve_from_, ".", replication_factor_, ".", now_.ns, "|");
   absl::StrAppend(&text, attached_, truncating_, ".", leader_hw_, ".", acked_written_, ".",
-                  acked_flushed_, ".", acked_log_start_, "|");
+                  acked_flushed_, ".", acked_log_start_, ".", unclean_epoch_, "|");
   absl::StrAppend(&text, log_start_, ".", written_log_start_, ".", hw_, ".", flushed_end_, ".",
                   written_end_, ".", log_end_, "|");
   for (const EpochEntry& one : epochs_.entries()) {

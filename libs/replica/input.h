@@ -76,6 +76,9 @@ struct BecomeFollower {
   LeaderEpoch epoch{};
   PartitionEpoch partition_epoch{};
   NodeId leader{};  // 0: nobody.
+  // Began with the latest unclean election; 0: there was none. What was committed in earlier epochs
+  // may be lost.
+  LeaderEpoch unclean_epoch{0};
 };
 // The partition has left this node, or its disk has failed.
 struct GoOffline {};

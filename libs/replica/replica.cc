@@ -120,6 +120,7 @@ absl::Status Replica::Take(const BecomeFollower& input, Effects* effects) {
   role_ = Role::kFollower;
   leader_ = input.leader;
   epoch_ = input.epoch;
+  unclean_epoch_ = input.unclean_epoch;
   epoch_written_ = false;
   in_sync_.Clear();
   AskToAttach(effects);
@@ -302,13 +303,10 @@ absl::Status Replica::Take(const AttachFollower& input, Effects* effects) {
     }
     if (end->epoch != input.last_epoch || end->end < input.log_end) answer.diverging = end;
   } else if (input.log_end > log_end_) {
-    // Counted, it would hold everything. It began anew where an earlier leader's log did, below
-    // what was committed; this log does not reach so far, so one of the two has lost committed
-    // records.
-    return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("a log without a record ends at ", input.log_end,
-                                  ", above the leader's end ", log_end_),
-                     {{"field", "log_end"}, {"log_end", Text(log_end_.value())}});
+    // It began anew where an earlier leader's log did, below what was committed. This log does not
+    // reach so far, so one of the two has lost committed records: the follower knows whether an
+    // unclean election allows that.
+    answer.diverging = {LeaderEpoch{-1}, log_end_};
   }
   if (!answer.diverging.has_value()) in_sync_.Attach(input, written_end_);
   effects->attach_answers.push_back(answer);

@@ -14,14 +14,17 @@
 // README.md has the life of a batch over three replicas, and what happens when the leader changes.
 //
 // Invariants:
-//   log_start <= high_watermark <= written end <= log_end; the high watermark never moves back
+//   log_start <= high_watermark <= written end <= log_end; the high watermark never moves back, but
+//     where an unclean election has cost committed records
 //   offsets are dense: a batch begins where the one before ended
 //   a leader's high watermark is at most the smallest durable offset of the maximal ISR, and does
 //     not move while fewer than min(min_in_sync_replicas, replicas) are in sync (KIP-966)
 //   a leader accepts appends only after the start of its epoch is on disk, and serves once all it
 //     inherited, and its own leader-change record, are committed
 //   a follower takes records only after the leader of this very epoch has said where their logs
-//     agree (KIP-101, 279, 320), and never cuts below its high watermark
+//     agree (KIP-101, 279, 320), and never cuts below its high watermark, but for a log without a
+//     record of the latest unclean epoch or a later one: what it knows to be committed is from
+//     before
 //
 // Every epoch of a partition with several replicas begins with a leader-change record: it commits
 // the earlier epochs' records for the new leader, and followers learn from it that the epoch is. A
@@ -81,7 +84,6 @@ class Replica {
   //                        that is over
   //   NOT_ENOUGH_REPLICAS  Append with Acks::kAll
   //   RECORD_TOO_LARGE, INVALID_REQUEST   Append: too many bytes, a timestamp too far ahead
-  //   INVALID_REQUEST      AttachFollower: a log without a record that ends above this one
   //   PRODUCER_FENCED, OUT_OF_ORDER_SEQUENCE, QUOTA_EXCEEDED, INVALID_BATCH   Append: the batch
   //                        does not continue its producer's (ProducerStates::Check)
   //   OFFSET_OUT_OF_RANGE  TruncatePrefix: not between log start and high watermark
@@ -197,8 +199,11 @@ class Replica {
   void AskToAttach(Effects* effects);
   // -1: there is no record.
   LeaderEpoch EpochOfLastWritten() const;
-  // Where to cut a log that parts ways with the leader's at `diverging`.
-  Offset CutFor(const EpochEnd& diverging) const;
+  // An unclean election has come after all this log holds: its high watermark says what was
+  // committed before that.
+  bool CommittedMayBeLost() const;
+  // Where to cut a log that parts ways with the leader's as that says.
+  Offset CutFor(const AttachAnswered& answer) const;
   void TakeMarks(Offset leader_start, Offset leader_hw, Effects* effects);
   void Acknowledge(Effects* effects);
   void FollowHighWatermark(Effects* effects);
@@ -227,6 +232,7 @@ class Replica {
   uint64_t attach_id_ = 0;  // Of the latest attach asked for; never used twice.
   bool attached_ = false;
   bool truncating_ = false;
+  LeaderEpoch unclean_epoch_{0};
   Offset leader_hw_{0};
   Offset acked_written_{0};  // What the leader has been told.
   Offset acked_flushed_{0};

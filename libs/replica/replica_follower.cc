@@ -48,6 +48,10 @@ LeaderEpoch Replica::EpochOfLastWritten() const {
   return LeaderEpoch{-1};
 }
 
+bool Replica::CommittedMayBeLost() const {
+  return unclean_epoch_ > LeaderEpoch{0} && EpochOfLastWritten() < unclean_epoch_;
+}
+
 absl::Status Replica::CheckAttach(uint64_t attach_id) const {
   if (role_ == Role::kFollower && attach_id == attach_id_) return absl::OkStatus();
   return MakeError(Reason::kEpochFenced, "of an attach that is over");
@@ -58,12 +62,16 @@ absl::Status Replica::Take(const Reattach& /*input*/, Effects* effects) {
   return absl::OkStatus();
 }
 
-Offset Replica::CutFor(const EpochEnd& diverging) const {
+Offset Replica::CutFor(const AttachAnswered& answer) const {
+  const EpochEnd& diverging = *answer.diverging;
   const std::optional<EpochEnd> own = epochs_.EndOf(diverging.epoch, log_end_);
-  if (!own.has_value()) return log_end_;
   // An epoch this log knows ends where the shorter of the two logs ends it. Of one it does not
   // know, nothing above the largest epoch below it can be shared.
-  return own->epoch == diverging.epoch ? std::min(own->end, diverging.end) : own->end;
+  const Offset cut = own.has_value() && own->epoch != diverging.epoch
+                         ? own->end
+                         : std::min(own.has_value() ? own->end : log_end_, diverging.end);
+  // Nothing is left, so it may as well begin where the leader's does, and miss nothing.
+  return cut < log_start_ ? std::min(cut, answer.log_start) : cut;
 }
 
 absl::Status Replica::Take(const AttachAnswered& input, Effects* effects) {
@@ -81,8 +89,8 @@ absl::Status Replica::Take(const AttachAnswered& input, Effects* effects) {
     TakeMarks(input.log_start, input.high_watermark, effects);
     return absl::OkStatus();
   }
-  const Offset cut = std::min(CutFor(*input.diverging), log_end_);
-  if (cut < hw_) {
+  const Offset cut = CutFor(input);
+  if (cut < hw_ && !CommittedMayBeLost()) {
     return MakeError(
         Reason::kCorruptRecord,
         absl::StrCat("the leader's log parts ways with this one at ", cut,

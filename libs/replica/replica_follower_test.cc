@@ -1,4 +1,5 @@
 // A follower: where it cuts its log after a change of leader, and what it takes from the new one.
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -31,10 +32,11 @@ class ReplicaFollowerTest : public testing::Test {
           .epochs = {{LeaderEpoch{1}, Offset{0}}, {LeaderEpoch{4}, Offset{6}}}});
   }
   absl::Status Step(const Input& input) { return replica_->Step(input, &effects_); }
-  void Follow(int32_t epoch, NodeId leader = kLeader) {
+  void Follow(int32_t epoch, NodeId leader = kLeader, int32_t unclean_epoch = 0) {
     effects_ = Effects();
-    ASSERT_TRUE(
-        Step(BecomeFollower{LeaderEpoch{epoch}, PartitionEpoch{++partition_epoch_}, leader}).ok());
+    ASSERT_TRUE(Step(BecomeFollower{LeaderEpoch{epoch}, PartitionEpoch{++partition_epoch_}, leader,
+                                    LeaderEpoch{unclean_epoch}})
+                    .ok());
   }
   uint64_t AttachId() const { return effects_.attach.value().attach_id; }
   absl::Status GoOn(int64_t log_start = 0, int64_t high_watermark = 0) {
@@ -42,14 +44,15 @@ class ReplicaFollowerTest : public testing::Test {
                                .log_start = Offset{log_start},
                                .high_watermark = Offset{high_watermark}});
   }
-  absl::Status Diverge(int32_t epoch, int64_t end) {
+  absl::Status Diverge(int32_t epoch, int64_t end, int64_t log_start = 0) {
     return Step(AttachAnswered{.attach_id = AttachId(),
-                               .diverging = EpochEnd{LeaderEpoch{epoch}, Offset{end}}});
+                               .diverging = EpochEnd{LeaderEpoch{epoch}, Offset{end}},
+                               .log_start = Offset{log_start}});
   }
   // What a shell does with truncate_suffix. Returns where the log was cut.
   Offset Truncate() {
     const Offset end = *std::exchange(effects_.truncate_suffix, std::nullopt);
-    EXPECT_TRUE(Step(Truncated{replica_->log_start(), end}).ok());
+    EXPECT_TRUE(Step(Truncated{std::min(replica_->log_start(), end), end}).ok());
     return end;
   }
   absl::Status Take(int64_t base, int64_t last, int32_t epoch) {
@@ -186,6 +189,60 @@ TEST_F(ReplicaFollowerTest, NeverCutsBelowItsHighWatermark) {
   EXPECT_EQ(MetadataOf(refused)["high_watermark"], "9");
   EXPECT_FALSE(effects_.truncate_suffix.has_value());
   EXPECT_FALSE(replica_->attached());
+}
+
+TEST_F(ReplicaFollowerTest, AfterAnUncleanElectionItCutsWhatItKnewToBeCommitted) {
+  OpenTenRecords(9);
+  Follow(7, kLeader, /*unclean_epoch=*/7);
+  ASSERT_TRUE(Diverge(4, 8).ok());
+  EXPECT_EQ(Truncate(), Offset{8});
+  EXPECT_EQ(replica_->high_watermark(), Offset{8});
+  ASSERT_TRUE(GoOn(0, 9).ok());
+  ASSERT_TRUE(Take(8, 8, 7).ok());
+  Write(true);
+  EXPECT_EQ(replica_->high_watermark(), Offset{9});
+}
+
+TEST_F(ReplicaFollowerTest, AlsoIfItMissedTheUncleanEpochAltogether) {
+  OpenTenRecords(9);
+  Follow(12, kLeader, /*unclean_epoch=*/7);
+  ASSERT_TRUE(Diverge(1, 3).ok());
+  EXPECT_EQ(Truncate(), Offset{3});
+}
+
+TEST_F(ReplicaFollowerTest, WithARecordOfTheUncleanEpochItsHighWatermarkCountsAgain) {
+  Open({.log_end = Offset{10},
+        .high_watermark = Offset{9},
+        .epochs = {{LeaderEpoch{1}, Offset{0}}, {LeaderEpoch{7}, Offset{6}}}});
+  Follow(8, kLeader, /*unclean_epoch=*/7);
+  EXPECT_EQ(ReasonOf(Diverge(7, 8)), Reason::kCorruptRecord);
+  Follow(9, kLeader, /*unclean_epoch=*/9);
+  EXPECT_TRUE(Diverge(7, 8).ok()) << "there has been another one";
+}
+
+TEST_F(ReplicaFollowerTest, ALogOfWhichNothingIsLeftBeginsWhereTheLeadersDoes) {
+  Open({.log_start = Offset{5},
+        .log_end = Offset{10},
+        .high_watermark = Offset{9},
+        .epochs = {{LeaderEpoch{4}, Offset{5}}}});
+  Follow(7, kLeader, /*unclean_epoch=*/7);
+  ASSERT_TRUE(Diverge(3, 4, /*log_start=*/2).ok());
+  EXPECT_EQ(Truncate(), Offset{2}) << "from 4 on it would lack what the leader has from 2 to 4";
+  EXPECT_EQ(replica_->log_start(), Offset{2});
+  EXPECT_EQ(replica_->high_watermark(), Offset{2});
+  EXPECT_EQ(effects_.attach->last_epoch, LeaderEpoch{-1});
+  ASSERT_TRUE(GoOn(2, 4).ok());
+  EXPECT_TRUE(Take(2, 3, 3).ok());
+}
+
+TEST_F(ReplicaFollowerTest, ALogWithoutARecordThatBeginsBeyondTheLeadersEndGoesBack) {
+  Open({.log_start = Offset{10}, .log_end = Offset{10}, .high_watermark = Offset{10}});
+  Follow(6);
+  EXPECT_EQ(ReasonOf(Diverge(-1, 4)), Reason::kCorruptRecord) << "one of the two has lost records";
+  Follow(7, kLeader, /*unclean_epoch=*/7);
+  ASSERT_TRUE(Diverge(-1, 4).ok()) << "and here it is known why";
+  EXPECT_EQ(Truncate(), Offset{0});
+  EXPECT_EQ(effects_.attach->log_end, Offset{0});
 }
 
 TEST_F(ReplicaFollowerTest, AsksAgainInEveryEpochAlsoOfTheSameLeader) {

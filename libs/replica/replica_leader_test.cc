@@ -375,11 +375,14 @@ TEST_F(ReplicaLeaderTest, AnEmptyLogThatEndsAboveTheLeadersHoldsNothing) {
                         .log_end = Offset{2},
                         .flushed_end = Offset{2},
                         .now = now_};
-  EXPECT_EQ(ReasonOf(Step(attach)), Reason::kInvalidRequest);
-  EXPECT_THAT(effects_.attach_answers, IsEmpty());
+  ASSERT_TRUE(Step(attach).ok());
+  ASSERT_EQ(effects_.attach_answers.size(), 1u);
+  EXPECT_EQ(effects_.attach_answers[0].diverging, (EpochEnd{LeaderEpoch{-1}, Offset{1}}));
   EXPECT_EQ(replica_.high_watermark(), Offset{0});
   attach.log_end = attach.flushed_end = Offset{1};
-  EXPECT_TRUE(Step(attach).ok()) << "it begins where the leader's log ends";
+  ASSERT_TRUE(Step(attach).ok());
+  EXPECT_FALSE(effects_.attach_answers[1].diverging.has_value())
+      << "it begins where the leader's log ends";
 }
 
 TEST_F(ReplicaLeaderTest, WhoHasNotBeenHeardOfLagsToo) {

@@ -317,13 +317,15 @@ TEST(TopicSettingsTest, OnlyWhatIsGivenIsSetAndMasked) {
   TopicSettings settings;
   settings.retention = "1d";
   settings.durability = "os";
+  settings.unclean_election_after = "30s";
   v1::TopicConfig config;
   google::protobuf::FieldMask mask;
   ASSERT_TRUE(FillConfig(settings, &config, &mask).ok());
   EXPECT_EQ(config.retention().seconds(), 86400);
   EXPECT_EQ(config.durability(), v1::DURABILITY_OS);
   EXPECT_FALSE(config.has_retention_bytes());
-  EXPECT_THAT(mask.paths(), ElementsAre("retention", "durability"));
+  EXPECT_EQ(config.unclean_election_after().seconds(), 30);
+  EXPECT_THAT(mask.paths(), ElementsAre("retention", "durability", "unclean_election_after"));
   settings.durability = "paper";
   EXPECT_FALSE(FillConfig(settings, &config, &mask).ok());
 }

@@ -97,6 +97,8 @@ void AddSettings(CLI::App* app, TopicSettings* s) {
   app->add_option("--batch-bytes-max", s->batch_bytes_max, "Largest encoded batch");
   app->add_option("--min-in-sync-replicas", s->min_in_sync_replicas, "For acks all");
   app->add_option("--timestamp-type", s->timestamp_type, "create or append");
+  app->add_option("--unclean-election-after", s->unclean_election_after,
+                  "Without a leader for so long, take one that may lack records; 0: never");
 }
 
 void AddTopicChanges(TopicOptions* o,

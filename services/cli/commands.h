@@ -38,6 +38,7 @@ struct TopicSettings {
   std::optional<std::string> batch_bytes_max;
   std::optional<int32_t> min_in_sync_replicas;
   std::optional<std::string> timestamp_type;
+  std::optional<std::string> unclean_election_after;
 };
 
 struct TopicOptions {

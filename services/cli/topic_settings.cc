@@ -17,6 +17,11 @@ absl::StatusOr<int32_t> ParseBytes32(const std::string& text) {
   return MakeError(Reason::kInvalidRequest, absl::StrCat("'", text, "' is too large"));
 }
 
+absl::StatusOr<google::protobuf::Duration> ParseTime(const std::string& text) {
+  FALAJ_ASSIGN_OR_RETURN(const absl::Duration time, ParseDuration(text));
+  return google::protobuf::util::TimeUtil::MillisecondsToDuration(absl::ToInt64Milliseconds(time));
+}
+
 absl::StatusOr<v1::TimestampType> ParseTimestampType(const std::string& text) {
   if (text == "create") return v1::TIMESTAMP_TYPE_CREATE_TIME;
   if (text == "append") return v1::TIMESTAMP_TYPE_APPEND_TIME;
@@ -31,9 +36,7 @@ absl::Status FillConfig(const TopicSettings& settings, v1::TopicConfig* config,
     if (mask != nullptr) mask->add_paths(path);
   };
   if (settings.retention.has_value()) {
-    FALAJ_ASSIGN_OR_RETURN(const absl::Duration retention, ParseDuration(*settings.retention));
-    *config->mutable_retention() = google::protobuf::util::TimeUtil::MillisecondsToDuration(
-        absl::ToInt64Milliseconds(retention));
+    FALAJ_ASSIGN_OR_RETURN(*config->mutable_retention(), ParseTime(*settings.retention));
     mark("retention");
   }
   if (settings.retention_bytes.has_value()) {
@@ -65,6 +68,11 @@ absl::Status FillConfig(const TopicSettings& settings, v1::TopicConfig* config,
                            ParseTimestampType(*settings.timestamp_type));
     config->set_timestamp_type(type);
     mark("timestamp_type");
+  }
+  if (settings.unclean_election_after.has_value()) {
+    FALAJ_ASSIGN_OR_RETURN(*config->mutable_unclean_election_after(),
+                           ParseTime(*settings.unclean_election_after));
+    mark("unclean_election_after");
   }
   return absl::OkStatus();
 }

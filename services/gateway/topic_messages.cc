@@ -23,12 +23,23 @@ v1::Partition ToPartition(const cluster::PartitionInfo& info) {
   for (const NodeId node : info.replicas) partition.add_replicas(node.value());
   for (const NodeId node : info.isr) partition.add_in_sync_replicas(node.value());
   for (const NodeId node : info.target) partition.add_target_replicas(node.value());
+  partition.set_unclean_epoch(info.unclean_epoch.value());
   return partition;
 }
 
 absl::Status BadConfig(const std::string& field, absl::string_view rule) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat("config.", field, " ", rule),
                    {{"field", absl::StrCat("config.", field)}});
+}
+
+// Bounded here too, because the conversion to milliseconds would overflow.
+absl::StatusOr<int64_t> ToMilliseconds(const std::string& field,
+                                       const google::protobuf::Duration& duration) {
+  constexpr int64_t kSecondsMax = cluster::kTimeSettingMsMax / 1000;
+  if (duration.seconds() < 0 || duration.nanos() < 0 || duration.seconds() > kSecondsMax) {
+    return BadConfig(field, absl::StrCat("must be 0 to ", kSecondsMax, " s"));
+  }
+  return TimeUtil::DurationToMilliseconds(duration);
 }
 
 // TopicConfig path -> TopicSettings field.
@@ -41,6 +52,7 @@ const std::map<std::string, std::string>& MaskPaths() {
       {"batch_bytes_max", "batch_bytes_max"},
       {"min_in_sync_replicas", "min_in_sync_replicas"},
       {"timestamp_type", "append_time"},
+      {"unclean_election_after", "unclean_election_after_ms"},
   };
   return *paths;
 }
@@ -57,6 +69,8 @@ v1::TopicConfig ToConfig(const internal::v1::TopicSettings& settings) {
   config.set_min_in_sync_replicas(settings.min_in_sync_replicas());
   config.set_timestamp_type(settings.append_time() ? v1::TIMESTAMP_TYPE_APPEND_TIME
                                                    : v1::TIMESTAMP_TYPE_CREATE_TIME);
+  *config.mutable_unclean_election_after() =
+      TimeUtil::MillisecondsToDuration(settings.unclean_election_after_ms());
   return config;
 }
 
@@ -78,14 +92,13 @@ v1::Topic ToTopic(const cluster::TopicInfo& topic, bool with_partitions) {
 absl::StatusOr<internal::v1::TopicSettings> ToSettings(const v1::TopicConfig& config) {
   internal::v1::TopicSettings settings = cluster::DefaultTopicSettings();
   if (config.has_retention()) {
-    // Bounded here too, because the conversion to milliseconds would overflow.
-    const int64_t seconds = config.retention().seconds();
-    if (seconds < 0 || config.retention().nanos() < 0 ||
-        seconds > cluster::kRetentionMsMax / 1000) {
-      return BadConfig("retention",
-                       absl::StrCat("must be 0 to ", cluster::kRetentionMsMax / 1000, " s"));
-    }
-    settings.set_retention_ms(TimeUtil::DurationToMilliseconds(config.retention()));
+    FALAJ_ASSIGN_OR_RETURN(const int64_t ms, ToMilliseconds("retention", config.retention()));
+    settings.set_retention_ms(ms);
+  }
+  if (config.has_unclean_election_after()) {
+    FALAJ_ASSIGN_OR_RETURN(const int64_t ms, ToMilliseconds("unclean_election_after",
+                                                            config.unclean_election_after()));
+    settings.set_unclean_election_after_ms(ms);
   }
   if (config.has_retention_bytes()) settings.set_retention_bytes(config.retention_bytes());
   if (!v1::Durability_IsValid(config.durability()))

@@ -45,6 +45,9 @@ MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
       elections(registry->AddCounter(
           "falaj_cluster_elections_total",
           "Partitions that got another leader, counted by the metadata leader.")),
+      unclean_elections(registry->AddCounter("falaj_cluster_unclean_elections_total",
+                                             "Partitions that got a leader that may lack committed "
+                                             "records, counted by the metadata leader.")),
       isr_shrinks(registry->AddCounter(
           "falaj_cluster_isr_shrinks_total",
           "Times a partition had fewer replicas in sync, counted by the metadata leader.")),
@@ -88,6 +91,7 @@ void MetadataNode::Tick(MonotonicTime now, int64_t wall_ms, int ticks) {
 
 void MetadataNode::EndRound() {
   ExpireSessions();
+  ElectUncleanly();
   reads_.Expire(now_);
   if (ticked_ && !campaigns_.empty()) campaigns_.Expire(now_);  // It looks at every candidate.
   CheckCaughtUp();
@@ -339,6 +343,22 @@ void MetadataNode::ExpireSessions() {
   }
 }
 
+void MetadataNode::ElectUncleanly() {
+  // Who has not applied all that was committed before it led may take the past for the present.
+  if (!KnowsSessions() || core_->transferring_to() != NodeId()) return;
+  const auto due = unclean_elections_.TakeDue(state_.cluster(), now_);
+  if (!due.has_value()) return;
+  for (const pb::UncleanElection& election : due->elections()) {
+    log::Warning("electing a leader that may lack committed records",
+                 {{"topic_id", Uuid::FromBytes(election.topic_id()).value_or(Uuid()).ToString()},
+                  {"partition", election.partition()}});
+  }
+  pb::ClusterCommand command;
+  *command.mutable_elect_uncleanly() = *due;
+  StampCommand(&command);
+  Propose(command, nullptr);  // What is refused is due again.
+}
+
 // Asks a new leader once how far the log was committed; what is applied from there on is current.
 void MetadataNode::CheckCaughtUp() {
   if (storage_failed_ || catch_up_ != CatchUp::kUnknown || core_->leader() == NodeId()) return;
@@ -408,6 +428,7 @@ void MetadataNode::CountChanges(const pb::ClusterDelta& delta) {
   const PartitionChanges::Counts counts = changes_.Take(delta);
   if (!core_->is_leader()) return;  // Once for the whole quorum.
   metrics_.elections->Add(counts.elections);
+  metrics_.unclean_elections->Add(counts.unclean_elections);
   metrics_.isr_shrinks->Add(counts.isr_shrinks);
   metrics_.isr_expands->Add(counts.isr_expands);
 }

@@ -29,6 +29,7 @@
 #include "services/metadata/pending_reads.h"
 #include "services/metadata/session_holders.h"
 #include "services/metadata/session_table.h"
+#include "services/metadata/unclean_elections.h"
 #include "services/metadata/watch_hub.h"
 
 namespace falaj::metadata {
@@ -193,6 +194,7 @@ class MetadataNode {
     telemetry::Counter* snapshots_received;
     telemetry::Counter* sessions_expired;
     telemetry::Counter* elections;
+    telemetry::Counter* unclean_elections;
     telemetry::Counter* isr_shrinks;
     telemetry::Counter* isr_expands;
     telemetry::Histogram* commit_seconds;
@@ -210,6 +212,7 @@ class MetadataNode {
   void StampCommand(internal::v1::ClusterCommand* command);
   void TouchWriter(const internal::v1::CoordinationCommand& command);
   void ExpireSessions();
+  void ElectUncleanly();
   void RecordAddresses();
   void AnswerTransfers();
   void KeepWatchesAlive();
@@ -238,6 +241,7 @@ class MetadataNode {
   std::optional<MetadataState> prepared_;  // Read from the snapshot of the Ready under way.
   SessionTable sessions_;
   SessionHolders holders_;  // While it leads.
+  UncleanElections unclean_elections_;
   WatchHub hub_;
   coordination::ZnodeWatchHub znode_hub_;
   PendingReads reads_;

@@ -176,6 +176,7 @@ void MetadataNode::BeginLeading() {
 
 void MetadataNode::StopLeading() {
   if (!HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) sessions_.Clear();
+  unclean_elections_.Clear();
   holders_.CloseAll(NotLeader("none"));
   FailPending(NotLeader("unknown"));
 }

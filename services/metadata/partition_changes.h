@@ -18,9 +18,10 @@ namespace falaj::metadata {
 class PartitionChanges {
  public:
   struct Counts {
-    int64_t elections = 0;    // Another storage node leads, or one after none did.
-    int64_t isr_shrinks = 0;  // Fewer are in sync than before.
-    int64_t isr_expands = 0;  // More are.
+    int64_t elections = 0;          // Another storage node leads, or one after none did.
+    int64_t unclean_elections = 0;  // Of these, who may lack committed records.
+    int64_t isr_shrinks = 0;        // Fewer are in sync than before.
+    int64_t isr_expands = 0;        // More are.
   };
 
   // Everything is as in this state: after a snapshot.
@@ -29,9 +30,11 @@ class PartitionChanges {
   Counts Take(const internal::v1::ClusterDelta& delta);
 
  private:
+  // What is compared.
   struct Seen {
     int32_t leader = 0;
     int32_t in_sync = 0;
+    int32_t unclean_epoch = 0;
   };
   std::map<std::string, std::vector<Seen>> seen_;  // By topic id.
 };

@@ -29,12 +29,15 @@ TEST(PartitionChangesTest, CountsElectionsAndWhoComesAndGoes) {
   EXPECT_EQ(1, counts.elections) << "nobody is not elected";
   EXPECT_EQ(2, counts.isr_shrinks);
   EXPECT_EQ(0, counts.isr_expands);
+  EXPECT_EQ(0, counts.unclean_elections);
 
   internal::v1::ClusterDelta back;
   back.add_topics()->mutable_topic()->set_topic_id("t");
   AddPartition(0, 2, 3, back.mutable_topics(0)->mutable_topic());
   AddPartition(1, 2, 1, back.mutable_topics(0)->mutable_topic());
+  back.mutable_topics(0)->mutable_topic()->mutable_partitions(1)->set_unclean_epoch(7);
   counts = changes.Take(back);
+  EXPECT_EQ(1, counts.unclean_elections);
   EXPECT_EQ(1, counts.elections);
   EXPECT_EQ(2, counts.isr_expands);
 

@@ -37,6 +37,7 @@ Assignment ToAssignment(const cluster::TopicInfo& topic, const cluster::Partitio
           .leader = partition.leader,
           .epoch = partition.leader_epoch,
           .partition_epoch = partition.partition_epoch,
+          .unclean_epoch = partition.unclean_epoch,
           .isr = partition.isr,
           .elr = partition.elr,
           .replicas = partition.replicas};

@@ -36,13 +36,15 @@ NodeEpoch NodeSession::epoch() const {
   return epoch_;
 }
 
-absl::StatusOr<LogIndex> NodeSession::PrepareStop(absl::Duration patience) {
+absl::StatusOr<NodeSession::Relieved> NodeSession::PrepareStop(int32_t leads_max,
+                                                               absl::Duration patience) {
   internal::v1::ClusterCommand command;
   internal::v1::PrepareStopCommand& stop = *command.mutable_prepare_stop();
   stop.set_node_id(identity_->node().value());
   stop.set_node_epoch(epoch().value());
+  stop.set_leads_max(leads_max);
   FALAJ_ASSIGN_OR_RETURN(const auto response, channel_->Execute(command, patience));
-  return LogIndex{response.index()};
+  return Relieved{LogIndex{response.index()}, response.partitions_led()};
 }
 
 void NodeSession::End() {

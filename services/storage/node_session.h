@@ -54,10 +54,15 @@ class NodeSession {
   bool alive() const;
   NodeEpoch epoch() const;  // 0: never registered.
 
+  // What has become of the leads of a node that is about to stop.
+  struct Relieved {
+    LogIndex index;     // From which a view shows it.
+    int32_t led_still;  // Partitions that nobody else leads yet.
+  };
   // Tells the metadata service that this node is about to stop: where it can, others lead from now
-  // on. Returns the index from which a view shows it; or METADATA_UNAVAILABLE, TIMED_OUT, or why
+  // on; `leads_max` of them, or all if that is 0. Returns METADATA_UNAVAILABLE, TIMED_OUT, or why
   // the session does not count any more.
-  absl::StatusOr<LogIndex> PrepareStop(absl::Duration patience);
+  absl::StatusOr<Relieved> PrepareStop(int32_t leads_max, absl::Duration patience);
 
   // Stops the heartbeats and ends the session. Waits at most two seconds for the metadata service.
   void End();

@@ -161,14 +161,16 @@ void ReplicaLinks::SendProposals() {
 
 void ReplicaLinks::SendDamages() {
   Damages damages;
-  internal::v1::ClusterCommand command;
-  internal::v1::ReportDamageCommand& report = *command.mutable_report_damage();
+  NodeEpoch node_epoch;
   {
     MutexLock lock(&mu_);
     if (damages_.empty()) return;
     damages.swap(damages_);
-    report.set_node_epoch(node_epoch_.value());
+    node_epoch = node_epoch_;
   }
+  internal::v1::ClusterCommand command;
+  internal::v1::ReportDamageCommand& report = *command.mutable_report_damage();
+  report.set_node_epoch(node_epoch.value());
   // The rest is reported again.
   damages.resize(std::min(damages.size(), kChangesPerCommandMax));
   report.set_node_id(self_.value());

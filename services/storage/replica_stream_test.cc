@@ -104,6 +104,22 @@ class ReplicaStreamTest : public StorageServerTest {
       return !response.attached(0).has_error();
     }));
   }
+  // The follower takes part, and has committed the start of the epoch: the node serves.
+  void Serve() {
+    Start();
+    Attach(1 << 20);
+    const Bytes first = Bytes::Copy(NextBatches());
+    EXPECT_EQ(record::ReadControlType(first).value(), record::ControlType::kLeaderChange);
+    Ack(index_, 1);
+    ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  }
+  // Three records that the follower has, too, after the start of the epoch.
+  void AppendThree(Producer* producer) {
+    producer->Send(Request(partition_, Batch(3)));
+    NextBatches();
+    Ack(index_, 4);
+    ASSERT_FALSE(producer->Receive().has_error());
+  }
   // Reads until a batch comes; "" if the stream ends.
   std::string NextBatches() {
     ReplicateResponse response;
@@ -135,12 +151,7 @@ class ReplicaStreamTest : public StorageServerTest {
 };
 
 TEST_F(ReplicaStreamTest, PushesWhatIsWrittenAndCommitsWhatIsHeld) {
-  Start();
-  Attach(1 << 20);
-  const Bytes first = Bytes::Copy(NextBatches());
-  EXPECT_EQ(record::ReadControlType(first).value(), record::ControlType::kLeaderChange);
-  Ack(index_, 1);
-  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); })) << "it serves now";
+  Serve();
   Producer producer(stub_.get());
   producer.Send(Request(partition_, Batch(3)));
   const auto header = record::VerifyStoredBatch(Bytes::Copy(NextBatches()));
@@ -156,17 +167,10 @@ TEST_F(ReplicaStreamTest, PushesWhatIsWrittenAndCommitsWhatIsHeld) {
 }
 
 TEST_F(ReplicaStreamTest, ALeaderLeftAloneIsReadRefusesAcksAllAndGoesOnWhenTheFollowerIsBack) {
-  Start();
-  Attach(1 << 20);
-  NextBatches();
-  Ack(index_, 1);
-  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  Serve();
   {
     Producer producer(stub_.get());
-    producer.Send(Request(partition_, Batch(3)));
-    NextBatches();
-    Ack(index_, 4);
-    ASSERT_FALSE(producer.Receive().has_error());
+    AppendThree(&producer);
   }
   context_->TryCancel();
   EndSession(kFollower);
@@ -208,16 +212,9 @@ TEST_F(ReplicaStreamTest, ALeaderLeftAloneIsReadRefusesAcksAllAndGoesOnWhenTheFo
 }
 
 TEST_F(ReplicaStreamTest, RecordsAreDeletedOnceTheFollowerSaysThatItHasDeletedThem) {
-  Start();
-  Attach(1 << 20);
-  NextBatches();
-  Ack(index_, 1);
-  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  Serve();
   Producer producer(stub_.get());
-  producer.Send(Request(partition_, Batch(3)));
-  NextBatches();
-  Ack(index_, 4);
-  ASSERT_FALSE(producer.Receive().has_error());
+  AppendThree(&producer);
 
   internal::v1::TruncatePrefixRequest request;
   request.set_topic_id(topic_.topic_id());

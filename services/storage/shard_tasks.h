@@ -28,6 +28,7 @@ struct Assignment {
   NodeId leader{0};  // 0: nobody.
   LeaderEpoch epoch;
   PartitionEpoch partition_epoch;
+  LeaderEpoch unclean_epoch{0};  // Of the latest unclean election.
   std::vector<NodeId> isr;
   std::vector<NodeId> elr;
   std::vector<NodeId> replicas;

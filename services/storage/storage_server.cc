@@ -37,6 +37,10 @@ constexpr size_t kPartitionSeriesMax = 2'000;
 constexpr absl::Duration kStopGrace = absl::Milliseconds(200);
 constexpr absl::Duration kHandOverMax = absl::Seconds(3);
 constexpr absl::Duration kHandOverRetry = absl::Milliseconds(200);
+// Leads move on in portions, each taken over before the next: then no partition waits for all the
+// others. So many at a time, and more if it would take more than so many portions.
+constexpr int32_t kLeadsAtATime = 32;
+constexpr int32_t kPortionsMax = 16;
 
 absl::Status BadOption(absl::string_view name, absl::string_view why) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat(name, " ", why),
@@ -206,17 +210,23 @@ class Node final : public StorageServer {
     const auto left = [until] {
       return std::max(until - Clock::Real()->MonotonicNow(), absl::ZeroDuration());
     };
+    auto led = static_cast<int32_t>(assignments_->Leads().size());
+    const int32_t portion = std::max(kLeadsAtATime, led / kPortionsMax);
     while (session_->alive() && left() > absl::ZeroDuration()) {
-      const absl::StatusOr<LogIndex> index = session_->PrepareStop(left());
-      if (!index.ok()) {
-        log::Warning("leadership is not handed over", {{"error", index.status()}});
+      const auto relieved = session_->PrepareStop(portion, left());
+      if (!relieved.ok()) {
+        log::Warning("leadership is not handed over", {{"error", relieved.status()}});
         break;
       }
-      assignments_->WaitForView(*index, std::min(left(), kHandOverRetry));
+      assignments_->WaitForView(relieved->index, std::min(left(), kHandOverRetry));
       if (!assignments_->LeadsWhereOthersMay()) break;
-      // Until somebody has caught up.
-      assignments_->WaitForView(assignments_->view()->index() + 1,
-                                std::min(left(), kHandOverRetry));
+      if (relieved->led_still < std::exchange(led, relieved->led_still)) {
+        shard_->WaitUntilAttached(std::min(left(), kHandOverRetry));
+      } else {
+        // Until somebody has caught up.
+        assignments_->WaitForView(assignments_->view()->index() + 1,
+                                  std::min(left(), kHandOverRetry));
+      }
     }
     if (!shard_->WaitUntilAnswered(left())) log::Warning("some producers are left without answer");
   }
@@ -225,11 +235,11 @@ class Node final : public StorageServer {
   // here any more. The end of the session takes the node out of all ISRs; the next process
   // registers as one that has not stopped cleanly.
   void Leave() {
-    const absl::StatusOr<LogIndex> index = session_->PrepareStop(kHandOverMax);
-    if (!index.ok()) {
-      log::Warning("leadership is not handed over", {{"error", index.status()}});
+    const auto relieved = session_->PrepareStop(/*leads_max=*/0, kHandOverMax);
+    if (!relieved.ok()) {
+      log::Warning("leadership is not handed over", {{"error", relieved.status()}});
     } else {
-      assignments_->WaitForView(*index, kHandOverRetry);
+      assignments_->WaitForView(relieved->index, kHandOverRetry);
     }
     // Nobody but this node has what it has: reads go on here, or nowhere.
     if (!assignments_->SharesPartitions()) return;

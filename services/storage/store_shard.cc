@@ -210,11 +210,7 @@ void StoreShard::Run() {
     items.clear();
     Commit();
     if (!truncations_.empty()) AnswerTruncations();
-    if (held_.empty() && !when_answered_.empty()) {
-      MutexLock lock(&mu_);
-      for (const auto& answered : std::exchange(when_answered_, {})) *answered = true;
-      answered_.NotifyAll();
-    }
+    if (!awaited_.empty()) TellWhatHasComeTrue();
   }
   for (const Truncation& one : truncations_) {
     one.done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
@@ -330,9 +326,12 @@ void StoreShard::Lead(Hosted* hosted, const Assignment& assignment) {
                                                      .now = clock_->MonotonicNow()},
                                &hosted->effects);
   } else {
-    status = hosted->core.Step(
-        replica::BecomeFollower{assignment.epoch, assignment.partition_epoch, assignment.leader},
-        &hosted->effects);
+    status =
+        hosted->core.Step(replica::BecomeFollower{.epoch = assignment.epoch,
+                                                  .partition_epoch = assignment.partition_epoch,
+                                                  .leader = assignment.leader,
+                                                  .unclean_epoch = assignment.unclean_epoch},
+                          &hosted->effects);
   }
   if (status.ok()) return;
   log::Error(

@@ -137,6 +137,8 @@ class StoreShard {
   void ExpireHeld();
   // Waits until no batch waits for an answer. False: some still do.
   bool WaitUntilAnswered(absl::Duration patience);
+  // Waits until every follower here is attached to its leader, if it has one. False: some are not.
+  bool WaitUntilAttached(absl::Duration patience);
 
   // Runs `command` on the shard's thread after everything queued before it. Returns false, and
   // never runs it, once the shard has stopped.
@@ -160,6 +162,11 @@ class StoreShard {
     MonotonicTime received;
     MonotonicTime deadline;  // 0: none.
     replica::Acks acks = replica::Acks::kAll;
+  };
+  // Somebody waits until this is so; becomes true under mu_.
+  struct Awaited {
+    std::function<bool()> condition;
+    std::shared_ptr<bool> is_so;
   };
   // A log start that has moved here, and not yet at every in-sync replica.
   struct Truncation {
@@ -197,6 +204,9 @@ class StoreShard {
   void Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer);
   void FlushSinks();
   void AnswerTruncations();
+  // Waits for what only the shard's thread can see; looked at after each of its turns.
+  bool WaitUntil(std::function<bool()> condition, absl::Duration patience);
+  void TellWhatHasComeTrue();
 
   void Apply(const Assignment& assignment);
   void Lead(Hosted* hosted, const Assignment& assignment);
@@ -239,7 +249,7 @@ class StoreShard {
 
   mutable Mutex mu_;
   CondVar filled_;
-  CondVar answered_;
+  CondVar come_true_;
   std::vector<Item> mailbox_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;     // No more appends.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;   // No more of anything.
@@ -252,8 +262,7 @@ class StoreShard {
   absl::flat_hash_map<log::PartitionKey, std::unique_ptr<Hosted>> hosted_;
   absl::flat_hash_map<log::PartitionKey, Assignment> unapplied_;  // Wait for RetryAssignments().
   absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
-  std::vector<std::shared_ptr<bool>>
-      when_answered_;  // Become true, under mu_, when held_ is empty.
+  std::vector<Awaited> awaited_;
   std::vector<Truncation> truncations_;
   uint64_t next_token_ = 1;
   uint64_t attach_id_ = 0;  // No replica that was here before has asked under a larger number.

@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "absl/algorithm/container.h"
+
 #include "libs/base/status.h"
 #include "services/storage/hosted_partition.h"
 #include "services/storage/store_shard.h"
@@ -87,16 +89,44 @@ void StoreShard::AnswerTruncations() {
 }
 
 bool StoreShard::WaitUntilAnswered(absl::Duration patience) {
+  return WaitUntil([this] { return held_.empty(); }, patience);
+}
+
+bool StoreShard::WaitUntilAttached(absl::Duration patience) {
+  const auto attached = [](const auto& hosted) {
+    const replica::Replica& core = hosted.second->core;
+    return core.role() != replica::Role::kFollower || core.leader() == NodeId{0} || core.attached();
+  };
+  return WaitUntil([this, attached] { return absl::c_all_of(hosted_, attached); }, patience);
+}
+
+bool StoreShard::WaitUntil(std::function<bool()> condition, absl::Duration patience) {
   const MonotonicTime until = Clock::Real()->MonotonicNow() + patience;
-  const auto answered = std::make_shared<bool>(false);
-  if (!Post([this, answered] { when_answered_.push_back(answered); })) return true;
+  const auto is_so = std::make_shared<bool>(false);
+  const bool posted = Post([this, condition = std::move(condition), is_so] {
+    awaited_.push_back({condition, is_so});
+  });
+  if (!posted) return true;
   MutexLock lock(&mu_);
-  while (!*answered) {
+  while (!*is_so) {
     const absl::Duration left = until - Clock::Real()->MonotonicNow();
     if (left <= absl::ZeroDuration()) return false;
-    answered_.WaitFor(&mu_, left);
+    come_true_.WaitFor(&mu_, left);
   }
   return true;
+}
+
+void StoreShard::TellWhatHasComeTrue() {
+  for (auto it = awaited_.begin(); it != awaited_.end();) {
+    if (!it->condition()) {
+      ++it;
+      continue;
+    }
+    MutexLock lock(&mu_);
+    *it->is_so = true;
+    it = awaited_.erase(it);
+    come_true_.NotifyAll();
+  }
 }
 
 void StoreShard::Send(const std::shared_ptr<AppendSink>& sink, AppendAnswer answer) {

@@ -138,6 +138,14 @@ TEST_F(StoreShardReplicaTest, AFollowerAsksAgainWhenItsLeaderSaysSoThoughItBelie
   EXPECT_EQ(outbox_.attaches()[1].first, NodeId{2});
 }
 
+TEST_F(StoreShardReplicaTest, ItKnowsWhenAllItsFollowersAreAttached) {
+  EXPECT_TRUE(shard_->WaitUntilAttached(absl::Seconds(20))) << "there is none";
+  Follow(0);
+  EXPECT_FALSE(shard_->WaitUntilAttached(absl::ZeroDuration()));
+  Attach(0);
+  EXPECT_TRUE(shard_->WaitUntilAttached(absl::Seconds(20)));
+}
+
 TEST_F(StoreShardReplicaTest, WhoWaitsForReplicasLongerThanItsTimeoutIsToldSo) {
   auto partition = LeadTwo({NodeId{1}, NodeId{2}});
   // The start of the epoch waits for node 2, and so does everything after it.

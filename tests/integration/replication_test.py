@@ -39,7 +39,10 @@ class ReplicationTest(unittest.TestCase):
     def create(self, **config):
         self.cluster.create_topic(TOPIC, PARTITIONS, replicas=3, **{"min_in_sync_replicas": 2, **config})
         self.wait_in_sync()
-        self.producers = [Producer(self.cluster.producer(), TOPIC, p, f"p{p}") for p in range(PARTITIONS)]
+        self.start_producers("p")
+
+    def start_producers(self, name):
+        self.producers = [Producer(self.cluster.producer(), TOPIC, p, f"{name}{p}") for p in range(PARTITIONS)]
         for producer in self.producers:
             producer.start()
             self.addCleanup(producer.stop)
@@ -154,6 +157,49 @@ class ReplicationTest(unittest.TestCase):
         self.wait_for_progress()  # Nobody has helped.
         self.cluster.start_process(victims[1])
         self.wait_in_sync()
+        self.verify()
+
+    def lose_who_holds_all(self):
+        """Node 1 goes on alone and dies; the others, which lack what it acknowledged, come back."""
+        for name in NODES[1:]:
+            self.cluster.kill(name)
+        wait_until(lambda: all(list(p.in_sync_replicas) == [1] for p in self.partitions()), "node 1 is alone", 60)
+        self.wait_for_progress()
+        self.cluster.kill(NODES[0])
+        for producer in self.producers:
+            producer.stop()
+        for name in NODES[1:]:
+            self.cluster.start_process(name)
+        wait_until(lambda: not any(p.leader for p in self.partitions()), "nobody leads")
+        self.cluster.wait_online(2)
+
+    def test_an_unclean_election_goes_on_with_what_is_left(self):
+        self.create(min_in_sync_replicas=1)
+        self.wait_for_progress()
+        self.lose_who_holds_all()
+        old = self.producers
+        self.assertFalse(any(p.leader for p in self.partitions()), "the topic has not allowed it")
+        config = topic_service_pb2.TopicConfig(unclean_election_after={"seconds": 1})
+        self.cluster.topics().UpdateTopic(topic_service_pb2.UpdateTopicRequest(
+            name=TOPIC, config=config, update_mask={"paths": ["unclean_election_after"]}), timeout=20)
+        wait_until(lambda: all(p.leader and p.unclean_epoch == p.leader_epoch for p in self.partitions()),
+                   "others lead")
+        self.assertIn(f"falaj_cluster_unclean_elections_total {PARTITIONS}\n",
+                      self.cluster.processes["metadata-1"].metrics())
+        self.start_producers("q")
+        self.wait_for_progress()
+        self.cluster.start_process(NODES[0])  # It must give up what nobody else has.
+        self.wait_in_sync()
+        for producer in self.producers:
+            producer.stop()
+        consumer = self.cluster.consumer()
+        for producer in old:
+            left = {value: offset for offset, value in read_all(consumer, TOPIC, producer.partition)}
+            kept = [value for value in producer.acknowledged if value in left]
+            self.assertGreater(len(kept), 0)
+            self.assertLess(len(kept), len(producer.acknowledged), "the topic accepted that")
+            for value in kept:
+                self.assertEqual(left[value], producer.acknowledged[value], "a record has moved")
         self.verify()
 
     def test_a_lost_disk_is_filled_again_from_the_others(self):

@@ -72,6 +72,11 @@ void Consumer::OnFetched(const Fetched& fetched, LeaderEpoch epoch) {
   if (reason == Reason::kOffsetOutOfRange && position_ < fetched.log_start) {
     position_ = fetched.log_start;
     world_->history->OnSeek(options_.partition, options_.endpoint);
+  } else if (reason == Reason::kOffsetOutOfRange && position_ > fetched.high_watermark &&
+             epoch >= world_->invariants->unclean_epoch(options_.partition)) {
+    // What it has read is lost. It goes on with what comes next.
+    position_ = fetched.high_watermark;
+    world_->history->OnSeek(options_.partition, options_.endpoint);
   } else if (!fetched.status.ok()) {
     leader_ = NodeId{0};
   } else {
@@ -85,6 +90,8 @@ void Consumer::OnFetched(const Fetched& fetched, LeaderEpoch epoch) {
 // A leader that serves knows what every leader before it has committed; one that cannot serve only
 // what it heard of.
 void Consumer::NoteHighWatermark(const Fetched& fetched, LeaderEpoch epoch) {
+  const LeaderEpoch unclean = world_->invariants->unclean_epoch(options_.partition);
+  if (epoch >= unclean && newest_epoch_ < unclean) highest_ = Offset{0};
   Offset at_least = epoch == seen_epoch_ ? seen_high_watermark_ : Offset{0};
   if (fetched.serving && epoch >= newest_epoch_) at_least = std::max(at_least, highest_);
   if (fetched.high_watermark < at_least) {

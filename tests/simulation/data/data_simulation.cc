@@ -24,6 +24,7 @@ namespace {
 
 constexpr SimTime kRecoveryMax = 20 * kSecond;
 constexpr SimTime kCheckAgain = 20 * kMillisecond;
+constexpr uint64_t kUncleanLaw = 0x756e636c65616e;  // So that the other laws stay what they were.
 
 Laws DrawLaws(const RunOptions& options, Random* random) {
   Laws laws;
@@ -32,6 +33,7 @@ Laws DrawLaws(const RunOptions& options, Random* random) {
   laws.replica_lag_max = random->Between(80, 500) * kMillisecond;
   laws.credit = static_cast<int>(random->Between(1, 8));
   laws.push_batches = static_cast<int>(random->Between(1, 4));
+  laws.unclean = Random(options.seed ^ kUncleanLaw).Below(4) == 0;
   laws.bug = options.planted_bug;
   return laws;
 }
@@ -90,10 +92,11 @@ class Life {
     MakeTopic("orders", 2, 3, 2);
     const bool pair = random_.Below(2) == 0;
     MakeTopic("clicks", static_cast<int>(random_.Between(1, 2)), pair ? 2 : 3,
-              static_cast<int>(random_.Between(1, 2)));
+              static_cast<int>(random_.Between(1, 2)), world_.laws.unclean);
   }
 
-  void MakeTopic(const std::string& name, int partitions, int factor, int min_in_sync) {
+  void MakeTopic(const std::string& name, int partitions, int factor, int min_in_sync,
+                 bool unclean = false) {
     const TopicId id = random_.NextUuid();
     for (int i = 0; i < partitions; ++i) {
       world_.partitions.push_back({name, id, PartitionIndex{i}});
@@ -107,6 +110,7 @@ class Life {
     *topic.mutable_settings() = cluster::DefaultTopicSettings();
     topic.mutable_settings()->set_min_in_sync_replicas(min_in_sync);
     topic.mutable_settings()->set_fsync(world_.laws.fsync);
+    topic.mutable_settings()->set_unclean_election_after_ms(unclean ? 1'000 : 0);
     const absl::Status made = metadata_->Apply(command).status();
     if (!made.ok()) findings_.Report("set-up", std::string(made.message()));
   }

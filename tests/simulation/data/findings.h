@@ -19,6 +19,8 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kElrElection, "elr-election", "who was eligible came back and led")              \
   FALAJ_DATA_MARK(kLastLeader, "last-leader", "nobody was eligible; the last leader led again")    \
   FALAJ_DATA_MARK(kSameLeaderAgain, "same-leader-again", "one node led two epochs running")        \
+  FALAJ_DATA_MARK(kUncleanElection, "unclean-election", "one led that may lack committed records") \
+  FALAJ_DATA_MARK(kCommittedCut, "committed-cut", "... and others cut what had been committed")    \
   FALAJ_DATA_MARK(kTruncated, "truncated", "a follower cut what its leader had not got")           \
   FALAJ_DATA_MARK(kOwnRecordsCut, "own-records-cut", "... and had appended that as the leader")    \
   FALAJ_DATA_MARK(kCutTwice, "cut-twice", "a follower's log and its leader's parted ways twice")   \

@@ -47,6 +47,8 @@ class History {
   // A whole read, from the log start, when all is over.
   void OnFinalRead(PartitionNumber partition, Reader reader, Offset log_start,
                    const std::vector<Batch>& batches);
+  // Records of the partition may be lost after all: it is not judged.
+  void Exempt(PartitionNumber partition) { exempt_.insert(partition); }
   // A value that may be there twice.
   void Forgive(int64_t value) { forgiven_.insert(value); }
 
@@ -86,6 +88,7 @@ class History {
   static std::optional<Finding> JudgeLosses(const PartitionHistory& history);
 
   std::map<PartitionNumber, PartitionHistory> partitions_;
+  std::set<PartitionNumber> exempt_;
   std::set<int64_t> forgiven_;
   uint64_t sends_ = 0;
   uint64_t reads_ = 0;

@@ -6,11 +6,25 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/cluster/election.h"
+#include "tests/simulation/data/history.h"
 #include "tests/simulation/data/metadata.h"
 #include "tests/simulation/data/storage_node.h"
 #include "tests/simulation/data/storage_process.h"
 
 namespace falaj::simulation::data {
+
+namespace {
+
+// -1: it has no record.
+LeaderEpoch LastEpoch(const replica::Replica& core) {
+  const std::vector<replica::EpochEntry>& epochs = core.epochs().entries();
+  const auto last = std::find_if(epochs.rbegin(), epochs.rend(), [&core](const auto& entry) {
+    return entry.start < core.written_end();
+  });
+  return last == epochs.rend() ? LeaderEpoch{-1} : last->epoch;
+}
+
+}  // namespace
 
 const Batch* Invariants::PartitionTruth::Find(Offset offset) const {
   const auto it =
@@ -80,7 +94,31 @@ void Invariants::CheckPartition(const pb::PartitionState& state, PartitionNumber
     }
   }
   truth.isr = std::move(isr);
+  if (LeaderEpoch{state.unclean_epoch()} != truth.unclean_epoch) {
+    truth.unclean_epoch = LeaderEpoch{state.unclean_epoch()};
+    truth.unsettled = true;
+    world_->history->Exempt(partition);
+    world_->findings->Reach(Mark::kUncleanElection);
+    (*world_->trace)("partition ", partition, ": node ", leader, " is elected uncleanly");
+  }
   CheckHolders(partition);
+}
+
+void Invariants::Settle(NodeId node, PartitionNumber partition, const replica::Replica& core) {
+  PartitionTruth& truth = partitions_[partition];
+  const StoredLog& log = *world_->nodes.at(node)->store().Find(partition, Store::View::kWritten);
+  truth.unsettled = false;
+  truth.committed.assign(log.batches.begin(), log.batches.end());
+  truth.begin = truth.committed.empty() ? core.log_start() : truth.committed.front().base;
+  truth.end = core.high_watermark();
+  truth.acked_max = Offset{-1};
+  truth.producers.clear();
+  for (const record::ProducerRow& row : core.producers().Rows()) {
+    const record::ProducerWindow& window = row.history.window();
+    truth.producers[row.producer] = {window.epoch(), window.next_sequence()};
+  }
+  std::erase_if(replicas_, [partition](const auto& one) { return one.first.second == partition; });
+  std::erase_if(copies_, [partition](const auto& one) { return one.first.second == partition; });
 }
 
 // ---- Copies ----
@@ -130,12 +168,13 @@ void Invariants::OnReplica(NodeId node, PartitionNumber partition) {
            absl::StrCat("log start ", core.log_start(), ", high watermark ", core.high_watermark(),
                         ", written to ", core.written_end(), " of ", core.log_end()));
   }
-  if (core.high_watermark() < seen.high_watermark) {
+  PartitionTruth& truth = partitions_[partition];
+  const bool past = truth.unsettled || LastEpoch(core) < truth.unclean_epoch;
+  if (core.high_watermark() < seen.high_watermark && !past) {
     Report("I3 high watermark", node, partition,
            absl::StrCat("fell from ", seen.high_watermark, " to ", core.high_watermark()));
   }
   seen.high_watermark = core.high_watermark();
-  PartitionTruth& truth = partitions_[partition];
   if (core.role() == replica::Role::kLeader) {
     const auto leader = truth.leaders.find(core.epoch());
     if (leader == truth.leaders.end() || leader->second != node) {
@@ -147,7 +186,11 @@ void Invariants::OnReplica(NodeId node, PartitionNumber partition) {
              absl::StrCat("goes on leading epoch ", core.epoch()));
     }
   }
-  if (!begins_anew) CheckCommitted(node, partition, core);
+  if (truth.unsettled && core.epoch() >= truth.unclean_epoch && core.serving()) {
+    Settle(node, partition, core);
+  } else if (!begins_anew && !past) {
+    CheckCommitted(node, partition, core);
+  }
   if (MustHold(node, partition)) CheckHolder(node, partition);
 }
 
@@ -158,7 +201,7 @@ void Invariants::CheckCommitted(NodeId node, PartitionNumber partition,
   const StoredLog* const log =
       world_->nodes.at(node)->store().Find(partition, Store::View::kWritten);
   const Offset end_before = truth.end;
-  Offset at = std::max(seen.checked, core.log_start());
+  Offset at = std::max({seen.checked, core.log_start(), truth.begin});
   while (at < core.high_watermark() && !world_->findings->first()) {
     const Batch* const batch = log == nullptr ? nullptr : log->Find(at);
     if (batch == nullptr || batch->end() > core.high_watermark()) {
@@ -211,7 +254,8 @@ void Invariants::CheckSequence(NodeId node, PartitionNumber partition, const Bat
       (first || batch.producer_epoch > known.epoch) && batch.sequence == Sequence{0};
   // The one exception that is documented: a replica whose log began anew knows no producer, and
   // takes a very first batch again.
-  const bool repeated_first = truth.begun_anew && batch.sequence == Sequence{0};
+  const bool may_forget = truth.begun_anew || truth.unclean_epoch > LeaderEpoch{0};
+  const bool repeated_first = may_forget && batch.sequence == Sequence{0};
   if (!begins && !(continues && batch.sequence == known.next) && !repeated_first) {
     Report("I8 sequences", node, partition,
            absl::StrCat("commits ", batch.ToString(), " of producer ", batch.producer, " epoch ",
@@ -241,8 +285,8 @@ void Invariants::CheckHoldings(NodeId node) {
 
 // StrongIsr: who may be elected holds everything.
 void Invariants::CheckHolder(NodeId node, PartitionNumber partition) {
-  if (damaged_.contains(node) || world_->findings->first()) return;
   const PartitionTruth& truth = partitions_[partition];
+  if (damaged_.contains(node) || truth.unsettled || world_->findings->first()) return;
   const Store& store = world_->nodes.at(node)->store();
   const StoredLog* const log = store.Find(partition, view());
   const Offset end = log == nullptr ? Offset{0} : log->log_end;
@@ -252,7 +296,7 @@ void Invariants::CheckHolder(NodeId node, PartitionNumber partition) {
   }
   CopySeen& seen = copies_[{node, partition}];
   if (seen.cuts != store.cuts()) seen = {.cuts = store.cuts(), .checked = Offset{0}};
-  Offset at = log == nullptr ? truth.end : std::max(seen.checked, log->log_start);
+  Offset at = log == nullptr ? truth.end : std::max({seen.checked, log->log_start, truth.begin});
   while (at < truth.end) {
     const Batch* const own = log->Find(at);
     const Batch* const known = truth.Find(at);
@@ -269,7 +313,10 @@ void Invariants::CheckHolder(NodeId node, PartitionNumber partition) {
 void Invariants::OnCut(NodeId node, PartitionNumber partition, Offset end) {
   const StorageNode& machine = *world_->nodes.at(node);
   const replica::Replica& core = *machine.process()->shard().Find(partition);
-  if (end < core.high_watermark()) {
+  const PartitionTruth& truth = partitions_[partition];
+  if (end < core.high_watermark() && LastEpoch(core) < truth.unclean_epoch) {
+    world_->findings->Reach(Mark::kCommittedCut);
+  } else if (end < core.high_watermark()) {
     Report("I3 cut", node, partition,
            absl::StrCat("at ", end, ", below its high watermark ", core.high_watermark()));
   }
@@ -283,8 +330,8 @@ void Invariants::OnCut(NodeId node, PartitionNumber partition, Offset end) {
   const StoredLog* const log = machine.store().Find(partition, Store::View::kWritten);
   const Batch* const gone = log == nullptr ? nullptr : log->Find(end);
   if (gone == nullptr) return;
-  const auto leader = partitions_[partition].leaders.find(gone->epoch);
-  if (leader != partitions_[partition].leaders.end() && leader->second == node) {
+  const auto leader = truth.leaders.find(gone->epoch);
+  if (leader != truth.leaders.end() && leader->second == node) {
     world_->findings->Reach(Mark::kOwnRecordsCut);
   }
 }
@@ -315,7 +362,8 @@ void Invariants::OnAcknowledged(const Acknowledged& told) {
   if (world_->metadata->partition(told.partition).leader_epoch() > told.epoch.value()) {
     world_->findings->Reach(Mark::kZombieAppended);
   }
-  if (told.acks != replica::Acks::kAll) return;
+  if (told.acks != replica::Acks::kAll || truth.IsPast(told.epoch)) return;
+  if (told.base < truth.begin) return;  // A repetition of what has been deleted.
   const Offset end = told.base + told.record_count;
   const Batch* const batch = truth.Find(told.base);
   if (end > truth.end || batch == nullptr || batch->base != told.base ||
@@ -331,7 +379,7 @@ void Invariants::OnAcknowledged(const Acknowledged& told) {
              absl::StrCat(batch->ToString(), " by ", holders));
     }
   }
-  if (told.base <= told.acked_before) {
+  if (told.base <= told.acked_before && truth.unclean_epoch == LeaderEpoch{0}) {
     Report("I5 offsets rise in real time", told.node, told.partition,
            absl::StrCat("value ", told.value, " at ", told.base, ", sent after ", told.acked_before,
                         " was acknowledged"));
@@ -345,11 +393,13 @@ void Invariants::OnFetched(NodeId node, PartitionNumber partition, LeaderEpoch e
   if (world_->metadata->partition(partition).leader_epoch() > epoch.value()) {
     world_->findings->Reach(Mark::kDeposedRead);
   }
+  if (truth.IsPast(epoch)) return;
   if (fetched.high_watermark > truth.end) {
     Report("I6 reads", node, partition,
            absl::StrCat("high watermark ", fetched.high_watermark, " of ", truth.end));
   }
   for (const Batch& batch : fetched.batches) {
+    if (batch.base < truth.begin) continue;
     const Batch* const known = truth.Find(batch.base);
     if (batch.end() > truth.end || known == nullptr || !known->Equals(batch)) {
       Report("I6 reads", node, partition, absl::StrCat("of ", batch.ToString()));
@@ -393,10 +443,10 @@ void Invariants::CheckCopy(NodeId node, PartitionNumber partition) {
 }
 
 void Invariants::CheckProducers(NodeId node, PartitionNumber partition) {
-  if (partitions_[partition].begun_anew) return;
+  const PartitionTruth& truth = partitions_[partition];
+  if (truth.begun_anew || truth.unclean_epoch > LeaderEpoch{0}) return;  // Some may know less.
   const replica::ProducerStates* const states =
       world_->nodes.at(node)->process()->shard().Producers(partition);
-  const PartitionTruth& truth = partitions_[partition];
   if (states == nullptr || states->size() != truth.producers.size()) {
     return Report("I8 producers are the same everywhere", node, partition,
                   absl::StrCat("knows ", states == nullptr ? 0 : states->size(), " of ",

@@ -50,6 +50,10 @@ struct Acknowledged {
 //   I6   consumers see committed records only
 //   I8   sequences of a producer are without gap or repetition in what is committed
 //
+// An unclean election may cost a partition what was committed. What its new leader has when it
+// first serves is the truth from then on; until then the partition is not looked at, and what those
+// say who have not heard of it counts no more.
+//
 // I7 says nothing without transactions: the last stable offset is the high watermark.
 class Invariants {
  public:
@@ -76,6 +80,9 @@ class Invariants {
   Offset committed_end(PartitionNumber partition) { return partitions_[partition].end; }
   Offset acked_max(PartitionNumber partition) { return partitions_[partition].acked_max; }
   bool begun_anew(PartitionNumber partition) { return partitions_[partition].begun_anew; }
+  LeaderEpoch unclean_epoch(PartitionNumber partition) {
+    return partitions_[partition].unclean_epoch;
+  }
 
  private:
   struct Sequences {
@@ -83,7 +90,8 @@ class Invariants {
     Sequence next;
   };
   struct PartitionTruth {
-    std::vector<Batch> committed;  // Dense, from offset 0.
+    std::vector<Batch> committed;  // Dense.
+    Offset begin{0};               // 0, but after an unclean election.
     Offset end{0};
     std::map<std::pair<Offset, LeaderEpoch>, Batch> placed;
     std::map<LeaderEpoch, NodeId> leaders;
@@ -93,7 +101,11 @@ class Invariants {
     PartitionEpoch partition_epoch{0};
     std::set<int32_t> isr;
     bool begun_anew = false;
+    LeaderEpoch unclean_epoch{0};  // Of the latest unclean election.
+    bool unsettled = false;        // Its leader does not serve yet.
 
+    // Whether who says so in that epoch does not know of the latest unclean election.
+    bool IsPast(LeaderEpoch epoch) const { return unsettled || epoch < unclean_epoch; }
     const Batch* Find(Offset offset) const;
   };
   struct ReplicaSeen {
@@ -110,6 +122,8 @@ class Invariants {
   void Report(absl::string_view invariant, NodeId node, PartitionNumber partition,
               const std::string& what);
   void CheckPartition(const internal::v1::PartitionState& state, PartitionNumber partition);
+  // What this leader has is what is committed, now that an unclean election has come to an end.
+  void Settle(NodeId node, PartitionNumber partition, const replica::Replica& core);
   void CheckCommitted(NodeId node, PartitionNumber partition, const replica::Replica& core);
   void Extend(NodeId node, PartitionNumber partition, const replica::Replica& core,
               const Batch& batch);

@@ -200,6 +200,11 @@ int32_t Metadata::min_in_sync(PartitionNumber number) const {
   return std::min(topic.settings().min_in_sync_replicas(), topic.replication_factor());
 }
 
+bool Metadata::AllowsUncleanElections(PartitionNumber partition) const {
+  const PartitionName& name = world_->partitions[static_cast<size_t>(partition)];
+  return state_.topics().at(name.topic).settings().unclean_election_after_ms() != 0;
+}
+
 bool Metadata::IsAlive(NodeId node) const { return cluster::IsAlive(state_.nodes(), node.value()); }
 
 }  // namespace falaj::simulation::data

@@ -53,6 +53,7 @@ class Metadata {
   const cluster::ClusterState& state() const { return state_; }
   const pb::PartitionState& partition(PartitionNumber partition) const;
   int32_t min_in_sync(PartitionNumber partition) const;
+  bool AllowsUncleanElections(PartitionNumber partition) const;
   bool IsAlive(NodeId node) const;
 
  private:

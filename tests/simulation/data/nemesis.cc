@@ -35,6 +35,7 @@ Nemesis::Nemesis(World* world, uint64_t seed) : world_(world), random_(seed) {
       if (Chance(40)) faults_.push_back(fault);
     }
   }
+  if (world->laws.unclean) faults_.insert(faults_.end(), 3, &Nemesis::LoseWhoHoldsAll);
 }
 
 void Nemesis::After(SimTime delay, std::function<void()> action) {
@@ -321,6 +322,37 @@ void Nemesis::LeadThereAndBack() {
   world_->network->Clog(At(leader), At(others[1]), world_->now() + there);
   After(there, [this, partition, to = others[1]] { Elect(partition, to); });
   After(back, [this, partition, leader] { Elect(partition, leader); });
+}
+
+void Nemesis::ElectUncleanly(PartitionNumber partition) {
+  const PartitionName& name = world_->partitions[static_cast<size_t>(partition)];
+  pb::ClusterCommand command;
+  pb::UncleanElection& election = *command.mutable_elect_uncleanly()->add_elections();
+  election.set_topic_id(std::string(name.topic_id.bytes()));
+  election.set_partition(name.index.value());
+  election.set_partition_epoch(world_->metadata->partition(partition).partition_epoch());
+  IgnoreError(world_->metadata->Apply(command).status(), "the partition may have a leader");
+}
+
+// A leader goes on alone, so that nobody else has it all, and dies. The others do not wait for it.
+void Nemesis::LoseWhoHoldsAll() {
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const pb::PartitionState& state = world_->metadata->partition(partition);
+  if (state.leader() == 0 || !world_->metadata->AllowsUncleanElections(partition)) return;
+  StorageNode* const leader = world_->nodes.at(NodeId{state.leader()}).get();
+  for (const auto& [other, unused] : world_->nodes) {
+    world_->network->Block(At(other), At(leader->id()), other != leader->id());
+  }
+  const SimTime alone = 2 * world_->laws.replica_lag_max + Span(0, 300 * kMillisecond);
+  const SimTime dead = alone + world_->laws.session_timeout + Span(0, 200 * kMillisecond);
+  After(alone, [this, leader] {
+    if (leader->running()) Kill(leader, Chance(50));
+  });
+  After(dead, [this, partition, leader] {
+    ElectUncleanly(partition);
+    world_->network->Heal();
+    After(Span(1, kDownMax), [this, leader] { Revive(leader); });
+  });
 }
 
 // As though the node had not been heard of for too long.

@@ -21,7 +21,8 @@ enum class Script { kNone, kPauseKill, kPartKill, kDiskBackInTime };
 // It breaks only what the promises cover. A disk that loses what was synced (emptied, gone back,
 // damaged) is one of a node whose session has ended, and which is neither the leader nor the last
 // leader of any of its partitions: somebody else then has it all. Without fsync a power loss is
-// such a loss too; with it, it may come at any time, everywhere at once.
+// such a loss too; with it, it may come at any time, everywhere at once. Where a topic allows
+// unclean elections, they are held.
 class Nemesis {
  public:
   Nemesis(World* world, uint64_t seed);
@@ -55,6 +56,7 @@ class Nemesis {
   void BreakDisk(StorageNode* node, std::function<void()> how, int tries_left);
   void WaitForRepair(StorageNode* node, PartitionNumber partition, int tries_left);
   void Elect(PartitionNumber partition, NodeId leader);
+  void ElectUncleanly(PartitionNumber partition);
   void Isolate(StorageNode* node, bool isolated);
 
   // ---- Faults ----
@@ -82,6 +84,7 @@ class Nemesis {
   void TrimLog();
   void Bounce();
   void LeadThereAndBack();
+  void LoseWhoHoldsAll();
 
   // ---- Scripts ----
   void PlayKill(bool partition);

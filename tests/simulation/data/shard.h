@@ -31,6 +31,7 @@ struct Assignment {
   NodeId leader{0};
   LeaderEpoch epoch;
   PartitionEpoch partition_epoch;
+  LeaderEpoch unclean_epoch{0};  // Of the latest unclean election.
   std::vector<NodeId> isr;
   std::vector<NodeId> elr;
   std::vector<NodeId> replicas;

@@ -64,9 +64,11 @@ void Shard::Lead(Hosted* hosted, const Assignment& assignment) {
     return;
   }
   IgnoreError(
-      hosted->core.Step(
-          replica::BecomeFollower{assignment.epoch, assignment.partition_epoch, assignment.leader},
-          &hosted->effects),
+      hosted->core.Step(replica::BecomeFollower{.epoch = assignment.epoch,
+                                                .partition_epoch = assignment.partition_epoch,
+                                                .leader = assignment.leader,
+                                                .unclean_epoch = assignment.unclean_epoch},
+                        &hosted->effects),
       "the invariants see a follower that is none");
 }
 

@@ -131,6 +131,7 @@ void StorageProcess::AssignPartition(const cluster::TopicInfo& topic,
                  .leader = partition.leader,
                  .epoch = partition.leader_epoch,
                  .partition_epoch = partition.partition_epoch,
+                 .unclean_epoch = partition.unclean_epoch,
                  .isr = partition.isr,
                  .elr = partition.elr,
                  .replicas = partition.replicas});

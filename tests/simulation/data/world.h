@@ -40,6 +40,7 @@ struct Laws {
   SimTime replica_lag_max = 300 * kMillisecond;
   int credit = 4;        // Batches a leader may have under way to a follower node.
   int push_batches = 2;  // Of one partition, in one frame.
+  bool unclean = false;  // Some topics let somebody lead who lacks committed records.
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
 
