@@ -43,13 +43,14 @@ absl::Status BadReplicas(const pb::PartitionTarget& wish, absl::string_view rule
                     {"limit", std::string(limit)}});
 }
 
-absl::Status NobodyLeft(const std::string& topic, const pb::PartitionState& partition) {
-  return MakeError(Reason::kNotEnoughReplicas,
-                   absl::StrCat("none of the replicas that ", NameOf(topic, partition.partition()),
-                                " would keep is known to hold every committed record"),
-                   {{"topic", topic},
-                    {"partition", absl::StrCat(partition.partition())},
-                    {"in_sync", absl::StrJoin(partition.isr(), ",")}});
+absl::Status TooFewInSync(const std::string& topic, const pb::PartitionState& partition) {
+  return MakeError(
+      Reason::kNotEnoughReplicas,
+      absl::StrCat("too few of the replicas that ", NameOf(topic, partition.partition()),
+                   " would keep at once are known to hold every committed record"),
+      {{"topic", topic},
+       {"partition", absl::StrCat(partition.partition())},
+       {"in_sync", absl::StrJoin(partition.isr(), ",")}});
 }
 
 absl::Status TooFewLeft(int32_t node_id, int32_t left, const pb::TopicState& topic) {
@@ -125,7 +126,9 @@ absl::Status ClusterState::AddToPlan(const TopicState& topic, const pb::Partitio
                      {{"topic", topic.name()}, {"partition", absl::StrCat(partition.partition())}});
   }
   const NodeList replicas(target->begin(), target->end());
-  if (!KeepsCommitted(partition, replicas)) return NobodyLeft(topic.name(), partition);
+  if (!KeepsCommitted(partition, topic.settings().min_in_sync_replicas(), replicas)) {
+    return TooFewInSync(topic.name(), partition);
+  }
   (*plan)[{topic.name(), partition.partition()}] = replicas;
   return absl::OkStatus();
 }
@@ -162,8 +165,9 @@ absl::Status ClusterState::CheckTarget(const pb::PartitionTarget& wish) {
     if (!node->second.draining() || Contains(partition.replicas(), id)) continue;
     return BadReplicas(wish, absl::StrCat("node ", id, " is being drained"), "not draining");
   }
-  return KeepsCommitted(partition, wish.replicas()) ? absl::OkStatus()
-                                                    : NobodyLeft(topic->name(), partition);
+  const bool keeps =
+      KeepsCommitted(partition, topic->settings().min_in_sync_replicas(), wish.replicas());
+  return keeps ? absl::OkStatus() : TooFewInSync(topic->name(), partition);
 }
 
 absl::Status ClusterState::ReassignPartitions(const pb::ReassignPartitionsCommand& command,

@@ -173,6 +173,17 @@ TEST_F(ReassignTest, NobodyIsLeftBehindWhoAloneHoldsWhatIsCommitted) {
   ASSERT_TRUE(Contains(Partition().elr(), 4));
 }
 
+TEST_F(ReassignTest, NobodyIsLeftBehindWhomWritesNeed) {
+  // Found by a simulated life: its leader acknowledged what the dropped copy had held.
+  Must(ReassignCommand("t", 0, {4, 5, 3}));
+  Join(4);
+  Report({1, 4});
+  EXPECT_EQ(Reason::kNotEnoughReplicas, RefusalOf(&cluster_, CancelCommand("t")));
+  Report({1});
+  Must(CancelCommand("t"));
+  EXPECT_THAT(Partition().replicas(), ElementsAre(1, 2, 3)) << "too few were in sync anyway";
+}
+
 TEST_F(ReassignTest, AnotherTargetReplacesTheFirst) {
   Must(ReassignCommand("t", 0, {2, 3, 4}));
   Must(ReassignCommand("t", 0, {2, 3, 5}));

@@ -13,10 +13,10 @@ namespace pb = ::falaj::internal::v1;
 using testing::AlterCommand;
 using testing::CreateCommand;
 using testing::ElectUncleanlyCommand;
-using testing::RefusalOf;
-using testing::TestCluster;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using testing::RefusalOf;
+using testing::TestCluster;
 
 class ClusterUncleanTest : public ::testing::Test {
  protected:
@@ -87,8 +87,7 @@ TEST_F(ClusterUncleanTest, NobodyLeadsWhileNobodyIsAlive) {
 
 TEST_F(ClusterUncleanTest, WhoIsAboutToStopAndWhoIsBeingAddedComeLast) {
   LoseLeader();
-  ASSERT_TRUE(
-      cluster_.Apply(testing::ReassignCommand("orders", 0, {4, 2, 1})).response.ok());
+  ASSERT_TRUE(cluster_.Apply(testing::ReassignCommand("orders", 0, {4, 2, 1})).response.ok());
   cluster_.Apply(testing::StopCommand(cluster_.state(), 2));
   ASSERT_THAT(Partition().adding_replicas(), ElementsAre(4));
   Elect();

@@ -59,9 +59,12 @@ const NodeList& WantedReplicas(const PartitionState& partition) {
   return IsReassigning(partition) ? partition.target_replicas() : partition.replicas();
 }
 
-bool KeepsCommitted(const PartitionState& partition, const NodeList& target) {
+bool KeepsCommitted(const PartitionState& partition, int32_t min_in_sync, const NodeList& target) {
   const NodeList kept = Join(SettledReplicas(partition), target);
-  if (!partition.isr().empty()) return !Among(partition.isr(), kept).empty();
+  if (!partition.isr().empty()) {
+    const int32_t needed = partition.isr_size() < min_in_sync ? 1 : min_in_sync;
+    return Among(partition.isr(), kept).size() >= needed;
+  }
   if (!partition.elr().empty()) return !Among(partition.elr(), kept).empty();
   return partition.last_leader() == 0 || Contains(kept, partition.last_leader());
 }
