@@ -49,6 +49,7 @@ TEST(TopicMessages, SettingsSurviveTheRoundTrip) {
   config.set_batch_bytes_max(5000);
   config.set_min_in_sync_replicas(2);
   config.set_timestamp_type(v1::TIMESTAMP_TYPE_APPEND_TIME);
+  config.mutable_unclean_election_after()->set_seconds(30);
   EXPECT_EQ(ToConfig(*ToSettings(config)).SerializeAsString(), config.SerializeAsString());
 }
 

@@ -10,6 +10,7 @@
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/cluster/election.h"
 #include "libs/cluster/topic_rules.h"
 #include "tests/simulation/data/consumer.h"
 #include "tests/simulation/data/history.h"
@@ -24,7 +25,10 @@ namespace {
 
 constexpr SimTime kRecoveryMax = 20 * kSecond;
 constexpr SimTime kCheckAgain = 20 * kMillisecond;
-constexpr uint64_t kUncleanLaw = 0x756e636c65616e;  // So that the other laws stay what they were.
+// Drawn apart, so that the other laws stay what they were.
+constexpr uint64_t kUncleanLaw = 0x756e636c65616e;
+constexpr uint64_t kMovingLaw = 0x6d6f76696e67;
+constexpr uint64_t kAbsentLaw = 0x616273656e74;
 
 Laws DrawLaws(const RunOptions& options, Random* random) {
   Laws laws;
@@ -34,6 +38,8 @@ Laws DrawLaws(const RunOptions& options, Random* random) {
   laws.credit = static_cast<int>(random->Between(1, 8));
   laws.push_batches = static_cast<int>(random->Between(1, 4));
   laws.unclean = Random(options.seed ^ kUncleanLaw).Below(4) == 0;
+  laws.moving = Random(options.seed ^ kMovingLaw).Below(3) == 0;
+  laws.absent = Random(options.seed ^ kAbsentLaw).Below(2) == 0;
   laws.bug = options.planted_bug;
   return laws;
 }
@@ -67,6 +73,7 @@ class Life {
     nemesis_->Start();
     const SimTime end = queue_.now() + options_.faulty_time;
     Until([this, end] { return queue_.now() >= end; });
+    if (world_.laws.absent) GoOnWithoutOne();
     nemesis_->HealAll();
     for (const auto& producer : producers_) producer->Finish();
     Recover("all is well: whole ISRs, equal logs, clients done", [this] { return AllIsWell(); });
@@ -80,7 +87,8 @@ class Life {
     init.mutable_init_cluster()->set_cluster_id(
         std::string(Uuid::FromRandomBits(77, options_.seed + 1).bytes()));
     IgnoreError(metadata_->Apply(init).status(), "the first command");
-    const auto count = static_cast<int>(random_.Between(3, 4));
+    auto count = static_cast<int>(random_.Between(3, 4));
+    if (world_.laws.moving) count = 4;
     for (int id = 1; id <= count; ++id) {
       world_.nodes[NodeId{id}] = std::make_unique<StorageNode>(&world_, NodeId{id}, random_.Next());
       world_.nodes.at(NodeId{id})->Start();
@@ -158,6 +166,55 @@ class Life {
                                               "; ", unwell_));
   }
 
+  // All but one node get well: whatever does not need that one goes on.
+  void GoOnWithoutOne() {
+    const NodeId absent{
+        static_cast<int32_t>(random_.Between(1, static_cast<int64_t>(world_.nodes.size())))};
+    trace_("node ", absent, " stays away");
+    nemesis_->HealAllBut(absent);
+    Recover("all but one are there", [&] {
+      return std::all_of(world_.nodes.begin(), world_.nodes.end(), [&](const auto& node) {
+        return metadata_->IsAlive(node.first) == (node.first != absent) ||
+               Unwell(absl::StrCat("node ", node.first));
+      });
+    });
+    std::vector<Offset> ends;
+    for (size_t i = 0; i < world_.partitions.size(); ++i) {
+      ends.push_back(invariants_.committed_end(static_cast<PartitionNumber>(i)));
+    }
+    Recover("all but one are well: what they hold goes on", [&] {
+      for (size_t i = 0; i < ends.size(); ++i) {
+        if (!GoesOn(static_cast<PartitionNumber>(i), absent, ends[i])) return false;
+      }
+      return true;
+    });
+  }
+
+  // It has committed something since it ended at `end`, and all who can be are in sync; or it needs
+  // the node that is absent.
+  bool GoesOn(PartitionNumber partition, NodeId absent, Offset end) {
+    const pb::PartitionState& state = metadata_->partition(partition);
+    if (state.leader() == 0) {
+      pb::PartitionState copy = state;
+      if (cluster::Elect(metadata_->state().nodes(), metadata_->min_in_sync(partition), &copy)) {
+        return Unwell(absl::StrCat("nobody leads partition ", partition, ", and somebody might"));
+      }
+      findings_.Reach(Mark::kWaitedForOne);
+      return true;
+    }
+    int present = 0;
+    for (const int32_t node : state.replicas()) present += node != absent.value() ? 1 : 0;
+    if (present < metadata_->min_in_sync(partition)) return true;
+    if (state.isr_size() != present) {
+      return Unwell(absl::StrCat("partition ", partition, " has ", state.isr_size(), " in sync"));
+    }
+    if (invariants_.committed_end(partition) <= end) {
+      return Unwell(absl::StrCat("partition ", partition, " commits nothing"));
+    }
+    findings_.Reach(Mark::kWentOn);
+    return true;
+  }
+
   bool Unwell(const std::string& why) {
     unwell_ = why;
     return false;
@@ -184,6 +241,9 @@ class Life {
 
   bool IsWhole(PartitionNumber partition) {
     const pb::PartitionState& state = metadata_->partition(partition);
+    if (state.target_replicas_size() > 0) {
+      return Unwell(absl::StrCat("partition ", partition, " is on its way"));
+    }
     if (state.isr_size() != state.replicas_size()) {
       return Unwell(absl::StrCat("partition ", partition, " has ", state.isr_size(), " in sync"));
     }

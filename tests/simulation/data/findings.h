@@ -21,6 +21,13 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kSameLeaderAgain, "same-leader-again", "one node led two epochs running")        \
   FALAJ_DATA_MARK(kUncleanElection, "unclean-election", "one led that may lack committed records") \
   FALAJ_DATA_MARK(kCommittedCut, "committed-cut", "... and others cut what had been committed")    \
+  FALAJ_DATA_MARK(kReassigned, "reassigned", "a partition settled at other nodes")                 \
+  FALAJ_DATA_MARK(kReassignmentLeft, "reassignment-left", "... or was sent elsewhere, or stayed")  \
+  FALAJ_DATA_MARK(kCopyDropped, "copy-dropped", "a node gave up a copy that is on others now")     \
+  FALAJ_DATA_MARK(kMinimumChanged, "minimum-changed", "more, or fewer, must be in sync")           \
+  FALAJ_DATA_MARK(kWentOn, "went-on", "all but one were well, and a partition went on without it") \
+  FALAJ_DATA_MARK(kWaitedForOne, "waited-for-one",                                                 \
+                  "... or waited for it, as nobody else might lead")                               \
   FALAJ_DATA_MARK(kTruncated, "truncated", "a follower cut what its leader had not got")           \
   FALAJ_DATA_MARK(kOwnRecordsCut, "own-records-cut", "... and had appended that as the leader")    \
   FALAJ_DATA_MARK(kCutTwice, "cut-twice", "a follower's log and its leader's parted ways twice")   \

@@ -53,6 +53,10 @@ void Invariants::OnDamaged(NodeId node) {
 
 void Invariants::OnDropped(NodeId node, PartitionNumber partition) {
   was_damaged_ = true;
+  OnLeft(node, partition);
+}
+
+void Invariants::OnLeft(NodeId node, PartitionNumber partition) {
   replicas_.erase({node, partition});
   if (MustHold(node, partition)) CheckHolder(node, partition);
 }
@@ -372,9 +376,14 @@ void Invariants::OnAcknowledged(const Acknowledged& told) {
                   absl::StrCat("value ", told.value, " at ", told.base, ", committed there is ",
                                batch == nullptr ? "nothing" : batch->ToString()));
   }
+  // More may be asked for since it was committed: who told knows how many it committed with.
+  const replica::Replica* const core =
+      world_->nodes.at(told.node)->process()->shard().Find(told.partition);
+  const int32_t required = std::min(world_->metadata->min_in_sync(told.partition),
+                                    core == nullptr ? 0 : core->required_in_sync());
   if (!told.duplicate && !was_damaged_ && told.base >= Offset{0}) {
     const int holders = HoldersOf(told.partition, *batch);
-    if (holders < world_->metadata->min_in_sync(told.partition)) {
+    if (holders < required) {
       Report("I2 acknowledged is held", told.node, told.partition,
              absl::StrCat(batch->ToString(), " by ", holders));
     }

@@ -67,6 +67,8 @@ class Invariants {
   void OnDown(NodeId node);
   // Its disk has lost what no crash takes. It is no proof of anything until it registers.
   void OnDamaged(NodeId node);
+  // A copy is gone, as the partition is on other nodes now.
+  void OnLeft(NodeId node, PartitionNumber partition);
   // A damaged copy is gone, to be fetched anew.
   void OnDropped(NodeId node, PartitionNumber partition);
   void OnAcknowledged(const Acknowledged& told);

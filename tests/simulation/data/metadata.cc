@@ -101,11 +101,22 @@ void Metadata::NoteMarks(const pb::ClusterDelta& delta) {
         } else if (now.isr_size() > was.isr_size()) {
           world_->findings->Reach(Mark::kIsrGrown);
         }
+        if (was.target_replicas_size() > 0) NoteMove(was, now);
         if (now.isr_size() < min_in_sync(number)) world_->findings->Reach(Mark::kIsrUnderMin);
       }
       before_[number] = now;
     }
   }
+}
+
+void Metadata::NoteMove(const pb::PartitionState& was, const pb::PartitionState& now) {
+  const auto same = [](const auto& a, const auto& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  };
+  if (same(was.target_replicas(), now.target_replicas())) return;
+  const bool settled = same(was.target_replicas(), now.replicas());
+  const bool moved = settled && was.adding_replicas_size() > 0;
+  world_->findings->Reach(moved ? Mark::kReassigned : Mark::kReassignmentLeft);
 }
 
 void Metadata::Heartbeat(Endpoint from, SessionId session,

@@ -74,6 +74,7 @@ class Metadata {
   void Push(Watcher* watcher, const pb::WatchClusterResponse& event);
   void Tick();
   void NoteMarks(const pb::ClusterDelta& delta);
+  void NoteMove(const pb::PartitionState& was, const pb::PartitionState& now);
 
   World* const world_;
   Random random_;

@@ -36,6 +36,10 @@ Nemesis::Nemesis(World* world, uint64_t seed) : world_(world), random_(seed) {
     }
   }
   if (world->laws.unclean) faults_.insert(faults_.end(), 3, &Nemesis::LoseWhoHoldsAll);
+  if (world->laws.moving) {
+    faults_.insert(faults_.end(), 3, &Nemesis::MoveReplicas);
+    faults_.push_back(&Nemesis::ChangeMinimum);
+  }
 }
 
 void Nemesis::After(SimTime delay, std::function<void()> action) {
@@ -66,10 +70,15 @@ void Nemesis::Calm() {
   }
 }
 
-void Nemesis::HealAll() {
-  stopped_ = true;
+void Nemesis::HealAllBut(NodeId absent) {
+  absent_ = absent;
+  if (absent != NodeId{0}) {
+    StorageNode* const node = world_->nodes.at(absent).get();
+    node->Resume();
+    if (node->running()) Kill(node, /*power_loss=*/true);
+  }
   Calm();
-  KeepRunning();
+  if (!std::exchange(stopped_, true)) KeepRunning();
 }
 
 // Some are on their way down, or wait for a repair.
@@ -123,7 +132,7 @@ bool Nemesis::CanLoseDisk(const StorageNode& node) const {
 }
 
 void Nemesis::Revive(StorageNode* node) {
-  if (!node->running()) node->Start();
+  if (!node->running() && node->id() != absent_) node->Start();
 }
 
 void Nemesis::Kill(StorageNode* node, bool power_loss) {
@@ -353,6 +362,48 @@ void Nemesis::LoseWhoHoldsAll() {
     world_->network->Heal();
     After(Span(1, kDownMax), [this, leader] { Revive(leader); });
   });
+}
+
+// Some targets replace the one before, or lead back, before they are reached.
+void Nemesis::MoveReplicas() {
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  for (uint64_t i = 1 + random_.Below(3); i > 0; --i) {
+    After(Span(1, 400 * kMillisecond), [this, partition] { Move(partition); });
+  }
+}
+
+void Nemesis::Move(PartitionNumber partition) {
+  const PartitionName& name = world_->partitions[static_cast<size_t>(partition)];
+  const pb::TopicState& topic = world_->metadata->state().topics().at(name.topic);
+  pb::ClusterCommand command;
+  if (Chance(20)) {
+    command.mutable_cancel_reassignments()->set_topic(name.topic);
+  } else {
+    std::vector<int32_t> nodes;
+    for (const auto& [id, unused] : world_->nodes) nodes.push_back(id.value());
+    for (size_t i = nodes.size(); i > 1; --i) std::swap(nodes[i - 1], nodes[random_.Below(i)]);
+    pb::PartitionTarget& target = *command.mutable_reassign_partitions()->add_partitions();
+    target.set_topic(name.topic);
+    target.set_partition(name.index.value());
+    for (int i = 0; i < topic.replication_factor(); ++i) target.add_replicas(nodes[i]);
+  }
+  IgnoreError(world_->metadata->Apply(command).status(), "it may not be possible now");
+}
+
+void Nemesis::ChangeMinimum() {
+  const auto partition = static_cast<PartitionNumber>(random_.Below(world_->partitions.size()));
+  const std::string& name = world_->partitions[static_cast<size_t>(partition)].topic;
+  const pb::TopicState& topic = world_->metadata->state().topics().at(name);
+  const auto minimum = static_cast<int32_t>(random_.Between(1, topic.replication_factor()));
+  if (minimum == topic.settings().min_in_sync_replicas()) return;
+  pb::ClusterCommand command;
+  pb::UpdateTopicCommand& update = *command.mutable_update_topic();
+  update.set_name(name);
+  update.mutable_settings()->set_min_in_sync_replicas(minimum);
+  update.add_fields("min_in_sync_replicas");
+  if (!world_->metadata->Apply(command).ok()) return;
+  (*world_->trace)("topic ", name, ": ", minimum, " must be in sync");
+  world_->findings->Reach(Mark::kMinimumChanged);
 }
 
 // As though the node had not been heard of for too long.

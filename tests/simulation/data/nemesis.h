@@ -29,8 +29,9 @@ class Nemesis {
 
   void Start() { NextPeriod(); }
   void Play(Script script);
-  // No more faults; whatever is broken gets well.
-  void HealAll();
+  // No more faults; whatever is broken gets well, but for `absent`, which is down and stays so.
+  void HealAllBut(NodeId absent);
+  void HealAll() { HealAllBut(NodeId{0}); }
 
  private:
   using Fault = void (Nemesis::*)();
@@ -57,6 +58,7 @@ class Nemesis {
   void WaitForRepair(StorageNode* node, PartitionNumber partition, int tries_left);
   void Elect(PartitionNumber partition, NodeId leader);
   void ElectUncleanly(PartitionNumber partition);
+  void Move(PartitionNumber partition);
   void Isolate(StorageNode* node, bool isolated);
 
   // ---- Faults ----
@@ -85,6 +87,8 @@ class Nemesis {
   void Bounce();
   void LeadThereAndBack();
   void LoseWhoHoldsAll();
+  void MoveReplicas();
+  void ChangeMinimum();
 
   // ---- Scripts ----
   void PlayKill(bool partition);
@@ -94,6 +98,7 @@ class Nemesis {
   Random random_;
   std::vector<Fault> faults_;
   bool stopped_ = false;
+  NodeId absent_{0};  // Down for good.
   bool playing_ = false;
   NodeId damaged_{0};  // Holds a damaged batch that is not found or not repaired yet.
 };

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,6 +89,10 @@ class Shard {
 
   void Append(Produce produce, ProduceAnswer answer);
   void Assign(const Assignment& assignment);
+  // The partition is on other nodes now.
+  void Unassign(PartitionNumber partition);
+  // So are all but these.
+  void DropExcept(const std::set<PartitionNumber>& assigned);
   // Those that failed for want of disk, and replicas that have lost their leader.
   void Retry();
   void TruncatePrefix(PartitionNumber partition, Offset before);
@@ -151,6 +156,7 @@ class Shard {
   // Its copy is damaged, and nobody counts on what it holds.
   bool MayDrop(const Assignment& assignment);
   void DropDamaged(Hosted* hosted);
+  void DropCopy(PartitionNumber partition);
 
   Hosted* FindHosted(PartitionNumber partition);
   void Feed(Hosted* hosted, const replica::Input& input);

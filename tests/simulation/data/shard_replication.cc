@@ -121,12 +121,44 @@ void Shard::DropDamaged(Hosted* hosted) {
   const PartitionNumber partition = hosted->partition;
   (*world_->trace)("node ", node_->id(), " drops its damaged copy of partition ", partition);
   world_->findings->Reach(Mark::kDamagedDropped);
-  IgnoreError(hosted->core.Step(replica::GoOffline{}, &hosted->effects), "never refuses");
-  AnswerReplies(hosted);
-  attach_id_ = std::max(attach_id_, hosted->core.attach_id());
-  store_->Drop(partition);
+  DropCopy(partition);
   world_->invariants->OnDropped(node_->id(), partition);
-  hosted_.erase(partition);
+}
+
+void Shard::DropCopy(PartitionNumber partition) {
+  if (Hosted* const hosted = FindHosted(partition)) {
+    IgnoreError(hosted->core.Step(replica::GoOffline{}, &hosted->effects), "never refuses");
+    AnswerReplies(hosted);
+    attach_id_ = std::max(attach_id_, hosted->core.attach_id());
+    hosted_.erase(partition);
+  }
+  store_->Drop(partition);
+}
+
+void Shard::Unassign(PartitionNumber partition) {
+  Put([this, partition] {
+    if (!round_.empty() || !touched_.empty()) return false;
+    unapplied_.erase(partition);
+    if (FindHosted(partition) == nullptr) return true;
+    (*world_->trace)("node ", node_->id(), " drops partition ", partition);
+    world_->findings->Reach(Mark::kCopyDropped);
+    DropCopy(partition);
+    world_->invariants->OnLeft(node_->id(), partition);
+    return true;
+  });
+}
+
+void Shard::DropExcept(const std::set<PartitionNumber>& assigned) {
+  Put([this, assigned] {
+    if (!round_.empty() || !touched_.empty()) return false;
+    for (const PartitionNumber partition : store_->List()) {
+      if (assigned.contains(partition)) continue;
+      unapplied_.erase(partition);
+      DropCopy(partition);
+      world_->invariants->OnLeft(node_->id(), partition);
+    }
+    return true;
+  });
 }
 
 void Shard::ChangeSettings(Hosted* hosted, const Assignment& assignment) {

@@ -1,6 +1,7 @@
 #include "tests/simulation/data/storage_process.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -105,13 +106,26 @@ void StorageProcess::OnEvent(uint64_t watch, const pb::WatchClusterResponse& eve
 
 void StorageProcess::ApplyAll() {
   applied_ = true;
-  for (const auto& [name, topic] : view_->topics()) ApplyTopic(*topic);
+  std::set<PartitionNumber> assigned;
+  for (const auto& [name, topic] : view_->topics()) {
+    ApplyTopic(*topic);
+    for (const cluster::PartitionInfo& partition : topic->partitions) {
+      if (partition.HasReplica(node_->id())) {
+        assigned.insert(world_->Number(topic->id, partition.index));
+      }
+    }
+  }
+  shard_.DropExcept(assigned);
 }
 
 void StorageProcess::ApplyTopic(const cluster::TopicInfo& topic) {
   for (const cluster::PartitionInfo& partition : topic.partitions) {
     const PartitionNumber number = world_->Number(topic.id, partition.index);
-    if (number < 0 || !partition.HasReplica(node_->id())) continue;
+    if (number < 0) continue;
+    if (!partition.HasReplica(node_->id())) {
+      if (asked_.erase(number) > 0) shard_.Unassign(number);
+      continue;
+    }
     Asked& asked = asked_[number];
     std::string settings = topic.settings.SerializeAsString();
     if (asked.epoch == partition.partition_epoch && asked.settings == settings) continue;

@@ -155,6 +155,12 @@ void Store::Drop(PartitionNumber partition) {
   ++cuts_;
 }
 
+std::vector<PartitionNumber> Store::List() const {
+  std::vector<PartitionNumber> partitions;
+  for (const auto& [partition, log] : written_) partitions.push_back(partition);
+  return partitions;
+}
+
 void Store::MakeWhole(PartitionNumber partition) {
   for (Logs* const logs : {&written_, &durable_}) {
     for (Batch& batch : (*logs)[partition].batches) batch.damaged = false;

@@ -87,6 +87,7 @@ class Store {
   // Everything goes; the directory is another one.
   void LoseEverything(const Uuid& directory);
   void Drop(PartitionNumber partition);
+  std::vector<PartitionNumber> List() const;
   // The disk as it is now, to go back to later. Requires nothing volatile for TakeBack().
   void TakeImage();
   bool has_image() const { return image_.has_value(); }

@@ -41,6 +41,8 @@ struct Laws {
   int credit = 4;        // Batches a leader may have under way to a follower node.
   int push_batches = 2;  // Of one partition, in one frame.
   bool unclean = false;  // Some topics let somebody lead who lacks committed records.
+  bool moving = false;   // Replicas are moved, and settings change.
+  bool absent = false;   // In the end one node comes back later than the others.
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
 
