@@ -1,6 +1,7 @@
 #ifndef LIBS_RAFT_ELECTION_TIMER_H_
 #define LIBS_RAFT_ELECTION_TIMER_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "libs/base/random.h"
@@ -22,6 +23,14 @@ class ElectionTimer {
   }
   // Returns true once the timeout has passed, and at every tick from then on.
   bool Tick() { return ++elapsed_ >= timeout_; }
+  // How many ticks from now on Tick() returns true.
+  int TicksLeft() const { return std::max(1, timeout_ - elapsed_); }
+  // Whoever spoke last has probably died: about a third of the patience will do.
+  void Hasten() {
+    elapsed_ = std::max(elapsed_, ticks_min_ - ticks_min_ / 3);
+    timeout_ = std::min(
+        timeout_, static_cast<int>(random_.Between(ticks_min_, (ticks_min_ + ticks_max_) / 2)));
+  }
   // True while a leader that spoke at the last Reset() must be presumed alive.
   bool IsWithinMinimum() const { return elapsed_ < ticks_min_; }
 

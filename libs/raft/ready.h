@@ -30,8 +30,8 @@ absl::string_view RoleName(Role role);
 struct Options {
   NodeId self;  // >= 1; also the sender of every message.
 
-  // Time is counted in calls of Tick(). With a tick of 10 ms the defaults are an election timeout
-  // drawn from 150 to 300 ms and a heartbeat every 50 ms.
+  // Time is counted in calls of Tick(). With a tick of 30 ms the defaults are an election timeout
+  // drawn from 450 to 900 ms and a heartbeat every 150 ms.
   int election_ticks_min = 15;
   int election_ticks_max = 30;
   int heartbeat_ticks = 5;
