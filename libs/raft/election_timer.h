@@ -25,16 +25,26 @@ class ElectionTimer {
   bool Tick() { return ++elapsed_ >= timeout_; }
   // How many ticks from now on Tick() returns true.
   int TicksLeft() const { return std::max(1, timeout_ - elapsed_); }
-  // Whoever spoke last has probably died: about a third of the patience will do.
+  // An election is under way: if nothing comes of it, half the patience will do before the next.
+  void ResetForElection() {
+    elapsed_ = 0;
+    timeout_ = DrawShare(2);
+  }
+  // Whoever spoke last has probably died: from now on a third of the patience will do, and nobody
+  // is presumed alive any more.
   void Hasten() {
-    elapsed_ = std::max(elapsed_, ticks_min_ - ticks_min_ / 3);
-    timeout_ = std::min(
-        timeout_, static_cast<int>(random_.Between(ticks_min_, (ticks_min_ + ticks_max_) / 2)));
+    if (elapsed_ < ticks_min_) timeout_ = ticks_min_ + DrawShare(3);
+    elapsed_ = std::max(elapsed_, ticks_min_);
   }
   // True while a leader that spoke at the last Reset() must be presumed alive.
   bool IsWithinMinimum() const { return elapsed_ < ticks_min_; }
 
  private:
+  int DrawShare(int divisor) {
+    return static_cast<int>(
+        random_.Between(std::max(1, ticks_min_ / divisor), std::max(1, ticks_max_ / divisor)));
+  }
+
   const int ticks_min_;
   const int ticks_max_;
   Random random_;
