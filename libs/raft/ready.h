@@ -118,7 +118,8 @@ struct SoftState {
 //   6. apply `committed_entries`, call RaftCore::Applied(), answer `reads` and fail `dropped_reads`
 //
 // If step 2 or 3 fails, call RaftCore::StorageFailed() and send nothing of step 5: what is on disk
-// is unknown. Several Readies may be under way if their steps 3 to 5 happen in order.
+// is unknown. Several Readies may be under way if their steps 3 to 5 happen in order. Step 6 need
+// not wait for 2 to 5 unless `snapshot` is set: what is committed was stored by earlier Readies.
 struct Ready {
   uint64_t number = 0;
   std::vector<pb::RaftMessage> messages;

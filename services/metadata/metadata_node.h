@@ -56,13 +56,14 @@ struct SnapshotJob {
 //   while (node->HasReady()) {                              // The order of raft::Ready.
 //     raft::Ready ready = node->TakeReady();
 //     Send(ready.messages);
+//     if (!ready.snapshot) node->Apply(ready);              // It was stored by earlier ones.
 //     absl::Status stored = node->Prepare(ready);
 //     if (stored.ok()) stored = log->Persist(ready);
 //     if (!stored.ok()) { node->StorageFailed(stored); break; }
 //     node->Tick(now, wall_ms, 0);                          // If that took time.
 //     node->Persisted(ready);
 //     Send(ready.messages_after_persist);
-//     node->Apply(ready);
+//     if (ready.snapshot) node->Apply(ready);
 //   }
 //   if (auto job = node->TakeSnapshotJob()) ...             // In the background.
 //

@@ -202,6 +202,9 @@ void RaftNode::DrainReady() {
   while (node_->HasReady()) {
     raft::Ready ready = node_->TakeReady();
     Send(std::move(ready.messages));
+    // What is committed is on disk already: nobody shall wait for the next write to be answered.
+    const bool installs = ready.snapshot.has_value();
+    if (!installs) node_->Apply(ready);
     if (const absl::Status stored = Store(ready); !stored.ok()) {
       return node_->StorageFailed(stored);
     }
@@ -209,7 +212,7 @@ void RaftNode::DrainReady() {
     if (ready.must_sync) node_->Tick(options_.clock->MonotonicNow(), options_.clock->NowMs(), 0);
     node_->Persisted(ready);
     Send(std::move(ready.messages_after_persist));
-    node_->Apply(ready);
+    if (installs) node_->Apply(ready);
   }
 }
 

@@ -34,7 +34,8 @@ namespace falaj::metadata {
 //
 // MetadataServer owns one; the gRPC services post work to it and are called back from its thread.
 // All proposals of a round share one write and one fsync; while that runs, the next round's gather.
-// Entries leave for the other nodes before this node's own write of them.
+// Entries leave for the other nodes before this node's own write of them, and what is committed is
+// applied and answered before the next write.
 //
 // Failures: after a disk error the node takes no further part (MetadataNode::StorageFailed). Stop()
 // hands the lead over if it has it and answers everything that was taken in.

@@ -194,6 +194,7 @@ bool SimNode::CarryOut(raft::Ready ready) {
     world_.network->Send(std::move(message));
   }
   ready.messages.clear();
+  if (!ready.snapshot) Apply(ready);
   if (const absl::Status prepared = node_->Prepare(ready); !prepared.ok()) {
     world_.findings->Report("nodes understand each other",
                             absl::StrCat("node ", options_.id, ": ", prepared.message()));
@@ -231,6 +232,10 @@ void SimNode::Complete(const raft::Ready& ready) {
     world_.invariants->OnSend(message);
     world_.network->Send(message);
   }
+  if (ready.snapshot) Apply(ready);
+}
+
+void SimNode::Apply(const raft::Ready& ready) {
   if (!ready.dropped_reads.empty()) world_.findings->Reach(Mark::kReadsDropped);
   world_.invariants->OnApply(probe(), ready.committed_entries);
   node_->Apply(ready);

@@ -109,6 +109,7 @@ class SimNode {
   // False: the node is blocked, or has failed.
   bool CarryOut(raft::Ready ready);
   void Complete(const raft::Ready& ready);
+  void Apply(const raft::Ready& ready);
   // Blocks for as long as a sync takes, then goes on with `done` if the sync went well.
   void Sync(absl::AnyInvocable<void()> done);
   void SyncLater();
