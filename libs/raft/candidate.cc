@@ -8,7 +8,7 @@ namespace falaj::raft {
 
 Next Candidate::Start() {
   state_->leader = NodeId();
-  state_->timer.Reset();
+  state_->timer.ResetForElection();
   const bool pre = kind_ == Kind::kPreVote;
   if (pre) {
     votes_[state_->self()] = true;

@@ -34,6 +34,7 @@ class Candidate final : public RoleBehaviour {
   }
   absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
   Next Tick() override;
+  int TicksUntilDue() const override { return state_->timer.TicksLeft(); }
   Next OnPersisted() override;
 
  private:

@@ -1,6 +1,7 @@
 #ifndef LIBS_RAFT_ELECTION_TIMER_H_
 #define LIBS_RAFT_ELECTION_TIMER_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "libs/base/random.h"
@@ -22,10 +23,28 @@ class ElectionTimer {
   }
   // Returns true once the timeout has passed, and at every tick from then on.
   bool Tick() { return ++elapsed_ >= timeout_; }
+  // How many ticks from now on Tick() returns true.
+  int TicksLeft() const { return std::max(1, timeout_ - elapsed_); }
+  // An election is under way: if nothing comes of it, half the patience will do before the next.
+  void ResetForElection() {
+    elapsed_ = 0;
+    timeout_ = DrawShare(2);
+  }
+  // Whoever spoke last has probably died: from now on a third of the patience will do, and nobody
+  // is presumed alive any more.
+  void Hasten() {
+    if (elapsed_ < ticks_min_) timeout_ = ticks_min_ + DrawShare(3);
+    elapsed_ = std::max(elapsed_, ticks_min_);
+  }
   // True while a leader that spoke at the last Reset() must be presumed alive.
   bool IsWithinMinimum() const { return elapsed_ < ticks_min_; }
 
  private:
+  int DrawShare(int divisor) {
+    return static_cast<int>(
+        random_.Between(std::max(1, ticks_min_ / divisor), std::max(1, ticks_max_ / divisor)));
+  }
+
   const int ticks_min_;
   const int ticks_max_;
   Random random_;

@@ -52,6 +52,12 @@ Next Follower::Tick() {
   return state_->IsOnlyVoter() ? Next::kCampaign : Next::kPreCampaign;
 }
 
+int Follower::TicksUntilDue() const {
+  const int election = state_->IsVoter() ? state_->timer.TicksLeft() : kNoTickMatters;
+  if (batches_.empty()) return election;
+  return std::min(election, state_->options.election_ticks_min - batches_.front().age_ticks);
+}
+
 void Follower::HearLeader(const pb::RaftMessage& message) {
   state_->leader = NodeId(message.from());
   state_->timer.Reset();

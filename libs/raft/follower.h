@@ -32,6 +32,7 @@ class Follower final : public RoleBehaviour {
   Role role() const override;
   absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
   Next Tick() override;
+  int TicksUntilDue() const override;
   absl::Status ReadIndex(uint64_t request_id) override;
   void Flush() override;
   void Retire() override;

@@ -129,6 +129,26 @@ Next Leader::Tick() {
   return Next::kStay;
 }
 
+// Without the look at the majority: that it is a heartbeat late does no harm, and it needs no round
+// of its own.
+int Leader::TicksUntilDue() const {
+  int due = kNoTickMatters;
+  if (!progress_.empty()) due = state_->options.heartbeat_ticks - heartbeat_elapsed_;
+  if (transfer_target_ != NodeId()) {
+    due = std::min(due, state_->options.election_ticks_min - transfer_elapsed_);
+  }
+  return due;
+}
+
+bool Leader::AwaitsBeatAnswers() const {
+  if (!round_reads_.empty()) return true;
+  return std::any_of(progress_.begin(), progress_.end(), [this](const auto& item) {
+    const Progress& progress = item.second;
+    return progress.state() != Progress::State::kReplicate ||
+           progress.match() < state_->log.last_index();
+  });
+}
+
 bool Leader::HearsMajority() const {
   return HoldsForMajority(state_->electorate(), [this](NodeId voter) {
     return voter == state_->self() || IsActive(progress_.at(voter));

@@ -37,6 +37,7 @@ class Leader final : public RoleBehaviour {
   Role role() const override { return Role::kLeader; }
   absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
   Next Tick() override;
+  int TicksUntilDue() const override;
   Next OnPersisted() override { return AdvanceCommit(); }
   absl::Status ReadIndex(uint64_t request_id) override;
   // The messages and reads that are due.
@@ -48,6 +49,7 @@ class Leader final : public RoleBehaviour {
   absl::Status Transfer(NodeId target);
 
   NodeId transferring_to() const { return transfer_target_; }
+  bool AwaitsBeatAnswers() const;
   std::vector<FollowerStatus> followers() const;
 
  private:

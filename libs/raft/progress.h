@@ -110,7 +110,7 @@ class Progress {
   uint64_t read_round = 0;  // Highest read round it confirmed.
 
  private:
-  // Long enough for a slow disk, short enough not to be noticed: 150 ms by default.
+  // Long enough for a slow disk, short enough not to be noticed: 450 ms with a tick of 30 ms.
   static constexpr int kStalledBeatsMax = 3;
 
   void Enter(State state) {

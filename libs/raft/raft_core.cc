@@ -1,5 +1,6 @@
 #include "libs/raft/raft_core.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -161,6 +162,20 @@ void RaftCore::BecomeFollower(Term term) {
 void RaftCore::Tick() {
   state_->log.ReleaseForgotten(kReleasedPerTick);
   if (!state_->storage_failed) Become(role_->Tick());
+}
+
+int RaftCore::TicksUntilDue() const {
+  if (state_->log.HasForgotten()) return 1;
+  if (state_->storage_failed) return kNoTickMatters;
+  return std::max(1, role_->TicksUntilDue());
+}
+
+bool RaftCore::AwaitsBeatAnswers() const {
+  return leader_ != nullptr && leader_->AwaitsBeatAnswers();
+}
+
+void RaftCore::Doubt(NodeId node) {
+  if (node != NodeId() && node == state_->leader && leader_ == nullptr) state_->timer.Hasten();
 }
 
 void RaftCore::Persisted(uint64_t number) {

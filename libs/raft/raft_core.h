@@ -71,6 +71,15 @@ class RaftCore {
   absl::Status Step(const pb::RaftMessage& message);
   // One unit of time has passed.
   void Tick();
+  // How many calls of Tick() from now on the next one may have an effect; at least 1. The shell may
+  // sleep so long, if nothing comes in, and count the ticks afterwards.
+  int TicksUntilDue() const;
+  // True if answers to heartbeats should be taken in at once: a read waits for them, or a follower
+  // may have lost something. Else they only say that all is well, and may wait for the next round.
+  bool AwaitsBeatAnswers() const;
+  // The connection from `node` has broken. If it leads, its process has probably died, and this
+  // node waits less long for a word of it. No more than a hint: elections are as safe as ever.
+  void Doubt(NodeId node);
 
   // Appends a command of the state machine to the log.
   // Returns METADATA_UNAVAILABLE if this node does not lead (metadata "leader_id" if known) or is

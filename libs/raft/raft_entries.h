@@ -83,6 +83,7 @@ class RaftEntries {
   // Forgets the entries up to `anchor` and counts applied bytes from `snapshot_index` on. Requires
   // anchor <= snapshot_index <= applied(). Their memory is given back by ReleaseForgotten().
   void Compact(LogIndex anchor, LogIndex snapshot_index);
+  bool HasForgotten() const { return forgotten_ > 0; }
   // Destroys at most so many forgotten entries: all at once would take a hundred milliseconds.
   void ReleaseForgotten(size_t entries_max);
   // Replaces everything by a snapshot that ends with `anchor`.

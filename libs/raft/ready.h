@@ -30,8 +30,8 @@ absl::string_view RoleName(Role role);
 struct Options {
   NodeId self;  // >= 1; also the sender of every message.
 
-  // Time is counted in calls of Tick(). With a tick of 10 ms the defaults are an election timeout
-  // drawn from 150 to 300 ms and a heartbeat every 50 ms.
+  // Time is counted in calls of Tick(). With a tick of 30 ms the defaults are an election timeout
+  // drawn from 450 to 900 ms and a heartbeat every 150 ms.
   int election_ticks_min = 15;
   int election_ticks_max = 30;
   int heartbeat_ticks = 5;
@@ -118,7 +118,8 @@ struct SoftState {
 //   6. apply `committed_entries`, call RaftCore::Applied(), answer `reads` and fail `dropped_reads`
 //
 // If step 2 or 3 fails, call RaftCore::StorageFailed() and send nothing of step 5: what is on disk
-// is unknown. Several Readies may be under way if their steps 3 to 5 happen in order.
+// is unknown. Several Readies may be under way if their steps 3 to 5 happen in order. Step 6 need
+// not wait for 2 to 5 unless `snapshot` is set: what is committed was stored by earlier Readies.
 struct Ready {
   uint64_t number = 0;
   std::vector<pb::RaftMessage> messages;

@@ -2,6 +2,7 @@
 #define LIBS_RAFT_ROLE_H_
 
 #include <cstdint>
+#include <limits>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +24,9 @@ enum class Next {
   kLead,
 };
 
+// An answer of TicksUntilDue(): no tick matters.
+constexpr int kNoTickMatters = std::numeric_limits<int>::max();
+
 // RoleBehaviour is how a node behaves while it holds one role. RaftCore owns the one in office, and
 // replaces it whenever a method asks for another; it never outlives its term.
 class RoleBehaviour {
@@ -33,6 +37,8 @@ class RoleBehaviour {
   // Takes a message of the node's term that is not a request for a vote.
   virtual absl::StatusOr<Next> Step(const pb::RaftMessage& message) = 0;
   virtual Next Tick() = 0;
+  // How many ticks from now on the next one matters; RaftCore::TicksUntilDue().
+  virtual int TicksUntilDue() const = 0;
   // Something more of what was asked to be stored is stored.
   virtual Next OnPersisted() { return Next::kStay; }
   // Asks for a point from which a linearizable read may be served; RaftCore::ReadIndex().

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <map>
 #include <sstream>
 #include <string>
@@ -95,6 +96,11 @@ Transcript::Transcript() {
   commands_["tick"] = [this](const Words& w) {
     for (uint64_t i = w.size() > 2 ? ToNumber(w.at(2)) : 1; i > 0; --i) core(w).Tick();
   };
+  commands_["due"] = [this](const Words& w) {
+    const int ticks = core(w).TicksUntilDue();
+    Say(ticks == std::numeric_limits<int>::max() ? "never" : absl::StrCat("in ", ticks));
+  };
+  commands_["doubt"] = [this](const Words& w) { core(w).Doubt(ToNode(w.at(2))); };
   commands_["propose"] = [this](const Words& w) { SayStatus(core(w).Propose(w.at(2)).status()); };
   commands_["read"] = [this](const Words& w) { SayStatus(core(w).ReadIndex(ToNumber(w.at(2)))); };
   commands_["transfer"] = [this](const Words& w) {

@@ -189,6 +189,9 @@ IsrProposal InSyncSet::Propose(LeaderEpoch epoch, std::vector<IsrMember> isr) {
 
 std::optional<IsrProposal> InSyncSet::ProposeJoin(Offset at_least, const View& view) {
   if (pending_.has_value()) return std::nullopt;
+  const bool all_joined = std::all_of(followers_.begin(), followers_.end(),
+                                      [this](const auto& one) { return IsMember(one.who.node); });
+  if (all_joined) return std::nullopt;
   std::vector<IsrMember> isr;
   for (const NodeId node : isr_) isr.push_back(Named(node));
   const size_t before = isr.size();
@@ -211,13 +214,24 @@ std::optional<IsrProposal> InSyncSet::ProposeShrink(const View& view) {
     if (!std::exchange(ask_again_, false)) return std::nullopt;
     return pending_;
   }
+  const auto stays = [this, &view](NodeId node) {
+    const Follower* const follower = Find(node);  // Null: the leader itself.
+    return follower == nullptr || IsInSync(*follower, view);
+  };
+  if (std::all_of(isr_.begin(), isr_.end(), stays)) return std::nullopt;
   std::vector<IsrMember> isr;
   for (const NodeId node : isr_) {
-    const Follower* const follower = Find(node);  // Null: the leader itself.
-    if (follower == nullptr || IsInSync(*follower, view)) isr.push_back(Named(node));
+    if (stays(node)) isr.push_back(Named(node));
   }
-  if (isr.size() == isr_.size()) return std::nullopt;
   return Propose(view.epoch, std::move(isr));
+}
+
+bool InSyncSet::IsSettled(const View& view) const {
+  if (pending_.has_value() || isr_.size() != followers_.size() + 1) return false;
+  return std::all_of(followers_.begin(), followers_.end(), [&](const Follower& one) {
+    return IsMember(one.who.node) && one.attached &&
+           Held(one, view.settings.fsync) >= view.leader_end;
+  });
 }
 
 void InSyncSet::Resolve(const IsrAnswered& answer) {

@@ -77,6 +77,10 @@ class InSyncSet {
   std::optional<IsrProposal> ProposeShrink(const View& view);
   void Resolve(const IsrAnswered& answer);
 
+  // True if time alone changes nothing: every replica is a member, attached, and holds all there
+  // is.
+  bool IsSettled(const View& view) const;
+
   const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
   std::string Fingerprint() const;                         // See Replica.
   // Everybody in sync has deleted what is below; the leader what is below `own`.

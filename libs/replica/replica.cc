@@ -348,6 +348,13 @@ absl::Status Replica::Take(const CheckIsr& input, Effects* effects) {
   return absl::OkStatus();
 }
 
+bool Replica::IsSettled() const {
+  if (role_ == Role::kFollower) return attached_;
+  if (role_ != Role::kLeader) return true;
+  return epoch_written_ && !has_unwritten() && waiters_.empty() && hw_ == written_end_ &&
+         in_sync_.IsSettled(View());
+}
+
 absl::Status Replica::Take(const IsrAnswered& input, Effects* effects) {
   if (role_ != Role::kLeader || input.epoch != epoch_) return absl::OkStatus();
   AdvanceClock(input.now);

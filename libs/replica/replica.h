@@ -128,6 +128,9 @@ class Replica {
   }
   size_t waiting() const { return waiters_.size(); }  // Appends without a reply.
   bool has_unwritten() const { return written_end_ < log_end_; }
+  // True if CheckIsr and Reattach would do nothing, however late they came, as long as nothing else
+  // happens.
+  bool IsSettled() const;
   // Every field that decides what it does next, for tests that have to recognise a state. But for
   //   - the numbers of attaches, which only must differ
   //   - when batches were appended, which decides only when a producer is forgotten

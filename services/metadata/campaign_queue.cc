@@ -1,5 +1,6 @@
 #include "services/metadata/campaign_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,8 @@
 
 namespace falaj::metadata {
 namespace {
+
+constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
 
 // Why a candidacy whose znode is gone has ended.
 absl::Status Ended(const CampaignQueue::Candidate& candidate,
@@ -60,6 +63,7 @@ void CampaignQueue::Add(Candidate candidate, const coordination::CoordinationSta
                         LogIndex index) {
   if (TryAnswer(&candidate, state, index)) return;
   ++size_;
+  next_look_ = std::min(next_look_, candidate.deadline);
   Candidates* const candidates = &waiting_[candidate.election_path];
   std::string path = candidate.response.znode_path();
   candidates->emplace(std::move(path), std::move(candidate));
@@ -78,11 +82,16 @@ void CampaignQueue::Removed(const std::string& path, const coordination::Coordin
 }
 
 void CampaignQueue::Expire(MonotonicTime now) {
+  if (now < next_look_) return;
+  next_look_ = now + kLookInterval;
   for (auto& [election_path, candidates] : waiting_) {
-    size_ -= std::erase_if(candidates, [now](const auto& entry) {
+    size_ -= std::erase_if(candidates, [this, now](const auto& entry) {
       const Candidate& candidate = entry.second;
       const bool given_up = candidate.given_up && candidate.given_up();
-      if (now < candidate.deadline && !given_up) return false;
+      if (now < candidate.deadline && !given_up) {
+        next_look_ = std::min(next_look_, candidate.deadline);
+        return false;
+      }
       candidate.done(MakeError(Reason::kTimedOut, "the election was not won in time",
                                {{"znode_path", candidate.response.znode_path()}}));
       return true;

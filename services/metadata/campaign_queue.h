@@ -14,6 +14,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/coordination/coordination_state.h"
+#include "services/metadata/round_timer.h"
 
 namespace falaj::metadata {
 
@@ -46,8 +47,12 @@ class CampaignQueue {
   // The znode at `path` is not in `state` any more: it may have been a candidate's.
   void Removed(const std::string& path, const coordination::CoordinationState& state,
                LogIndex index);
-  // Answers those whose deadline has passed or whose caller has gone with TIMED_OUT.
+  // Answers those whose deadline has passed or whose caller has gone with TIMED_OUT. Looks at every
+  // candidate, so not before NextLook().
   void Expire(MonotonicTime now);
+  // The first deadline, or a moment from now: whether a caller has gone must be asked. kForever if
+  // nobody waits.
+  MonotonicTime NextLook() const { return empty() ? kForever : next_look_; }
   void FailAll(const absl::Status& why);
 
   size_t size() const { return size_; }
@@ -66,6 +71,7 @@ class CampaignQueue {
 
   std::map<std::string, Candidates> waiting_;  // By election path; none is empty.
   size_t size_ = 0;
+  MonotonicTime next_look_;
 };
 
 }  // namespace falaj::metadata

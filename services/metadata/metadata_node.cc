@@ -89,11 +89,27 @@ void MetadataNode::Tick(MonotonicTime now, int64_t wall_ms, int ticks) {
   for (int i = 0; i < ticks; ++i) core_->Tick();
 }
 
+// What EndRound() has begun and not finished, or would find since the last one.
+bool MetadataNode::IsUnsettled() const {
+  if (!transfers_.empty() || told_live_ == storage_failed_ || told_ready_ != IsReady()) return true;
+  if (storage_failed_) return false;
+  const bool asks = catch_up_ == CatchUp::kUnknown && core_->leader() != NodeId();
+  return asks || (Leads() && !unrecorded_.empty() && IsReady());
+}
+
+MonotonicTime MetadataNode::WakeBy() const {
+  if (IsUnsettled()) return now_;
+  MonotonicTime first = std::min(next_keepalive_, reads_.NextDeadline());
+  first = std::min(first, campaigns_.NextLook());
+  const bool ends_sessions = !storage_failed_ && core_->transferring_to() == NodeId();
+  return ends_sessions ? std::min(first, sessions_.NextLook()) : first;
+}
+
 void MetadataNode::EndRound() {
   ExpireSessions();
   ElectUncleanly();
   reads_.Expire(now_);
-  if (ticked_ && !campaigns_.empty()) campaigns_.Expire(now_);  // It looks at every candidate.
+  if (ticked_ && !campaigns_.empty()) campaigns_.Expire(now_);
   CheckCaughtUp();
   RecordAddresses();
   AnswerTransfers();

@@ -57,13 +57,14 @@ struct SnapshotJob {
 //   while (node->HasReady()) {                              // The order of raft::Ready.
 //     raft::Ready ready = node->TakeReady();
 //     Send(ready.messages);
+//     if (!ready.snapshot) node->Apply(ready);              // It was stored by earlier ones.
 //     absl::Status stored = node->Prepare(ready);
 //     if (stored.ok()) stored = log->Persist(ready);
 //     if (!stored.ok()) { node->StorageFailed(stored); break; }
 //     node->Tick(now, wall_ms, 0);                          // If that took time.
 //     node->Persisted(ready);
 //     Send(ready.messages_after_persist);
-//     node->Apply(ready);
+//     if (ready.snapshot) node->Apply(ready);
 //   }
 //   if (auto job = node->TakeSnapshotJob()) ...             // In the background.
 //
@@ -111,6 +112,10 @@ class MetadataNode {
 
   // `ticks` units of Raft's time have passed, and it is now `now`, or `wall_ms` by the wall clock.
   void Tick(MonotonicTime now, int64_t wall_ms, int ticks);
+  // When the next round is due if nothing comes in: with the tick so many ticks from now, or at
+  // this time, whichever is first. A time of the past: something waits for the next round.
+  int TicksUntilDue() const { return core_->TicksUntilDue(); }
+  MonotonicTime WakeBy() const;
   // This process stood still for so long; nobody's session suffers for it.
   void StoodStill(absl::Duration pause) { sessions_.Extend(pause); }
   // Ends what is over: sessions, deadlines, transfers.
@@ -153,6 +158,8 @@ class MetadataNode {
   void ChangeMembership(const raft::MembershipChange& change, ExecuteCallback done);
   // Takes in a message of another metadata node. INVALID_REQUEST, without effect, if it is none.
   absl::Status Step(const raft::pb::RaftMessage& message);
+  // The connection over which another metadata node's messages came has broken.
+  void PeerBroke(NodeId node) { core_->Doubt(node); }
   // Where nodes are, by the operator's word; goes before what the membership says.
   void SetAddresses(std::map<NodeId, std::string> addresses);
 
@@ -205,6 +212,7 @@ class MetadataNode {
   bool HasBug(raft::PlantedBug bug) const { return options_.raft.planted_bug == bug; }
   bool Leads() const { return !storage_failed_ && core_->is_leader(); }
   bool KnowsSessions() const;
+  bool IsUnsettled() const;
   absl::Status NotLeader(absl::string_view outcome) const;
   std::string AddressOf(NodeId node) const;
 

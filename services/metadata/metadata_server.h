@@ -54,7 +54,7 @@ class MetadataServer {
     // cluster's name and peers, so that nodes that were told of different peers refuse each other.
     std::string cluster_id;
 
-    absl::Duration tick = absl::Milliseconds(10);  // Of the Raft core.
+    absl::Duration tick = absl::Milliseconds(30);  // Of the Raft core.
     size_t snapshot_entries = 100'000;             // A snapshot is due after so many entries...
     size_t snapshot_log_bytes = 64 << 20;          // ...or bytes.
     uint64_t entries_kept = 10'000;                // Behind a snapshot.

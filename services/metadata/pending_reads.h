@@ -14,6 +14,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
+#include "services/metadata/round_timer.h"
 
 namespace falaj::metadata {
 
@@ -48,6 +49,10 @@ class PendingReads {
   // Answers those whose deadline has passed with TIMED_OUT.
   void Expire(MonotonicTime now);
   void FailAll(const absl::Status& why);
+  // The first deadline; kForever if nobody waits.
+  MonotonicTime NextDeadline() const {
+    return by_deadline_.empty() ? kForever : by_deadline_.begin()->first;
+  }
 
   size_t size() const { return reads_.size(); }
 

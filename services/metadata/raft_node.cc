@@ -14,15 +14,15 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
-// A round this late means the process stood still (a stopped or starved machine), not that the
-// others were silent.
-constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
 constexpr absl::Duration kTasksTimeMax = absl::Milliseconds(20);  // A fraction of a heartbeat.
 constexpr absl::Duration kLongestWindow = absl::Seconds(10);
 constexpr absl::Duration kHandOverMax = absl::Seconds(1);
-constexpr int kTicksPerRoundMax = 10;  // After a pause: no burst of ticks, no needless election.
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
+
+bool IsBeatAnswer(const pb::RaftMessage& message) {
+  return message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY;
+}
 
 }  // namespace
 
@@ -54,7 +54,11 @@ absl::StatusOr<std::unique_ptr<RaftNode>> RaftNode::Create(const Options& option
 
 RaftNode::RaftNode(const Options& options, std::unique_ptr<log::RaftLog> log,
                    telemetry::Registry* registry)
-    : options_(options), registry_(registry), log_(std::move(log)), metrics_(registry) {}
+    : options_(options),
+      registry_(registry),
+      log_(std::move(log)),
+      metrics_(registry),
+      timer_(options.tick, options.clock->MonotonicNow()) {}
 
 RaftNode::~RaftNode() { Stop(); }
 
@@ -65,7 +69,7 @@ void RaftNode::Start() {
 void RaftNode::Stop() {
   {
     MutexLock lock(&mu_);
-    stopping_ = true;
+    stopping_ = needed_ = true;
     wake_.NotifyAll();
   }
   if (thread_.joinable()) thread_.join();
@@ -84,7 +88,7 @@ NodeStatus RaftNode::status() const {
   return status_;
 }
 
-bool RaftNode::Enqueue(Task* task, bool also_stopping, absl::Status* refused) {
+bool RaftNode::Enqueue(Task* task, bool also_stopping, bool urgent, absl::Status* refused) {
   MutexLock lock(&mu_);
   if (stopping_ && !also_stopping) {
     *refused = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
@@ -97,19 +101,23 @@ bool RaftNode::Enqueue(Task* task, bool also_stopping, absl::Status* refused) {
     return false;
   }
   tasks_.push_back(std::move(*task));
-  if (tasks_.size() == 1) wake_.NotifyOne();
+  if (!urgent && !beats_awaited_) return true;
+  if (!std::exchange(needed_, true)) wake_.NotifyOne();
   return true;
 }
 
 void RaftNode::Post(Task task) {
   absl::Status refused;
-  if (!Enqueue(&task, /*also_stopping=*/false, &refused)) task(nullptr, refused);
+  if (!Enqueue(&task, /*also_stopping=*/false, /*urgent=*/true, &refused)) task(nullptr, refused);
 }
 
 void RaftNode::Step(pb::RaftMessage message) {
-  Task task = [this, message = std::move(message)](MetadataNode* node, const absl::Status&) {
+  const bool beat_answer = IsBeatAnswer(message);
+  const MonotonicTime received = beat_answer ? options_.clock->MonotonicNow() : MonotonicTime();
+  Task task = [this, received, message = std::move(message)](MetadataNode* node,
+                                                             const absl::Status&) {
     if (node == nullptr) return;
-    MeasureRoundTrip(message);
+    MeasureRoundTrip(message, received);
     const absl::Status taken = node->Step(message);
     if (taken.ok()) return;
     log::Error("a metadata node's message was refused",
@@ -118,14 +126,21 @@ void RaftNode::Step(pb::RaftMessage message) {
                 {"error", taken}});
   };
   absl::Status refused;  // Dropped: whoever sent it will send again.
-  Enqueue(&task, /*also_stopping=*/true, &refused);
+  Enqueue(&task, /*also_stopping=*/true, /*urgent=*/!beat_answer, &refused);
+}
+
+void RaftNode::PeerBroke(NodeId peer) {
+  Task task = [peer](MetadataNode* node, const absl::Status&) {
+    if (node != nullptr) node->PeerBroke(peer);
+  };
+  absl::Status refused;  // Dropped: only a hint.
+  Enqueue(&task, /*also_stopping=*/true, /*urgent=*/true, &refused);
 }
 
 void RaftNode::Run() {
-  last_round_ = options_.clock->MonotonicNow();
-  next_tick_ = last_round_ + options_.tick;
+  timer_ = RoundTimer(options_.tick, options_.clock->MonotonicNow());
   while (true) {
-    TickDue();
+    BeginRound();
     const bool go_on = RunTasks();
     node_->EndRound();
     DrainReady();
@@ -134,9 +149,7 @@ void RaftNode::Run() {
     PublishStatus();
     MeasureRound();
     if (!go_on && HandedOver()) break;
-    MutexLock lock(&mu_);
-    const absl::Duration wait = next_tick_ - options_.clock->MonotonicNow();
-    if (tasks_.empty() && wait > absl::ZeroDuration()) wake_.WaitFor(&mu_, wait);
+    SleepUnlessNeeded(/*stopping=*/!go_on);
   }
   if (snapshot_thread_.joinable()) snapshot_thread_.join();
   node_->Stop();
@@ -150,6 +163,7 @@ bool RaftNode::RunTasks() {
   {
     MutexLock lock(&mu_);
     tasks.swap(tasks_);
+    needed_ = false;
     stopping = stopping_;
   }
   const MonotonicTime end = options_.clock->MonotonicNow() + kTasksTimeMax;
@@ -162,27 +176,35 @@ bool RaftNode::RunTasks() {
   MutexLock lock(&mu_);
   tasks_.insert(tasks_.begin(), std::make_move_iterator(tasks.begin()),
                 std::make_move_iterator(tasks.end()));
+  needed_ = true;
   return true;
 }
 
-void RaftNode::TickDue() {
+void RaftNode::BeginRound() {
+  const RoundTimer::Passed passed = timer_.BeginRound(options_.clock->MonotonicNow());
+  if (passed.stood_still > absl::ZeroDuration()) node_->StoodStill(passed.stood_still);
+  node_->Tick(timer_.round(), options_.clock->NowMs(), passed.ticks);
+}
+
+// A stopping node looks at every tick whether another one leads.
+void RaftNode::SleepUnlessNeeded(bool stopping) {
+  const bool beats_awaited = node_->core().AwaitsBeatAnswers();
   const MonotonicTime now = options_.clock->MonotonicNow();
-  const absl::Duration pause = now - last_round_;
-  if (pause > kPauseMin) node_->StoodStill(pause);
-  last_round_ = now;
-  int ticks = 0;
-  while (next_tick_ <= now && ticks < kTicksPerRoundMax) {
-    ++ticks;
-    next_tick_ = next_tick_ + options_.tick;
-  }
-  if (next_tick_ <= now) next_tick_ = now + options_.tick;
-  node_->Tick(now, options_.clock->NowMs(), ticks);
+  const MonotonicTime until =
+      timer_.EndRound(now, node_->TicksUntilDue(), stopping ? now : node_->WakeBy());
+  MutexLock lock(&mu_);
+  beats_awaited_ = beats_awaited;
+  if (needed_ || (beats_awaited && !tasks_.empty()) || until <= now) return;
+  wake_.WaitFor(&mu_, until - now);
 }
 
 void RaftNode::DrainReady() {
   while (node_->HasReady()) {
     raft::Ready ready = node_->TakeReady();
     Send(std::move(ready.messages));
+    // What is committed is on disk already: nobody shall wait for the next write to be answered.
+    const bool installs = ready.snapshot.has_value();
+    if (!installs) node_->Apply(ready);
     if (const absl::Status stored = Store(ready); !stored.ok()) {
       return node_->StorageFailed(stored);
     }
@@ -190,7 +212,7 @@ void RaftNode::DrainReady() {
     if (ready.must_sync) node_->Tick(options_.clock->MonotonicNow(), options_.clock->NowMs(), 0);
     node_->Persisted(ready);
     Send(std::move(ready.messages_after_persist));
-    node_->Apply(ready);
+    if (installs) node_->Apply(ready);
   }
 }
 
@@ -223,7 +245,7 @@ void RaftNode::Send(std::vector<pb::RaftMessage> messages) {
 
 void RaftNode::MeasureRound() {
   const MonotonicTime now = options_.clock->MonotonicNow();
-  const absl::Duration round = now - last_round_;
+  const absl::Duration round = now - timer_.round();
   metrics_.round_seconds->Observe(round);
   const bool next_window = now >= longest_until_;
   if (next_window) longest_until_ = now + kLongestWindow;
@@ -237,8 +259,8 @@ void RaftNode::MeasureRound() {
        metrics_.round_longest_off_disk_seconds);
 }
 
-void RaftNode::MeasureRoundTrip(const pb::RaftMessage& message) {
-  if (message.type() != pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY) return;
+void RaftNode::MeasureRoundTrip(const pb::RaftMessage& message, MonotonicTime received) {
+  if (!IsBeatAnswer(message)) return;
   const auto found = heartbeats_.find(message.from());
   if (found == heartbeats_.end() || found->second.answered) return;
   Heartbeat& heartbeat = found->second;
@@ -248,7 +270,7 @@ void RaftNode::MeasureRoundTrip(const pb::RaftMessage& message) {
         "falaj_raft_peer_round_trip_seconds", "Time from a heartbeat to its answer.",
         {{"raft_group", "metadata"}, {"peer", absl::StrCat(message.from())}});
   }
-  heartbeat.round_trip->Observe(options_.clock->MonotonicNow() - heartbeat.sent);
+  heartbeat.round_trip->Observe(received - heartbeat.sent);
 }
 
 void RaftNode::BeginSnapshot() {
@@ -264,6 +286,8 @@ void RaftNode::BeginSnapshot() {
     metrics_.snapshot_seconds->Observe(options_.clock->MonotonicNow() - begin);
     MutexLock lock(&mu_);
     written_ = std::move(written);
+    needed_ = true;
+    wake_.NotifyOne();
   });
 }
 
@@ -290,8 +314,8 @@ void RaftNode::PublishStatus() {
   // then.
   const LogIndex applied = node_->core().applied();
   const bool changed = node_->IsReady() != told_ready_ || applied != told_applied_;
-  if (!changed && last_round_ < next_publication_) return;
-  next_publication_ = last_round_ + options_.tick;
+  if (!changed && timer_.round() < next_publication_) return;
+  next_publication_ = timer_.round() + options_.tick;
   told_ready_ = node_->IsReady();
   told_applied_ = applied;
   NodeStatus status = node_->Status();

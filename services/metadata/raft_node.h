@@ -21,6 +21,7 @@
 #include "libs/telemetry/registry.h"
 #include "services/metadata/metadata_node.h"
 #include "services/metadata/node_status.h"
+#include "services/metadata/round_timer.h"
 
 namespace falaj::metadata {
 
@@ -28,9 +29,13 @@ namespace falaj::metadata {
 // rounds, and carries out the effects: the disk, the messages to the other nodes, the answers. A
 // second thread makes snapshots while the first goes on.
 //
+// With nothing posted the thread sleeps until something is due: a heartbeat, an election, the end
+// of a session. Answers to heartbeats that only say that all is well do not wake it.
+//
 // MetadataServer owns one; the gRPC services post work to it and are called back from its thread.
 // All proposals of a round share one write and one fsync; while that runs, the next round's gather.
-// Entries leave for the other nodes before this node's own write of them.
+// Entries leave for the other nodes before this node's own write of them, and what is committed is
+// applied and answered before the next write.
 //
 // Failures: after a disk error the node takes no further part (MetadataNode::StorageFailed). Stop()
 // hands the lead over if it has it and answers everything that was taken in.
@@ -40,7 +45,7 @@ class RaftNode {
  public:
   struct Options {
     MetadataNode::Options node;
-    absl::Duration tick = absl::Milliseconds(10);
+    absl::Duration tick = absl::Milliseconds(30);
     size_t queue_max = 10'000;
     // Carries a message to another metadata node, or drops it. From the node's thread; must not
     // block.
@@ -67,7 +72,10 @@ class RaftNode {
   void Post(Task task);
   // Takes in a message of another metadata node; drops it if too much is queued.
   void Step(raft::pb::RaftMessage message);
-  // At most a tick old, and not older than the last applied entry but for a moment.
+  // The stream over which that node's messages came has broken.
+  void PeerBroke(NodeId node);
+  // As of the last round but for a tick, and not older than the last applied entry but for a
+  // moment.
   NodeStatus status() const;
   NodeId id() const { return options_.node.raft.self; }
   const Clock& clock() const { return *options_.clock; }
@@ -86,12 +94,13 @@ class RaftNode {
   RaftNode(const Options& options, std::unique_ptr<log::RaftLog> log,
            telemetry::Registry* registry);
 
-  bool Enqueue(Task* task, bool also_stopping, absl::Status* refused);
+  bool Enqueue(Task* task, bool also_stopping, bool urgent, absl::Status* refused);
 
   // All below: on the thread.
   void Run();
   bool RunTasks();
-  void TickDue();
+  void BeginRound();
+  void SleepUnlessNeeded(bool stopping);
   void DrainReady();
   void Send(std::vector<raft::pb::RaftMessage> messages);
   absl::Status Store(const raft::Ready& ready);
@@ -99,7 +108,7 @@ class RaftNode {
   void BeginSnapshot();
   void FinishSnapshot();
   void MeasureRound();
-  void MeasureRoundTrip(const raft::pb::RaftMessage& message);
+  void MeasureRoundTrip(const raft::pb::RaftMessage& message, MonotonicTime received);
   void PublishStatus();
   bool HandedOver();
 
@@ -110,8 +119,7 @@ class RaftNode {
 
   // Of the thread.
   std::unique_ptr<MetadataNode> node_;
-  MonotonicTime last_round_;
-  MonotonicTime next_tick_;
+  RoundTimer timer_;
   absl::Duration on_disk_;  // Of the present round.
   struct Longest {
     absl::Duration present;  // Of the present window...
@@ -134,6 +142,8 @@ class RaftNode {
   mutable Mutex mu_;
   CondVar wake_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
+  bool needed_ ABSL_GUARDED_BY(mu_) = false;         // Something wants a round now.
+  bool beats_awaited_ ABSL_GUARDED_BY(mu_) = false;  // Answers to heartbeats do.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   NodeStatus status_ ABSL_GUARDED_BY(mu_);
   // A snapshot that was written, waiting for the thread to make it the current one.

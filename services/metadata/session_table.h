@@ -10,6 +10,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
+#include "services/metadata/round_timer.h"
 
 namespace falaj::metadata {
 
@@ -43,6 +44,10 @@ class SessionTable {
   absl::Duration TimeoutOf(SessionId session) const;
   // Sessions whose time is over, each reported once, by id.
   std::vector<SessionId> TakeExpired(MonotonicTime now);
+  // When there may be something to take; kForever if there is no session.
+  MonotonicTime NextLook() const {
+    return agenda_.empty() ? kForever : agenda_.begin()->first + stood_still_;
+  }
   // The reported session could not be ended (the proposal was refused): report it again.
   void PutBack(SessionId session);
   // This process stood still for so long: signs of life may be waiting in its sockets, so everybody

@@ -22,6 +22,7 @@ struct StoreShard::Hosted {
   bool touched = false;                   // By the round.
   bool unsynced = false;                  // It has written what found no room when it was synced.
   bool damaged = false;                   // Its log is, on this disk.
+  bool watched = false;                   // It is among those that time may change.
   std::optional<MonotonicTime> reported;  // When that was, last.
   std::optional<MonotonicTime> asked;     // When the attach left whose answer has not come.
 };

@@ -12,7 +12,7 @@
 namespace falaj::storage {
 namespace {
 
-constexpr absl::Duration kPulse = absl::Milliseconds(100);
+constexpr absl::Duration kPulse = absl::Milliseconds(250);
 
 // What goes with the records below `before`, as a share of the partition's size.
 int64_t EstimateBytes(const log::StoredPartition& stored, Offset before) {

@@ -28,7 +28,7 @@ class Housekeeping {
     absl::Duration checkpoint_interval = absl::Seconds(5);
     absl::Duration producer_interval = absl::Minutes(10);
     absl::Duration disk_interval = absl::Seconds(1);
-    std::function<void()> on_pulse;  // Ten times a second; must not block.
+    std::function<void()> on_pulse;  // Four times a second; must not block.
   };
 
   // Nothing is owned; all of it outlives this.

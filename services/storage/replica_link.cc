@@ -93,10 +93,12 @@ class ReplicaLink::Stream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grp
   grpc::ByteBuffer outgoing_;
 };
 
-ReplicaLink::ReplicaLink(NodeId leader, const std::string& address, StoreShard* shard)
+ReplicaLink::ReplicaLink(NodeId leader, const std::string& address, StoreShard* shard,
+                         std::function<void()> on_trouble)
     : leader_(leader),
       address_(address),
       shard_(shard),
+      on_trouble_(std::move(on_trouble)),
       channel_(rpc::MakeChannel(address, rpc::ChannelOptions{})),
       stub_(channel_) {}
 
@@ -161,12 +163,13 @@ void ReplicaLink::Flush() {
   MaybeWrite();
 }
 
-void ReplicaLink::Tick() {
+bool ReplicaLink::Tick() {
   std::vector<log::PartitionKey> refused;
   bool broken = false;
+  bool later = false;
   {
     MutexLock lock(&mu_);
-    if (closed_) return;
+    if (closed_) return false;
     for (const uint32_t index : std::exchange(refused_, {})) {
       const auto it = attached_.find(index);
       if (it != attached_.end()) refused.push_back(it->second.key);  // Not attached anew since.
@@ -175,9 +178,11 @@ void ReplicaLink::Tick() {
     broken = broken_ && (stream_ != nullptr || channel_->GetState(/*try_to_connect=*/true) !=
                                                    GRPC_CHANNEL_TRANSIENT_FAILURE);
     if (broken) broken_ = false;
+    later = broken_;
   }
   for (const log::PartitionKey& key : refused) shard_->Reattach(key, leader_);
   if (broken) shard_->ReattachTo(leader_);
+  return later;
 }
 
 void ReplicaLink::Break() {
@@ -241,6 +246,7 @@ void ReplicaLink::OnBroken(const grpc::Status& status) {
               {{"leader", leader_}, {"address", address_}, {"error", rpc::FromGrpc(status)}});
   }
   ended.reset();
+  on_trouble_();
   MutexLock lock(&mu_);
   --streams_;
   idle_.NotifyAll();
@@ -279,6 +285,7 @@ bool ReplicaLink::OnAttached(const Bytes& message) {
     // Not the leader yet, mostly: this node heard of it first. Or not any more.
     MutexLock lock(&mu_);
     refused_.push_back(answer.index());
+    if (refused_.size() == 1) on_trouble_();
     return true;
   }
   replica::AttachAnswered input{.attach_id = attached.attach_id,

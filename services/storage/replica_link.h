@@ -19,6 +19,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,8 +40,10 @@ namespace falaj::storage {
 
 class ReplicaLink {
  public:
-  // `shard` is not owned and outlives the link.
-  ReplicaLink(NodeId leader, const std::string& address, StoreShard* shard);
+  // `shard` is not owned and outlives the link. `on_trouble` is told when Tick() has something to
+  // do; from gRPC's threads, and must not block.
+  ReplicaLink(NodeId leader, const std::string& address, StoreShard* shard,
+              std::function<void()> on_trouble);
   ~ReplicaLink();
   ReplicaLink(const ReplicaLink&) = delete;
   ReplicaLink& operator=(const ReplicaLink&) = delete;
@@ -55,9 +58,9 @@ class ReplicaLink {
   void Consumed(int64_t bytes);
   void Flush();
 
-  // Has the replicas attach again whose attach was refused or ended, or whose stream has broken. A
-  // few times a second.
-  void Tick();
+  // Has the replicas attach again whose attach was refused or ended, or whose stream has broken.
+  // True if it is too early for some: to be called again, a few times a second.
+  bool Tick();
   void Break();
   void Close();
 
@@ -86,6 +89,7 @@ class ReplicaLink {
   const NodeId leader_;
   const std::string address_;
   StoreShard* const shard_;
+  const std::function<void()> on_trouble_;
   const std::shared_ptr<grpc::Channel> channel_;
   grpc::GenericStub stub_;
 

@@ -1,6 +1,7 @@
 #include "services/storage/replica_links.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
@@ -8,9 +9,11 @@
 namespace falaj::storage {
 namespace {
 
-constexpr absl::Duration kTick = absl::Milliseconds(50);
-constexpr int kTicksPerCheck = 10;
+constexpr absl::Duration kTick = absl::Milliseconds(50);  // While there is something to do.
+constexpr absl::Duration kIdleTick = absl::Milliseconds(250);
+constexpr absl::Duration kCheckInterval = absl::Milliseconds(500);
 constexpr absl::Duration kProposalPause = absl::Milliseconds(20);  // Others of the moment join.
+constexpr absl::Duration kProposalPauseIdle = absl::Seconds(10);
 constexpr absl::Duration kProposalPatience = absl::Seconds(5);
 constexpr size_t kChangesPerCommandMax = 1'000;
 
@@ -26,12 +29,20 @@ void ReplicaLinks::Start(const Parts& parts) {
   {
     MutexLock lock(&mu_);
     stopped_ = false;
+    ticker_.emplace(kTick, kIdleTick, [this] { Tick(); });
+    proposer_.emplace(kProposalPause, kProposalPauseIdle, [this] {
+      SendProposals();
+      SendDamages();
+    });
   }
-  ticker_.emplace(kTick, [this] { Tick(); });
-  proposer_.emplace(kProposalPause, [this] {
-    SendProposals();
-    SendDamages();
-  });
+  parts_.streams->set_on_marks([this] { NudgeTicker(); });
+}
+
+// No lock: links and streams, whose threads call this, begin after the ticker and end before it.
+void ReplicaLinks::NudgeTicker() { ticker_->Nudge(); }
+
+void ReplicaLinks::NudgeProposer() {
+  if (proposer_.has_value()) proposer_->Nudge();
 }
 
 void ReplicaLinks::SetNodeEpoch(NodeEpoch epoch) {
@@ -47,10 +58,11 @@ void ReplicaLinks::SetNodeEpoch(NodeEpoch epoch) {
 void ReplicaLinks::Stop() {
   {
     MutexLock lock(&mu_);
-    stopped_ = true;
+    if (std::exchange(stopped_, true)) return;
   }
-  proposer_.reset();
-  ticker_.reset();
+  parts_.streams->set_on_marks(nullptr);
+  proposer_->Stop();
+  ticker_->Stop();
   for (const LinkPtr& link : Links()) link->Close();
   std::vector<LinkPtr> retired;  // Closed after the lock: declared before it.
   MutexLock lock(&mu_);
@@ -77,9 +89,13 @@ ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(NodeId leader, replica::IsrMember* se
   if (stopped_ || node == nullptr || node_epoch_ == NodeEpoch{0}) return nullptr;
   *self = {self_, node_epoch_};
   LinkPtr& link = links_[leader];
-  if (link != nullptr && link->address() != node->address) retired_.push_back(std::move(link));
+  if (link != nullptr && link->address() != node->address) {
+    retired_.push_back(std::move(link));
+    NudgeTicker();
+  }
   if (link == nullptr) {
-    link = std::make_shared<ReplicaLink>(leader, node->address, parts_.shard);
+    link = std::make_shared<ReplicaLink>(leader, node->address, parts_.shard,
+                                         [this] { NudgeTicker(); });
   }
   return link;
 }
@@ -107,11 +123,13 @@ void ReplicaLinks::Flush() {
 void ReplicaLinks::Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) {
   MutexLock lock(&mu_);
   proposals_.emplace_back(key, proposal);
+  NudgeProposer();
 }
 
 void ReplicaLinks::ReportDamage(const log::PartitionKey& key, const DamageReport& report) {
   MutexLock lock(&mu_);
   damages_.emplace_back(key, report);
+  NudgeProposer();
 }
 
 void ReplicaLinks::Tick() {
@@ -124,9 +142,13 @@ void ReplicaLinks::Tick() {
     link->Close();  // It waits for gRPC, which the shard's thread must not.
     parts_.shard->ReattachTo(link->leader());
   }
-  for (const LinkPtr& link : Links()) link->Tick();
+  for (const LinkPtr& link : Links()) {
+    if (link->Tick()) NudgeTicker();
+  }
   parts_.streams->SendMarks();
-  if (++ticks_ % kTicksPerCheck != 0) return;
+  const MonotonicTime now = Clock::Real()->MonotonicNow();
+  if (now - checked_ < kCheckInterval) return;
+  checked_ = now;
   parts_.shard->CheckIsrs();
   parts_.shard->ExpireHeld();
 }
@@ -141,6 +163,7 @@ void ReplicaLinks::SendProposals() {
     const auto end = proposals_.begin() + static_cast<std::ptrdiff_t>(count);
     proposals.assign(proposals_.begin(), end);
     proposals_.erase(proposals_.begin(), end);
+    if (!proposals_.empty()) NudgeProposer();
     command.mutable_alter_isr()->set_node_epoch(node_epoch_.value());
   }
   command.mutable_alter_isr()->set_node_id(self_.value());

@@ -24,6 +24,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
 #include "libs/rpc/metadata_channel.h"
@@ -72,6 +73,8 @@ class ReplicaLinks final : public ReplicaOutbox {
   LinkPtr LinkTo(NodeId leader, replica::IsrMember* self);
   LinkPtr FindLink(NodeId leader);
   std::vector<LinkPtr> Links();
+  void NudgeTicker();
+  void NudgeProposer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Tick();
   void SendProposals();
   void SendDamages();
@@ -88,9 +91,9 @@ class ReplicaLinks final : public ReplicaOutbox {
   std::vector<LinkPtr> retired_ ABSL_GUARDED_BY(mu_);  // To addresses of the past; for Tick().
   Proposals proposals_ ABSL_GUARDED_BY(mu_);
   Damages damages_ ABSL_GUARDED_BY(mu_);
-  int ticks_ = 0;  // Of the ticking thread.
+  MonotonicTime checked_;  // Of the ticking thread.
 
-  std::optional<Periodic> ticker_;
+  std::optional<Periodic> ticker_;  // From Start() on; nudged until the links are closed.
   std::optional<Periodic> proposer_;
 };
 

@@ -303,7 +303,9 @@ void ReplicaStream::MakeDue(const CopyPtr& copy) {
 }
 
 void ReplicaStream::MakeDueLater(const CopyPtr& copy) {
-  if (!std::exchange(copy->due_later, true)) due_later_.push_back(copy);
+  if (std::exchange(copy->due_later, true)) return;
+  due_later_.push_back(copy);
+  if (due_later_.size() == 1) parts_->replica_streams->HasMarks();
 }
 
 void ReplicaStream::ReadAhead(const CopyPtr& copy, const PartitionState& state) {
@@ -439,6 +441,16 @@ void ReplicaStreams::Add(std::weak_ptr<ReplicaStream> stream) {
                                 [](const auto& one) { return one.expired(); }),
                  streams_.end());
   streams_.push_back(std::move(stream));
+}
+
+void ReplicaStreams::set_on_marks(std::function<void()> on_marks) {
+  MutexLock lock(&mu_);
+  on_marks_ = std::move(on_marks);
+}
+
+void ReplicaStreams::HasMarks() {
+  MutexLock lock(&mu_);
+  if (on_marks_) on_marks_();
 }
 
 void ReplicaStreams::SendMarks() {

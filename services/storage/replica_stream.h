@@ -24,6 +24,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -118,10 +119,15 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
 class ReplicaStreams {
  public:
   void Add(std::weak_ptr<ReplicaStream> stream);
+  // Sends what could wait, of which on_marks is told when it begins to.
   void SendMarks();
+  // May be null, to end it. Must not block.
+  void set_on_marks(std::function<void()> on_marks);
+  void HasMarks();
 
  private:
   Mutex mu_;
+  std::function<void()> on_marks_ ABSL_GUARDED_BY(mu_);
   std::vector<std::weak_ptr<ReplicaStream>> streams_ ABSL_GUARDED_BY(mu_);
 };
 

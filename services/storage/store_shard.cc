@@ -95,15 +95,19 @@ void StoreShard::Assign(Assignment assignment) {
 
 void StoreShard::RetryAssignments() {
   Post([this] {
-    if (failed()) return;  // Nothing can be written any more, the beginning of a reign neither.
-    auto again = std::exchange(unapplied_, {});
-    for (const auto& [key, assignment] : again) Apply(assignment);
-    for (const auto& [key, hosted] : hosted_) {
-      if (hosted->unsynced) SyncWritten(hosted.get());
+    // Else nothing can be written any more, the beginning of a reign neither.
+    const bool writable = !failed();
+    if (writable) {
+      auto again = std::exchange(unapplied_, {});
+      for (const auto& [key, assignment] : again) Apply(assignment);
     }
-    ReportDamages();
+    const MonotonicTime now = clock_->MonotonicNow();
+    for (Hosted* const hosted : WatchedPartitions()) {
+      if (writable && hosted->unsynced) SyncWritten(hosted);
+      if (writable && hosted->damaged) ReportDamageAgain(hosted, now);
+      ReattachIfDetached(hosted, now);
+    }
   });
-  ReattachDetached();
 }
 
 void StoreShard::TruncatePrefix(std::shared_ptr<Partition> partition, LeaderEpoch epoch,
@@ -510,6 +514,25 @@ void StoreShard::Finish(Hosted* hosted, const absl::Status& committed, bool sync
   for (const replica::Reply& reply : std::exchange(hosted->effects.replies, {})) Answer(reply);
   SendToOthers(hosted);
   hosted->effects = replica::Effects();
+  Watch(hosted);
+}
+
+void StoreShard::Watch(Hosted* hosted) {
+  if (hosted->watched) return;
+  hosted->watched = hosted->unsynced || hosted->damaged || !hosted->core.IsSettled();
+  if (hosted->watched) watched_.insert(hosted->shared->key());
+}
+
+std::vector<StoreShard::Hosted*> StoreShard::WatchedPartitions() {
+  std::vector<Hosted*> watched;
+  for (const log::PartitionKey& key : std::exchange(watched_, {})) {
+    Hosted* const hosted = FindHosted(key);
+    if (hosted == nullptr) continue;
+    hosted->watched = false;
+    Watch(hosted);
+    if (hosted->watched) watched.push_back(hosted);
+  }
+  return watched;
 }
 
 absl::Status StoreShard::NameFailure(const absl::Status& status) const {

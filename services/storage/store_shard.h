@@ -220,7 +220,13 @@ class StoreShard {
 
   void MarkDamaged(Hosted* hosted);
   void ReportDamage(Hosted* hosted);
-  void ReportDamages();
+  void ReportDamageAgain(Hosted* hosted, MonotonicTime now);
+  void ReattachIfDetached(Hosted* hosted, MonotonicTime now);
+  // Remembers the partition for WatchedPartitions() if time may change something about it.
+  void Watch(Hosted* hosted);
+  // Those that periodic work has to look at: of thousands, mostly none.
+  std::vector<Hosted*> WatchedPartitions();
+  void CheckIsr(Hosted* hosted, MonotonicTime now);
   bool MayBeginAnew(const Hosted& hosted, const Assignment& assignment) const;
   absl::StatusOr<Hosted*> BeginAnew(Hosted* hosted, const Assignment& assignment);
 
@@ -261,6 +267,7 @@ class StoreShard {
   // Of the shard's thread only.
   absl::flat_hash_map<log::PartitionKey, std::unique_ptr<Hosted>> hosted_;
   absl::flat_hash_map<log::PartitionKey, Assignment> unapplied_;  // Wait for RetryAssignments().
+  absl::flat_hash_set<log::PartitionKey> watched_;                // Some may be gone.
   absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
   std::vector<Awaited> awaited_;
   std::vector<Truncation> truncations_;

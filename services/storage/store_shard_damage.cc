@@ -48,6 +48,7 @@ void StoreShard::Damaged(std::shared_ptr<Partition> partition) {
 
 void StoreShard::MarkDamaged(Hosted* hosted) {
   if (std::exchange(hosted->damaged, true)) return;
+  Watch(hosted);
   log::Error("records of a partition are damaged on disk",
              {{"topic", hosted->shared->topic()},
               {"partition", hosted->shared->key().partition},
@@ -62,13 +63,9 @@ void StoreShard::ReportDamage(Hosted* hosted) {
   outbox_->ReportDamage(known.key, {known.epoch, known.partition_epoch});
 }
 
-void StoreShard::ReportDamages() {
-  const MonotonicTime now = clock_->MonotonicNow();
-  for (const auto& [key, hosted] : hosted_) {
-    if (!hosted->damaged) continue;
-    if (hosted->reported.has_value() && now - *hosted->reported < kReportPause) continue;
-    ReportDamage(hosted.get());
-  }
+void StoreShard::ReportDamageAgain(Hosted* hosted, MonotonicTime now) {
+  if (hosted->reported.has_value() && now - *hosted->reported < kReportPause) return;
+  ReportDamage(hosted);
 }
 
 bool StoreShard::MayBeginAnew(const Hosted& hosted, const Assignment& assignment) const {

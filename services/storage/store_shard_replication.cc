@@ -190,30 +190,32 @@ void StoreShard::ReattachTo(NodeId leader) {
 void StoreShard::ReattachDetached() {
   Post([this] {
     const MonotonicTime now = clock_->MonotonicNow();
-    for (const auto& [key, hosted] : hosted_) {
-      if (hosted->core.role() != replica::Role::kFollower || hosted->core.attached()) continue;
-      if (hosted->asked.has_value() && now - *hosted->asked < kAttachPatience) continue;
-      Feed(hosted.get(), replica::Reattach{});
-    }
+    for (Hosted* const hosted : WatchedPartitions()) ReattachIfDetached(hosted, now);
   });
+}
+
+void StoreShard::ReattachIfDetached(Hosted* hosted, MonotonicTime now) {
+  if (hosted->core.role() != replica::Role::kFollower || hosted->core.attached()) return;
+  if (hosted->asked.has_value() && now - *hosted->asked < kAttachPatience) return;
+  Feed(hosted, replica::Reattach{});
 }
 
 void StoreShard::CheckIsrs() {
   Post([this] {
     if (failed()) return;
-    const replica::CheckIsr check{clock_->MonotonicNow()};
-    for (const auto& [key, hosted] : hosted_) {
-      const replica::Replica& core = hosted->core;
-      if (core.role() != replica::Role::kLeader || core.replication_factor() == 1) continue;
-      const Offset before = core.high_watermark();
-      IgnoreError(hosted->core.Step(check, &hosted->effects), "never refuses");
-      // Mostly there is nothing to do, and then nothing is published either.
-      SendToOthers(hosted.get());
-      if (core.high_watermark() != before || !hosted->effects.replies.empty()) {
-        Gather(hosted.get());
-      }
-    }
+    const MonotonicTime now = clock_->MonotonicNow();
+    for (Hosted* const hosted : WatchedPartitions()) CheckIsr(hosted, now);
   });
+}
+
+void StoreShard::CheckIsr(Hosted* hosted, MonotonicTime now) {
+  const replica::Replica& core = hosted->core;
+  if (core.role() != replica::Role::kLeader || core.replication_factor() == 1) return;
+  const Offset before = core.high_watermark();
+  IgnoreError(hosted->core.Step(replica::CheckIsr{now}, &hosted->effects), "never refuses");
+  // Mostly there is nothing to do, and then nothing is published either.
+  SendToOthers(hosted);
+  if (core.high_watermark() != before || !hosted->effects.replies.empty()) Gather(hosted);
 }
 
 void StoreShard::IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer) {

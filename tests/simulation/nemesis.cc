@@ -10,12 +10,25 @@ namespace falaj::simulation {
 
 Nemesis::Nemesis(Cluster* cluster, uint64_t seed) : cluster_(cluster), random_(seed) {
   cluster_->invariants().set_on_vote([this](NodeId voter) { OnVote(voter); });
-  const std::vector<Fault> all = {
-      &Nemesis::BadWeather,   &Nemesis::SlowNetwork, &Nemesis::OneWayCuts, &Nemesis::Partition,
-      &Nemesis::CutLeader,    &Nemesis::SwizzleClog, &Nemesis::KillSome,   &Nemesis::KillLeader,
-      &Nemesis::BounceVoters, &Nemesis::PowerLoss,   &Nemesis::PauseSome,  &Nemesis::PauseLeader,
-      &Nemesis::SlowDisk,     &Nemesis::FailDisk,    &Nemesis::FillDisk,   &Nemesis::ChangeMembers,
-      &Nemesis::TransferLead, &Nemesis::LoseDisk};
+  const std::vector<Fault> all = {&Nemesis::BadWeather,
+                                  &Nemesis::SlowNetwork,
+                                  &Nemesis::OneWayCuts,
+                                  &Nemesis::Partition,
+                                  &Nemesis::CutLeader,
+                                  &Nemesis::SwizzleClog,
+                                  &Nemesis::KillSome,
+                                  &Nemesis::KillLeader,
+                                  &Nemesis::BounceVoters,
+                                  &Nemesis::PowerLoss,
+                                  &Nemesis::PauseSome,
+                                  &Nemesis::PauseLeader,
+                                  &Nemesis::SlowDisk,
+                                  &Nemesis::FailDisk,
+                                  &Nemesis::FillDisk,
+                                  &Nemesis::ChangeMembers,
+                                  &Nemesis::TransferLead,
+                                  &Nemesis::LoseDisk,
+                                  &Nemesis::BreakSomeConnections};
   while (faults_.empty()) {
     for (Fault fault : all) {
       if (Chance(50)) faults_.push_back(fault);
@@ -102,6 +115,8 @@ void Nemesis::Revive(SimNode* node) {
 
 void Nemesis::KillAndRestart(SimNode* node, SimTime down_min, SimTime down_max) {
   node->Kill();
+  // Mostly the others' systems tell them; a machine that vanishes nobody tells of.
+  if (Chance(70)) BreakConnections(node->id());
   if (Chance(10)) return;  // Until it is calm.
   After(Span(down_min, down_max), [this, node] { Revive(node); });
 }
@@ -120,6 +135,20 @@ void Nemesis::PauseFor(SimNode* node, SimTime span) {
   (*cluster_->world().trace)("node ", node->id(), " pauses for ", FormatTime(span));
   node->Pause();
   After(span, [this, node] { Resume(node); });
+}
+
+void Nemesis::BreakConnections(NodeId from) {
+  for (const auto& [id, node] : cluster_->nodes()) {
+    if (id == from) continue;
+    After(Span(0, 2 * kMillisecond), [node = node.get(), from] { node->BreakPeer(from); });
+  }
+}
+
+// Of nodes that are alive.
+void Nemesis::BreakSomeConnections() {
+  for (const auto& [id, unused] : cluster_->nodes()) {
+    if (Chance(40)) BreakConnections(id);
+  }
 }
 
 void Nemesis::BadWeather() {

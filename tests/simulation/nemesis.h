@@ -36,6 +36,8 @@ class Nemesis {
   void NextPeriod();
   void Calm();
 
+  void BreakConnections(NodeId from);
+  void BreakSomeConnections();
   void BadWeather();
   void SlowNetwork();
   void OneWayCuts();

@@ -1,5 +1,6 @@
 #include "tests/simulation/sim_node.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -14,9 +15,7 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 // As the real shell, RaftNode, has it.
-constexpr SimTime kTick = 10 * kMillisecond;
-constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
-constexpr int kTicksPerRoundMax = 10;
+constexpr absl::Duration kTick = absl::Milliseconds(30);
 constexpr size_t kInboxMax = 10'000;
 
 constexpr int64_t kDriftPpmMax = 5'000;
@@ -42,7 +41,8 @@ SimNode::SimNode(const World& world, const Options& options, raft::Restored init
       disk_(std::move(initial)),
       drift_ppm_(random_.Between(-kDriftPpmMax, kDriftPpmMax)),
       clock_start_ns_(random_.Between(0, 1000 * kSecond)),
-      wall_ahead_ms_(random_.Between(-5000, 5000)) {
+      wall_ahead_ms_(random_.Between(-5000, 5000)),
+      timer_(kTick, Now()) {
   if (HasBug(raft::PlantedBug::kSnapshotNotDurable)) disk_.ForgetInstalledSnapshots();
 }
 
@@ -75,10 +75,9 @@ void SimNode::Start() {
   for (int id = 1; id < kFirstClient; ++id) addresses.emplace(NodeId(id), AddressOf(NodeId(id)));
   node_->SetAddresses(std::move(addresses));
   storage_failed_ = false;
-  last_round_ = Now();
-  next_tick_ = last_round_ + absl::Nanoseconds(kTick);
+  timer_ = metadata::RoundTimer(kTick, Now());
+  needed_ = true;
   (*world_.trace)("node ", options_.id, " starts at ", disk_.last_index(SimDisk::View::kDurable));
-  ScheduleTick();
   Round();
 }
 
@@ -90,7 +89,8 @@ void SimNode::Kill() {
   registry_.reset();
   inbox_.clear();
   after_sync_ = nullptr;
-  blocked_ = paused_ = tick_came_ = false;
+  blocked_ = paused_ = needed_ = false;
+  next_wake_ = 0;
   if (disk_.Crash(&random_)) world_.findings->Reach(Mark::kTornWrite);
   world_.invariants->OnStop(options_.id);
 }
@@ -108,59 +108,76 @@ void SimNode::Resume() {
   Round();
 }
 
-void SimNode::ScheduleTick() {
-  const SimTime jitter = static_cast<SimTime>(random_.Below(kMillisecond / 2));
-  world_.queue->After(kTick + jitter, EventKind::kTick, [this, life = life_] {
-    if (life != life_) return;
-    ScheduleTick();
-    tick_came_ = true;
-    Round();
-  });
-}
-
-bool SimNode::Give(Input input) {
+bool SimNode::Give(Input input, bool urgent) {
   if (!running()) return false;
   if (inbox_.size() >= kInboxMax) return true;  // Lost.
   inbox_.push_back(std::move(input));
+  needed_ = needed_ || urgent;
   Round();
   return true;
 }
 
 void SimNode::GiveMessage(pb::RaftMessage message) {
-  Give([this, message = std::move(message)](metadata::MetadataNode* node) {
-    const absl::Status taken = node->Step(message);
-    if (taken.ok() || storage_failed_) return;
-    world_.findings->Report("nodes understand each other",
-                            absl::StrCat("node ", options_.id, " refuses a message of node ",
-                                         message.from(), ": ", taken.message()));
-  });
+  const bool urgent = message.type() != pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY;
+  Give(
+      [this, message = std::move(message)](metadata::MetadataNode* node) {
+        const absl::Status taken = node->Step(message);
+        if (taken.ok() || storage_failed_) return;
+        world_.findings->Report("nodes understand each other",
+                                absl::StrCat("node ", options_.id, " refuses a message of node ",
+                                             message.from(), ": ", taken.message()));
+      },
+      urgent);
 }
 
-int SimNode::TicksDue() {
-  const MonotonicTime now = Now();
-  const absl::Duration pause = now - last_round_;
-  if (pause > kPauseMin) node_->StoodStill(pause);
-  last_round_ = now;
-  int ticks = 0;
-  while (next_tick_ <= now && ticks < kTicksPerRoundMax) {
-    ++ticks;
-    next_tick_ = next_tick_ + absl::Nanoseconds(kTick);
-  }
-  if (next_tick_ <= now) next_tick_ = now + absl::Nanoseconds(kTick);
-  return ticks;
+void SimNode::BreakPeer(NodeId peer) {
+  Give([peer](metadata::MetadataNode* node) { node->PeerBroke(peer); });
+}
+
+bool SimNode::NeedsRound() const {
+  if (!running() || blocked_ || paused_) return false;
+  return needed_ || Now() >= sleep_until_ || (!inbox_.empty() && node_->core().AwaitsBeatAnswers());
 }
 
 void SimNode::Round() {
-  while (running() && !blocked_ && !paused_ && (tick_came_ || !inbox_.empty())) {
-    tick_came_ = false;
-    const int ticks = TicksDue();
-    node_->Tick(last_round_, WallMs(), ticks);
+  while (NeedsRound()) {
+    needed_ = false;
+    BeginRound();
     std::deque<Input> inputs;
     inputs.swap(inbox_);
     for (Input& input : inputs) input(node_.get());
     node_->EndRound();
     Drain();
+    Sleep();
   }
+}
+
+void SimNode::BeginRound() {
+  const metadata::RoundTimer::Passed passed = timer_.BeginRound(Now());
+  if (passed.stood_still > absl::ZeroDuration()) node_->StoodStill(passed.stood_still);
+  node_->Tick(timer_.round(), WallMs(), passed.ticks);
+}
+
+void SimNode::Sleep() {
+  if (!running() || blocked_ || paused_) return;
+  sleep_until_ = timer_.EndRound(Now(), node_->TicksUntilDue(), node_->WakeBy());
+  ScheduleWake();
+}
+
+// One event at a time looks whether it is time, and again later if it is not.
+void SimNode::ScheduleWake() {
+  const SimTime sleep = absl::ToInt64Nanoseconds(sleep_until_ - Now());
+  const SimTime late = static_cast<SimTime>(random_.Below(kMillisecond / 2));
+  const SimTime delay = std::max<SimTime>(sleep, 0) + late + 1;
+  const SimTime at = world_.queue->now() + delay;
+  if (next_wake_ != 0 && next_wake_ <= at) return;
+  next_wake_ = at;
+  world_.queue->After(delay, EventKind::kTick, [this, life = life_, at] {
+    if (life != life_ || next_wake_ != at) return;
+    next_wake_ = 0;
+    if (NeedsRound()) return Round();
+    if (!blocked_ && !paused_) ScheduleWake();
+  });
 }
 
 void SimNode::Drain() {
@@ -177,6 +194,7 @@ bool SimNode::CarryOut(raft::Ready ready) {
     world_.network->Send(std::move(message));
   }
   ready.messages.clear();
+  if (!ready.snapshot) Apply(ready);
   if (const absl::Status prepared = node_->Prepare(ready); !prepared.ok()) {
     world_.findings->Report("nodes understand each other",
                             absl::StrCat("node ", options_.id, ": ", prepared.message()));
@@ -201,6 +219,7 @@ bool SimNode::CarryOut(raft::Ready ready) {
   Sync([this, ready = std::move(ready)] {
     Complete(ready);
     Drain();
+    Sleep();
     Round();
   });
   return false;
@@ -213,6 +232,10 @@ void SimNode::Complete(const raft::Ready& ready) {
     world_.invariants->OnSend(message);
     world_.network->Send(message);
   }
+  if (ready.snapshot) Apply(ready);
+}
+
+void SimNode::Apply(const raft::Ready& ready) {
   if (!ready.dropped_reads.empty()) world_.findings->Reach(Mark::kReadsDropped);
   world_.invariants->OnApply(probe(), ready.committed_entries);
   node_->Apply(ready);
@@ -234,7 +257,8 @@ void SimNode::Sync(absl::AnyInvocable<void()> done) {
                         if (std::exchange(disk_weather_.fails_next_sync, false)) {
                           world_.findings->Reach(Mark::kDiskFailed);
                           Fail("the disk refuses a sync");
-                          return Observe();
+                          Observe();
+                          return Sleep();
                         }
                         disk_.Sync();
                         if (paused_) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -16,6 +17,7 @@
 #include "libs/raft/planted_bug.h"
 #include "libs/telemetry/registry.h"
 #include "services/metadata/metadata_node.h"
+#include "services/metadata/round_timer.h"
 #include "tests/simulation/disk.h"
 #include "tests/simulation/event_queue.h"
 #include "tests/simulation/findings.h"
@@ -86,21 +88,28 @@ class SimNode {
 
   // Something arrives: taken in by the next round, at once if the node is not blocked. False: there
   // is no process to take it.
-  bool Give(Input input);
+  bool Give(Input input) { return Give(std::move(input), /*urgent=*/true); }
   void GiveMessage(internal::v1::RaftMessage message);
+
+  // The connection over which that node's messages came breaks, or seems to.
+  void BreakPeer(NodeId peer);
 
   // The node's own monotonic clock.
   MonotonicTime Now() const;
 
  private:
   int64_t WallMs() const;
-  void ScheduleTick();
+  bool Give(Input input, bool urgent);
+  bool NeedsRound() const;
   void Round();
-  int TicksDue();
+  void BeginRound();
+  void Sleep();
+  void ScheduleWake();
   void Drain();
   // False: the node is blocked, or has failed.
   bool CarryOut(raft::Ready ready);
   void Complete(const raft::Ready& ready);
+  void Apply(const raft::Ready& ready);
   // Blocks for as long as a sync takes, then goes on with `done` if the sync went well.
   void Sync(absl::AnyInvocable<void()> done);
   void SyncLater();
@@ -129,9 +138,10 @@ class SimNode {
   bool blocked_ = false;
   bool paused_ = false;
   bool storage_failed_ = false;
-  bool tick_came_ = false;  // While blocked or paused.
-  MonotonicTime last_round_;
-  MonotonicTime next_tick_;
+  bool needed_ = false;        // Something wants a round now.
+  MonotonicTime sleep_until_;  // Then it does so of itself...
+  SimTime next_wake_ = 0;      // ...and is looked at by an event at this time; 0: by none.
+  metadata::RoundTimer timer_;
   absl::AnyInvocable<void()> after_sync_;
 };
 
