@@ -200,6 +200,8 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   node->znode_watches.watchers_max = options.watchers_max;
   node->raft.self = NodeId(options.node_id);
   node->raft.random_seed = Random::FromSystem().Next();
+  // Two and a half in the least patience: streams lose nothing, and each wakes every node.
+  node->raft.heartbeat_ticks = 6;
   node->raft.snapshot_entries = options.snapshot_entries;
   node->raft.snapshot_log_bytes = options.snapshot_log_bytes;
   node->raft.entries_kept = options.entries_kept;

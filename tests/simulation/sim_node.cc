@@ -101,6 +101,7 @@ void SimNode::Pause() {
 
 void SimNode::Resume() {
   if (!std::exchange(paused_, false)) return;
+  needed_ = true;     // What was to wake it may have come and gone.
   if (after_sync_) {  // The disk went on without the process.
     absl::AnyInvocable<void()> done = std::exchange(after_sync_, nullptr);
     return done();
