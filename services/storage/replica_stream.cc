@@ -403,7 +403,9 @@ grpc::ByteBuffer ReplicaStream::GatherNews() {
     due_.pop_front();
     copy->due = false;
     if (AddNews(copy, &pieces, &room)) continue;
-    MakeDue(copy);  // It waits for credit.
+    // It waits for credit and keeps its turn: else who always has more would leave it none.
+    copy->due = true;
+    due_.push_front(copy);
     break;
   }
   return pieces.empty() ? grpc::ByteBuffer() : rpc::ToByteBuffer(pieces);

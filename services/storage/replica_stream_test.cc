@@ -21,8 +21,9 @@ constexpr int32_t kFollower = 2;
 
 class ReplicaStreamTest : public StorageServerTest {
  protected:
-  // A topic on node 1, which leads partition_, and node 2, which is only said to be there.
-  void Start() {
+  // A topic on node 1, which leads partition_ and every second one after it, and node 2, which is
+  // only said to be there.
+  void Start(int partitions = 2) {
     StartNode();
     RegisterFollower();
     TopicSettings settings;
@@ -30,7 +31,7 @@ class ReplicaStreamTest : public StorageServerTest {
     settings.set_batch_bytes_max(1 << 20);
     settings.set_min_in_sync_replicas(2);
     settings.set_compression(v1::COMPRESSION_NONE);
-    topic_ = metadata_.CreateTopic("copied", 2, settings, 2);
+    topic_ = metadata_.CreateTopic("copied", partitions, settings, 2);
     partition_ = topic_.partitions(0).leader() == 1 ? 0 : 1;
     ASSERT_EQ(topic_.partitions(partition_).leader(), 1);
   }
@@ -267,6 +268,36 @@ TEST_F(ReplicaStreamTest, SendsNoMoreThanItHasCreditFor) {
   request.set_credit_bytes(1 << 20);
   ASSERT_TRUE(stream_->Write(request));
   EXPECT_EQ(record::VerifyStoredBatch(Bytes::Copy(NextBatches()))->base_offset, Offset{1});
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, WhoWaitsForCreditKeepsItsTurn) {
+  Start(4);
+  const int first = partition_;
+  const int second = partition_ + 2;
+  Attach(10'000);
+  int64_t credit = 10'000 - static_cast<int64_t>(NextBatches().size());
+  Ack(index_, 1);
+  ASSERT_TRUE(Eventually([&] { return !Latest(first).has_error(); }));
+  // There is none left after this one.
+  Producer producer(stub_.get());
+  EXPECT_FALSE(producer.Append(Request(first, Batch(400, std::string(100, 'v')), v1::ACKS_LEADER))
+                   .has_error());
+  credit -= static_cast<int64_t>(NextBatches().size());
+  ASSERT_LE(credit, 0);
+  EXPECT_FALSE(producer.Append(Request(first, Batch(1), v1::ACKS_LEADER)).has_error());
+  ReplicateRequest request;
+  partition_ = second;
+  AddAttach(70, 0, &request);
+  ASSERT_TRUE(stream_->Write(request));
+  ReplicateResponse response;
+  while (response.attached().empty()) ASSERT_TRUE(stream_->Read(&response));
+  ASSERT_FALSE(response.attached(0).has_error()) << response.DebugString();
+  // The start of its epoch is due now, and came later.
+  request.Clear();
+  request.set_credit_bytes(1 - credit);
+  ASSERT_TRUE(stream_->Write(request));
+  EXPECT_EQ(record::VerifyStoredBatch(Bytes::Copy(NextBatches()))->base_offset, Offset{401});
   context_->TryCancel();
 }
 

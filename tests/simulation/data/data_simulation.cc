@@ -197,7 +197,7 @@ class Life {
     if (state.leader() == 0) {
       pb::PartitionState copy = state;
       if (cluster::Elect(metadata_->state().nodes(), metadata_->min_in_sync(partition), &copy)) {
-        return Unwell(absl::StrCat("nobody leads partition ", partition, ", and somebody might"));
+        return Unwell(partition, "has no leader, and somebody might lead");
       }
       findings_.Reach(Mark::kWaitedForOne);
       return true;
@@ -206,13 +206,32 @@ class Life {
     for (const int32_t node : state.replicas()) present += node != absent.value() ? 1 : 0;
     if (present < metadata_->min_in_sync(partition)) return true;
     if (state.isr_size() != present) {
-      return Unwell(absl::StrCat("partition ", partition, " has ", state.isr_size(), " in sync"));
+      return Unwell(partition, "has too few in sync");
     }
     if (invariants_.committed_end(partition) <= end) {
-      return Unwell(absl::StrCat("partition ", partition, " commits nothing"));
+      return Unwell(partition, "commits nothing");
     }
     findings_.Reach(Mark::kWentOn);
     return true;
+  }
+
+  bool Unwell(PartitionNumber partition, absl::string_view why) {
+    const pb::PartitionState& state = metadata_->partition(partition);
+    std::string text = absl::StrCat("partition ", partition, " ", why, ": leader ", state.leader(),
+                                    " epoch ", state.leader_epoch());
+    for (const int32_t node : state.replicas()) {
+      absl::StrAppend(&text, ", node ", node,
+                      cluster::Contains(state.isr(), node) ? " (in sync)" : "");
+      const StorageNode& machine = *world_.nodes.at(NodeId{node});
+      const replica::Replica* const core =
+          machine.running() ? machine.process()->shard().Find(partition) : nullptr;
+      if (core == nullptr) continue;
+      absl::StrAppend(&text, " epoch ", core->epoch(), core->serving() ? " serving" : "",
+                      core->attached() ? " attached" : "", " high watermark ",
+                      core->high_watermark(), " written to ", core->written_end(), " of ",
+                      core->log_end());
+    }
+    return Unwell(text);
   }
 
   bool Unwell(const std::string& why) {
@@ -242,10 +261,10 @@ class Life {
   bool IsWhole(PartitionNumber partition) {
     const pb::PartitionState& state = metadata_->partition(partition);
     if (state.target_replicas_size() > 0) {
-      return Unwell(absl::StrCat("partition ", partition, " is on its way"));
+      return Unwell(partition, "is on its way");
     }
     if (state.isr_size() != state.replicas_size()) {
-      return Unwell(absl::StrCat("partition ", partition, " has ", state.isr_size(), " in sync"));
+      return Unwell(partition, "has too few in sync");
     }
     for (const int32_t id : state.replicas()) {
       const Shard& shard = world_.nodes.at(NodeId{id})->process()->shard();
@@ -253,7 +272,7 @@ class Life {
       if (core == nullptr || core->has_unwritten() ||
           core->log_end() != invariants_.committed_end(partition) ||
           core->high_watermark() != core->log_end()) {
-        return Unwell(absl::StrCat("partition ", partition, " is behind on node ", id));
+        return Unwell(partition, "is not the same everywhere");
       }
     }
     return true;

@@ -345,7 +345,11 @@ void Replication::Push(uint64_t id) {
     }
     const bool added = AddNews(&stream, index);
     if (!node_->running()) return;
-    if (!added) MakeDue(&stream, index);
+    if (added) continue;
+    // It keeps its turn: else who always has more would leave it no credit.
+    stream.copies.at(index).due = true;
+    stream.due.push_front(index);
+    break;
   }
   if (stream.next.attached.empty() && stream.next.news.empty()) return;
   const bool sent = world_->network->Call(
