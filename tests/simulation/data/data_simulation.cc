@@ -172,6 +172,7 @@ class Life {
         static_cast<int32_t>(random_.Between(1, static_cast<int64_t>(world_.nodes.size())))};
     trace_("node ", absent, " stays away");
     nemesis_->HealAllBut(absent);
+    for (const auto& producer : producers_) producer->GoEasy();
     Recover("all but one are there", [&] {
       return std::all_of(world_.nodes.begin(), world_.nodes.end(), [&](const auto& node) {
         return metadata_->IsAlive(node.first) == (node.first != absent) ||

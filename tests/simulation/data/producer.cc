@@ -34,7 +34,7 @@ void Producer::Start() {
 }
 
 void Producer::Pump() {
-  world_->queue->After(random_.Between(1, options_.pause_max), EventKind::kClient,
+  world_->queue->After(pace_ * random_.Between(1, options_.pause_max), EventKind::kClient,
                        [this] { Pump(); });
   if (!finishing_ && !recovering_ && pending_.size() < options_.in_flight_max) Make();
 }

@@ -38,6 +38,8 @@ class Producer {
 
   void Start();
   // Makes no more batches.
+  // Sends less from now on: what lags shall be able to catch up.
+  void GoEasy() { pace_ = 8; }
   void Finish() { finishing_ = true; }
   bool done() const { return finishing_ && pending_.empty(); }
   uint64_t acknowledged() const { return acknowledged_; }
@@ -76,6 +78,7 @@ class Producer {
   NodeId leader_{0};
   LeaderEpoch leader_epoch_{-1};
   bool finishing_ = false;
+  int pace_ = 1;            // So many times the pauses.
   bool recovering_ = true;  // From not knowing anybody, to begin with.
   bool scheduled_ = false;  // The next step of it.
   uint64_t asking_ = 0;
