@@ -87,6 +87,7 @@ absl::Status Replica::Take(const AttachAnswered& input, Effects* effects) {
   if (!input.diverging.has_value()) {
     attached_ = true;
     TakeMarks(input.log_start, input.high_watermark, effects);
+    Acknowledge(effects);  // A sync may have ended since it asked; nothing else might tell of it.
     return absl::OkStatus();
   }
   const Offset cut = CutFor(input);

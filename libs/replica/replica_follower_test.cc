@@ -115,6 +115,21 @@ TEST_F(ReplicaFollowerTest, TakesBatchesAndSaysWhatItHolds) {
   EXPECT_FALSE(effects_.ack.has_value()) << "there is nothing new";
 }
 
+TEST_F(ReplicaFollowerTest, SaysOnceItIsAttachedWhatWasSyncedSinceItAsked) {
+  OpenTenRecords(3);
+  Follow(5);
+  ASSERT_TRUE(GoOn().ok());
+  EXPECT_FALSE(effects_.ack.has_value()) << "the leader knows from the question";
+  ASSERT_TRUE(Take(10, 10, 5).ok());
+  Write(false);
+  effects_.ack.reset();
+  ASSERT_TRUE(Step(Reattach{}).ok());
+  ASSERT_TRUE(Step(Written{replica_->log_end(), true}).ok());
+  ASSERT_TRUE(GoOn().ok());
+  ASSERT_TRUE(effects_.ack.has_value()) << "on a partition that rests nothing else would come";
+  EXPECT_EQ(effects_.ack->flushed_end, Offset{11});
+}
+
 TEST_F(ReplicaFollowerTest, HighWatermarkFollowsTheLeadersAsFarAsTheLogReaches) {
   Follow(1);
   ASSERT_TRUE(GoOn(0, 8).ok());
