@@ -71,7 +71,8 @@ std::string Fingerprint(const State& state) {
   for (const auto& [id, node] : state.table) absl::StrAppend(&text, node.session_id() != 0);
   for (const Record& one : state.committed) absl::StrAppend(&text, one.epoch, ":", one.value, ",");
   for (const Node& node : state.nodes) {
-    absl::StrAppend(&text, ";", node.core.Fingerprint(), ";", node.node_epoch, ";");
+    absl::StrAppend(&text, ";", node.core.Fingerprint(), ";", node.core.partition_epoch(), ";",
+                    node.node_epoch, ";");
     for (const Record& one : node.log) absl::StrAppend(&text, one.epoch, ":", one.value, ",");
     if (node.asks) absl::StrAppend(&text, "a", node.asks->epoch, ".", node.asks->log_end);
     if (node.ack) {
