@@ -1,11 +1,12 @@
 #include "tests/simulation/data/exploration.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 
 #include "tests/simulation/data/exploration_metadata.h"
@@ -20,7 +21,7 @@ using replica::Role;
 
 bool Has(unsigned nodes, int node) { return (nodes >> node & 1) != 0; }
 
-// Acknowledgements that are late, as World has them. To whom: 1 to 3.
+// A late acknowledgement, as World has it. Leaders count from 1, so that none is 0.
 uint16_t PackAck(int to, const Progress& progress) {
   return static_cast<uint16_t>(to | progress.node_epoch << 2 | progress.epoch << 5 |
                                progress.written << 8 | progress.flushed << 12);
@@ -212,7 +213,7 @@ class Explorer {
     if (now.leader == 0) return false;
     const ReplicaView& leader = View(*world, now.leader - 1);
     if (leader.role != Role::kLeader || leader.epoch != now.leader_epoch) return false;
-    return LearnToFollow(world, node) && (!View(*world, node).asks || Attach(world, node));
+    return LearnToFollow(world, node) && Attach(world, node) && View(*world, node).attached;
   }
 
   // Until the follower has what the leader has; what is cut on the way is nobody else's business.
@@ -478,6 +479,9 @@ class Explorer {
 
 }  // namespace
 
-ExplorationReport Explore(const ExplorationBounds& bounds) { return Explorer(bounds).Run(); }
+ExplorationReport Explore(const ExplorationBounds& bounds) {
+  if (!IsWithinReach(bounds)) std::abort();
+  return Explorer(bounds).Run();
+}
 
 }  // namespace falaj::simulation::data

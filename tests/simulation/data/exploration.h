@@ -24,8 +24,8 @@ struct StepsApart {
   bool attaches = false;
 };
 
-// How far to look. Changes of the ISR and ends of sessions are not counted: they may come and go
-// without end, as what they lead to repeats itself.
+// How far to look; IsWithinReach says what can be. Changes of the ISR and ends of sessions are not
+// counted: they may come and go without end, as what they lead to repeats itself.
 struct ExplorationBounds {
   int records = 3;                     // That producers append, in all.
   int leader_epochs = 3;               // Elections end there.
@@ -37,6 +37,13 @@ struct ExplorationBounds {
   uint32_t states_max = UINT32_MAX - 1;
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
+
+// Whether logs, epochs and acknowledgements fit into where a world keeps them.
+constexpr bool IsWithinReach(const ExplorationBounds& bounds) {
+  return bounds.records >= 0 && bounds.leader_epochs >= 1 && bounds.crashes >= 0 &&
+         bounds.records + bounds.leader_epochs <= kLogLengthMax && bounds.leader_epochs < 8 &&
+         bounds.crashes < 7;
+}
 
 struct ExplorationReport {
   std::optional<Finding> finding;
@@ -77,6 +84,8 @@ struct ExplorationReport {
 //                its own log's end, and no log is cut below one
 //   MonotonicHw  none goes back, but by a crash
 //   Epochs       they rise along a log
+//
+// Requires: IsWithinReach(bounds).
 ExplorationReport Explore(const ExplorationBounds& bounds);
 
 }  // namespace falaj::simulation::data

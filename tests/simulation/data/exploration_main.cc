@@ -4,6 +4,8 @@
 //   replica_exploration                                    the bounds that three of everything make
 //   replica_exploration --records=2 --leader_epochs=2      fewer
 //   replica_exploration --bug=join-before-catch-up         with a planted bug, until it is caught
+#include <sys/resource.h>
+
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -34,6 +36,15 @@ std::optional<falaj::simulation::data::Syncing> SyncingFromName(const std::strin
   return std::nullopt;
 }
 
+void PrintCost() {
+  rusage cost{};
+  if (getrusage(RUSAGE_SELF, &cost) != 0) return;
+  std::printf(
+      "%lld s of one core, %lld MiB\n",
+      static_cast<long long>(cost.ru_utime.tv_sec + cost.ru_stime.tv_sec),  // NOLINT: printf
+      static_cast<long long>(cost.ru_maxrss / 1024));                       // NOLINT: printf
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -49,17 +60,22 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "--syncing is at-once, later or unasked\n");
     return 2;
   }
-  const auto report =
-      falaj::simulation::data::Explore({.records = absl::GetFlag(FLAGS_records),
-                                        .leader_epochs = absl::GetFlag(FLAGS_leader_epochs),
-                                        .crashes = absl::GetFlag(FLAGS_crashes),
-                                        .syncing = *syncing,
-                                        .late_acks = absl::GetFlag(FLAGS_late_acks),
-                                        .apart = {.sessions = absl::GetFlag(FLAGS_sessions_apart),
-                                                  .acks = absl::GetFlag(FLAGS_acks_apart),
-                                                  .attaches = absl::GetFlag(FLAGS_attaches_apart)},
-                                        .states_max = absl::GetFlag(FLAGS_states_max),
-                                        .bug = *bug});
+  const falaj::simulation::data::ExplorationBounds bounds = {
+      .records = absl::GetFlag(FLAGS_records),
+      .leader_epochs = absl::GetFlag(FLAGS_leader_epochs),
+      .crashes = absl::GetFlag(FLAGS_crashes),
+      .syncing = *syncing,
+      .late_acks = absl::GetFlag(FLAGS_late_acks),
+      .apart = {.sessions = absl::GetFlag(FLAGS_sessions_apart),
+                .acks = absl::GetFlag(FLAGS_acks_apart),
+                .attaches = absl::GetFlag(FLAGS_attaches_apart)},
+      .states_max = absl::GetFlag(FLAGS_states_max),
+      .bug = *bug};
+  if (!IsWithinReach(bounds)) {
+    std::fprintf(stderr, "records and leader epochs are 8 at most, together\n");
+    return 2;
+  }
+  const auto report = Explore(bounds);
   if (report.finding) {
     std::printf("%s: %s\n", report.finding->invariant.c_str(), report.finding->what.c_str());
     for (const std::string& step : report.way) std::printf("  %s\n", step.c_str());
@@ -71,5 +87,6 @@ int main(int argc, char** argv) {
               report.complete ? "complete" : "not complete");
   std::printf("%zu states of a replica, %zu steps of one; %zu states of the metadata\n",
               report.replica_states, report.replica_steps, report.metadata_states);
+  PrintCost();
   return report.finding.has_value() == (*bug != PlantedBug::kNone) ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 #include "tests/simulation/data/exploration_replica.h"
 
-#include <algorithm>
+#include <initializer_list>
 
 #include "absl/strings/str_cat.h"
 
