@@ -81,8 +81,8 @@ class InSyncSet {
   // is.
   bool IsSettled(const View& view) const;
 
-  const std::vector<NodeId>& isr() const { return isr_; }  // As the metadata service has it.
-  std::string Fingerprint() const;                         // See Replica.
+  const std::vector<NodeId>& isr() const { return isr_; }   // As the metadata service has it.
+  std::string Fingerprint(const Settings& settings) const;  // See Replica.
   // Everybody in sync has deleted what is below; the leader what is below `own`.
   Offset LeastLogStart(Offset own) const;
   // Offsets of the leader's log that are missing at the follower that has least; 0 if alone. Who

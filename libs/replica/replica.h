@@ -133,6 +133,8 @@ class Replica {
   bool IsSettled() const;
   // Every field that decides what it does next, for tests that have to recognise a state. But for
   //   - the numbers of attaches, which only must differ
+  //   - the partition epochs, which only must rise; whether it knows the latest one it cannot tell
+  //   - what followers have written and not synced, while the topic wants it synced
   //   - when batches were appended, which decides only when a producer is forgotten
   //   - what a failed write takes back of the producers, and which of their rows are due: nothing,
   //     if every write is answered within the step that caused it, as in these tests

@@ -1,461 +1,487 @@
 #include "tests/simulation/data/exploration.h"
 
 #include <algorithm>
-#include <deque>
-#include <memory>
-#include <string>
+#include <array>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
-#include <vector>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 
-#include "libs/base/status.h"
-#include "libs/cluster/election.h"
-#include "libs/replica/replica.h"
+#include "tests/simulation/data/exploration_metadata.h"
+#include "tests/simulation/data/exploration_replica.h"
+#include "tests/simulation/data/exploration_worlds.h"
 
 namespace falaj::simulation::data {
 namespace {
 
-namespace pb = ::falaj::internal::v1;
+using replica::PlantedBug;
+using replica::Role;
 
-using replica::Effects;
-using replica::Replica;
+bool Has(unsigned nodes, int node) { return (nodes >> node & 1) != 0; }
 
-constexpr int kNodes = 3;
-constexpr int32_t kMinInSync = 2;
-
-// One record of a log: the epoch it was written in, and which it is (0: the epoch's first).
-struct Record {
-  LeaderEpoch epoch;
-  int value = 0;
-
-  friend bool operator==(const Record&, const Record&) = default;
-};
-
-replica::Settings ModelSettings() {
-  replica::Settings settings;
-  settings.min_in_sync_replicas = kMinInSync;
-  // Nothing is ever late; who does not hold everything may be put out at any check.
-  settings.replica_lag_max = -absl::Nanoseconds(1);
-  return settings;
+// A late acknowledgement, as World has it. Leaders count from 1, so that none is 0.
+uint16_t PackAck(int to, const Progress& progress) {
+  return static_cast<uint16_t>(to | progress.node_epoch << 2 | progress.epoch << 5 |
+                               progress.written << 8 | progress.flushed << 12);
 }
-
-struct Node {
-  Node(NodeId id, const replica::Stored& stored, replica::PlantedBug bug)
-      : core(id, stored, ModelSettings(), bug) {}
-
-  Replica core;
-  std::vector<Record> log;  // On disk.
-  NodeEpoch node_epoch{1};
-  std::optional<replica::AttachRequest> asks;  // Has not arrived.
-  uint64_t attach_id = 0;
-  std::optional<std::pair<NodeId, replica::FollowerProgress>> ack;  // To whom; has not arrived.
-  std::optional<replica::IsrProposal> proposal;                     // Has not arrived.
-};
-
-// Everything there is. Copied for each step.
-struct State {
-  std::vector<Node> nodes;
-  cluster::NodeTable table;
-  pb::PartitionState partition;
-  std::vector<Record> committed;  // What any high watermark has ever covered.
-  int records = 0;
-  int sessions = 0;  // That have ended.
-  int crashes = 0;
-};
-
-std::string Fingerprint(const State& state) {
-  std::string text = absl::StrCat(state.records, ".", state.sessions, ".", state.crashes, ";",
-                                  state.partition.SerializeAsString(), ";");
-  for (const auto& [id, node] : state.table) absl::StrAppend(&text, node.session_id() != 0);
-  for (const Record& one : state.committed) absl::StrAppend(&text, one.epoch, ":", one.value, ",");
-  for (const Node& node : state.nodes) {
-    absl::StrAppend(&text, ";", node.core.Fingerprint(), ";", node.node_epoch, ";");
-    for (const Record& one : node.log) absl::StrAppend(&text, one.epoch, ":", one.value, ",");
-    if (node.asks) absl::StrAppend(&text, "a", node.asks->epoch, ".", node.asks->log_end);
-    if (node.ack) {
-      const replica::FollowerProgress& ack = node.ack->second;
-      absl::StrAppend(&text, "k", node.ack->first, ".", ack.from.node_epoch, ".", ack.epoch, ".",
-                      ack.written_end, ".", ack.flushed_end);
-    }
-    if (node.proposal) {
-      absl::StrAppend(&text, "p", node.proposal->epoch, ".", node.proposal->partition_epoch, ".");
-      for (const auto& one : node.proposal->isr) {
-        absl::StrAppend(&text, one.node, ".", one.node_epoch, ",");
-      }
-    }
-  }
-  return text;
-}
-
-// Two independent hashes: there are too many states to keep them, and too few for both to collide.
-std::pair<uint64_t, uint64_t> HashOf(const std::string& text) {
-  uint64_t a = 0xcbf29ce484222325;
-  uint64_t b = 0x9e3779b97f4a7c15;
-  for (const char c : text) {
-    a = (a ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-    b = (b + static_cast<uint8_t>(c) + 1) * 0xff51afd7ed558ccd;
-    b ^= b >> 29;
-  }
-  return {a, b};
+Progress UnpackAck(uint16_t ack) {
+  return {.node_epoch = ack >> 2 & 7,
+          .epoch = ack >> 5 & 7,
+          .written = ack >> 8 & 15,
+          .flushed = ack >> 12 & 15};
 }
 
 class Explorer {
  public:
-  explicit Explorer(const ExplorationBounds& bounds) : bounds_(bounds) {}
+  explicit Explorer(const ExplorationBounds& bounds)
+      : bounds_(bounds),
+        replicas_({.bug = bounds.bug, .syncing = bounds.syncing}),
+        metadata_(bounds.leader_epochs) {
+    logs_.push_back(0);
+    log_numbers_[0] = 0;
+  }
 
   ExplorationReport Run() {
-    Visit(Initial());
-    while (!open_.empty() && !report_.finding && report_.states < bounds_.states_max) {
-      std::unique_ptr<State>& next = bounds_.nearest_first ? open_.front() : open_.back();
-      const std::unique_ptr<State> state = std::move(next);
-      bounds_.nearest_first ? open_.pop_front() : open_.pop_back();
-      Expand(*state);
+    World first;
+    for (int node = 0; node < kNodes; ++node) Of(&first, node) = replicas_.Start(node);
+    first.metadata = metadata_.Start();
+    worlds_.Add(first, 0);
+    uint32_t next = 0;
+    for (; next < worlds_.size() && worlds_.size() < bounds_.states_max; ++next) {
+      here_ = next;
+      const World world = worlds_.At(next);
+      if (world.committed != 0) ++report_.committed;
+      if (!Check(world)) break;
+      found_.clear();
+      Expand(world);
+      if (report_.finding) break;
+      AddFound(next);
     }
-    report_.complete = open_.empty() && !report_.finding;
+    report_.states = worlds_.size();
+    report_.complete = next == worlds_.size() && !report_.finding;
+    report_.replica_states = replicas_.size();
+    report_.replica_steps = replicas_.steps();
+    report_.metadata_states = metadata_.size();
+    if (report_.finding) TellWay();
     return report_;
   }
 
  private:
-  static replica::PlantedBug BugOf(const ExplorationBounds& bounds) { return bounds.bug; }
+  struct Found {
+    World world;
+    const char* step;
+    int node;
+  };
 
-  State Initial() {
-    State state;
-    state.partition.set_leader(1);
-    state.partition.set_leader_epoch(1);
-    state.partition.set_partition_epoch(1);
-    for (int id = 1; id <= kNodes; ++id) {
-      state.nodes.emplace_back(NodeId{id}, replica::Stored(), BugOf(bounds_));
-      pb::NodeState& node = state.table[id];
-      node.set_node_id(id);
-      node.set_session_id(id);
-      node.set_node_epoch(1);
-      node.set_directory_id("d");
-      state.partition.add_replicas(id);
-      state.partition.add_isr(id);
-    }
-    return state;
+  static ReplicaNumber& Of(World* world, int node) {
+    return world->replicas[static_cast<size_t>(node)];
+  }
+  static uint16_t& LateAck(World* world, int node) {
+    return world->late_acks[static_cast<size_t>(node)];
+  }
+  const ReplicaView& View(const World& world, int node) const {
+    return replicas_.view(world.replicas[static_cast<size_t>(node)]);
   }
 
-  void Visit(State state) {
-    ++report_.transitions;
-    if (!seen_.insert(HashOf(Fingerprint(state))).second) return;
-    ++report_.states;
-    if (!state.committed.empty()) ++report_.committed;
-    open_.push_back(std::make_unique<State>(std::move(state)));
-  }
-
-  // Takes the step in a copy, if it changes anything.
-  template <typename Step>
-  void Try(const State& state, Step step) {
-    State next(state);
-    if (!step(&next) || report_.finding) return;
-    NoteCommitted(&next);
-    Check(next);
-    Visit(std::move(next));
-  }
-
-  void Expand(const State& state) {
-    for (int i = 0; i < kNodes; ++i) {
-      Try(state, [&](State* next) { return Append(next, i); });
-      Try(state, [&](State* next) { return Learn(next, i); });
-      Try(state, [&](State* next) { return Attach(next, i); });
-      Try(state, [&](State* next) { return Fetch(next, i); });
-      Try(state, [&](State* next) { return TakeAck(next, i); });
-      Try(state, [&](State* next) { return CheckIsr(next, i); });
-      Try(state, [&](State* next) { return Decide(next, i); });
-      Try(state, [&](State* next) { return MoveLead(next, i); });
-      Try(state, [&](State* next) { return EndOrResume(next, i); });
-      Try(state, [&](State* next) { return Crash(next, i); });
-    }
-  }
-
-  // ---- The host of a replica ----
-
-  static int Index(NodeId id) { return id.value() - 1; }
-  static Node* NodeOf(State* state, NodeId id) {
-    return &state->nodes[static_cast<size_t>(Index(id))];
-  }
-
-  bool Feed(State* state, int i, const replica::Input& input, int value = 0,
-            LeaderEpoch epoch = LeaderEpoch{-1}) {
-    Node& node = state->nodes[static_cast<size_t>(i)];
-    Effects effects;
-    if (!node.core.Step(input, &effects).ok()) return false;
-    Persist(&node, &effects, value, epoch);
-    Send(i, &node, &effects);
-    return true;
-  }
-
-  void Persist(Node* node, Effects* effects, int value, LeaderEpoch epoch) {
-    const bool writes = !effects->nothing_to_persist();
-    for (const replica::Placement& place : effects->placements) {
-      if (place.base.value() != static_cast<int64_t>(node->log.size())) {
-        Report("dense logs", "a hole");
-      }
-      node->log.push_back({place.epoch, place.leader_change ? 0 : value});
-      if (epoch.value() >= 0) node->log.back().epoch = epoch;
-    }
-    if (effects->truncate_suffix.has_value()) {
-      const Offset end = *effects->truncate_suffix;
-      if (end < node->core.high_watermark()) Report("cuts", "below a high watermark");
-      node->log.resize(static_cast<size_t>(end.value()));
-      effects->attach.reset();
-      IgnoreError(node->core.Step(replica::Truncated{Offset{0}, end}, effects), "never refuses");
-    }
-    if (!writes) return;
-    IgnoreError(
-        node->core.Step(replica::Written{node->core.log_end(), /*synced=*/true, {}}, effects),
-        "never refuses");
-  }
-
-  void Send(int i, Node* node, Effects* effects) {
-    if (effects->attach.has_value()) {
-      node->asks = effects->attach;
-      node->attach_id = effects->attach->attach_id;
-    }
-    if (effects->ack.has_value()) {
-      node->ack = {node->core.leader(),
-                   {.stream = 1,
-                    .from = {NodeId{i + 1}, node->node_epoch},
-                    .epoch = node->core.epoch(),
-                    .written_end = effects->ack->written_end,
-                    .flushed_end = effects->ack->flushed_end}};
-    }
-    if (effects->isr_proposal.has_value()) node->proposal = effects->isr_proposal;
+  void AddFound(uint32_t parent) {
+    report_.transitions += found_.size();
+    for (const Found& one : found_) worlds_.Prefetch(one.world);
+    for (const Found& one : found_) worlds_.Add(one.world, parent);
   }
 
   // ---- Steps ----
 
-  bool Append(State* state, int i) {
-    if (state->records >= bounds_.records) return false;
-    const LeaderEpoch epoch = state->nodes[static_cast<size_t>(i)].core.epoch();
-    const replica::Append append{.token = 1,
-                                 .epoch = epoch,
-                                 .acks = replica::Acks::kNone,
-                                 .batch = {.record_count = 1, .size_bytes = 1}};
-    if (!Feed(state, i, append, state->records + 1)) return false;
-    ++state->records;
+  using Step = bool (Explorer::*)(World*, int);
+  // A step that is taken if that `part` is apart, or if it is not; or in any case.
+  struct NamedStep {
+    const char* name;
+    Step step;
+    bool StepsApart::*part = nullptr;
+    bool if_apart = false;
+  };
+
+  void Expand(const World& world) {
+    static constexpr std::array<NamedStep, 15> kSteps = {{
+        {"append", &Explorer::Append},
+        {"lead", &Explorer::LearnToLead},
+        {"follow", &Explorer::FollowAttached, &StepsApart::attaches, false},
+        {"learn", &Explorer::LearnToFollow, &StepsApart::attaches, true},
+        {"attach", &Explorer::Attach, &StepsApart::attaches, true},
+        {"fetch", &Explorer::FetchAcknowledged, &StepsApart::acks, false},
+        {"fetch", &Explorer::Fetch, &StepsApart::acks, true},
+        {"ack", &Explorer::Acknowledge, &StepsApart::acks, true},
+        {"late ack", &Explorer::AcknowledgeLate},
+        {"check", &Explorer::CheckIsr},
+        {"decide", &Explorer::Decide},
+        {"move lead", &Explorer::MoveLead},
+        {"session", &Explorer::EndOrResume, &StepsApart::sessions, true},
+        {"crash", &Explorer::Crash},
+        {"sync", &Explorer::Sync},
+    }};
+    for (const NamedStep& one : kSteps) {
+      if (one.part != nullptr && bounds_.apart.*one.part != one.if_apart) continue;
+      for (int node = 0; node < kNodes; ++node) {
+        Try(world, one.name, node, one.step);
+        if (report_.finding) return;
+      }
+    }
+    if (bounds_.late_acks && !bounds_.apart.acks) ExpandSilently(world);
+    if (bounds_.apart.sessions) return;
+    for (const MetadataNumber one : metadata_.Outages(world.metadata)) {
+      World next = world;
+      next.metadata = one;
+      Retire(&next);
+      found_.push_back({next, "outage", -1});
+    }
+  }
+
+  // What a follower does last in a reign, or in a life, it may not have acknowledged yet.
+  void ExpandSilently(const World& world) {
+    for (int node = 0; node < kNodes; ++node) {
+      World next = world;
+      if (!View(world, node).attached) continue;
+      const bool syncs = bounds_.syncing == Syncing::kLater;
+      if (!(syncs ? Flush(&next, node) : Fetch(&next, node))) continue;
+      if (View(next, node).held == View(world, node).held) continue;
+      Try(next, "fetch, lead", node, &Explorer::LearnToLead);
+      Try(next, "fetch, follow", node,
+          bounds_.apart.attaches ? &Explorer::LearnToFollow : &Explorer::FollowAttached);
+      Try(next, "fetch, crash", node, &Explorer::Crash);
+      if (report_.finding) return;
+    }
+  }
+
+  void Try(const World& world, const char* name, int node, Step step) {
+    World next = world;
+    const bool taken = (this->*step)(&next, node);
+    if (!report_.finding) report_.finding = replicas_.TakeFinding();
+    if (!report_.finding && taken && NoteCommitted(&next)) {
+      DropDeadAcks(&next);
+      Retire(&next);
+      if (std::memcmp(&next, &world, sizeof(World)) != 0) found_.push_back({next, name, node});
+    }
+    if (report_.finding) last_step_ = absl::StrCat(name, " ", node + 1);
+  }
+
+  bool Become(World* world, int node, const ReplicaTable::Outcome& outcome) {
+    Of(world, node) = outcome.next;
+    return outcome.taken;
+  }
+
+  bool Append(World* world, int node) {
+    const ReplicaView& view = View(*world, node);
+    if (view.role != Role::kLeader || world->records >= bounds_.records) return false;
+    // Only which records are the same decides; the copy is 0 unless the epoch wrote here before.
+    int copy = 0;
+    for (bool used = true; used; copy += used) {
+      const uint8_t record = PackRecord(view.epoch, copy);
+      used = RecordAt(logs_[world->committed], view.length) == record;
+      for (int other = 0; other < kNodes; ++other) {
+        used |= RecordAt(View(*world, other).log, view.length) == record;
+      }
+    }
+    ++world->records;
+    return Become(world, node, replicas_.Append(Of(world, node), copy));
+  }
+
+  // The latest of the metadata.
+  bool LearnToLead(World* world, int node) {
+    const MetadataView now = metadata_.view(world->metadata);
+    const ReplicaView before = View(*world, node);
+    if (now.leader != node + 1) return false;
+    const bool in_reign = before.epoch == now.leader_epoch;
+    if (in_reign && !now.leader_behind) return false;
+    world->metadata = metadata_.TellLeader(world->metadata).value_or(world->metadata);
+    if (!in_reign) LeaveAckBehind(world, node, before);
+    return Become(world, node, replicas_.Lead(Of(world, node), now.leader_epoch, now.isr));
+  }
+
+  bool LearnToFollow(World* world, int node) {
+    const MetadataView& now = metadata_.view(world->metadata);
+    const ReplicaView before = View(*world, node);
+    if (now.leader == node + 1 || before.epoch >= now.leader_epoch) return false;
+    LeaveAckBehind(world, node, before);
+    return Become(world, node, replicas_.Follow(Of(world, node), now.leader_epoch, now.leader));
+  }
+
+  // Until its leader is there it may as well not have heard: whatever it could do meanwhile it can
+  // do before.
+  bool FollowAttached(World* world, int node) {
+    const MetadataView& now = metadata_.view(world->metadata);
+    if (now.leader == 0) return false;
+    const ReplicaView& leader = View(*world, now.leader - 1);
+    if (leader.role != Role::kLeader || leader.epoch != now.leader_epoch) return false;
+    return LearnToFollow(world, node) && Attach(world, node) && View(*world, node).attached;
+  }
+
+  // Until the follower has what the leader has; what is cut on the way is nobody else's business.
+  bool Attach(World* world, int node) {
+    bool taken = false;
+    while (View(*world, node).asks) {
+      const ReplicaView view = View(*world, node);
+      const int leader = view.leader - 1;
+      const auto answer = replicas_.Attach(Of(world, leader), node, view);
+      if (!Become(world, leader, answer)) return taken;
+      if (!Become(world, node, replicas_.Answer(Of(world, node), answer))) return false;
+      taken = true;
+    }
+    return taken;
+  }
+
+  // Whether it has a leader that leads in its epoch.
+  bool IsFollowing(const World& world, const ReplicaView& follower) const {
+    if (follower.role != Role::kFollower || follower.leader == 0) return false;
+    const ReplicaView& leader = View(world, follower.leader - 1);
+    return leader.role == Role::kLeader && leader.epoch == follower.epoch;
+  }
+
+  bool Fetch(World* world, int node) {
+    const ReplicaView& view = View(*world, node);
+    if (!view.attached || !IsFollowing(*world, view)) return false;
+    const ReplicaView& leader = View(*world, view.leader - 1);
+    const uint8_t record = RecordAt(leader.log, view.length);
+    if (record == 0 && leader.high_watermark == view.high_watermark) return false;
+    return Become(world, node, replicas_.Fetch(Of(world, node), leader.high_watermark, record));
+  }
+
+  bool FetchAcknowledged(World* world, int node) {
+    if (!Fetch(world, node)) return false;
+    Acknowledge(world, node);
     return true;
   }
 
-  bool Learn(State* state, int i) {
-    const pb::PartitionState& now = state->partition;
-    const PartitionEpoch epoch{now.partition_epoch()};
-    if (state->nodes[static_cast<size_t>(i)].core.partition_epoch() >= epoch) return false;
-    if (now.leader() != i + 1) {
-      return Feed(
-          state, i,
-          replica::BecomeFollower{LeaderEpoch{now.leader_epoch()}, epoch, NodeId{now.leader()}});
+  static Progress ProgressOf(const ReplicaView& view) {
+    return {.node_epoch = view.node_epoch,
+            .epoch = view.epoch,
+            .written = view.acked_written,
+            .flushed = view.acked_flushed};
+  }
+
+  bool Acknowledge(World* world, int node) {
+    const ReplicaView& view = View(*world, node);
+    if (!view.attached || !IsFollowing(*world, view)) return false;
+    const int leader = view.leader - 1;
+    return Become(world, leader, replicas_.TakeProgress(Of(world, leader), node, ProgressOf(view)));
+  }
+
+  bool AcknowledgeLate(World* world, int node) {
+    if (LateAck(world, node) == 0) return false;
+    const uint16_t ack = std::exchange(LateAck(world, node), uint16_t{0});
+    const int leader = (ack & 3) - 1;
+    return Become(world, leader, replicas_.TakeProgress(Of(world, leader), node, UnpackAck(ack)));
+  }
+
+  // What a follower has sent and its leader has not heard is on its way when it goes on.
+  void LeaveAckBehind(World* world, int node, const ReplicaView& before) {
+    if (!bounds_.late_acks || !before.attached || before.held == 0) return;
+    LateAck(world, node) = PackAck(before.leader, ProgressOf(before));
+  }
+
+  // Those that would change nothing, and never will: the leader has heard as much, or has left that
+  // reign (ReplicaTable::CheckFencing).
+  void DropDeadAcks(World* world) {
+    for (int node = 0; node < kNodes; ++node) {
+      const uint16_t ack = LateAck(world, node);
+      if (ack == 0) continue;
+      const int leader = (ack & 3) - 1;
+      const Progress progress = UnpackAck(ack);
+      const ReplicaView& view = View(*world, leader);
+      const bool ended = view.epoch != progress.epoch || view.role != Role::kLeader;
+      const auto heard = replicas_.TakeProgress(Of(world, leader), node, progress);
+      const bool changes = heard.taken && heard.next != Of(world, leader);
+      if (!changes && !(ended && bounds_.bug == PlantedBug::kOldEpochAckCounts)) {
+        LateAck(world, node) = 0;
+      }
     }
-    replica::BecomeLeader lead{.epoch = LeaderEpoch{now.leader_epoch()}, .partition_epoch = epoch};
-    for (const int32_t one : now.isr()) lead.isr.emplace_back(one);
-    for (const int32_t one : now.replicas()) lead.replicas.emplace_back(one);
-    return Feed(state, i, lead);
   }
 
-  // The question arrives, and the answer.
-  bool Attach(State* state, int i) {
-    Node& node = state->nodes[static_cast<size_t>(i)];
-    if (!node.asks.has_value()) return false;
-    const replica::AttachRequest asked = *node.asks;
-    Node& leader = *NodeOf(state, node.core.leader());
-    Effects effects;
-    const replica::AttachFollower attach{.token = 1,
-                                         .stream = 1,
-                                         .from = {NodeId{i + 1}, node.node_epoch},
-                                         .epoch = asked.epoch,
-                                         .last_epoch = asked.last_epoch,
-                                         .log_end = asked.log_end,
-                                         .flushed_end = asked.flushed_end};
-    if (!leader.core.Step(attach, &effects).ok()) return false;  // It is asked again.
-    const replica::AttachAnswer answer = effects.attach_answers.front();
-    Send(Index(node.core.leader()), &leader, &effects);
-    node.asks.reset();
-    const replica::AttachAnswered answered{.attach_id = asked.attach_id,
-                                           .diverging = answer.diverging,
-                                           .log_start = answer.log_start,
-                                           .high_watermark = answer.high_watermark};
-    if (!Feed(state, i, answered)) Report("cuts", "a replica cannot follow its leader");
-    return true;
-  }
-
-  // The next record, with the marks.
-  bool Fetch(State* state, int i) {
-    Node& node = state->nodes[static_cast<size_t>(i)];
-    if (!node.core.attached()) return false;
-    const Node leader = *NodeOf(state, node.core.leader());
-    if (leader.core.role() != replica::Role::kLeader || leader.core.epoch() != node.core.epoch()) {
-      return false;
+  // A follower whose leader has left their reign, and a leader whose reign is over and whom nobody
+  // follows any more, do nothing that others could see until they hear of another reign. (Such a
+  // leader may append; but it may as well have done so before.) What they remember is of no use.
+  void Retire(World* world) {
+    if (bounds_.bug == PlantedBug::kZombieLeaderServes) return;
+    const int epoch = metadata_.view(world->metadata).leader_epoch;
+    unsigned followed = 0;
+    for (int node = 0; node < kNodes; ++node) {
+      const ReplicaView& view = View(*world, node);
+      if (LateAck(world, node) != 0) followed |= 1U << ((LateAck(world, node) & 3) - 1);
+      if (view.role != Role::kFollower) continue;
+      if (IsFollowing(*world, view) || (view.asks && view.epoch == epoch)) {
+        followed |= 1U << (view.leader - 1);
+      } else {
+        Become(world, node, replicas_.GoOffline(Of(world, node)));
+      }
     }
-    bool changed = Feed(state, i,
-                        replica::LeaderMarks{.attach_id = node.attach_id,
-                                             .log_start = Offset{0},
-                                             .high_watermark = leader.core.high_watermark()});
-    const Offset end = node.core.log_end();
-    if (end.value() < static_cast<int64_t>(leader.log.size())) {
-      const Record& record = leader.log[static_cast<size_t>(end.value())];
-      changed |= Feed(state, i,
-                      replica::Replicate{.token = 1,
-                                         .attach_id = node.attach_id,
-                                         .base = end,
-                                         .last = end,
-                                         .batch_epoch = record.epoch},
-                      record.value);
+    for (int node = 0; node < kNodes; ++node) {
+      const ReplicaView& view = View(*world, node);
+      if (view.role != Role::kLeader || view.epoch == epoch || Has(followed, node)) continue;
+      Become(world, node, replicas_.GoOffline(Of(world, node)));
     }
-    return changed;
   }
 
-  bool TakeAck(State* state, int i) {
-    Node& node = state->nodes[static_cast<size_t>(i)];
-    if (!node.ack.has_value()) return false;
-    const auto [leader, progress] = *std::exchange(node.ack, std::nullopt);
-    if (leader == NodeId{0}) return true;
-    Feed(state, Index(leader), progress);
-    return true;
-  }
-
-  bool CheckIsr(State* state, int i) {
-    const Node& node = state->nodes[static_cast<size_t>(i)];
-    if (node.core.role() != replica::Role::kLeader || node.proposal.has_value()) return false;
-    return Feed(state, i, replica::CheckIsr{});
+  bool CheckIsr(World* world, int node) {
+    const ReplicaView& view = View(*world, node);
+    if (view.role != Role::kLeader || view.proposes) return false;
+    // Nobody listens to one that has been replaced; to have proposed only makes it more careful.
+    if (metadata_.view(world->metadata).leader_epoch != view.epoch) return false;
+    return Become(world, node, replicas_.CheckIsr(Of(world, node)));
   }
 
   // The metadata service decides on a proposal; the watch tells of it, a refusal the answer.
-  bool Decide(State* state, int i) {
-    Node& node = state->nodes[static_cast<size_t>(i)];
-    if (!node.proposal.has_value()) return false;
-    const replica::IsrProposal proposal = *std::exchange(node.proposal, std::nullopt);
-    pb::PartitionState& now = state->partition;
-    const bool current = state->table.at(i + 1).session_id() != 0 && now.leader() == i + 1 &&
-                         now.leader_epoch() == proposal.epoch.value() &&
-                         now.partition_epoch() == proposal.partition_epoch.value();
-    if (!current) return true;
-    if (now.partition_epoch() >= bounds_.partition_epochs) return false;
-    google::protobuf::RepeatedField<int32_t> isr;
-    bool eligible = true;
-    for (const replica::IsrMember& one : proposal.isr) {
-      isr.Add(one.node.value());
-      if (cluster::Contains(now.isr(), one.node.value())) continue;
-      eligible &= cluster::IsStaying(state->table, one.node.value()) &&
-                  NodeOf(state, one.node)->node_epoch == one.node_epoch;
+  bool Decide(World* world, int node) {
+    const ReplicaView& view = View(*world, node);
+    const MetadataView& now = metadata_.view(world->metadata);
+    // An older one changes nothing, and is never asked for again.
+    const bool current = Has(now.alive, node) && now.leader == node + 1 &&
+                         now.leader_epoch == view.epoch && !now.leader_behind;
+    if (!view.proposes || !current) return false;
+    for (int other = 0; other < kNodes; ++other) {
+      if (!Has(view.proposed, other) || Has(now.isr, other)) continue;
+      const bool eligible =
+          Has(now.alive, other) &&
+          View(*world, other).node_epoch == view.proposed_as[static_cast<size_t>(other)];
+      if (!eligible) return Become(world, node, replicas_.Refuse(Of(world, node)));
     }
-    std::sort(isr.begin(), isr.end());
-    if (eligible) {
-      cluster::SetIsr(isr, kMinInSync, &now);
-      return true;
-    }
-    return Feed(state, i,
-                replica::IsrAnswered{.epoch = proposal.epoch,
-                                     .partition_epoch = proposal.partition_epoch,
-                                     .outcome = replica::IsrAnswered::Outcome::kRefused});
+    return Change(world, metadata_.SetIsr(world->metadata, view.proposed));
+  }
+
+  static bool Change(World* world, MetadataTable::Next next) {
+    if (next.has_value()) world->metadata = *next;
+    return next.has_value();
   }
 
   // An operator's wish.
-  bool MoveLead(State* state, int i) {
-    return cluster::MoveLead(state->table, i + 1, &state->partition) &&
-           WithinBounds(state->partition);
+  bool MoveLead(World* world, int node) {
+    return Change(world, metadata_.MoveLead(world->metadata, node));
   }
 
-  // The session ends by silence; or the same process registers again.
-  bool EndOrResume(State* state, int i) {
-    pb::NodeState& node = state->table.at(i + 1);
-    pb::PartitionState& now = state->partition;
-    if (node.session_id() != 0) {
-      if (state->sessions >= bounds_.sessions) return false;
-      ++state->sessions;
-      node.set_session_id(0);
-      cluster::LeaveIsr(i + 1, kMinInSync, &now);
-    } else {
-      node.set_session_id(i + 1);
-    }
-    cluster::Elect(state->table, kMinInSync, &now);
-    return WithinBounds(now);
+  bool EndOrResume(World* world, int node) {
+    return Change(world, metadata_.EndOrResume(world->metadata, node));
   }
 
-  // kill -9, and the restart, which proves nothing.
-  bool Crash(State* state, int i) {
-    if (state->crashes >= bounds_.crashes) return false;
-    ++state->crashes;
-    Node& node = state->nodes[static_cast<size_t>(i)];
-    pb::PartitionState& now = state->partition;
-    state->table.at(i + 1).set_session_id(0);
-    cluster::LeaveIsr(i + 1, kMinInSync, &now);
-    cluster::Elect(state->table, kMinInSync, &now);
-    state->table.at(i + 1).set_session_id(i + 1);
-    cluster::Disqualify(i + 1, &now);
-    cluster::Elect(state->table, kMinInSync, &now);
-    // The checkpoint of the high watermark is as old as can be.
-    const replica::Stored stored{.log_start = Offset{0},
-                                 .log_end = Offset{static_cast<int64_t>(node.log.size())},
-                                 .high_watermark = Offset{0},
-                                 .epochs = node.core.epochs().entries()};
-    Node restarted(NodeId{i + 1}, stored, bounds_.bug);
-    restarted.log = node.log;
-    restarted.node_epoch = node.node_epoch + 1;
-    std::vector<Node> nodes;
-    for (int k = 0; k < kNodes; ++k) {
-      nodes.push_back(k == i ? restarted : state->nodes[static_cast<size_t>(k)]);
-    }
-    state->nodes.swap(nodes);
-    return WithinBounds(now);
+  // kill -9 or a power loss, and the restart, which proves nothing.
+  bool Crash(World* world, int node) {
+    if (world->crashes >= bounds_.crashes) return false;
+    const bool same = bounds_.bug == PlantedBug::kRestartWithoutIncarnation;
+    const auto next = metadata_.Restart(world->metadata, node, same);
+    if (!next.has_value() && !same) return false;
+    Change(world, next);
+    ++world->crashes;
+    LeaveAckBehind(world, node, View(*world, node));
+    return Become(world, node, replicas_.Crash(Of(world, node)));
   }
 
-  bool WithinBounds(const pb::PartitionState& now) const {
-    return now.leader_epoch() <= bounds_.leader_epochs &&
-           now.partition_epoch() <= bounds_.partition_epochs;
+  bool Flush(World* world, int node) {
+    const ReplicaView& view = View(*world, node);
+    if (view.synced == view.length) return false;
+    return Become(world, node, replicas_.Sync(Of(world, node)));
+  }
+
+  bool Sync(World* world, int node) {
+    if (!Flush(world, node)) return false;
+    if (!bounds_.apart.acks) Acknowledge(world, node);
+    return true;
   }
 
   // ---- What must hold ----
 
-  void NoteCommitted(State* state) {
-    for (const Node& node : state->nodes) {
-      const auto end = static_cast<size_t>(node.core.high_watermark().value());
-      const size_t known = std::min(end, state->committed.size());
-      if (end > node.log.size() ||
-          !std::equal(node.log.begin(), node.log.begin() + static_cast<std::ptrdiff_t>(known),
-                      state->committed.begin())) {
-        return Report("StrongIsr", "two replicas differ below their high watermarks");
+  bool NoteCommitted(World* world) {
+    PackedLog committed = logs_[world->committed];
+    int length = LengthOf(committed);
+    for (int node = 0; node < kNodes; ++node) {
+      const ReplicaView& view = View(*world, node);
+      const int known = std::min<int>(view.high_watermark, length);
+      if (Prefix(view.log, known) != Prefix(committed, known)) {
+        return Report("Matching", "two replicas differ below their high watermarks");
       }
-      for (size_t at = known; at < end; ++at) state->committed.push_back(node.log[at]);
+      if (view.high_watermark <= length) continue;
+      committed = Prefix(view.log, view.high_watermark);
+      length = view.high_watermark;
     }
+    if (committed == logs_[world->committed]) return true;
+    const auto [it, is_new] =
+        log_numbers_.try_emplace(committed, static_cast<uint16_t>(logs_.size()));
+    if (logs_.size() > UINT16_MAX) std::abort();  // Bounds far beyond what can be explored.
+    if (is_new) logs_.push_back(committed);
+    world->committed = it->second;
+    return true;
   }
 
-  void Check(const State& state) {
-    const pb::PartitionState& now = state.partition;
-    if (now.leader() != 0 && !cluster::Contains(now.isr(), now.leader())) {
-      Report("LeaderInIsr", absl::StrCat("node ", now.leader()));
+  bool Check(const World& world) {
+    const MetadataView& now = metadata_.view(world.metadata);
+    if (now.leader != 0 && !Has(now.isr, now.leader - 1)) {
+      return Report("LeaderInIsr", absl::StrCat("node ", now.leader));
     }
-    for (int id = 1; id <= kNodes; ++id) {
-      const Node& node = state.nodes[static_cast<size_t>(id - 1)];
-      const bool in_sync = cluster::Contains(now.isr(), id);
-      if (!in_sync && !cluster::Contains(now.elr(), id)) continue;
-      if (node.log.size() < state.committed.size() ||
-          !std::equal(state.committed.begin(), state.committed.end(), node.log.begin())) {
-        Report("StrongIsr", absl::StrCat("node ", id, " does not hold what is committed"));
+    const PackedLog committed = logs_[world.committed];
+    const int length = LengthOf(committed);
+    for (int node = 0; node < kNodes; ++node) {
+      const ReplicaView& view = View(world, node);
+      for (int other = 0; other < node; ++other) {
+        const ReplicaView& it = View(world, other);
+        if (it.role == Role::kLeader && view.role == Role::kLeader && it.epoch == view.epoch) {
+          return Report("OneLeader", absl::StrCat("two in epoch ", view.epoch));
+        }
       }
-      if (!in_sync || now.leader() == 0) continue;
-      const Replica& leader = state.nodes[static_cast<size_t>(now.leader() - 1)].core;
-      if (leader.role() == replica::Role::kLeader && leader.epoch().value() == now.leader_epoch() &&
-          leader.high_watermark().value() > static_cast<int64_t>(node.log.size())) {
-        Report("ValidHw", absl::StrCat("node ", id, " ends below its leader's high watermark"));
+      if (!Has(now.isr | now.eligible, node)) continue;
+      if (view.held < length || Prefix(view.log, length) != committed) {
+        return Report("StrongIsr",
+                      absl::StrCat("node ", node + 1, " does not hold what is committed"));
+      }
+      if (!Has(now.isr, node) || now.leader == 0) continue;
+      const ReplicaView& leader = View(world, now.leader - 1);
+      if (leader.role == Role::kLeader && leader.epoch == now.leader_epoch &&
+          leader.high_watermark > view.length) {
+        return Report("ValidHw",
+                      absl::StrCat("node ", node + 1, " ends below its leader's high watermark"));
       }
     }
+    return true;
   }
 
-  void Report(const char* invariant, const std::string& what) {
+  bool Report(const char* invariant, const std::string& what) {
     if (!report_.finding) report_.finding = Finding{invariant, what};
+    return false;
+  }
+
+  // Which steps led here is found again by taking them again.
+  void TellWay() {
+    std::vector<uint32_t> path;
+    for (uint32_t at = here_; at != 0; at = worlds_.ParentOf(at)) path.push_back(at);
+    path.push_back(0);
+    std::reverse(path.begin(), path.end());
+    for (size_t i = 0; i + 1 < path.size(); ++i) {
+      found_.clear();
+      const std::optional<Finding> finding = std::exchange(report_.finding, std::nullopt);
+      Expand(worlds_.At(path[i]));
+      report_.finding = finding;
+      for (const Found& one : found_) {
+        if (std::memcmp(&one.world, &worlds_.At(path[i + 1]), sizeof(World)) != 0) continue;
+        report_.way.push_back(one.node < 0 ? one.step : absl::StrCat(one.step, " ", one.node + 1));
+        break;
+      }
+    }
+    if (!last_step_.empty()) report_.way.push_back(last_step_);
   }
 
   const ExplorationBounds bounds_;
   ExplorationReport report_;
-  absl::flat_hash_set<std::pair<uint64_t, uint64_t>> seen_;
-  std::deque<std::unique_ptr<State>> open_;  // Found, not expanded yet.
+  ReplicaTable replicas_;
+  MetadataTable metadata_;
+  Worlds worlds_;
+  std::vector<Found> found_;     // From the one that is being expanded.
+  uint32_t here_ = 0;            // That one.
+  std::string last_step_;        // The one that broke a promise, if it left nothing to look at.
+  std::vector<PackedLog> logs_;  // That have been committed.
+  absl::flat_hash_map<PackedLog, uint16_t> log_numbers_;
 };
 
 }  // namespace
 
-ExplorationReport Explore(const ExplorationBounds& bounds) { return Explorer(bounds).Run(); }
+ExplorationReport Explore(const ExplorationBounds& bounds) {
+  if (!IsWithinReach(bounds)) std::abort();
+  return Explorer(bounds).Run();
+}
 
 }  // namespace falaj::simulation::data
