@@ -104,6 +104,25 @@ Reason JudgeDamage(int32_t node_id, const pb::DamagedReplica& damaged,
   return Reason::kNone;
 }
 
+// How far one command has relieved a node that is about to stop.
+struct Portion {
+  int32_t leads_max = 0;  // 0: all.
+  int32_t leads_moved = 0;
+  int32_t led_still = 0;
+};
+
+// Relieves the node of one partition, as far as the portion goes. True if something has changed.
+bool RelieveOf(const NodeTable& nodes, int32_t node_id, int32_t min_in_sync, Portion* portion,
+               pb::PartitionState* partition) {
+  const bool led = partition->leader() == node_id;
+  const bool full = portion->leads_max != 0 && portion->leads_moved == portion->leads_max;
+  const bool changed = !(led && full) && Relieve(nodes, node_id, min_in_sync, partition);
+  const bool leads = partition->leader() == node_id;
+  if (leads) ++portion->led_still;
+  if (led && !leads) ++portion->leads_moved;
+  return changed;
+}
+
 pb::IsrResult Refusal(Reason reason) {
   pb::IsrResult result;
   result.set_error_reason(std::string(ReasonName(reason)));
@@ -219,22 +238,16 @@ absl::Status ClusterState::PrepareStop(const pb::PrepareStopCommand& command,
     *delta->add_nodes() = node;
   }
   Touched touched;
-  int32_t partitions_led = 0;
-  int32_t moved = 0;
+  Portion portion{.leads_max = command.leads_max()};
   for (auto& [name, topic] : topics_) {
     const int32_t min_in_sync = topic.settings().min_in_sync_replicas();
     for (pb::PartitionState& partition : *topic.mutable_partitions()) {
-      const bool led = partition.leader() == node.node_id();
-      const bool may_move = command.leads_max() == 0 || moved < command.leads_max();
-      if ((!led || may_move) && Relieve(nodes_, node.node_id(), min_in_sync, &partition)) {
+      if (RelieveOf(nodes_, node.node_id(), min_in_sync, &portion, &partition)) {
         touched[name].insert(partition.partition());
       }
-      const bool leads = partition.leader() == node.node_id();
-      moved += led && !leads ? 1 : 0;
-      partitions_led += leads ? 1 : 0;
     }
   }
-  response->set_partitions_led(partitions_led);
+  response->set_partitions_led(portion.led_still);
   ListChanges(touched, delta);
   return absl::OkStatus();
 }
