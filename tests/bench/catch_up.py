@@ -2,11 +2,11 @@
 
     tests/bench/catch_up.sh build/release [GIB [LIMIT_MIB]]
 
-Three metadata nodes, three storage nodes and a gateway on loopback, topics with three replicas. Measures writes to the
-topic `live` on a schedule, RATE records a second of 1 KiB, while all is well; stops a storage node, writes GIB (10) to
-the topic `backlog`, starts the node again and measures the same writes until everybody is in sync. Nodes that catch up
-may read LIMIT_MIB (40) a second from their leaders' disks. Prints the latencies and the speed of catching up; one line
-of JSON; exits 1 if p99 is more than twice the undisturbed figure, or a record is lost.
+Three metadata nodes, three storage nodes and a gateway on loopback, topics with three replicas and durability `os`.
+Measures writes to the topic `live` on a schedule, RATE records a second of 1 KiB, while all is well; stops a storage
+node, writes GIB (10) to the topic `backlog`, starts the node again and measures the same writes until everybody is in
+sync. Nodes that catch up may read LIMIT_MIB (40) a second from their leaders' disks. Prints the latencies and the speed
+of catching up; one line of JSON; exits 1 if p99 is more than twice the undisturbed figure, or a record is lost.
 """
 
 import json
@@ -18,11 +18,12 @@ import tempfile
 import time
 
 from cluster import Cluster, wait_until
-from falaj.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+from falaj.v1 import cluster_service_pb2, cluster_service_pb2_grpc, topic_service_pb2
 
 LIVE, BACKLOG = "live", "backlog"
 PARTITIONS = 6
 RATE = 3000
+FILL_RATE = 60_000
 PHASE_S = 20
 P99_FACTOR = 2.0
 
@@ -51,9 +52,9 @@ class Bench:
         return result["phases"][0]["produce"]["from_intended"]["p99_us"] / 1000
 
     def fill(self, gib):
-        """Writes so much to the backlog as fast as it goes."""
+        """Writes so much to the backlog, about as fast as it goes: the producer waits for room."""
         records = gib << 20
-        self.produce(BACKLOG, "--closed", "--batch-bytes", "128KiB", "--records", str(records))
+        self.produce(BACKLOG, "--rate", str(FILL_RATE), "--batch-bytes", "128KiB", "--records", str(records))
 
 
 def main(gib, limit_mib):
@@ -66,7 +67,8 @@ def main(gib, limit_mib):
             cluster.wait_online(3)
             bench = Bench(cluster)
             for topic in (LIVE, BACKLOG):
-                cluster.create_topic(topic, PARTITIONS, replicas=3, min_in_sync_replicas=2)
+                cluster.create_topic(topic, PARTITIONS, replicas=3, min_in_sync_replicas=2,
+                                     durability=topic_service_pb2.DURABILITY_OS)
             undisturbed = [bench.live_p99_ms() for _ in range(3)]
             cluster.stop("storage-3")
             bench.fill(gib)
