@@ -36,7 +36,7 @@ constexpr uint8_t PackRecord(int epoch, int copy) {
   return static_cast<uint8_t>(epoch << 4 | copy);
 }
 constexpr uint8_t RecordAt(PackedLog log, int place) {
-  return place >= kLogLengthMax ? 0 : static_cast<uint8_t>(log >> (8 * place));
+  return place >= kLogLengthMax ? uint8_t{0} : static_cast<uint8_t>(log >> (8 * place));
 }
 constexpr int LengthOf(PackedLog log) {
   int length = 0;
