@@ -291,6 +291,7 @@ void Nemesis::Change(raft::MembershipChange::Kind kind, NodeId target) {
   change.node = target;
   if (kind == raft::MembershipChange::Kind::kAddLearner) change.address = AddressOf(target);
   leader->Give([this, change](metadata::MetadataNode* node) {
+    if (stopped_) return;  // It was paused when it was asked, and the core that is well is chosen.
     const auto after = node->core().membership().With(change);
     if (!after.ok() || !cluster_->CanSpare({*after}, {})) return;
     (*cluster_->world().trace)("member ", change.node, ", change ", static_cast<int>(change.kind));

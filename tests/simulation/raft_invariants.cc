@@ -165,6 +165,9 @@ void RaftInvariants::OnNewLeader(const NodeProbe& node) {
   }
   if (before != NodeId() && before != node.id) findings_->Reach(Mark::kLeaderReplaced);
   if (committed_.index <= node.core->committed()) return;
+  // Votes that were long under way may still make a leader of a term that is over: it must have
+  // what was committed before its term, not after it.
+  if (committed_.term > term) return;
   if (node.core->term_at(committed_.index) != committed_.term) {
     Report("leader completeness", node.id,
            absl::StrCat("leads term ", term, " without committed entry ", committed_.index, "/",
