@@ -68,10 +68,14 @@ absl::Status RouteTable::Take(const internal::v1::WatchClusterResponse& event) {
   {
     MutexLock lock(&mu_);
     view_ = *next;
-    changed_.NotifyAll();
   }
-  MutexLock lock(&listeners_->mu);
-  for (const auto& [id, listener] : listeners_->by_id) listener(*next, event);
+  {
+    MutexLock lock(&listeners_->mu);
+    for (const auto& [id, listener] : listeners_->by_id) listener(*next, event);
+  }
+  MutexLock lock(&mu_);
+  told_ = (*next)->index();
+  changed_.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -107,7 +111,7 @@ absl::StatusOr<Route> RouteTable::Find(const TopicId& topic, PartitionIndex part
 absl::Status RouteTable::WaitForIndex(LogIndex index, absl::Duration timeout) {
   const MonotonicTime deadline = clock_->MonotonicNow() + timeout;
   MutexLock lock(&mu_);
-  while (view_->index() < index) {
+  while (told_ < index) {
     const absl::Duration left = deadline - clock_->MonotonicNow();
     if (stopping_ || left <= absl::ZeroDuration()) {
       return MakeError(Reason::kTimedOut,

@@ -75,6 +75,7 @@ class RouteTable {
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   cluster::ClusterView::Ptr view_ ABSL_GUARDED_BY(mu_) = cluster::ClusterView::Empty();
+  LogIndex told_ ABSL_GUARDED_BY(mu_);  // Of the view that all listeners have been told of.
 
   struct Listeners {
     Mutex mu;  // Held during calls: dropping a handle waits for it.
