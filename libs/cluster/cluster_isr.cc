@@ -19,35 +19,15 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 using NodeList = google::protobuf::RepeatedField<int32_t>;
 
-// What can be said of it without the state.
-absl::Status ValidateReportDamage(const pb::ReportDamageCommand& command) {
-  if (command.replicas().empty() || command.replicas_size() > kIsrChangesPerCommandMax) {
-    return InvalidField("replicas", absl::StrCat("must be 1 to ", kIsrChangesPerCommandMax));
+// What can be said of a command's items without the state: how many there are, and that each names
+// a topic.
+template <typename Items>
+absl::Status ValidateItems(const char* field, const Items& items, int32_t items_max) {
+  if (items.empty() || items.size() > items_max) {
+    return InvalidField(field, absl::StrCat("must be 1 to ", items_max));
   }
-  for (const pb::DamagedReplica& damaged : command.replicas()) {
-    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", damaged.topic_id(), false));
-  }
-  return absl::OkStatus();
-}
-
-// The same.
-absl::Status ValidateAlterIsr(const pb::AlterIsrCommand& command) {
-  if (command.changes().empty() || command.changes_size() > kIsrChangesPerCommandMax) {
-    return InvalidField("changes", absl::StrCat("must be 1 to ", kIsrChangesPerCommandMax));
-  }
-  for (const pb::IsrChange& change : command.changes()) {
-    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", change.topic_id(), false));
-  }
-  return absl::OkStatus();
-}
-
-// The same.
-absl::Status ValidateElectUncleanly(const pb::ElectUncleanlyCommand& command) {
-  if (command.elections().empty() || command.elections_size() > kUncleanElectionsPerCommandMax) {
-    return InvalidField("elections", absl::StrCat("must be 1 to ", kUncleanElectionsPerCommandMax));
-  }
-  for (const pb::UncleanElection& election : command.elections()) {
-    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", election.topic_id(), false));
+  for (const auto& item : items) {
+    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", item.topic_id(), false));
   }
   return absl::OkStatus();
 }
@@ -149,7 +129,7 @@ absl::Status ClusterState::CheckSender(int32_t node_id, int64_t node_epoch) cons
 
 absl::Status ClusterState::AlterIsr(const pb::AlterIsrCommand& command, ExecuteResponse* response,
                                     ClusterDelta* delta) {
-  FALAJ_RETURN_IF_ERROR(ValidateAlterIsr(command));
+  FALAJ_RETURN_IF_ERROR(ValidateItems("changes", command.changes(), kIsrChangesPerCommandMax));
   FALAJ_RETURN_IF_ERROR(CheckSender(command.node_id(), command.node_epoch()));
   Touched touched;
   for (const pb::IsrChange& change : command.changes()) {
@@ -198,7 +178,7 @@ pb::IsrResult ClusterState::ChangeIsr(int32_t sender, const pb::IsrChange& chang
 
 absl::Status ClusterState::ReportDamage(const pb::ReportDamageCommand& command,
                                         ExecuteResponse* response, ClusterDelta* delta) {
-  FALAJ_RETURN_IF_ERROR(ValidateReportDamage(command));
+  FALAJ_RETURN_IF_ERROR(ValidateItems("replicas", command.replicas(), kIsrChangesPerCommandMax));
   FALAJ_RETURN_IF_ERROR(CheckSender(command.node_id(), command.node_epoch()));
   Touched touched;
   for (const pb::DamagedReplica& damaged : command.replicas()) {
@@ -273,7 +253,8 @@ absl::Status ClusterState::ElectLeaders(const pb::ElectLeadersCommand& command,
 
 absl::Status ClusterState::ElectUncleanly(const pb::ElectUncleanlyCommand& command,
                                           ClusterDelta* delta) {
-  FALAJ_RETURN_IF_ERROR(ValidateElectUncleanly(command));
+  FALAJ_RETURN_IF_ERROR(
+      ValidateItems("elections", command.elections(), kUncleanElectionsPerCommandMax));
   Touched touched;
   for (const pb::UncleanElection& election : command.elections()) {
     TopicState* topic = nullptr;
