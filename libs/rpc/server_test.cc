@@ -35,7 +35,10 @@ class EchoStream final : public grpc::ServerBidiReactor<AppendRequest, AppendRes
  private:
   void OnReadDone(bool ok) override {
     if (!ok) return End(grpc::Status::OK);
-    response_.set_request_id(request_.header().request_id());
+    response_.clear_outcomes();
+    for (const internal::v1::AppendBatch& batch : request_.batches()) {
+      response_.add_outcomes()->set_request_id(batch.header().request_id());
+    }
     StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
@@ -205,10 +208,12 @@ TEST_F(ServerTest, CountsTheMessagesOfAStream) {
   AppendRequest request;
   AppendResponse response;
   for (uint64_t id = 1; id <= 3; ++id) {
-    request.mutable_header()->set_request_id(id);
+    request.clear_batches();
+    request.add_batches()->mutable_header()->set_request_id(id);
     ASSERT_TRUE(stream->Write(request));
     ASSERT_TRUE(stream->Read(&response));
-    EXPECT_EQ(response.request_id(), id);
+    ASSERT_EQ(response.outcomes_size(), 1);
+    EXPECT_EQ(response.outcomes(0).request_id(), id);
   }
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
@@ -238,7 +243,7 @@ TEST_F(ServerTest, RefusesMessagesAboveItsLimit) {
   grpc::ClientContext context;
   auto stream = StorageService::NewStub(channel_)->Append(&context);
   AppendRequest request;
-  request.set_batch(std::string(2 << 20, 'x'));
+  request.add_batches()->set_batch(std::string(2 << 20, 'x'));
   stream->Write(request);
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }

@@ -87,7 +87,7 @@ TEST(WireTest, WritesWhatProtobufReads) {
   const size_t before = wire.size();
   writer.AppendBytesHeader(15, payload.size());
   EXPECT_EQ(wire.size() - before, BytesHeaderSize(15, payload.size()));
-  internal::v1::AppendRequest request;
+  internal::v1::AppendBatch request;
   ASSERT_TRUE(request.ParseFromString(wire + payload));
   EXPECT_EQ(request.header().request_id(), 0x1122334455667788u);
   EXPECT_EQ(request.header().partition(), 300);

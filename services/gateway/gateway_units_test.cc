@@ -165,7 +165,7 @@ TEST(AppendGather, AnswersOnceWithPositionsInTheOrderOfTheRequest) {
   std::vector<AppendGather::Result> results;
   AppendGather gather(batches, 3,
                       [&](AppendGather::Result result) { results.push_back(std::move(result)); });
-  internal::v1::AppendResponse appended;
+  internal::v1::AppendOutcome appended;
   appended.set_base_offset(70);
   gather.Complete(0, appended);
   EXPECT_TRUE(results.empty());

@@ -21,7 +21,7 @@ namespace {
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(20);
 
 // The error inside an answer, if any: answers carry refusals in-band.
-absl::Status ErrorOf(const absl::StatusOr<internal::v1::AppendResponse>& outcome) {
+absl::Status ErrorOf(const absl::StatusOr<internal::v1::AppendOutcome>& outcome) {
   if (!outcome.ok()) return outcome.status();
   return outcome->has_error() ? rpc::FromProto(outcome->error()) : absl::OkStatus();
 }

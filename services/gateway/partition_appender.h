@@ -62,7 +62,7 @@ class PartitionAppender : public std::enable_shared_from_this<PartitionAppender>
               std::shared_ptr<ProducerLane> lane = nullptr);
 
  private:
-  using Outcome = absl::StatusOr<internal::v1::AppendResponse>;
+  using Outcome = absl::StatusOr<internal::v1::AppendOutcome>;
 
   struct Batch {
     uint64_t number = 0;  // In order of arrival.

@@ -167,7 +167,7 @@ absl::Status ProduceStream::TakeBatch(const Bytes& frame) {
   AppenderOf(partition)->Append(
       batch.batch, start + parts_->limits.append_timeout,
       [self = shared_from_this(), ack, partition, size_bytes, start,
-       blind](absl::StatusOr<internal::v1::AppendResponse> outcome) mutable {
+       blind](absl::StatusOr<internal::v1::AppendOutcome> outcome) mutable {
         if (blind) {
           self->Leave(size_bytes);
           return;

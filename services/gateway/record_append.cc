@@ -133,14 +133,14 @@ std::vector<PartitionIndex> LedPartitions(const cluster::TopicInfo& topic) {
   return led.empty() ? all : led;
 }
 
-internal::v1::AppendResponse UnknownOutcome() {
-  internal::v1::AppendResponse outcome;
+internal::v1::AppendOutcome UnknownOutcome() {
+  internal::v1::AppendOutcome outcome;
   outcome.set_base_offset(-1);
   return outcome;
 }
 
 v1::PartitionAppend ToPartitionAppend(PartitionIndex partition,
-                                      const absl::StatusOr<internal::v1::AppendResponse>& outcome) {
+                                      const absl::StatusOr<internal::v1::AppendOutcome>& outcome) {
   v1::PartitionAppend append;
   append.set_partition(partition.value());
   append.set_base_offset(-1);
@@ -170,7 +170,7 @@ AppendGather::AppendGather(const std::vector<EncodedBatch>& batches, int record_
 }
 
 void AppendGather::Complete(size_t batch,
-                            const absl::StatusOr<internal::v1::AppendResponse>& outcome) {
+                            const absl::StatusOr<internal::v1::AppendOutcome>& outcome) {
   Done done;
   Result result;
   {

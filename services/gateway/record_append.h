@@ -39,11 +39,11 @@ absl::StatusOr<std::vector<EncodedBatch>> EncodeRecords(
 std::vector<PartitionIndex> LedPartitions(const cluster::TopicInfo& topic);
 
 // The outcome a client sees with ACKS_NONE: nothing is known.
-internal::v1::AppendResponse UnknownOutcome();
+internal::v1::AppendOutcome UnknownOutcome();
 
 // Turns a storage node's answer, or the error that took its place, into what the client sees.
 v1::PartitionAppend ToPartitionAppend(PartitionIndex partition,
-                                      const absl::StatusOr<internal::v1::AppendResponse>& outcome);
+                                      const absl::StatusOr<internal::v1::AppendOutcome>& outcome);
 
 // AppendGather waits for the answers to all batches of one request and then calls `done` once.
 // Threads: Complete() from any thread, once for each batch.
@@ -60,7 +60,7 @@ class AppendGather {
 
   AppendGather(const std::vector<EncodedBatch>& batches, int record_count, Done done);
 
-  void Complete(size_t batch, const absl::StatusOr<internal::v1::AppendResponse>& outcome);
+  void Complete(size_t batch, const absl::StatusOr<internal::v1::AppendOutcome>& outcome);
 
  private:
   Mutex mu_;

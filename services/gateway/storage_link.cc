@@ -18,11 +18,11 @@ namespace {
 
 constexpr char kServicePath[] = "/falaj.internal.v1.StorageService/";
 
-// AppendRequest field numbers, see proto/falaj/internal/v1/storage_service.proto.
-constexpr int kHeaderField = 1;
-constexpr int kBatchField = 15;
+// Several batches share a message up to this size: more would save little, and delay the first.
+constexpr size_t kMessageBytesMax = 256 << 10;
 
-grpc::ByteBuffer EncodeAppend(uint64_t request_id, const AppendTarget& target, const Bytes& batch) {
+// What precedes a batch in the message.
+std::string EncodePrefix(uint64_t request_id, const AppendTarget& target, size_t batch_size) {
   internal::v1::AppendHeader header;
   header.set_request_id(request_id);
   header.set_topic_id(std::string(target.topic.bytes()));
@@ -33,11 +33,14 @@ grpc::ByteBuffer EncodeAppend(uint64_t request_id, const AppendTarget& target, c
     const int64_t timeout_ms = absl::ToInt64Milliseconds(target.timeout);
     header.set_timeout_ms(static_cast<int32_t>(std::clamp<int64_t>(timeout_ms, 1, INT32_MAX)));
   }
+  std::string fields;
+  rpc::WireWriter writer(&fields);
+  writer.AppendBytes(internal::v1::AppendBatch::kHeaderFieldNumber, header.SerializeAsString());
+  writer.AppendBytesHeader(internal::v1::AppendBatch::kBatchFieldNumber, batch_size);
   std::string prefix;
-  rpc::WireWriter writer(&prefix);
-  writer.AppendBytes(kHeaderField, header.SerializeAsString());
-  writer.AppendBytesHeader(kBatchField, batch.size());
-  return rpc::ToByteBuffer(prefix, batch);
+  rpc::WireWriter(&prefix).AppendBytesHeader(internal::v1::AppendRequest::kBatchesFieldNumber,
+                                             fields.size() + batch_size);
+  return prefix + fields;
 }
 
 }  // namespace
@@ -106,7 +109,7 @@ void StorageLink::Append(const AppendTarget& target, const Bytes& batch, AppendC
     if (!closed_) {
       const uint64_t request_id = next_request_id_++;
       pending_[request_id] = Pending{std::move(done)};
-      queue_.push_back({request_id, EncodeAppend(request_id, target, batch)});
+      queue_.push_back({request_id, EncodePrefix(request_id, target, batch.size()), batch});
       if (stream_ == nullptr) OpenStream();
       WriteNext();
       return;
@@ -123,12 +126,25 @@ void StorageLink::OpenStream() {
 
 void StorageLink::WriteNext() {
   if (!open_ || writing_ || breaking_ || queue_.empty()) return;
-  Waiting next = std::move(queue_.front());
-  queue_.pop_front();
-  if (const auto it = pending_.find(next.request_id); it != pending_.end())
-    it->second.written = true;
   writing_ = true;
-  stream_->Write(std::move(next.message), !queue_.empty());
+  grpc::ByteBuffer message = TakeMessage();
+  stream_->Write(std::move(message), !queue_.empty());
+}
+
+grpc::ByteBuffer StorageLink::TakeMessage() {
+  std::vector<Bytes> parts;
+  size_t size = 0;
+  while (!queue_.empty()) {
+    Waiting& next = queue_.front();
+    size += next.prefix.size() + next.batch.size();
+    if (!parts.empty() && size > kMessageBytesMax) break;
+    if (const auto it = pending_.find(next.request_id); it != pending_.end())
+      it->second.written = true;
+    parts.push_back(Bytes::Own(std::move(next.prefix)));
+    parts.push_back(std::move(next.batch));
+    queue_.pop_front();
+  }
+  return rpc::ToByteBuffer(parts);
 }
 
 void StorageLink::OnOpened() {
@@ -145,16 +161,19 @@ void StorageLink::OnWritten() {
 
 void StorageLink::OnAnswer(const grpc::ByteBuffer& message) {
   internal::v1::AppendResponse response;
-  if (!rpc::ParseProto(message, &response)) return;  // Its batch fails when the stream ends.
-  AppendCallback done;
+  if (!rpc::ParseProto(message, &response)) return;  // Its batches fail when the stream ends.
+  std::vector<std::pair<AppendCallback, internal::v1::AppendOutcome>> answered;
+  answered.reserve(static_cast<size_t>(response.outcomes_size()));
   {
     MutexLock lock(&mu_);
-    const auto it = pending_.find(response.request_id());
-    if (it == pending_.end()) return;
-    done = std::move(it->second.done);
-    pending_.erase(it);
+    for (internal::v1::AppendOutcome& outcome : *response.mutable_outcomes()) {
+      const auto it = pending_.find(outcome.request_id());
+      if (it == pending_.end()) continue;
+      answered.emplace_back(std::move(it->second.done), std::move(outcome));
+      pending_.erase(it);
+    }
   }
-  done(std::move(response));
+  for (auto& [done, outcome] : answered) done(std::move(outcome));
 }
 
 void StorageLink::OnReadsEnded() {

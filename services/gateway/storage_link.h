@@ -3,7 +3,8 @@
 //
 // The gateway owns one StorageLink per storage node address, made on first use (StorageLinks).
 // Batches go out in the order Append() was called, which is what keeps a producer's order; answers
-// come back by request id.
+// come back by request id. What gathers while a message is being written leaves together in the
+// next one, up to 256 KiB.
 //
 // States of the stream:    idle ── Append() ──▶ opening ── initial metadata ──▶ open ── error ──▶
 // idle While it is opening nothing is written. So when the stream breaks, a batch that was not
@@ -51,7 +52,7 @@ struct AppendTarget {
   absl::Duration timeout;  // Infinite: none.
 };
 
-using AppendCallback = std::function<void(absl::StatusOr<internal::v1::AppendResponse>)>;
+using AppendCallback = std::function<void(absl::StatusOr<internal::v1::AppendOutcome>)>;
 using BytesCallback = std::function<void(absl::StatusOr<Bytes>)>;
 
 // UnaryCall is a call under way; Cancel() makes its callback come soon, with CANCELLED.
@@ -97,7 +98,8 @@ class StorageLink {
 
   struct Waiting {
     uint64_t request_id = 0;
-    grpc::ByteBuffer message;
+    std::string prefix;  // Of the batch's entry in the message.
+    Bytes batch;
   };
   struct Pending {
     AppendCallback done;
@@ -106,6 +108,8 @@ class StorageLink {
 
   void OpenStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What fits of the queue, at least one batch.
+  grpc::ByteBuffer TakeMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BreakStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Events of the stream.
   void OnOpened();

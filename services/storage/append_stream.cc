@@ -15,6 +15,12 @@ namespace falaj::storage {
 namespace {
 
 constexpr size_t kHeaderBytesMax = 1024;
+constexpr int kBatchesMax = 1024;  // In a message.
+constexpr int kOutcomesMax = 256;  // In a message: far below what a gateway receives at a time.
+
+absl::Status Malformed() {
+  return MakeError(Reason::kInvalidRequest, "a message of the stream is malformed");
+}
 
 std::optional<replica::Acks> ToAcks(v1::Acks acks) {
   switch (acks) {
@@ -29,20 +35,20 @@ std::optional<replica::Acks> ToAcks(v1::Acks acks) {
   }
 }
 
-grpc::ByteBuffer Encode(const AppendAnswer& answer) {
-  internal::v1::AppendResponse response;
-  response.set_request_id(answer.request_id);
+internal::v1::AppendOutcome ToProto(const AppendAnswer& answer) {
+  internal::v1::AppendOutcome outcome;
+  outcome.set_request_id(answer.request_id);
   if (!answer.status.ok()) {
-    rpc::ToProto(answer.status, response.mutable_error());
-    return rpc::SerializeProto(response);
+    rpc::ToProto(answer.status, outcome.mutable_error());
+    return outcome;
   }
-  response.set_base_offset(answer.outcome.base.value());
-  response.set_record_count(answer.outcome.record_count);
-  response.set_append_time_ms(answer.append_time_ms);
-  response.set_duplicate(answer.outcome.duplicate);
-  response.set_in_sync_replicas(answer.outcome.in_sync_replicas);
-  response.set_durable(answer.outcome.durable);
-  return rpc::SerializeProto(response);
+  outcome.set_base_offset(answer.outcome.base.value());
+  outcome.set_record_count(answer.outcome.record_count);
+  outcome.set_append_time_ms(answer.append_time_ms);
+  outcome.set_duplicate(answer.outcome.duplicate);
+  outcome.set_in_sync_replicas(answer.outcome.in_sync_replicas);
+  outcome.set_durable(answer.outcome.durable);
+  return outcome;
 }
 
 absl::Status DiskFull(NodeId node) {
@@ -102,23 +108,32 @@ void AppendStream::OnDone() {
 }
 
 absl::Status AppendStream::TakeMessage(const Bytes& message) {
-  const absl::Status malformed =
-      MakeError(Reason::kInvalidRequest, "a message of the stream is malformed");
+  int batches = 0;
+  rpc::WireReader reader(message);
+  while (reader.Next()) {
+    if (reader.field() != internal::v1::AppendRequest::kBatchesFieldNumber) continue;
+    if (!reader.is_bytes() || ++batches > kBatchesMax) return Malformed();
+    FALAJ_RETURN_IF_ERROR(TakeBatch(reader.bytes()));
+  }
+  return reader.ok() && batches > 0 ? absl::OkStatus() : Malformed();
+}
+
+absl::Status AppendStream::TakeBatch(const Bytes& entry) {
   internal::v1::AppendHeader header;
   bool has_header = false;
   Bytes batch;
-  rpc::WireReader reader(message);
+  rpc::WireReader reader(entry);
   while (reader.Next()) {
-    if (reader.field() == internal::v1::AppendRequest::kHeaderFieldNumber) {
-      if (!reader.is_bytes() || reader.bytes_size() > kHeaderBytesMax) return malformed;
-      if (!rpc::ParseProto(reader.bytes(), &header)) return malformed;
+    if (reader.field() == internal::v1::AppendBatch::kHeaderFieldNumber) {
+      if (!reader.is_bytes() || reader.bytes_size() > kHeaderBytesMax) return Malformed();
+      if (!rpc::ParseProto(reader.bytes(), &header)) return Malformed();
       has_header = true;
-    } else if (reader.field() == internal::v1::AppendRequest::kBatchFieldNumber) {
-      if (!reader.is_bytes()) return malformed;
+    } else if (reader.field() == internal::v1::AppendBatch::kBatchFieldNumber) {
+      if (!reader.is_bytes()) return Malformed();
       batch = reader.bytes();
     }
   }
-  if (!reader.ok() || !has_header) return malformed;
+  if (!reader.ok() || !has_header) return Malformed();
 
   const int64_t bytes = static_cast<int64_t>(batch.size());
   parts_->append_budget->Take(bytes);
@@ -180,7 +195,7 @@ void AppendStream::Answer(AppendAnswer answer) {
     MutexLock lock(&mu_);
     --unanswered_;
     unanswered_bytes_ -= bytes;
-    if (!finished_) outbox_.push_back(Encode(answer));
+    if (!finished_) outbox_.push_back(ToProto(answer));
   }
   // Outside the lock: it may resume this very stream.
   parts_->append_budget->Give(bytes);
@@ -216,8 +231,12 @@ void AppendStream::MaybeRead() {
 
 void AppendStream::MaybeWrite() {
   if (writing_ || finished_ || outbox_.empty() || cancelled_.load()) return;
-  outgoing_ = std::move(outbox_.front());
-  outbox_.pop_front();
+  internal::v1::AppendResponse response;
+  while (!outbox_.empty() && response.outcomes_size() < kOutcomesMax) {
+    response.add_outcomes()->Swap(&outbox_.front());
+    outbox_.pop_front();
+  }
+  outgoing_ = rpc::SerializeProto(response);
   writing_ = true;
   grpc::WriteOptions options;
   if (!outbox_.empty()) options.set_buffer_hint();  // More follows at once: one packet for all.

@@ -1,9 +1,10 @@
 // AppendStream is one gateway's stream of batches: it turns messages into append tasks and answers
 // them in the order they are done.
 //
-// The message is taken apart by hand: a header of a few dozen bytes is parsed, the batch stays the
-// slices it arrived in. Each batch is checked (checksum, record count, codec) here, on gRPC's
-// thread, before it is queued, so the shard's thread sees only batches worth writing.
+// A message holds one or more batches and is taken apart by hand: headers of a few dozen bytes are
+// parsed, a batch stays the slices it arrived in. Each batch is checked (checksum, record count,
+// codec) here, on gRPC's thread, before it is queued, so the shard's thread sees only batches worth
+// writing.
 //
 // Back-pressure: no read is started while the stream's or the node's budget of unanswered bytes is
 // used up; HTTP/2 flow control then stops the gateway. At most one write is outstanding; answers
@@ -55,8 +56,9 @@ class AppendStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
  private:
   explicit AppendStream(const ServiceParts* parts) : parts_(parts) {}
 
-  // An error ends the stream.
+  // An error ends the stream; what came before it is answered.
   absl::Status TakeMessage(const Bytes& message);
+  absl::Status TakeBatch(const Bytes& entry);
   // An error is the answer to the batch.
   absl::Status Queue(const internal::v1::AppendHeader& header, Bytes batch);
 
@@ -78,7 +80,7 @@ class AppendStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   int64_t unanswered_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t unanswered_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mu_);
+  std::deque<internal::v1::AppendOutcome> outbox_ ABSL_GUARDED_BY(mu_);
   grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);  // Of the write under way.
   absl::Status end_ ABSL_GUARDED_BY(mu_);
 };

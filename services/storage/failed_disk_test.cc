@@ -121,7 +121,7 @@ TEST_F(FailedDiskTest, ANodeWhoseSyncFailsHandsOverAndLeavesTheCluster) {
   ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
   const int64_t epoch = metadata_.Node(1).node_epoch();
   disk_->Set(Fault::kSyncIoError);
-  const AppendResponse unsure = Append(partition_, Batch(1));
+  const AppendOutcome unsure = Append(partition_, Batch(1));
   EXPECT_EQ(unsure.error().reason(), "APPEND_UNCERTAIN") << unsure.DebugString();
   ASSERT_TRUE(Eventually([&] { return metadata_.Node(1).session_id() == 0; }));
   EXPECT_EQ(Known().leader(), 2);
@@ -160,7 +160,7 @@ TEST_F(FailedDiskTest, ASyncThatFindsNoRoomStrandsNoFollower) {
   ASSERT_TRUE(waits.Send(Request(partition_, Batch(1))));
   ASSERT_TRUE(Eventually([&] {
     // It waits, too, if it was written in time.
-    AppendRequest request = Request(partition_, Batch(1));
+    AppendBatch request = Request(partition_, Batch(1));
     request.mutable_header()->set_timeout_ms(100);
     return Producer(stub_.get()).Append(request).error().reason() == "DISK_FULL";
   })) << "the sync has failed";

@@ -160,7 +160,7 @@ TEST_F(ReplicaStreamTest, PushesWhatIsWrittenAndCommitsWhatIsHeld) {
   EXPECT_EQ(header->leader_epoch.value(), topic_.partitions(partition_).leader_epoch());
   EXPECT_EQ(Latest(partition_).high_watermark(), 1) << "the follower has not said that it holds it";
   Ack(index_, 4);
-  const AppendResponse answer = producer.Receive();
+  const AppendOutcome answer = producer.Receive();
   EXPECT_FALSE(answer.has_error()) << answer.DebugString();
   EXPECT_EQ(answer.base_offset(), 1);
   EXPECT_EQ(answer.in_sync_replicas(), 2);

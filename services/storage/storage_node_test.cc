@@ -87,7 +87,7 @@ TEST_F(StorageNodeTest, FullDiskRefusesProduceNamingTheNodeAndRecoversByItself) 
   CreateTopic("t", 1);
   Append(0, Batch(1));
   free_bytes_ = int64_t{2} << 30;
-  AppendResponse response;
+  AppendOutcome response;
   ASSERT_TRUE(Eventually([&] {
     response = Append(0, Batch(1));
     return response.has_error();
@@ -188,7 +188,7 @@ TEST_F(StorageNodeTest, SettingsChangeWhileRunning) {
   ASSERT_TRUE(Eventually([&] {
     return Append(0, Batch(1, std::string(3000, 'x'))).error().reason() == "RECORD_TOO_LARGE";
   }));
-  const AppendResponse response = Append(0, Batch(1));
+  const AppendOutcome response = Append(0, Batch(1));
   EXPECT_FALSE(response.durable());
   const PartitionBatches part = ReadOne(0, response.base_offset());
   const auto header = record::ParseBatchHeader(part.batches());

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -33,6 +34,8 @@
 
 namespace falaj::storage {
 
+using internal::v1::AppendBatch;
+using internal::v1::AppendOutcome;
 using internal::v1::AppendRequest;
 using internal::v1::AppendResponse;
 using internal::v1::FindOffset;
@@ -82,21 +85,36 @@ class Producer {
   }
 
   bool Send(const AppendRequest& request) { return stream_->Write(request); }
-  AppendResponse Receive() {
-    AppendResponse response;
-    if (!stream_->Read(&response)) ADD_FAILURE() << "the stream has ended";
-    return response;
+  bool Send(const AppendBatch& batch) {
+    AppendRequest request;
+    *request.add_batches() = batch;
+    return Send(request);
   }
-  AppendResponse Append(const AppendRequest& request) {
-    Send(request);
-    AppendResponse response = Receive();
-    EXPECT_EQ(response.request_id(), request.header().request_id());
-    return response;
+  // The next outcome; several may come in one message.
+  AppendOutcome Receive() {
+    if (received_.empty()) {
+      AppendResponse response;
+      if (!stream_->Read(&response)) {
+        ADD_FAILURE() << "the stream has ended";
+        return {};
+      }
+      received_.assign(response.outcomes().begin(), response.outcomes().end());
+    }
+    AppendOutcome outcome = std::move(received_.front());
+    received_.pop_front();
+    return outcome;
+  }
+  AppendOutcome Append(const AppendBatch& batch) {
+    Send(batch);
+    AppendOutcome outcome = Receive();
+    EXPECT_EQ(outcome.request_id(), batch.header().request_id());
+    return outcome;
   }
 
  private:
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<AppendRequest, AppendResponse>> stream_;
+  std::deque<AppendOutcome> received_;
 };
 
 class StorageServerTest : public testing::Test {
@@ -153,8 +171,8 @@ class StorageServerTest : public testing::Test {
     }
   }
 
-  AppendRequest Request(int partition, std::string batch, v1::Acks acks = v1::ACKS_ALL) {
-    AppendRequest request;
+  AppendBatch Request(int partition, std::string batch, v1::Acks acks = v1::ACKS_ALL) {
+    AppendBatch request;
     request.mutable_header()->set_request_id(++request_id_);
     request.mutable_header()->set_topic_id(topic_.topic_id());
     request.mutable_header()->set_partition(partition);
@@ -163,7 +181,7 @@ class StorageServerTest : public testing::Test {
     request.set_batch(std::move(batch));
     return request;
   }
-  AppendResponse Append(int partition, const std::string& batch) {
+  AppendOutcome Append(int partition, const std::string& batch) {
     return Producer(stub_.get()).Append(Request(partition, batch));
   }
 

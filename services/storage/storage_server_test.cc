@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <future>
+#include <map>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "gtest/gtest.h"
 
 #include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/wire.h"
 #include "services/storage/storage_server_fixture.h"
 
 namespace falaj::storage {
@@ -22,7 +24,7 @@ namespace {
 TEST_F(StorageServerTest, AppendedBatchesAreReadBackDenseFromZero) {
   StartNode();
   CreateTopic("flights", 2);
-  const AppendResponse first = Append(0, Batch(3));
+  const AppendOutcome first = Append(0, Batch(3));
   ASSERT_FALSE(first.has_error()) << first.DebugString();
   EXPECT_EQ(first.base_offset(), 0);
   EXPECT_EQ(first.record_count(), 3);
@@ -46,7 +48,7 @@ TEST_F(StorageServerTest, BatchesOfOneStreamKeepTheirOrder) {
   Producer producer(stub_.get());
   for (int i = 0; i < 200; ++i) ASSERT_TRUE(producer.Send(Request(0, Batch(1))));
   for (int i = 0; i < 200; ++i) {
-    const AppendResponse response = producer.Receive();
+    const AppendOutcome response = producer.Receive();
     EXPECT_EQ(response.request_id(), static_cast<uint64_t>(i + 1));
     EXPECT_EQ(response.base_offset(), i);
   }
@@ -77,7 +79,7 @@ TEST_F(StorageServerTest, EveryBadBatchIsRefusedWithItsReasonAndLeavesNothing) {
   };
   std::string bomb = Batch(1, std::string(32 << 20, 'a'), record::Codec::kZstd);
   ASSERT_LT(bomb.size(), size_t{1} << 20);
-  std::vector<std::tuple<std::string, AppendRequest, std::string>> cases = {
+  std::vector<std::tuple<std::string, AppendBatch, std::string>> cases = {
       {"checksum", Request(0, edited(30, "?")), "INVALID_BATCH"},
       {"record count", Request(0, summed(edited(57, std::string("\0\0\0\x04", 4)))),
        "INVALID_BATCH"},
@@ -91,7 +93,7 @@ TEST_F(StorageServerTest, EveryBadBatchIsRefusedWithItsReasonAndLeavesNothing) {
       {"bomb", Request(0, bomb), "RECORD_TOO_LARGE"},
       {"oversized", Request(0, Batch(1, std::string(1 << 20, 'x'))), "RECORD_TOO_LARGE"},
   };
-  AppendRequest request = Request(0, good);
+  AppendBatch request = Request(0, good);
   request.mutable_header()->set_leader_epoch(request.header().leader_epoch() + 1);
   cases.emplace_back("wrong epoch", request, "NOT_LEADER");
   request = Request(0, good);
@@ -110,7 +112,7 @@ TEST_F(StorageServerTest, EveryBadBatchIsRefusedWithItsReasonAndLeavesNothing) {
 
   for (const auto& [name, bad, reason] : cases) {
     SCOPED_TRACE(name);
-    const AppendResponse response = producer.Append(bad);
+    const AppendOutcome response = producer.Append(bad);
     EXPECT_EQ(response.error().reason(), reason) << response.DebugString();
   }
   EXPECT_EQ(Latest(0).offset(), 0) << "a refused batch must leave nothing";
@@ -122,7 +124,7 @@ TEST_F(StorageServerTest, TimestampsFarAheadAreRefused) {
   CreateTopic("t", 1);
   record::BatchBuilder builder;
   builder.Add(Clock::Real()->NowMs() + 2 * 3600 * 1000, "k", "v");
-  const AppendResponse response = Append(0, builder.Build({}).value().ToString());
+  const AppendOutcome response = Append(0, builder.Build({}).value().ToString());
   EXPECT_EQ(response.error().reason(), "INVALID_REQUEST");
   EXPECT_EQ(response.error().metadata().at("field"), "timestamp");
 }
@@ -130,7 +132,7 @@ TEST_F(StorageServerTest, TimestampsFarAheadAreRefused) {
 TEST_F(StorageServerTest, WrongEpochNamesLeaderAndEpoch) {
   StartNode();
   CreateTopic("t", 1);
-  AppendRequest request = Request(0, Batch(1));
+  AppendBatch request = Request(0, Batch(1));
   request.mutable_header()->set_leader_epoch(99);
   const v1::Error error = Producer(stub_.get()).Append(request).error();
   EXPECT_EQ(error.metadata().at("leader"), "1");
@@ -172,10 +174,24 @@ absl::Status SendRaw(const std::string& address, const std::vector<std::string>&
 TEST_F(StorageServerTest, MalformedMessageEndsTheStreamAfterWhatCameBeforeIsAnswered) {
   StartNode();
   CreateTopic("t", 1);
-  const std::string good = Request(0, Batch(1)).SerializeAsString();
-  const std::vector<std::string> malformed = {
-      "\xff\xff\xff", std::string("\x0a\x05zz", 4), std::string("\x08\x01", 2),
-      std::string("\x0a\x02\xff\xff", 4), good.substr(0, good.size() - 3)};
+  const auto wrapped = [](const std::string& entry) {
+    std::string message;
+    rpc::WireWriter(&message).AppendBytes(1, entry);
+    return message;
+  };
+  const std::string entry = Request(0, Batch(1)).SerializeAsString();
+  const std::string good = wrapped(entry);
+  const std::vector<std::string> malformed = {"",
+                                              "\xff\xff\xff",
+                                              std::string("\x0a\x05zz", 4),
+                                              std::string("\x08\x01", 2),
+                                              wrapped(""),
+                                              wrapped("\xff\xff\xff"),
+                                              wrapped(std::string("\x0a\x05zz", 4)),
+                                              wrapped(std::string("\x08\x01", 2)),
+                                              wrapped(std::string("\x0a\x02\xff\xff", 4)),
+                                              wrapped(entry.substr(0, entry.size() - 3)),
+                                              good.substr(0, good.size() - 3)};
   int64_t expected = 0;
   for (const std::string& message : malformed) {
     int answers = 0;
@@ -184,6 +200,42 @@ TEST_F(StorageServerTest, MalformedMessageEndsTheStreamAfterWhatCameBeforeIsAnsw
     EXPECT_EQ(answers, 1);
     EXPECT_EQ(Latest(0).offset(), ++expected);
   }
+}
+
+TEST_F(StorageServerTest, BatchesOfOneMessageAreAppendedInOrderAndAnsweredEach) {
+  StartNode();
+  CreateTopic("t", 2);
+  AppendRequest request;
+  *request.add_batches() = Request(0, Batch(2));
+  *request.add_batches() = Request(1, Batch(3));
+  *request.add_batches() = Request(0, Batch(1));
+  request.mutable_batches(2)->mutable_header()->set_partition(7);
+  *request.add_batches() = Request(0, Batch(1));
+  Producer producer(stub_.get());
+  ASSERT_TRUE(producer.Send(request));
+  std::map<uint64_t, AppendOutcome> outcomes;
+  for (int i = 0; i < request.batches_size(); ++i) {
+    const AppendOutcome outcome = producer.Receive();
+    outcomes[outcome.request_id()] = outcome;
+  }
+  const auto of = [&](int i) { return outcomes.at(request.batches(i).header().request_id()); };
+  EXPECT_EQ(of(0).base_offset(), 0);
+  EXPECT_EQ(of(1).base_offset(), 0);
+  EXPECT_EQ(of(2).error().reason(), "PARTITION_NOT_FOUND");
+  EXPECT_EQ(of(3).base_offset(), 2) << "the one before it in the message was refused, no more";
+  EXPECT_EQ(Latest(0).offset(), 3);
+  EXPECT_EQ(Latest(1).offset(), 3);
+}
+
+TEST_F(StorageServerTest, AMessageOfTooManyBatchesEndsTheStream) {
+  StartNode();
+  CreateTopic("t", 1);
+  AppendRequest request;
+  for (int i = 0; i < 1025; ++i) *request.add_batches() = Request(0, "");
+  int answers = 0;
+  const absl::Status end = SendRaw(node_->grpc_address(), {request.SerializeAsString()}, &answers);
+  EXPECT_EQ(ReasonOf(end), Reason::kInvalidRequest) << end;
+  EXPECT_EQ(answers, 4) << "what came before is answered, 256 outcomes in a message";
 }
 
 TEST_F(StorageServerTest, LongPollWakesWhenRecordsCome) {

@@ -15,7 +15,7 @@
 namespace falaj::gateway {
 
 using internal::v1::AppendHeader;
-using internal::v1::AppendResponse;
+using internal::v1::AppendOutcome;
 using internal::v1::StorageService;
 
 // AppendStream is one gateway's stream; FakeStorage's lock guards it.
@@ -26,13 +26,19 @@ class FakeStorage::AppendStream final
       : storage_(storage), context_(context) {
     MutexLock lock(&storage_->mu_);
     storage_->streams_.insert(this);
-    StartSendInitialMetadata();
+    if (!storage_->hold_streams_) Open();
     StartRead(&incoming_);
   }
 
-  void Answer(const AppendResponse& response) {
+  // Once, when the gateway may write.
+  void Open() {
+    if (!std::exchange(open_, true)) StartSendInitialMetadata();
+  }
+  void Answer(const AppendOutcome& response) {
     if (finished_) return;
-    answers_.push_back(rpc::SerializeProto(response));
+    internal::v1::AppendResponse message;
+    *message.add_outcomes() = response;
+    answers_.push_back(rpc::SerializeProto(message));
     WriteNext();
   }
   void WriteNext() {
@@ -53,7 +59,10 @@ class FakeStorage::AppendStream final
     }
     const Bytes message = rpc::ToBytes(incoming_);
     incoming_.Clear();
-    storage_->Append(this, message);
+    ++storage_->messages_;
+    rpc::WireReader reader(message);
+    while (reader.Next()) storage_->Append(this, reader.bytes());
+    if (!reader.ok()) std::abort();
     if (!finished_) StartRead(&incoming_);
   }
   void OnWriteDone(bool ok) override {
@@ -81,6 +90,7 @@ class FakeStorage::AppendStream final
   grpc::ByteBuffer incoming_;
   grpc::ByteBuffer outgoing_;
   std::deque<grpc::ByteBuffer> answers_;
+  bool open_ = false;
   bool writing_ = false;
   bool finished_ = false;
 };
@@ -244,6 +254,13 @@ void FakeStorage::HoldAnswers(bool on) {
   for (AppendStream* stream : streams_) stream->WriteNext();
 }
 
+void FakeStorage::HoldStreams(bool on) {
+  MutexLock lock(&mu_);
+  hold_streams_ = on;
+  if (on) return;
+  for (AppendStream* stream : streams_) stream->Open();
+}
+
 void FakeStorage::BreakStreams() {
   MutexLock lock(&mu_);
   for (AppendStream* stream : streams_) stream->Break();
@@ -257,6 +274,11 @@ void FakeStorage::SetLogStart(int64_t offset) {
 int FakeStorage::appends() const {
   MutexLock lock(&mu_);
   return appends_;
+}
+
+int FakeStorage::messages() const {
+  MutexLock lock(&mu_);
+  return messages_;
 }
 
 int FakeStorage::refusals_left() const {
@@ -291,16 +313,16 @@ std::vector<AppendHeader> FakeStorage::headers() const {
   return headers_;
 }
 
-void FakeStorage::Append(AppendStream* stream, const Bytes& message) {
+void FakeStorage::Append(AppendStream* stream, const Bytes& entry) {
   AppendHeader header;
   Bytes batch;
-  rpc::WireReader reader(message);
+  rpc::WireReader reader(entry);
   while (reader.Next()) {
     if (reader.field() == 1 && !rpc::ParseProto(reader.bytes(), &header)) std::abort();
     if (reader.field() == 15) batch = reader.bytes();
   }
   if (!reader.ok()) std::abort();
-  AppendResponse response;
+  AppendOutcome response;
   response.set_request_id(header.request_id());
   if (!options_.sink) headers_.push_back(header);
   if (refusals_left_ > 0 && forgotten_left_ == 0) {

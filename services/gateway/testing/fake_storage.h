@@ -48,6 +48,8 @@ class FakeStorage {
   void RefuseReads(const absl::Status& status, int count);
   // While on, appends are carried out but not answered; turning it off answers them.
   void HoldAnswers(bool on);
+  // While on, Append streams are accepted but not opened; turning it off opens them.
+  void HoldStreams(bool on);
   // The next `count` appends are carried out, and then answered with `status`; before any refusal.
   void ForgetAnswers(const absl::Status& status, int count);
   // Cancels every Append stream.
@@ -55,7 +57,8 @@ class FakeStorage {
   // Moves the log start of every partition.
   void SetLogStart(int64_t offset);
 
-  int appends() const;  // Carried out.
+  int appends() const;   // Carried out.
+  int messages() const;  // Of Append streams, received.
   int refusals_left() const;
   // What a partition of the first topic that was written to holds, one Bytes a batch.
   std::vector<Bytes> batches(int32_t partition) const;
@@ -80,7 +83,7 @@ class FakeStorage {
   };
 
   // Each under mu_, called by the service's reactors.
-  void Append(AppendStream* stream, const Bytes& message);
+  void Append(AppendStream* stream, const Bytes& entry);
   Bytes ReadPartition(const internal::v1::ReadPartition& request, int64_t budget, int64_t* bytes,
                       bool* failed);
   void WakeReads();
@@ -104,7 +107,9 @@ class FakeStorage {
   absl::Status read_refusal_;
   int read_refusals_left_ = 0;
   int appends_ = 0;
+  int messages_ = 0;
   bool hold_ = false;
+  bool hold_streams_ = false;
 };
 
 }  // namespace falaj::gateway
