@@ -19,6 +19,7 @@ using testing::ReassignCommand;
 using testing::RefusalOf;
 using testing::ResizeCommand;
 using testing::TestCluster;
+using ::testing::UnorderedElementsAre;
 namespace pb = ::falaj::internal::v1;
 
 // Five nodes, and a topic "t" whose one partition is moved to nodes 1, 2, 3 and led by 1.
@@ -179,9 +180,25 @@ TEST_F(ReassignTest, NobodyIsLeftBehindWhomWritesNeed) {
   Join(4);
   Report({1, 4});
   EXPECT_EQ(Reason::kNotEnoughReplicas, RefusalOf(&cluster_, CancelCommand("t")));
+  // Node 4 is away: with its copy gone, node 1 would be all there is of what was acknowledged.
   Report({1});
+  ASSERT_THAT(Partition().elr(), ElementsAre(4));
+  EXPECT_EQ(Reason::kNotEnoughReplicas, RefusalOf(&cluster_, CancelCommand("t")));
+  Report({1, 2});
   Must(CancelCommand("t"));
-  EXPECT_THAT(Partition().replicas(), ElementsAre(1, 2, 3)) << "too few were in sync anyway";
+  EXPECT_THAT(Partition().replicas(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(ReassignTest, NobodyIsLeftBehindWhoIsEligibleAndNeeded) {
+  Must(ReassignCommand("t", 0, {4, 5, 3}));
+  Join(4);
+  Report({1, 4});
+  cluster_.Kill(1);
+  cluster_.Kill(4);
+  ASSERT_TRUE(Partition().isr().empty());
+  ASSERT_THAT(Partition().elr(), UnorderedElementsAre(1, 4));
+  EXPECT_EQ(Reason::kNotEnoughReplicas, RefusalOf(&cluster_, CancelCommand("t")));
+  Must(ReassignCommand("t", 0, {1, 4, 3}));
 }
 
 TEST_F(ReassignTest, AnotherTargetReplacesTheFirst) {

@@ -61,11 +61,11 @@ const NodeList& WantedReplicas(const PartitionState& partition) {
 
 bool KeepsCommitted(const PartitionState& partition, int32_t min_in_sync, const NodeList& target) {
   const NodeList kept = Join(SettledReplicas(partition), target);
-  if (!partition.isr().empty()) {
-    const int32_t needed = partition.isr_size() < min_in_sync ? 1 : min_in_sync;
-    return Among(partition.isr(), kept).size() >= needed;
+  // Who surely holds whatever is committed: also those who are eligible, and away.
+  const NodeList holders = Join(partition.isr(), partition.elr());
+  if (!holders.empty()) {
+    return Among(holders, kept).size() >= std::min(min_in_sync, holders.size());
   }
-  if (!partition.elr().empty()) return !Among(partition.elr(), kept).empty();
   return partition.last_leader() == 0 || Contains(kept, partition.last_leader());
 }
 

@@ -32,10 +32,11 @@ google::protobuf::RepeatedField<int32_t> SettledReplicas(
 const google::protobuf::RepeatedField<int32_t>& WantedReplicas(
     const internal::v1::PartitionState& partition);
 
-// Whether somebody who is known to hold every committed record would be left with this target; and,
-// if as many are in sync as writes need, as many of them. Else a leader that has not heard of it
-// yet would answer for copies that are being dropped. Requires of a target here and below: not
-// empty, distinct.
+// Whether this target leaves as many of those who are known to hold every committed record, in sync
+// or eligible, as writes need, or all of them if there are fewer. Else a leader that has not heard
+// of it yet would answer for copies that are being dropped, and the loss of fewer machines than
+// were promised would be the loss of records. Requires of a target here and below: not empty,
+// distinct.
 bool KeepsCommitted(const internal::v1::PartitionState& partition, int32_t min_in_sync,
                     const google::protobuf::RepeatedField<int32_t>& target);
 // Sets out for `target`, in place of whatever the partition is on its way to: those that were being

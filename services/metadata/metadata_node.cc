@@ -85,7 +85,6 @@ absl::StatusOr<std::unique_ptr<MetadataNode>> MetadataNode::Create(const Options
 void MetadataNode::Tick(MonotonicTime now, int64_t wall_ms, int ticks) {
   now_ = now;
   wall_ms_ = wall_ms;
-  ticked_ = ticks > 0;
   for (int i = 0; i < ticks; ++i) core_->Tick();
 }
 
@@ -109,7 +108,7 @@ void MetadataNode::EndRound() {
   ExpireSessions();
   ElectUncleanly();
   reads_.Expire(now_);
-  if (ticked_ && !campaigns_.empty()) campaigns_.Expire(now_);
+  campaigns_.Expire(now_);
   CheckCaughtUp();
   RecordAddresses();
   AnswerTransfers();
@@ -364,15 +363,17 @@ void MetadataNode::ElectUncleanly() {
   if (!KnowsSessions() || core_->transferring_to() != NodeId()) return;
   const auto due = unclean_elections_.TakeDue(state_.cluster(), now_);
   if (!due.has_value()) return;
-  for (const pb::UncleanElection& election : due->elections()) {
-    log::Warning("electing a leader that may lack committed records",
-                 {{"topic_id", Uuid::FromBytes(election.topic_id()).value_or(Uuid()).ToString()},
-                  {"partition", election.partition()}});
-  }
   pb::ClusterCommand command;
   *command.mutable_elect_uncleanly() = *due;
   StampCommand(&command);
-  Propose(command, nullptr);  // What is refused is due again.
+  Propose(command, [due](const auto& response) {
+    if (!response.ok()) return;  // They are due again.
+    for (const pb::UncleanElection& election : due->elections()) {
+      log::Warning("a leader was to be elected that may lack committed records",
+                   {{"topic_id", Uuid::FromBytes(election.topic_id()).value_or(Uuid()).ToString()},
+                    {"partition", election.partition()}});
+    }
+  });
 }
 
 // Asks a new leader once how far the log was committed; what is applied from there on is current.

@@ -257,7 +257,6 @@ class MetadataNode {
   Random random_;
   MonotonicTime now_;  // Of the last Tick().
   int64_t wall_ms_ = 0;
-  bool ticked_ = false;
 
   std::map<LogIndex, Pending> pending_;
   std::vector<StatusCallback> transfers_;         // Wait for another leader.

@@ -23,8 +23,11 @@ class RaftServiceImpl::ExchangeStream final : public grpc::ServerReadReactor<pb:
 
   void OnReadDone(bool ok) override {
     if (!ok) return Close(absl::OkStatus());
-    if (!request_.messages().empty()) peer_ = NodeId(request_.messages(0).from());
     if (const absl::Status ours = CheckOrigin(); !ours.ok()) return Close(ours);
+    if (peer_ == NodeId() && !request_.messages().empty()) {
+      peer_ = NodeId(request_.messages(0).from());
+      service_->newest_.Opened(peer_, this);
+    }
     for (pb::RaftMessage& message : *request_.mutable_messages()) {
       service_->node_->Step(std::move(message));
     }
@@ -32,7 +35,7 @@ class RaftServiceImpl::ExchangeStream final : public grpc::ServerReadReactor<pb:
   }
   void OnCancel() override { Close(absl::OkStatus()); }
   void OnDone() override {
-    if (peer_ != NodeId()) service_->node_->PeerBroke(peer_);
+    if (service_->newest_.Closed(peer_, this)) service_->node_->PeerBroke(peer_);
     service_->streams_.Remove(this);
     delete this;
   }
@@ -55,7 +58,7 @@ class RaftServiceImpl::ExchangeStream final : public grpc::ServerReadReactor<pb:
 
   RaftServiceImpl* const service_;
   pb::ExchangeRequest request_;
-  NodeId peer_;                         // Whose messages came last.
+  NodeId peer_;                         // Once it has sent a message.
   std::atomic<bool> finished_ = false;  // Close() may come from several threads.
 };
 

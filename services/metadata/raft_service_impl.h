@@ -8,6 +8,7 @@
 #include "falaj/internal/v1/raft.grpc.pb.h"
 
 #include "libs/base/ids.h"
+#include "services/metadata/newest_streams.h"
 #include "services/metadata/open_streams.h"
 #include "services/metadata/raft_node.h"
 
@@ -16,9 +17,11 @@ namespace falaj::metadata {
 // RaftServiceImpl takes in the other metadata nodes' messages and passes them to RaftNode.
 //
 // A stream from another cluster, or from another incarnation of the quorum (one that was recovered
-// without its majority, RaftLog::RecoverQuorum), ends with CLUSTER_MISMATCH. A message that finds
-// RaftNode's queue full is dropped, which Raft bears. The streams belong to gRPC and live until it
-// is done with them, before the server has stopped. Threads: any; nothing here blocks.
+// without its majority, RaftLog::RecoverQuorum), ends with CLUSTER_MISMATCH, and says nothing about
+// the peer it claims to come from. When the newest stream of a peer breaks, RaftNode is told: the
+// peer may have died. A message that finds RaftNode's queue full is dropped, which Raft bears. The
+// streams belong to gRPC and live until it is done with them, before the server has stopped.
+// Threads: any; nothing here blocks.
 class RaftServiceImpl final : public internal::v1::RaftService::CallbackService {
  public:
   // `node` is not owned and outlives this.
@@ -36,6 +39,7 @@ class RaftServiceImpl final : public internal::v1::RaftService::CallbackService 
   RaftNode* const node_;
   const Uuid cluster_id_;
   const uint64_t incarnation_;
+  NewestStreams newest_;
   OpenStreams<ExchangeStream> streams_;
 };
 

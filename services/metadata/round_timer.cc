@@ -8,7 +8,7 @@ namespace {
 
 // A round this late means the process stood still, not that the others were silent.
 constexpr absl::Duration kPauseMin = absl::Milliseconds(500);
-constexpr int kTicksLateMax = 10;  // Fewer than an election takes.
+constexpr int kTicksLateMax = 10;  // A whole election timeout is 15 and more.
 // Even with nothing to do: so cheap, and a bound on what an oversight may cost.
 constexpr absl::Duration kSleepMax = absl::Seconds(1);
 

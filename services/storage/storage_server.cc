@@ -41,6 +41,7 @@ constexpr absl::Duration kHandOverRetry = absl::Milliseconds(200);
 // others. So many at a time, and more if it would take more than so many portions.
 constexpr int32_t kLeadsAtATime = 32;
 constexpr int32_t kPortionsMax = 16;
+constexpr int32_t kAllLeads = 0;
 
 absl::Status BadOption(absl::string_view name, absl::string_view why) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat(name, " ", why),
@@ -211,7 +212,7 @@ class Node final : public StorageServer {
       return std::max(until - Clock::Real()->MonotonicNow(), absl::ZeroDuration());
     };
     auto led = static_cast<int32_t>(assignments_->Leads().size());
-    const int32_t portion = std::max(kLeadsAtATime, led / kPortionsMax);
+    int32_t portion = std::max(kLeadsAtATime, led / kPortionsMax);
     while (session_->alive() && left() > absl::ZeroDuration()) {
       const auto relieved = session_->PrepareStop(portion, left());
       if (!relieved.ok()) {
@@ -221,21 +222,25 @@ class Node final : public StorageServer {
       assignments_->WaitForView(relieved->index, std::min(left(), kHandOverRetry));
       if (!assignments_->LeadsWhereOthersMay()) break;
       if (relieved->led_still < std::exchange(led, relieved->led_still)) {
-        shard_->WaitUntilAttached(std::min(left(), kHandOverRetry));
+        // One replica that cannot attach, for whatever reason, would hold up every portion: the
+        // rest goes at once then.
+        if (!shard_->WaitUntilAttached(std::min(left(), kHandOverRetry))) portion = kAllLeads;
       } else {
         // Until somebody has caught up.
         assignments_->WaitForView(assignments_->view()->index() + 1,
                                   std::min(left(), kHandOverRetry));
       }
     }
-    if (!shard_->WaitUntilAnswered(left())) log::Warning("some producers are left without answer");
+    if (!shard_->WaitUntilAnswered(std::max(left(), kHandOverRetry))) {
+      log::Warning("some producers are left without answer");
+    }
   }
 
   // Once the disk has failed. As HandOver(), but there is nothing to wait for: nobody catches up
   // here any more. The end of the session takes the node out of all ISRs; the next process
   // registers as one that has not stopped cleanly.
   void Leave() {
-    const auto relieved = session_->PrepareStop(/*leads_max=*/0, kHandOverMax);
+    const auto relieved = session_->PrepareStop(kAllLeads, kHandOverMax);
     if (!relieved.ok()) {
       log::Warning("leadership is not handed over", {{"error", relieved.status()}});
     } else {

@@ -108,11 +108,17 @@ void StoreShard::AttachAnswered(const log::PartitionKey& key,
 absl::Status StoreShard::CutSuffix(Hosted* hosted) {
   const Offset end = *std::exchange(hosted->effects.truncate_suffix, std::nullopt);
   const log::PartitionKey& key = hosted->shared->key();
-  log::Info("cutting what is not in the leader's log", {{"topic", hosted->shared->topic()},
-                                                        {"partition", key.partition},
-                                                        {"from_offset", end},
-                                                        {"log_end_offset", hosted->core.log_end()},
-                                                        {"leader_epoch", hosted->core.epoch()}});
+  const log::Fields what = {{"topic", hosted->shared->topic()},
+                            {"partition", key.partition},
+                            {"from_offset", end},
+                            {"high_watermark", hosted->core.high_watermark()},
+                            {"log_end_offset", hosted->core.log_end()},
+                            {"leader_epoch", hosted->core.epoch()}};
+  if (end < hosted->core.high_watermark()) {
+    log::Warning("cutting committed records, which an unclean election has given up", what);
+  } else {
+    log::Info("cutting what is not in the leader's log", what);
+  }
   FALAJ_RETURN_IF_ERROR(store_->TruncateSuffix(hosted->shared->id(), end));
   tail_cache_->TruncateSuffix(hosted->shared->tail_key(), end);
   FALAJ_ASSIGN_OR_RETURN(const log::StoredPartition stored,
@@ -157,7 +163,8 @@ void StoreShard::Take(ReplicateTask task) {
                                          &hosted->effects);
     if (!taken.ok()) {
       if (ReasonOf(taken) != Reason::kCorruptRecord) return;  // Of an attach that is over.
-      // ReattachDetached() asks again, after a pause.
+      // Detached now, and watched when the round is over: RetryAssignments() asks again.
+      Gather(hosted);
       log::Warning("what a leader sent does not fit", {{"topic", hosted->shared->topic()},
                                                        {"partition", task.key.partition},
                                                        {"error", taken}});

@@ -36,8 +36,8 @@ class ReplicationTest(unittest.TestCase):
         self.cluster.start()
         self.cluster.wait_online(3)
 
-    def create(self, **config):
-        self.cluster.create_topic(TOPIC, PARTITIONS, replicas=3, **{"min_in_sync_replicas": 2, **config})
+    def create(self, partitions=PARTITIONS, **config):
+        self.cluster.create_topic(TOPIC, partitions, replicas=3, **{"min_in_sync_replicas": 2, **config})
         self.wait_in_sync()
         self.start_producers("p")
 
@@ -223,6 +223,22 @@ class ReplicationTest(unittest.TestCase):
             self.cluster.start_process(name)
             self.wait_in_sync()
         self.verify()
+
+    def test_a_stop_hands_over_so_many_leads_that_no_client_sees_an_error(self):
+        # Each node leads more than it hands over at a time.
+        self.create(partitions=150)
+        for name in NODES:
+            self.wait_for_progress()
+            failed = sum(producer.failures for producer in self.producers)
+            self.cluster.stop(name)
+            self.wait_for_progress()
+            self.assertEqual(sum(producer.failures for producer in self.producers), failed, f"{name} was stopped")
+            self.cluster.start_process(name)
+            self.wait_in_sync()
+        for producer in self.producers:
+            producer.stop()
+            check(self, read_all(self.cluster.consumer(), TOPIC, producer.partition), [producer],
+                  control_records=ELECTIONS_MAX)
 
     def test_a_partition_without_records_is_read_to_its_end(self):
         """It has a control record, which nobody is shown."""
