@@ -111,13 +111,19 @@ class Process:
             return ""
 
     def ready(self):
+        return self._serves("readiness")
+
+    def live(self):
+        return self._serves("liveness")
+
+    def _serves(self, service):
         if self.child.poll() is not None:
             raise AssertionError(f"{self.name} ended with {self.child.returncode}; see {self.log_path}")
         # A new connection each time: what a Kubernetes probe does.
         with grpc.insecure_channel(self.grpc_address) as channel:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(service="readiness"), timeout=2)
+                    health_pb2.HealthCheckRequest(service=service), timeout=2)
                 return answer.status == health_pb2.HealthCheckResponse.SERVING
             except grpc.RpcError:
                 return False
