@@ -14,10 +14,12 @@ namespace falaj::storage {
 
 // RateLimit is so many bytes a second for work whose size is known only when it is done: whoever
 // begins finds the account above zero and is charged afterwards, which may leave it below. What is
-// not used is saved for 20 ms only, so that the pace is even.
+// not used is saved for 20 ms only, so that the pace is even. Work that never ends unless it is
+// faster than something else earns what that takes on top.
 //
 // A leader's replica streams share one, for what followers that lag read from its disk, so that
-// live traffic keeps the better part of disk and processor. Threads: any.
+// live traffic keeps the better part of disk and processor; what is produced earns as much.
+// Threads: any.
 class RateLimit {
  public:
   // 0: no limit.
@@ -36,7 +38,9 @@ class RateLimit {
     // At least as long as it takes to earn a byte: else rounding would have it asked at once.
     return absl::Seconds((1 - balance_) / rate);
   }
+  void Earn(int64_t bytes) { Charge(-bytes); }
   void Charge(int64_t bytes) {
+    if (bytes_per_second_ == 0) return;
     MutexLock lock(&mu_);
     balance_ -= static_cast<double>(bytes);
   }

@@ -21,8 +21,8 @@ TEST(RateLimitTest, TellsHowLongToWaitForWhatWasTaken) {
   EXPECT_NEAR(absl::ToDoubleMilliseconds(limit.UntilMayBegin(kBegin)), 100, 0.1);
   EXPECT_NEAR(absl::ToDoubleMilliseconds(limit.UntilMayBegin(kBegin + absl::Milliseconds(40))), 60,
               0.1);
-  const absl::Duration all = absl::Milliseconds(40) +
-                             limit.UntilMayBegin(kBegin + absl::Milliseconds(40));
+  const absl::Duration all =
+      absl::Milliseconds(40) + limit.UntilMayBegin(kBegin + absl::Milliseconds(40));
   EXPECT_EQ(limit.UntilMayBegin(kBegin + all + absl::Microseconds(1)), absl::ZeroDuration());
 }
 
@@ -31,6 +31,19 @@ TEST(RateLimitTest, SavesLittle) {
   EXPECT_EQ(limit.UntilMayBegin(kBegin + absl::Hours(1)), absl::ZeroDuration());
   limit.Charge(20'000);
   EXPECT_GT(limit.UntilMayBegin(kBegin + absl::Hours(1)), absl::ZeroDuration());
+}
+
+TEST(RateLimitTest, EarnsOnTop) {
+  RateLimit limit(1'000'000);
+  EXPECT_EQ(limit.UntilMayBegin(kBegin), absl::ZeroDuration());
+  limit.Charge(120'000);
+  limit.Earn(50'000);
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(limit.UntilMayBegin(kBegin)), 50, 0.1);
+  limit.Earn(10'000'000);
+  EXPECT_EQ(limit.UntilMayBegin(kBegin + absl::Milliseconds(1)), absl::ZeroDuration());
+  limit.Charge(20'000);
+  EXPECT_GT(limit.UntilMayBegin(kBegin + absl::Milliseconds(1)), absl::ZeroDuration())
+      << "that is saved no longer than anything else";
 }
 
 TEST(RateLimitTest, ZeroIsNoLimit) {

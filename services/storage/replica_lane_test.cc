@@ -190,6 +190,7 @@ TEST_F(ReplicaLaneTest, APartitionIsCopiedOnTheStreamWhereItAttachedLast) {
   Attach(1 << 20, 1, REPLICA_LANE_CATCH_UP);
   ReadUpTo(kEnd);
   std::swap(first, stream_);
+  EXPECT_EQ(NextAnswer().error().reason(), "EPOCH_FENCED") << "it may be news to the follower";
   Grant(10 << 20);
   EXPECT_TRUE(IsQuiet());
   EXPECT_EQ(end_, kEnd) << "nothing comes twice";

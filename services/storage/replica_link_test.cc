@@ -22,9 +22,8 @@ using internal::v1::ReplicateResponse;
 class FakeLeader final : public internal::v1::StorageService::Service {
  public:
   FakeLeader() {
-    host_ =
-        rpc::ServerHost::Start({.listen_address = "127.0.0.1:0"}, {this}, /*registry=*/nullptr)
-            .value();
+    host_ = rpc::ServerHost::Start({.listen_address = "127.0.0.1:0"}, {this}, /*registry=*/nullptr)
+                .value();
   }
   ~FakeLeader() override { host_->Stop(absl::ZeroDuration()); }
 

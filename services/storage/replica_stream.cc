@@ -279,10 +279,13 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
 
 void ReplicaStream::OnAttachedElsewhere(NodeId follower, const Partition* partition) {
   MutexLock lock(&mu_);
-  if (from_.node != follower) return;
-  if (const auto it = attached_.find(partition); it != attached_.end()) {
-    Drop(copies_.at(it->second));
-  }
+  if (finished_ || from_.node != follower) return;
+  const auto it = attached_.find(partition);
+  if (it == attached_.end()) return;
+  // Streams overtake each other. If the follower did attach here last, it does so again.
+  EndCopy(copies_.at(it->second),
+          MakeError(Reason::kEpochFenced, "the partition is attached on another stream"));
+  MaybeWrite();
 }
 
 bool ReplicaStream::IsAttached(const CopyPtr& copy) const {
@@ -299,14 +302,11 @@ void ReplicaStream::Drop(const CopyPtr& dropped) {
   copy->partition->StopListening(copy.get());
 }
 
-void ReplicaStream::EndCopy(const CopyPtr& copy, const PartitionState& state) {
+void ReplicaStream::EndCopy(const CopyPtr& copy, const absl::Status& why) {
   internal::v1::ReplicateResponse response;
   internal::v1::ReplicaAttached& over = *response.add_attached();
   over.set_index(copy->index);
-  rpc::ToProto(MakeError(Reason::kNotLeader, "the reign of the attach is over",
-                         {{"leader", absl::StrCat(state.leader.value())},
-                          {"leader_epoch", absl::StrCat(state.epoch.value())}}),
-               over.mutable_error());
+  rpc::ToProto(why, over.mutable_error());
   Tell(response);
   Drop(copy);
 }
@@ -461,7 +461,9 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
   if (!IsAttached(copy)) return true;  // Dropped since it became due.
   const PartitionState state = copy->partition->state();
   if (!copy->IsOf(state)) {  // No longer ours.
-    EndCopy(copy, state);
+    EndCopy(copy, MakeError(Reason::kNotLeader, "the reign of the attach is over",
+                            {{"leader", absl::StrCat(state.leader.value())},
+                             {"leader_epoch", absl::StrCat(state.epoch.value())}}));
     return true;
   }
   if (LaneOf(*copy, state) != lane_) {

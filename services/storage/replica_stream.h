@@ -101,9 +101,9 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Forgets the copy, if it is not forgotten yet.
   void Drop(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // As Drop(), and tells the follower: that this node leads no more; to attach on the other lane,
-  // for which all that was sent must have been acknowledged, else the copy waits for that.
-  void EndCopy(const CopyPtr& copy, const PartitionState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // As Drop(), and tells the follower: why; to attach on the other lane, for which all that was
+  // sent must have been acknowledged, else the copy waits for that.
+  void EndCopy(const CopyPtr& copy, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MoveCopy(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   grpc::ByteBuffer GatherNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
