@@ -251,7 +251,7 @@ class Asker {
 };
 
 TEST_F(ReplicaLaneTest, WhoAsksAndDoesNotReadTheAnswersIsNotReadFrom) {
-  constexpr int kFrames = 200;
+  constexpr int kFrames = 100;
   constexpr int kQuestions = 250;  // In a frame.
   constexpr int kAnswersMax = 10'000;
   Start();
