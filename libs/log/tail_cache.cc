@@ -71,6 +71,22 @@ std::optional<TailRun> TailCache::Lookup(const TailKey& key, Offset from, Offset
   return result;
 }
 
+bool TailCache::Holds(const TailKey& key, Offset from, Offset limit, size_t bytes_max) const {
+  MutexLock lock(&mu_);
+  const auto found = rings_.find(key);
+  if (found == rings_.end()) return false;
+  const Ring& ring = found->second;
+  if (from < ring.front().base || limit > ring.back().last + 1) return false;
+  size_t bytes = 0;
+  // From the end: whoever lags by much is told soon.
+  for (auto entry = ring.rbegin(); entry != ring.rend() && entry->last >= from; ++entry) {
+    if (entry->last >= limit) continue;
+    bytes += entry->batch.size();
+    if (bytes > bytes_max) return false;
+  }
+  return true;
+}
+
 void TailCache::TruncateSuffix(const TailKey& key, Offset end) {
   MutexLock lock(&mu_);
   const auto found = rings_.find(key);

@@ -85,6 +85,10 @@ class TailCache {
   // nothing from there on ends at or below `limit`.
   std::optional<TailRun> Lookup(const TailKey& key, Offset from, Offset limit, size_t bytes_max);
 
+  // Whether every batch from the one that holds `from` up to `limit` is kept, and they are no more
+  // than `bytes_max` together. Counts as neither hit nor miss.
+  bool Holds(const TailKey& key, Offset from, Offset limit, size_t bytes_max) const;
+
   // Forgets what lies at or after `end`, what ends at or below `start`, and everything.
   void TruncateSuffix(const TailKey& key, Offset end);
   void TruncatePrefix(const TailKey& key, Offset start);

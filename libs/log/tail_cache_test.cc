@@ -33,6 +33,21 @@ TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
   EXPECT_EQ(few_bytes->batches.ToString(), "aaa") << "the first batch comes whole";
 }
 
+TEST(TailCacheTest, SaysWhetherItHoldsAllUpToTheLimitInSoManyBytes) {
+  TailCache cache({.bytes_max = 1 << 20});
+  EXPECT_FALSE(cache.Holds(kFirst, Offset(10), Offset(20), 100));
+  cache.Insert(kFirst, Batch(10, 12, Bytes::Copy("aaa")));
+  cache.Insert(kFirst, Batch(13, 13, Bytes::Copy("b")));
+  cache.Insert(kFirst, Batch(14, 19, Bytes::Copy("cc")));
+  EXPECT_TRUE(cache.Holds(kFirst, Offset(10), Offset(20), 6));
+  EXPECT_FALSE(cache.Holds(kFirst, Offset(10), Offset(20), 5));
+  EXPECT_TRUE(cache.Holds(kFirst, Offset(12), Offset(14), 4)) << "from within the first batch";
+  EXPECT_TRUE(cache.Holds(kFirst, Offset(13), Offset(20), 3));
+  EXPECT_FALSE(cache.Holds(kFirst, Offset(9), Offset(20), 100)) << "it begins later";
+  EXPECT_FALSE(cache.Holds(kFirst, Offset(10), Offset(21), 100)) << "it ends before";
+  EXPECT_TRUE(cache.Holds(kFirst, Offset(20), Offset(20), 0)) << "nothing is asked for";
+}
+
 TEST(TailCacheTest, SaysWhenEachBatchOfARunWasAppended) {
   TailCache cache({.bytes_max = 1 << 20});
   for (int i = 0; i < 4; ++i) {

@@ -143,7 +143,10 @@ absl::Status AppendStream::TakeBatch(const Bytes& entry) {
     unanswered_bytes_ += bytes;
   }
   const absl::Status queued = Queue(header, std::move(batch));
-  if (queued.ok()) return absl::OkStatus();
+  if (queued.ok()) {
+    parts_->catch_up->Earn(bytes);  // Whoever lags lacks this, too.
+    return absl::OkStatus();
+  }
   parts_->metrics->CountError(queued);
   AppendAnswer answer;
   answer.request_id = header.request_id();

@@ -19,6 +19,7 @@ struct StoreShard::Hosted {
   Assignment wanted;
   replica::Effects effects;
   Offset checkpointed;                    // The high watermark on disk.
+  Lane lane = Lane::kLive;                // On which a follower attaches; its leader says so.
   bool touched = false;                   // By the round.
   bool unsynced = false;                  // It has written what found no room when it was synced.
   bool damaged = false;                   // Its log is, on this disk.

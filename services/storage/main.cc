@@ -28,9 +28,10 @@ ABSL_FLAG(absl::Duration, session_timeout, absl::Seconds(10),
 ABSL_FLAG(absl::Duration, replica_lag_max, absl::Seconds(10),
           "A follower that has not been caught up for so long leaves the in-sync replicas.");
 ABSL_FLAG(
-    int64_t, catch_up_bytes_per_second, int64_t{200} << 20,
-    "What followers that lag may read from this node's disk, all together; 0: no limit. Keep it "
-    "above what is produced.");
+    int64_t, catch_up_bytes_per_second, int64_t{20} << 20,
+    "What this node, as a leader, reads and sends in a second for replicas that lag, all followers "
+    "together; a node that lags behind two leaders gets twice as much. What is produced to this "
+    "node meanwhile comes on top, so that one who lags gains so much. 0: no limit.");
 ABSL_FLAG(int64_t, disk_soft_free_bytes, int64_t{5} << 30,
           "Produce is refused below so much free space (at most a tenth of the disk counts).");
 ABSL_FLAG(int64_t, tail_cache_bytes, int64_t{64} << 20, "Memory for the newest batches.");

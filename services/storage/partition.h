@@ -24,6 +24,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 
 #include "libs/base/ids.h"
@@ -48,6 +49,7 @@ struct PartitionState {
   Offset high_watermark{0};
   Offset written_end{0};  // Followers may have everything below.
   Offset log_end{0};
+  absl::InlinedVector<NodeId, 4> isr;  // Of a leader.
   int32_t in_sync_replicas = 0;
   int32_t required_in_sync = 0;  // For anything to be committed.
   int32_t replicas = 0;

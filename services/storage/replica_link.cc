@@ -22,7 +22,10 @@ using internal::v1::ReplicaNews;
 using internal::v1::ReplicateResponse;
 
 constexpr char kReplicatePath[] = "/falaj.internal.v1.StorageService/Replicate";
-constexpr int64_t kCreditBytes = int64_t{8} << 20;
+// What the shard's mailbox may hold of one leader. Of old batches it takes a few a turn: more of
+// them would only lie there.
+constexpr int64_t kLiveCreditBytes = int64_t{8} << 20;
+constexpr int64_t kCatchUpCreditBytes = int64_t{1} << 20;
 
 replica::ProducerStates::Batch ProducerOf(const record::BatchHeader& header) {
   if (!record::IsSequenced(header)) return {};
@@ -93,13 +96,13 @@ class ReplicaLink::Stream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grp
   grpc::ByteBuffer outgoing_;
 };
 
-ReplicaLink::ReplicaLink(NodeId leader, const std::string& address, StoreShard* shard,
+ReplicaLink::ReplicaLink(const Source& source, const std::string& address, StoreShard* shard,
                          std::function<void()> on_trouble)
-    : leader_(leader),
+    : source_(source),
       address_(address),
       shard_(shard),
       on_trouble_(std::move(on_trouble)),
-      channel_(rpc::MakeChannel(address, rpc::ChannelOptions{})),
+      channel_(rpc::MakeChannel(address, {.lane = static_cast<int>(source.lane)})),
       stub_(channel_) {}
 
 ReplicaLink::~ReplicaLink() { Close(); }
@@ -108,9 +111,12 @@ void ReplicaLink::Open(const replica::IsrMember& self) {
   next_.Clear();
   next_.mutable_hello()->set_node_id(self.node.value());
   next_.mutable_hello()->set_node_epoch(self.node_epoch.value());
-  next_.set_credit_bytes(kCreditBytes);
+  const bool live = source_.lane == Lane::kLive;
+  next_.mutable_hello()->set_lane(live ? internal::v1::REPLICA_LANE_LIVE
+                                       : internal::v1::REPLICA_LANE_CATCH_UP);
+  next_.set_credit_bytes(live ? kLiveCreditBytes : kCatchUpCreditBytes);
   unconsumed_ = 0;
-  open_ = writing_ = breaking_ = false;  // Not broken_: others wait for Tick().
+  open_ = writing_ = breaking_ = false;
   ++streams_;
   stream_ = std::make_unique<Stream>(this, &stub_);
 }
@@ -118,7 +124,12 @@ void ReplicaLink::Open(const replica::IsrMember& self) {
 bool ReplicaLink::Attach(const replica::IsrMember& self, const log::PartitionKey& key,
                          const replica::AttachRequest& request) {
   MutexLock lock(&mu_);
-  if (closed_ || breaking_) return false;  // Tick() has it asked for again.
+  if (closed_) return false;  // Whoever closes it has it asked for again.
+  if (breaking_) {
+    AttachLater(key);
+    return false;
+  }
+  again_.erase(key);
   if (stream_ == nullptr) Open(self);
   const uint32_t index = next_index_++;
   if (const auto it = indexes_.find(key); it != indexes_.end()) attached_.erase(it->second);
@@ -163,26 +174,24 @@ void ReplicaLink::Flush() {
   MaybeWrite();
 }
 
+void ReplicaLink::AttachLater(const log::PartitionKey& key) {
+  again_.insert(key);
+  if (again_.size() == 1) on_trouble_();
+}
+
 bool ReplicaLink::Tick() {
-  std::vector<log::PartitionKey> refused;
-  bool broken = false;
-  bool later = false;
+  absl::flat_hash_set<log::PartitionKey> again;
   {
     MutexLock lock(&mu_);
-    if (closed_) return false;
-    for (const uint32_t index : std::exchange(refused_, {})) {
-      const auto it = attached_.find(index);
-      if (it != attached_.end()) refused.push_back(it->second.key);  // Not attached anew since.
-    }
+    if (closed_ || again_.empty()) return false;
     // A call would fail at once while the channel waits to try again.
-    broken = broken_ && (stream_ != nullptr || channel_->GetState(/*try_to_connect=*/true) !=
-                                                   GRPC_CHANNEL_TRANSIENT_FAILURE);
-    if (broken) broken_ = false;
-    later = broken_;
+    const bool connects = stream_ != nullptr || channel_->GetState(/*try_to_connect=*/true) !=
+                                                    GRPC_CHANNEL_TRANSIENT_FAILURE;
+    if (breaking_ || !connects) return true;
+    again.swap(again_);
   }
-  for (const log::PartitionKey& key : refused) shard_->Reattach(key, leader_);
-  if (broken) shard_->ReattachTo(leader_);
-  return later;
+  for (const log::PartitionKey& key : again) shard_->Reattach(key, source_);
+  return false;
 }
 
 void ReplicaLink::Break() {
@@ -234,16 +243,18 @@ void ReplicaLink::OnBroken(const grpc::Status& status) {
     MutexLock lock(&mu_);
     ended = std::move(stream_);
     open_ = writing_ = breaking_ = false;
-    broken_ = true;
+    for (const auto& [index, attached] : attached_) again_.insert(attached.key);
     attached_.clear();
     indexes_.clear();
-    refused_.clear();
     next_.Clear();
     closed = closed_;
   }
   if (!closed) {
     log::Info("the stream to a leader has ended",
-              {{"leader", leader_}, {"address", address_}, {"error", rpc::FromGrpc(status)}});
+              {{"leader", source_.leader},
+               {"address", address_},
+               {"lane", source_.lane == Lane::kLive ? "live" : "catch-up"},
+               {"error", rpc::FromGrpc(status)}});
   }
   ended.reset();
   on_trouble_();
@@ -257,6 +268,13 @@ bool ReplicaLink::Find(uint32_t index, Attached* found) {
   const auto it = attached_.find(index);
   if (it == attached_.end()) return false;
   *found = it->second;
+  return true;
+}
+
+bool ReplicaLink::Forget(uint32_t index, const log::PartitionKey& key) {
+  MutexLock lock(&mu_);
+  if (attached_.erase(index) == 0) return false;
+  indexes_.erase(key);
   return true;
 }
 
@@ -283,9 +301,16 @@ bool ReplicaLink::OnAttached(const Bytes& message) {
   if (!Find(answer.index(), &attached)) return true;  // Attached anew since.
   if (answer.has_error()) {
     // Not the leader yet, mostly: this node heard of it first. Or not any more.
-    MutexLock lock(&mu_);
-    refused_.push_back(answer.index());
-    if (refused_.size() == 1) on_trouble_();
+    if (Forget(answer.index(), attached.key)) {
+      MutexLock lock(&mu_);
+      AttachLater(attached.key);
+    }
+    return true;
+  }
+  if (answer.lane() != internal::v1::REPLICA_LANE_UNSPECIFIED) {
+    if (Forget(answer.index(), attached.key)) {
+      shard_->MoveTo(attached.key, {source_.leader, Other(source_.lane)});
+    }
     return true;
   }
   replica::AttachAnswered input{.attach_id = attached.attach_id,
@@ -303,7 +328,7 @@ bool ReplicaLink::OnAttached(const Bytes& message) {
 bool ReplicaLink::OnNews(const Bytes& message) {
   uint32_t index = 0;
   ReplicateTask task;
-  task.leader = leader_;
+  task.source = source_;
   Bytes run;
   rpc::WireReader reader(message);
   while (reader.Next()) {
@@ -339,7 +364,7 @@ bool ReplicaLink::OnNews(const Bytes& message) {
   task.marks.attach_id = attached.attach_id;
   if (const absl::Status cut = Cut(run, &task.batches); !cut.ok()) {
     log::Error("a leader has sent a damaged batch; asking it again",
-               {{"leader", leader_}, {"partition", task.key.partition}, {"error", cut}});
+               {{"leader", source_.leader}, {"partition", task.key.partition}, {"error", cut}});
     return false;
   }
   shard_->Replicate(std::move(task));

@@ -72,48 +72,48 @@ void ReplicaLinks::Stop() {
 std::vector<ReplicaLinks::LinkPtr> ReplicaLinks::Links() {
   MutexLock lock(&mu_);
   std::vector<LinkPtr> links;
-  for (const auto& [node, link] : links_) links.push_back(link);
+  for (const auto& [source, link] : links_) links.push_back(link);
   return links;
 }
 
-ReplicaLinks::LinkPtr ReplicaLinks::FindLink(NodeId leader) {
+ReplicaLinks::LinkPtr ReplicaLinks::FindLink(const Source& source) {
   MutexLock lock(&mu_);
-  const auto it = links_.find(leader);
+  const auto it = links_.find(source);
   return it == links_.end() ? nullptr : it->second;
 }
 
-ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(NodeId leader, replica::IsrMember* self) {
+ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(const Source& source, replica::IsrMember* self) {
   const cluster::ClusterView::Ptr view = parts_.assignments->view();
-  const cluster::NodeInfo* const node = view->FindNode(leader);
+  const cluster::NodeInfo* const node = view->FindNode(source.leader);
   MutexLock lock(&mu_);
   if (stopped_ || node == nullptr || node_epoch_ == NodeEpoch{0}) return nullptr;
   *self = {self_, node_epoch_};
-  LinkPtr& link = links_[leader];
+  LinkPtr& link = links_[source];
   if (link != nullptr && link->address() != node->address) {
     retired_.push_back(std::move(link));
     NudgeTicker();
   }
   if (link == nullptr) {
-    link = std::make_shared<ReplicaLink>(leader, node->address, parts_.shard,
+    link = std::make_shared<ReplicaLink>(source, node->address, parts_.shard,
                                          [this] { NudgeTicker(); });
   }
   return link;
 }
 
-bool ReplicaLinks::Attach(const log::PartitionKey& key, NodeId leader,
+bool ReplicaLinks::Attach(const log::PartitionKey& key, const Source& source,
                           const replica::AttachRequest& request) {
   replica::IsrMember self;
-  const LinkPtr link = LinkTo(leader, &self);
+  const LinkPtr link = LinkTo(source, &self);
   return link != nullptr && link->Attach(self, key, request);
 }
 
-void ReplicaLinks::Acknowledge(const log::PartitionKey& key, NodeId leader,
+void ReplicaLinks::Acknowledge(const log::PartitionKey& key, const Source& source,
                                const replica::FollowerAck& ack) {
-  if (const LinkPtr link = FindLink(leader)) link->Acknowledge(key, ack);
+  if (const LinkPtr link = FindLink(source)) link->Acknowledge(key, ack);
 }
 
-void ReplicaLinks::Consumed(NodeId leader, int64_t bytes) {
-  if (const LinkPtr link = FindLink(leader)) link->Consumed(bytes);
+void ReplicaLinks::Consumed(const Source& source, int64_t bytes) {
+  if (const LinkPtr link = FindLink(source)) link->Consumed(bytes);
 }
 
 void ReplicaLinks::Flush() {
@@ -140,7 +140,7 @@ void ReplicaLinks::Tick() {
   }
   for (const LinkPtr& link : retired) {
     link->Close();  // It waits for gRPC, which the shard's thread must not.
-    parts_.shard->ReattachTo(link->leader());
+    parts_.shard->ReattachTo(link->source().leader);
   }
   for (const LinkPtr& link : Links()) {
     if (link->Tick()) NudgeTicker();

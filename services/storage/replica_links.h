@@ -2,9 +2,10 @@
 // service with what it proposes as a leader.
 //
 // The storage server owns one; the shard speaks to it. It keeps a ReplicaLink for each node that
-// leads something this node follows, at the address the cluster's view names, under the incarnation
-// the node is registered as. Proposals of many partitions go to the metadata service together, one
-// command at a time, from a thread of their own, as that call blocks.
+// leads something this node follows, and one more if this node lags, at the address the cluster's
+// view names, under the incarnation the node is registered as. Proposals of many partitions go to
+// the metadata service together, one command at a time, from a thread of their own, as that call
+// blocks.
 //
 // Damage goes the same way, in commands of its own.
 //
@@ -55,11 +56,11 @@ class ReplicaLinks final : public ReplicaOutbox {
   void SetNodeEpoch(NodeEpoch epoch);
   void Stop();
 
-  bool Attach(const log::PartitionKey& key, NodeId leader,
+  bool Attach(const log::PartitionKey& key, const Source& source,
               const replica::AttachRequest& request) override;
-  void Acknowledge(const log::PartitionKey& key, NodeId leader,
+  void Acknowledge(const log::PartitionKey& key, const Source& source,
                    const replica::FollowerAck& ack) override;
-  void Consumed(NodeId leader, int64_t bytes) override;
+  void Consumed(const Source& source, int64_t bytes) override;
   void Flush() override;
   void Propose(const log::PartitionKey& key, const replica::IsrProposal& proposal) override;
   void ReportDamage(const log::PartitionKey& key, const DamageReport& report) override;
@@ -70,8 +71,8 @@ class ReplicaLinks final : public ReplicaOutbox {
   using LinkPtr = std::shared_ptr<ReplicaLink>;
 
   // The link to a leader, made if need be; null if nobody knows its address.
-  LinkPtr LinkTo(NodeId leader, replica::IsrMember* self);
-  LinkPtr FindLink(NodeId leader);
+  LinkPtr LinkTo(const Source& source, replica::IsrMember* self);
+  LinkPtr FindLink(const Source& source);
   std::vector<LinkPtr> Links();
   void NudgeTicker();
   void NudgeProposer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -87,7 +88,7 @@ class ReplicaLinks final : public ReplicaOutbox {
   Mutex mu_;
   bool stopped_ ABSL_GUARDED_BY(mu_) = true;
   NodeEpoch node_epoch_ ABSL_GUARDED_BY(mu_);
-  std::map<NodeId, LinkPtr> links_ ABSL_GUARDED_BY(mu_);
+  std::map<Source, LinkPtr> links_ ABSL_GUARDED_BY(mu_);
   std::vector<LinkPtr> retired_ ABSL_GUARDED_BY(mu_);  // To addresses of the past; for Tick().
   Proposals proposals_ ABSL_GUARDED_BY(mu_);
   Damages damages_ ABSL_GUARDED_BY(mu_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,10 +18,27 @@ namespace {
 
 using internal::v1::ReplicaNews;
 
-constexpr int64_t kFrameBytesMax = int64_t{1} << 20;  // Of batches; the first comes whole.
+// Of batches in a frame; the first comes whole. A round of the follower's appender takes a frame of
+// the catch-up lane at most; and the store keeps what is read in larger pieces than 256 KiB out of
+// its block cache.
+constexpr int64_t kLiveFrameBytesMax = int64_t{1} << 20;
+constexpr int64_t kCatchUpFrameBytesMax = int64_t{320} << 10;
+// A replica that is not in sync, and lacks more than this, leaves the live lane; it comes back when
+// it lacks no more than a frame. In between it stays where it is.
+constexpr size_t kLiveGapMax = size_t{8} << 20;
+constexpr size_t kNearEnd = size_t{1} << 20;
 constexpr int64_t kCreditMax = int64_t{1} << 30;
 constexpr size_t kAnswersMax = 10'000;  // Due or queued; beyond, nothing more is read.
-constexpr int kReadsKeptMax = 4;  // Each up to a frame: what a lagging follower costs in memory.
+constexpr int kReadsKeptMax = 4;        // Each up to a frame: what a slow follower costs in memory.
+
+int64_t FrameBytesMax(Lane lane) {
+  return lane == Lane::kLive ? kLiveFrameBytesMax : kCatchUpFrameBytesMax;
+}
+
+internal::v1::ReplicaLane ToProto(Lane lane) {
+  return lane == Lane::kLive ? internal::v1::REPLICA_LANE_LIVE
+                             : internal::v1::REPLICA_LANE_CATCH_UP;
+}
 
 uint64_t NextStreamId() {
   static std::atomic<uint64_t> last = 0;
@@ -56,12 +74,14 @@ class ReplicaStream::Copy final : public Partition::Listener,
   const std::shared_ptr<Partition> partition;
   uint32_t index = 0;
   LeaderEpoch epoch;
-  Offset next;  // The cursor.
+  Offset next;   // The cursor.
+  Offset acked;  // What the follower says it has written.
   Offset sent_log_start;
   Offset sent_high_watermark;
   bool due = false;        // In due_.
   bool due_later = false;  // In due_later_.
-  bool reading = false;    // A disk reader is at it.
+  bool reading = false;    // A reader is at it, or will be.
+  bool moving = false;     // To the other lane, once all is acknowledged.
   std::optional<log::ReadResult> read_ahead;
 
   bool IsOf(const PartitionState& state) const {
@@ -123,6 +143,9 @@ void ReplicaStream::OnDone() {
     copies.swap(copies_);
     due_.clear();
     due_later_.clear();
+    parts_->metrics->replica_unread_answers()->Add(-static_cast<double>(outbox_.size()));
+    outbox_.clear();
+    Pause(false);
     from = from_;
   }
   for (const auto& [index, copy] : copies) {
@@ -150,6 +173,16 @@ absl::Status ReplicaStream::TakeHello(const internal::v1::ReplicateRequest& requ
   if (!first) return absl::OkStatus();
   if (request.hello().node_id() < 1) return BadField("hello.node_id", "must be at least 1");
   if (request.hello().node_epoch() < 1) return BadField("hello.node_epoch", "must be at least 1");
+  switch (request.hello().lane()) {
+    case internal::v1::REPLICA_LANE_LIVE:
+      lane_ = Lane::kLive;
+      break;
+    case internal::v1::REPLICA_LANE_CATCH_UP:
+      lane_ = Lane::kCatchUp;
+      break;
+    default:
+      return BadField("hello.lane", "must be set");
+  }
   from_ = {NodeId{request.hello().node_id()}, NodeEpoch{request.hello().node_epoch()}};
   return absl::OkStatus();
 }
@@ -194,6 +227,11 @@ void ReplicaStream::TakeAttach(const internal::v1::ReplicaAttach& attach) {
 void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
                              std::shared_ptr<Partition> partition,
                              const absl::StatusOr<replica::AttachAnswer>& answer) {
+  NodeId from;
+  {
+    MutexLock lock(&mu_);
+    from = from_.node;
+  }
   internal::v1::ReplicateResponse response;
   internal::v1::ReplicaAttached& attached = *response.add_attached();
   attached.set_index(attach.index());
@@ -210,11 +248,14 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
     copy = std::make_shared<Copy>(weak_from_this(), partition);
     copy->index = attach.index();
     copy->epoch = LeaderEpoch{attach.leader_epoch()};
-    copy->next = Offset{attach.log_end()};
+    copy->next = copy->acked = Offset{attach.log_end()};
     copy->sent_log_start = answer->log_start;
     copy->sent_high_watermark = answer->high_watermark;
   }
-  if (copy != nullptr) partition->Listen(copy);
+  if (copy != nullptr) {
+    partition->Listen(copy);
+    parts_->replica_streams->OnAttached(this, from, partition.get());
+  }
   MutexLock lock(&mu_);
   if (finished_) {
     if (copy == nullptr) return;
@@ -222,7 +263,7 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
     parts_->shard->FollowerLeft(partition->key(), {.stream = id_, .from = from_});
     return;
   }
-  outbox_.push_back(rpc::SerializeProto(response));
+  Tell(response);
   if (copy != nullptr) {
     // What was attached before, of this partition or under this index, is over.
     if (const auto it = attached_.find(partition.get()); it != attached_.end()) {
@@ -236,25 +277,48 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
   MaybeWrite();
 }
 
+void ReplicaStream::OnAttachedElsewhere(NodeId follower, const Partition* partition) {
+  MutexLock lock(&mu_);
+  if (finished_ || from_.node != follower) return;
+  const auto it = attached_.find(partition);
+  if (it == attached_.end()) return;
+  // Streams overtake each other. If the follower did attach here last, it does so again.
+  EndCopy(copies_.at(it->second),
+          MakeError(Reason::kEpochFenced, "the partition is attached on another stream"));
+  MaybeWrite();
+}
+
+bool ReplicaStream::IsAttached(const CopyPtr& copy) const {
+  const auto it = copies_.find(copy->index);
+  return it != copies_.end() && it->second == copy;
+}
+
 void ReplicaStream::Drop(const CopyPtr& dropped) {
   const CopyPtr copy = dropped;  // It may be what the maps hold.
-  const auto it = copies_.find(copy->index);
-  if (it == copies_.end() || it->second != copy) return;
+  if (!IsAttached(copy)) return;
   if (std::exchange(copy->read_ahead, std::nullopt).has_value()) --reads_kept_;
   attached_.erase(copy->partition.get());
-  copies_.erase(it);
+  copies_.erase(copy->index);
   copy->partition->StopListening(copy.get());
 }
 
-void ReplicaStream::EndCopy(const CopyPtr& copy, const PartitionState& state) {
+void ReplicaStream::EndCopy(const CopyPtr& copy, const absl::Status& why) {
   internal::v1::ReplicateResponse response;
   internal::v1::ReplicaAttached& over = *response.add_attached();
   over.set_index(copy->index);
-  rpc::ToProto(MakeError(Reason::kNotLeader, "the reign of the attach is over",
-                         {{"leader", absl::StrCat(state.leader.value())},
-                          {"leader_epoch", absl::StrCat(state.epoch.value())}}),
-               over.mutable_error());
-  outbox_.push_back(rpc::SerializeProto(response));
+  rpc::ToProto(why, over.mutable_error());
+  Tell(response);
+  Drop(copy);
+}
+
+void ReplicaStream::MoveCopy(const CopyPtr& copy) {
+  copy->moving = copy->acked < copy->next;
+  if (copy->moving) return;
+  internal::v1::ReplicateResponse response;
+  internal::v1::ReplicaAttached& over = *response.add_attached();
+  over.set_index(copy->index);
+  over.set_lane(ToProto(Other(lane_)));
+  Tell(response);
   Drop(copy);
 }
 
@@ -265,10 +329,13 @@ void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
     for (const internal::v1::ReplicaAck& ack : request.acks()) {
       const auto it = copies_.find(ack.index());
       if (it == copies_.end()) continue;  // Of an attach that is over.
-      tasks.push_back({it->second->partition,
+      const CopyPtr& copy = it->second;
+      copy->acked = std::max(copy->acked, Offset{ack.written_end()});
+      if (copy->moving && copy->acked >= copy->next) MakeDue(copy);
+      tasks.push_back({copy->partition,
                        {.stream = id_,
                         .from = from_,
-                        .epoch = it->second->epoch,
+                        .epoch = copy->epoch,
                         .written_end = Offset{ack.written_end()},
                         .flushed_end = Offset{ack.flushed_end()},
                         .log_start = Offset{ack.log_start()}}});
@@ -308,26 +375,73 @@ void ReplicaStream::MakeDueLater(const CopyPtr& copy) {
   if (due_later_.size() == 1) parts_->replica_streams->HasMarks();
 }
 
-void ReplicaStream::ReadAhead(const CopyPtr& copy, const PartitionState& state) {
-  const auto read = [self = shared_from_this(), copy, next = copy->next, end = state.written_end] {
-    self->OnRead(copy, self->parts_->store->Read(copy->partition->id(), next, end,
-                                                 static_cast<size_t>(kFrameBytesMax)));
+Lane ReplicaStream::LaneOf(const Copy& copy, const PartitionState& state) const {
+  const bool in_sync = std::find(state.isr.begin(), state.isr.end(), from_.node) != state.isr.end();
+  const Offset next = std::max(copy.next, state.log_start);
+  if (in_sync || next >= state.written_end) return Lane::kLive;
+  const size_t gap = lane_ == Lane::kLive ? kLiveGapMax : kNearEnd;
+  return parts_->tail_cache->Holds(copy.partition->tail_key(), next, state.written_end, gap)
+             ? Lane::kLive
+             : Lane::kCatchUp;
+}
+
+std::optional<log::ReadResult> ReplicaStream::TakeNext(const CopyPtr& copy,
+                                                       const PartitionState& state, int64_t room) {
+  if (copy->read_ahead.has_value()) {
+    --reads_kept_;
+    return std::exchange(copy->read_ahead, std::nullopt);
+  }
+  if (lane_ == Lane::kLive) {
+    auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), copy->next,
+                                          state.written_end, static_cast<size_t>(room));
+    if (run.has_value()) {
+      return log::ReadResult{.batches = std::move(run->batches), .next_offset = run->next_offset};
+    }
+  }
+  if (reads_kept_ < kReadsKeptMax) {
+    ReadAhead(copy, state.written_end);
+  } else {
+    MakeDue(copy);  // Its turn comes when one of those is done.
+  }
+  return std::nullopt;
+}
+
+void ReplicaStream::ReadAhead(const CopyPtr& copy, Offset end) {
+  // A stream that has ended does not wait for its turn.
+  const auto read = [stream = weak_from_this(), copy, next = copy->next, end] {
+    if (const auto open = stream.lock()) open->Read(copy, next, end);
   };
-  // Whoever lags waits for its turn, live copies do not come here.
-  if (!parts_->catch_up->MayBegin(parts_->clock->MonotonicNow())) return MakeDueLater(copy);
-  if (!parts_->disk_readers->Run(read)) return MakeDueLater(copy);
+  ReaderPool* const readers = lane_ == Lane::kLive ? parts_->disk_readers : parts_->catch_up_reader;
+  if (!readers->Run(read)) return MakeDueLater(copy);
   copy->reading = true;
-  ++reads_;
   ++reads_kept_;
+}
+
+void ReplicaStream::Read(const CopyPtr& copy, Offset next, Offset end) {
+  Lane lane = Lane::kLive;
+  {
+    MutexLock lock(&mu_);
+    if (ended_ || finished_ || !IsAttached(copy)) {
+      copy->reading = false;
+      --reads_kept_;
+      return MaybeWrite();
+    }
+    lane = lane_;
+    ++reads_;
+  }
+  auto result = parts_->store->Read(copy->partition->id(), next, end,
+                                    static_cast<size_t>(FrameBytesMax(lane)));
+  if (result.ok() && lane == Lane::kCatchUp) {
+    parts_->catch_up->Charge(static_cast<int64_t>(result->batches.size()));
+  }
+  OnRead(copy, std::move(result));
 }
 
 void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> result) {
   MutexLock lock(&mu_);
   copy->reading = false;
   --reads_;
-  const auto it = copies_.find(copy->index);
-  const bool wanted = it != copies_.end() && it->second == copy;
-  if (result.ok()) parts_->catch_up->Charge(static_cast<int64_t>(result->batches.size()));
+  const bool wanted = IsAttached(copy);
   if (result.ok() && wanted) {
     copy->read_ahead = *std::move(result);
     MakeDue(copy);
@@ -344,33 +458,23 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
 }
 
 bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room) {
-  if (const auto it = copies_.find(copy->index); it == copies_.end() || it->second != copy) {
-    return true;  // Dropped since it became due.
-  }
+  if (!IsAttached(copy)) return true;  // Dropped since it became due.
   const PartitionState state = copy->partition->state();
   if (!copy->IsOf(state)) {  // No longer ours.
-    EndCopy(copy, state);
+    EndCopy(copy, MakeError(Reason::kNotLeader, "the reign of the attach is over",
+                            {{"leader", absl::StrCat(state.leader.value())},
+                             {"leader_epoch", absl::StrCat(state.epoch.value())}}));
+    return true;
+  }
+  if (LaneOf(*copy, state) != lane_) {
+    MoveCopy(copy);
     return true;
   }
   Bytes batches;
-  Offset next = copy->next;
+  Offset next = std::max(copy->next, state.log_start);  // A log that ends below begins anew there.
   if (next < state.written_end && !copy->reading) {
     if (*room <= 0) return false;
-    std::optional<log::ReadResult> read = std::exchange(copy->read_ahead, std::nullopt);
-    if (read.has_value()) {
-      --reads_kept_;
-    } else {
-      auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), next, state.written_end,
-                                            static_cast<size_t>(*room));
-      if (run.has_value()) {
-        read = log::ReadResult{.batches = std::move(run->batches), .next_offset = run->next_offset};
-      } else if (reads_kept_ < kReadsKeptMax) {
-        ReadAhead(copy, state);
-      } else {
-        MakeDue(copy);  // Its turn comes when one of those is done.
-      }
-    }
-    if (read.has_value()) {
+    if (std::optional<log::ReadResult> read = TakeNext(copy, state, *room)) {
       batches = std::move(read->batches);
       next = read->next_offset;
     }
@@ -388,6 +492,7 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
   copy->next = next;
   *room -= static_cast<int64_t>(batches.size());
   credit_ -= static_cast<int64_t>(batches.size());
+  parts_->metrics->replica_sent_bytes(lane_)->Add(static_cast<int64_t>(batches.size()));
   pieces->push_back(Bytes::Own(EncodeNewsHead(news, batches.size())));
   if (!batches.empty()) pieces->push_back(std::move(batches));
   if (next < state.written_end) MakeDue(copy);
@@ -396,7 +501,7 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
 
 grpc::ByteBuffer ReplicaStream::GatherNews() {
   std::vector<Bytes> pieces;
-  int64_t room = std::min(kFrameBytesMax, credit_);
+  int64_t room = std::min(FrameBytesMax(lane_), credit_);
   const size_t count = due_.size();
   for (size_t i = 0; i < count && (room > 0 || pieces.empty()); ++i) {
     const CopyPtr copy = std::move(due_.front());
@@ -411,9 +516,20 @@ grpc::ByteBuffer ReplicaStream::GatherNews() {
   return pieces.empty() ? grpc::ByteBuffer() : rpc::ToByteBuffer(pieces);
 }
 
+void ReplicaStream::Tell(const internal::v1::ReplicateResponse& answer) {
+  outbox_.push_back(rpc::SerializeProto(answer));
+  parts_->metrics->replica_unread_answers()->Add(1);
+}
+
+void ReplicaStream::Pause(bool paused) {
+  if (std::exchange(paused_, paused) == paused) return;
+  parts_->metrics->replica_streams_paused()->Add(paused ? 1 : -1);
+}
+
 void ReplicaStream::MaybeRead() {
   if (reading_ || ended_ || finished_) return;
-  if (attaching_ + outbox_.size() >= kAnswersMax) return;  // Until the follower has read some.
+  Pause(attaching_ + outbox_.size() >= kAnswersMax);  // Until the follower has read some.
+  if (paused_) return;
   reading_ = true;
   StartRead(&inbox_);
 }
@@ -426,6 +542,7 @@ void ReplicaStream::MaybeWrite() {
     if (outbox_.empty()) return;
     outgoing_ = std::move(outbox_.front());
     outbox_.pop_front();
+    parts_->metrics->replica_unread_answers()->Add(-1);
   }
   writing_ = true;
   StartWrite(&outgoing_);
@@ -455,15 +572,24 @@ void ReplicaStreams::HasMarks() {
   if (on_marks_) on_marks_();
 }
 
+std::vector<std::shared_ptr<ReplicaStream>> ReplicaStreams::Open() {
+  MutexLock lock(&mu_);
+  std::vector<std::shared_ptr<ReplicaStream>> open;
+  for (const auto& one : streams_) {
+    if (auto stream = one.lock()) open.push_back(std::move(stream));
+  }
+  return open;
+}
+
+void ReplicaStreams::OnAttached(const ReplicaStream* on, NodeId follower,
+                                const Partition* partition) {
+  for (const auto& stream : Open()) {
+    if (stream.get() != on) stream->OnAttachedElsewhere(follower, partition);
+  }
+}
+
 void ReplicaStreams::SendMarks() {
-  std::vector<std::weak_ptr<ReplicaStream>> streams;
-  {
-    MutexLock lock(&mu_);
-    streams = streams_;
-  }
-  for (const auto& one : streams) {
-    if (const auto stream = one.lock()) stream->SendMarks();
-  }
+  for (const auto& stream : Open()) stream->SendMarks();
 }
 
 }  // namespace falaj::storage

@@ -20,6 +20,20 @@ struct DamageReport {
   PartitionEpoch partition_epoch;
 };
 
+// What a node copies from another one comes on two streams: who is in sync, or lacks little, must
+// not wait behind what those lack that lag.
+enum class Lane { kLive, kCatchUp };
+
+inline Lane Other(Lane lane) { return lane == Lane::kLive ? Lane::kCatchUp : Lane::kLive; }
+
+// The stream on which a follower gets a partition.
+struct Source {
+  NodeId leader;
+  Lane lane = Lane::kLive;
+
+  friend auto operator<=>(const Source&, const Source&) = default;
+};
+
 // What a shard has to say to others. Called on the shard's thread; must not block. What cannot be
 // delivered is dropped: the replica asks again when told to (StoreShard::Reattach).
 class ReplicaOutbox {
@@ -27,12 +41,12 @@ class ReplicaOutbox {
   virtual ~ReplicaOutbox() = default;
   // To the leader of a partition that this node follows. False if it was dropped; else there will
   // be an answer, or Reattach().
-  virtual bool Attach(const log::PartitionKey& key, NodeId leader,
+  virtual bool Attach(const log::PartitionKey& key, const Source& source,
                       const replica::AttachRequest& request) = 0;
-  virtual void Acknowledge(const log::PartitionKey& key, NodeId leader,
+  virtual void Acknowledge(const log::PartitionKey& key, const Source& source,
                            const replica::FollowerAck& ack) = 0;
-  // So many bytes that the leader sent have left the mailbox.
-  virtual void Consumed(NodeId leader, int64_t bytes) = 0;
+  // So many bytes that came from there have left the mailbox.
+  virtual void Consumed(const Source& source, int64_t bytes) = 0;
   // Every acknowledgement of a round has been given: send.
   virtual void Flush() = 0;
   // To the metadata service.
@@ -54,7 +68,7 @@ struct ReplicaBatch {
 // What a leader has sent of one partition.
 struct ReplicateTask {
   log::PartitionKey key;
-  NodeId leader;
+  Source source;
   replica::LeaderMarks marks;
   std::vector<ReplicaBatch> batches;
   int64_t bytes = 0;  // To be given back as credit.

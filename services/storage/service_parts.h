@@ -41,7 +41,8 @@ struct ServiceParts {
   ByteBudget* read_budget = nullptr;
   int64_t stream_bytes_max = 0;
   ReplicaStreams* replica_streams = nullptr;
-  RateLimit* catch_up = nullptr;  // Of what followers that lag read from the disk.
+  RateLimit* catch_up = nullptr;          // Of what followers that lag read from the disk,
+  ReaderPool* catch_up_reader = nullptr;  // by this one, which keeps to it.
   StorageMetrics* metrics = nullptr;
   Clock* clock = nullptr;
 

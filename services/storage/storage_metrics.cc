@@ -15,6 +15,13 @@ telemetry::Histogram* Latency(telemetry::Registry* registry, const char* name, c
   return registry->AddHistogram(name, help, labels);
 }
 
+telemetry::Counter* Sent(telemetry::Registry* registry, const char* lane) {
+  return registry->AddCounter(
+      "falaj_replica_sent_bytes_total",
+      "Bytes of batches sent to followers: live, or to replicas that lag and catch up.",
+      {{"lane", lane}});
+}
+
 }  // namespace
 
 StorageMetrics::StorageMetrics(telemetry::Registry* registry)
@@ -29,7 +36,15 @@ StorageMetrics::StorageMetrics(telemetry::Registry* registry)
           Latency(registry, "falaj_delivery_seconds",
                   "Time from the append of a batch, its write included, to its hand-over to a "
                   "gateway that reads for a consumer. Each batch of each read counts, but only if "
-                  "it comes from the tail in memory.")) {
+                  "it comes from the tail in memory.")),
+      sent_live_(Sent(registry, "live")),
+      sent_catch_up_(Sent(registry, "catch_up")),
+      replica_unread_answers_(
+          registry->AddGauge("falaj_replica_unread_answers",
+                             "Answers to followers' attaches that wait until they are read.")),
+      replica_streams_paused_(registry->AddGauge(
+          "falaj_replica_streams_paused",
+          "Replica streams that are not read from, as the follower reads no answers.")) {
   for (const char* acks : {"none", "leader", "all"}) {
     produce_seconds_.push_back(Latency(registry, "falaj_produce_seconds",
                                        "Time from receiving a batch to answering it.",

@@ -25,6 +25,7 @@
 #include "libs/replica/replica.h"
 #include "libs/telemetry/error_counters.h"
 #include "libs/telemetry/registry.h"
+#include "services/storage/replication.h"
 
 namespace falaj::storage {
 
@@ -54,6 +55,11 @@ class StorageMetrics {
   telemetry::Histogram* sync_seconds() const { return sync_seconds_; }
   telemetry::Histogram* read_seconds() const { return read_seconds_; }
   telemetry::Histogram* delivery_seconds() const { return delivery_seconds_; }
+  telemetry::Counter* replica_sent_bytes(Lane lane) const {
+    return lane == Lane::kLive ? sent_live_ : sent_catch_up_;
+  }
+  telemetry::Gauge* replica_unread_answers() const { return replica_unread_answers_; }
+  telemetry::Gauge* replica_streams_paused() const { return replica_streams_paused_; }
   void CountError(const absl::Status& status) { errors_.Count(status); }
 
   // For collectors.
@@ -72,6 +78,10 @@ class StorageMetrics {
   telemetry::Histogram* const sync_seconds_;
   telemetry::Histogram* const read_seconds_;
   telemetry::Histogram* const delivery_seconds_;
+  telemetry::Counter* const sent_live_;
+  telemetry::Counter* const sent_catch_up_;
+  telemetry::Gauge* const replica_unread_answers_;
+  telemetry::Gauge* const replica_streams_paused_;
 
   Mutex mu_;
   std::map<std::string, std::weak_ptr<TopicCounters>> topics_ ABSL_GUARDED_BY(mu_);

@@ -1,9 +1,4 @@
 // The life of a storage node: restarts, sessions, disks, identities, topics that come and go.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -196,27 +191,6 @@ TEST_F(StorageNodeTest, SettingsChangeWhileRunning) {
   EXPECT_TRUE(header->append_time());
   EXPECT_EQ(header->max_timestamp_ms, response.append_time_ms());
   EXPECT_TRUE(record::VerifyStoredBatch(Bytes::Copy(part.batches())).ok());
-}
-
-// The answer to a GET, header and all.
-std::string Get(const std::string& address, const std::string& path) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
-  std::string answer;
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0) {
-    const std::string request =
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    EXPECT_EQ(::send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
-    char buffer[4096];
-    for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
-      answer.append(buffer, static_cast<size_t>(n));
-    }
-  }
-  ::close(fd);
-  return answer;
 }
 
 TEST_F(StorageNodeTest, DeliveryIsMeasuredForBatchesFromTheTailAndNotForThoseFromTheDisk) {

@@ -81,6 +81,7 @@ class Node final : public StorageServer {
         catch_up_(options.catch_up_bytes_per_second),
         channel_({.addresses = options.metadata_addresses}),
         disk_readers_(options.reader_threads, kDiskReadsQueued),
+        catch_up_reader_(&catch_up_, kDiskReadsQueued),
         tail_readers_(1, kWakesQueued),
         links_(identity_.node()),
         service_(&parts_) {}
@@ -121,6 +122,7 @@ class Node final : public StorageServer {
               .stream_bytes_max = options_.stream_bytes_max,
               .replica_streams = &replica_streams_,
               .catch_up = &catch_up_,
+              .catch_up_reader = &catch_up_reader_,
               .metrics = &metrics_,
               .clock = clock_};
     telemetry::AddProcessMetrics("storage", &registry_);
@@ -303,6 +305,7 @@ class Node final : public StorageServer {
   // The shard wakes long polls on the readers; the readers look partitions up in the shard, but
   // only for calls, of which there are none left when the host has stopped.
   ReaderPool disk_readers_;
+  ReaderPool catch_up_reader_;
   ReaderPool tail_readers_;
   ReplicaStreams replica_streams_;
   ReplicaLinks links_;  // The shard speaks to it until it ends.

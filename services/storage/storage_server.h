@@ -52,9 +52,10 @@ class StorageServer {
     absl::Duration session_timeout = absl::Seconds(10);
     // A follower that has not been caught up for so long leaves the in-sync replicas.
     absl::Duration replica_lag_max = absl::Seconds(10);
-    // What all followers together may read from this node's disk to catch up; 0: as fast as it
-    // goes. Below what is produced, a follower that has once fallen behind stays there.
-    int64_t catch_up_bytes_per_second = int64_t{200} << 20;
+    // What this node, as a leader, reads and sends for replicas that lag, all followers together,
+    // on top of as much as is produced to it meanwhile; 0: as fast as it goes. With several that
+    // lag it has to be above what is produced, or they stay behind.
+    int64_t catch_up_bytes_per_second = int64_t{20} << 20;
 
     log::DiskWatch::Options disk_watermarks;
     log::DiskWatch::Probe disk_probe;  // Replaces statvfs in tests.

@@ -223,9 +223,10 @@ void StoreShard::Run() {
 
 bool StoreShard::TakeItems(std::vector<Item>* items) {
   MutexLock lock(&mu_);
-  while (mailbox_.empty() && !stopping_) filled_.Wait(&mu_);
-  if (abandoned_ || mailbox_.empty()) return false;
+  while (mailbox_.empty() && lagging_.empty() && !stopping_) filled_.Wait(&mu_);
+  if (abandoned_ || (mailbox_.empty() && stopping_)) return false;
   items->swap(mailbox_);
+  TakeLagging(items);
   return true;
 }
 
@@ -441,7 +442,7 @@ void StoreShard::Commit() {
   }
   for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
   touched_.clear();
-  for (const auto& [leader, bytes] : std::exchange(consumed_, {})) outbox_->Consumed(leader, bytes);
+  for (const auto& [source, bytes] : std::exchange(consumed_, {})) outbox_->Consumed(source, bytes);
   if (outbox_ != nullptr) outbox_->Flush();
   round_ = log::Round();
   round_bytes_ = 0;
@@ -565,6 +566,7 @@ void StoreShard::Publish(Hosted* hosted) {
                            .high_watermark = core.high_watermark(),
                            .written_end = core.written_end(),
                            .log_end = core.log_end(),
+                           .isr = {core.isr().begin(), core.isr().end()},
                            .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
                            .required_in_sync = core.required_in_sync(),
                            .replicas = core.replication_factor(),

@@ -28,6 +28,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -117,9 +118,11 @@ class StoreShard {
   // From the leader of a partition. Of what this node no longer follows nothing is left.
   void AttachAnswered(const log::PartitionKey& key, const replica::AttachAnswered& answer);
   void Replicate(ReplicateTask task);
-  // Asks the leader again: of one partition, as this leader has ended its attach or refused it; of
-  // all whose leader this is; of all that are not attached, unless an answer is under way.
-  void Reattach(const log::PartitionKey& key, NodeId leader);
+  // The leader wants the partition to attach on this stream instead.
+  void MoveTo(const log::PartitionKey& key, const Source& source);
+  // Asks the leader again: of one partition, as its attach on this stream is over or was refused;
+  // of all whose leader this is; of all that are not attached, unless an answer is under way.
+  void Reattach(const log::PartitionKey& key, const Source& source);
   void ReattachTo(NodeId leader);
   void ReattachDetached();
   void CheckIsrs();  // Who has fallen behind?
@@ -186,6 +189,7 @@ class StoreShard {
 
   void Run();
   bool TakeItems(std::vector<Item>* items);
+  void TakeLagging(std::vector<Item>* items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Put(Item item);
   void Take(AppendTask task);
   void Take(ReplicateTask task);
@@ -257,9 +261,10 @@ class StoreShard {
   CondVar filled_;
   CondVar come_true_;
   std::vector<Item> mailbox_ ABSL_GUARDED_BY(mu_);
-  bool closed_ ABSL_GUARDED_BY(mu_) = false;     // No more appends.
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;   // No more of anything.
-  bool abandoned_ ABSL_GUARDED_BY(mu_) = false;  // Not even what is queued.
+  std::deque<ReplicateTask> lagging_ ABSL_GUARDED_BY(mu_);  // Of the catch-up lane: a few a turn.
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;                // No more appends.
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;              // No more of anything.
+  bool abandoned_ ABSL_GUARDED_BY(mu_) = false;             // Not even what is queued.
   absl::flat_hash_map<log::PartitionKey, std::shared_ptr<Partition>> shared_ ABSL_GUARDED_BY(mu_);
   std::atomic<int64_t> queued_bytes_ = 0;
   std::atomic<bool> failed_ = false;
@@ -280,7 +285,7 @@ class StoreShard {
   bool round_written_ = false;    // It is in the store, and followers may have it: not yet synced.
   std::vector<Hosted*> touched_;  // By the round.
   std::vector<std::shared_ptr<AppendSink>> unflushed_;
-  std::vector<std::pair<NodeId, int64_t>> consumed_;  // By the round: leader, bytes.
+  std::vector<std::pair<Source, int64_t>> consumed_;  // By the round: bytes.
 
   std::thread thread_;  // Last: everything it uses is made before it and outlives it.
 };

@@ -48,7 +48,7 @@ TEST_F(StoreShardDamageTest, ACopyIsDroppedOnceAnotherOneLeadsAndFetchedFromTheB
   ASSERT_NE(anew, partition);
   EXPECT_EQ(anew->state().log_end, Offset{0});
   const auto attach = outbox_.attaches().back();
-  EXPECT_EQ(attach.first, NodeId{2});
+  EXPECT_EQ(attach.first.leader, NodeId{2});
   EXPECT_EQ(attach.second.epoch, LeaderEpoch{4});
   EXPECT_EQ(attach.second.log_end, Offset{0});
   EXPECT_EQ(attach.second.last_epoch, LeaderEpoch{-1});

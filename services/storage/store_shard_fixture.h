@@ -24,18 +24,18 @@ namespace falaj::storage {
 // Keeps what a shard has to say to others.
 class FakeOutbox final : public ReplicaOutbox {
  public:
-  bool Attach(const log::PartitionKey& /*key*/, NodeId leader,
+  bool Attach(const log::PartitionKey& /*key*/, const Source& source,
               const replica::AttachRequest& request) override {
     MutexLock lock(&mu_);
-    attaches_.emplace_back(leader, request);
+    attaches_.emplace_back(source, request);
     return true;
   }
-  void Acknowledge(const log::PartitionKey& /*key*/, NodeId /*leader*/,
+  void Acknowledge(const log::PartitionKey& /*key*/, const Source& /*source*/,
                    const replica::FollowerAck& ack) override {
     MutexLock lock(&mu_);
     acks_.push_back(ack);
   }
-  void Consumed(NodeId /*leader*/, int64_t /*bytes*/) override {}
+  void Consumed(const Source& /*source*/, int64_t /*bytes*/) override {}
   void Flush() override {}
   void Propose(const log::PartitionKey& /*key*/, const replica::IsrProposal& proposal) override {
     MutexLock lock(&mu_);
@@ -51,7 +51,7 @@ class FakeOutbox final : public ReplicaOutbox {
     MutexLock lock(&mu_);
     return damages_;
   }
-  std::vector<std::pair<NodeId, replica::AttachRequest>> attaches() const {
+  std::vector<std::pair<Source, replica::AttachRequest>> attaches() const {
     MutexLock lock(&mu_);
     return attaches_;
   }
@@ -66,7 +66,7 @@ class FakeOutbox final : public ReplicaOutbox {
 
  private:
   mutable Mutex mu_;
-  std::vector<std::pair<NodeId, replica::AttachRequest>> attaches_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::pair<Source, replica::AttachRequest>> attaches_ ABSL_GUARDED_BY(mu_);
   std::vector<replica::FollowerAck> acks_ ABSL_GUARDED_BY(mu_);
   std::vector<DamageReport> damages_ ABSL_GUARDED_BY(mu_);
   std::vector<replica::IsrProposal> proposals_ ABSL_GUARDED_BY(mu_);
@@ -173,7 +173,7 @@ class StoreShardTest : public testing::Test {
   ReplicateTask FromLeader(int32_t partition, uint64_t attach_id, Offset base) {
     ReplicateTask task;
     task.key = Key(partition);
-    task.leader = NodeId{2};
+    task.source = {.leader = NodeId{2}};
     task.marks = {.attach_id = attach_id, .log_start = Offset{0}, .high_watermark = Offset{0}};
     task.batches.push_back({.base = base,
                             .last = base,

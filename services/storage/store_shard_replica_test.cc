@@ -129,13 +129,60 @@ TEST_F(StoreShardReplicaTest, AFollowerAsksAgainWhenItsLeaderSaysSoThoughItBelie
   shard_->ReattachDetached();
   Drain();
   EXPECT_EQ(outbox_.attaches().size(), 1u) << "it is attached";
-  shard_->Reattach(Key(0), NodeId{3});
+  shard_->Reattach(Key(0), {.leader = NodeId{3}});
   Drain();
   EXPECT_EQ(outbox_.attaches().size(), 1u) << "another node leads";
-  shard_->Reattach(Key(0), NodeId{2});
+  shard_->Reattach(Key(0), {.leader = NodeId{2}});
   Drain();
   ASSERT_EQ(outbox_.attaches().size(), 2u);
-  EXPECT_EQ(outbox_.attaches()[1].first, NodeId{2});
+  EXPECT_EQ(outbox_.attaches()[1].first, Source{.leader = NodeId{2}});
+}
+
+TEST_F(StoreShardReplicaTest, AFollowerAttachesOnTheLaneItsLeaderNames) {
+  Follow(0);
+  const Source old{.leader = NodeId{2}, .lane = Lane::kCatchUp};
+  shard_->MoveTo(Key(0), {.leader = NodeId{3}, .lane = Lane::kCatchUp});
+  Drain();
+  EXPECT_EQ(outbox_.attaches().size(), 1u) << "another node leads";
+  shard_->MoveTo(Key(0), old);
+  Drain();
+  ASSERT_EQ(outbox_.attaches().size(), 2u);
+  EXPECT_EQ(outbox_.attaches()[1].first, old);
+  shard_->Reattach(Key(0), {.leader = NodeId{2}, .lane = Lane::kLive});
+  Drain();
+  EXPECT_EQ(outbox_.attaches().size(), 2u) << "it has left that stream";
+  shard_->Reattach(Key(0), old);
+  Drain();
+  ASSERT_EQ(outbox_.attaches().size(), 3u);
+  EXPECT_EQ(outbox_.attaches()[2].first, old) << "until the leader says otherwise";
+}
+
+TEST_F(StoreShardReplicaTest, OldBatchesComeInSmallPortionsBehindWhatIsLive) {
+  auto led = Lead(1);
+  Follow(0);
+  const uint64_t attach_id = Attach(0);
+  const size_t before = store_.rounds().size();
+  store_.Hold();
+  shard_->Append(Task(led, 1)).IgnoreError();  // Held in its round; what follows waits together.
+  store_.WaitUntilInside();
+  for (int64_t base = 0; base < 5; ++base) {
+    ReplicateTask task = FromLeader(0, attach_id, Offset{base});
+    task.source.lane = Lane::kCatchUp;
+    task.bytes = 200 << 10;
+    shard_->Replicate(std::move(task));
+  }
+  shard_->Append(Task(led, 2)).IgnoreError();
+  store_.Release();
+  answers_->Wait(2);
+  Drain();
+  Drain();
+  Drain();
+  std::vector<size_t> batches;
+  for (const auto& round : store_.rounds()) batches.push_back(round.round.batches.size());
+  batches.erase(batches.begin(), batches.begin() + static_cast<std::ptrdiff_t>(before));
+  EXPECT_THAT(batches, testing::ElementsAre(1, 3, 2, 1))
+      << "an append; an append and two old ones; two; the last";
+  EXPECT_EQ(StoredEnd(0), Offset{5});
 }
 
 TEST_F(StoreShardReplicaTest, ItKnowsWhenAllItsFollowersAreAttached) {

@@ -13,6 +13,8 @@ namespace {
 // Asked again, a leader answers the new question only: to ask before it can have answered would
 // never end. It has to answer all partitions of the pair of nodes, and syncs meanwhile.
 constexpr absl::Duration kAttachPatience = absl::Seconds(10);
+// Of the catch-up lane in one turn, or one task: what a live batch waits for at most.
+constexpr int64_t kLaggingBytesMax = int64_t{256} << 10;
 
 }  // namespace
 
@@ -31,13 +33,13 @@ void StoreShard::SendToOthers(Hosted* hosted) {
   if (outbox_ == nullptr) return;
   replica::Effects& effects = hosted->effects;
   const log::PartitionKey& key = hosted->shared->key();
-  const NodeId leader = hosted->core.leader();
+  const Source source{hosted->core.leader(), hosted->lane};
   if (const auto attach = std::exchange(effects.attach, std::nullopt)) {
     hosted->asked.reset();
-    if (outbox_->Attach(key, leader, *attach)) hosted->asked = clock_->MonotonicNow();
+    if (outbox_->Attach(key, source, *attach)) hosted->asked = clock_->MonotonicNow();
   }
   if (const auto ack = std::exchange(effects.ack, std::nullopt)) {
-    outbox_->Acknowledge(key, leader, *ack);
+    outbox_->Acknowledge(key, source, *ack);
   }
   const auto proposal = std::exchange(effects.isr_proposal, std::nullopt);
   // Whose disk has failed is no judge of who is in sync: it would put out all others in the end.
@@ -140,10 +142,31 @@ void StoreShard::GiveUp(Hosted* hosted, const absl::Status& status) {
   Feed(hosted, replica::GoOffline{});
 }
 
-void StoreShard::Replicate(ReplicateTask task) { Put(std::move(task)); }
+void StoreShard::Replicate(ReplicateTask task) {
+  if (task.source.lane == Lane::kLive) {
+    Put(std::move(task));
+    return;
+  }
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return;
+    lagging_.push_back(std::move(task));
+  }
+  filled_.NotifyOne();
+}
+
+// What is live waits for no more than this, however many leaders this node copies from. A task is
+// never taken before what came before it, and may be taken after what came later: the attach id
+// tells if that has made it void.
+void StoreShard::TakeLagging(std::vector<Item>* items) {
+  for (int64_t bytes = 0; !lagging_.empty() && bytes < kLaggingBytesMax; lagging_.pop_front()) {
+    bytes += lagging_.front().bytes;
+    items->emplace_back(std::move(lagging_.front()));
+  }
+}
 
 void StoreShard::Take(ReplicateTask task) {
-  consumed_.emplace_back(task.leader, task.bytes);
+  consumed_.emplace_back(task.source, task.bytes);
   Hosted* const hosted = FindHosted(task.key);
   if (hosted == nullptr) return;
   replica::Replica& core = hosted->core;
@@ -178,11 +201,21 @@ void StoreShard::Take(ReplicateTask task) {
   }
 }
 
-void StoreShard::Reattach(const log::PartitionKey& key, NodeId leader) {
-  PostFor(key, [this, key, leader] {
+void StoreShard::MoveTo(const log::PartitionKey& key, const Source& source) {
+  PostFor(key, [this, key, source] {
     Hosted* const hosted = FindHosted(key);
+    if (hosted == nullptr || hosted->core.leader() != source.leader) return;
+    hosted->lane = source.lane;
+    Feed(hosted, replica::Reattach{});
+  });
+}
+
+void StoreShard::Reattach(const log::PartitionKey& key, const Source& source) {
+  PostFor(key, [this, key, source] {
+    Hosted* const hosted = FindHosted(key);
+    if (hosted == nullptr || Source{hosted->core.leader(), hosted->lane} != source) return;
     // Also if it believes to be attached: the leader knows better.
-    if (hosted != nullptr && hosted->core.leader() == leader) Feed(hosted, replica::Reattach{});
+    Feed(hosted, replica::Reattach{});
   });
 }
 

@@ -10,7 +10,6 @@
 
 #include "libs/base/status.h"
 #include "services/storage/byte_budget.h"
-#include "services/storage/rate_limit.h"
 #include "services/storage/store_shard_fixture.h"
 
 namespace falaj::storage {
@@ -311,25 +310,6 @@ TEST_F(StoreShardTest, APartitionThatWasTakenAwayComesBackEmpty) {
   EXPECT_EQ(store_.ListPartitions().size(), 0u);
   EXPECT_TRUE(partition->state().gone);
   EXPECT_EQ(Lead(0)->state().log_end, Offset{0});
-}
-
-TEST(RateLimitTest, WhoHasHadMoreThanItsShareWaits) {
-  RateLimit limit(1000);
-  const MonotonicTime start = MonotonicTime{} + absl::Seconds(1);
-  ASSERT_TRUE(limit.MayBegin(start));
-  limit.Charge(600);  // It had saved 100.
-  EXPECT_FALSE(limit.MayBegin(start));
-  EXPECT_FALSE(limit.MayBegin(start + absl::Milliseconds(500)));
-  EXPECT_TRUE(limit.MayBegin(start + absl::Milliseconds(501)));
-  EXPECT_TRUE(limit.MayBegin(start + absl::Seconds(60)));
-  limit.Charge(100);
-  EXPECT_FALSE(limit.MayBegin(start + absl::Seconds(60))) << "a long rest saves no more";
-}
-
-TEST(RateLimitTest, ZeroIsNoLimit) {
-  RateLimit limit(0);
-  limit.Charge(int64_t{1} << 40);
-  EXPECT_TRUE(limit.MayBegin(MonotonicTime{}));
 }
 
 TEST(ByteBudgetTest, TellsWhoWaitsWhenThereIsRoom) {

@@ -1,0 +1,288 @@
+// The two lanes of replica streams, seen by a follower that is this test: who is told to attach
+// where, and that whatever a follower does or leaves undone costs the leader little.
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+#include "services/storage/replica_stream_fixture.h"
+
+namespace falaj::storage {
+namespace {
+
+using internal::v1::REPLICA_LANE_CATCH_UP;
+using internal::v1::REPLICA_LANE_LIVE;
+using internal::v1::ReplicaAttached;
+using internal::v1::ReplicaLane;
+using internal::v1::ReplicateRequest;
+using internal::v1::ReplicateResponse;
+
+constexpr int kBatches = 40;
+constexpr int kBatchBytes = 20'000;
+constexpr int64_t kEnd = 1 + kBatches;  // The first is the start of the epoch.
+constexpr int32_t kNoPartition = 700;
+
+class ReplicaLaneTest : public ReplicaStreamTest {
+ protected:
+  // Else the node, when it stops, waits for the follower to take over.
+  ~ReplicaLaneTest() override { EndSession(kFollower); }
+
+  // The follower is not in sync, and lacks all but the start of the epoch: some hundred kilobytes,
+  // of which the leader has the last two batches in memory.
+  void LeaveBehind() {
+    StorageServer::Options options = Options();
+    options.tail_cache_bytes = 5 * kBatchBytes / 2;
+    Start(options, /*partitions=*/2, /*min_in_sync=*/1);
+    Attach(1 << 20);
+    NextBatches();
+    Ack(index_, 1);
+    ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+    context_->TryCancel();
+    EndSession(kFollower);
+    ASSERT_TRUE(Eventually(
+        [&] { return metadata_.Topic("copied").partitions(partition_).isr_size() == 1; }));
+    RegisterFollower();
+    AppendBatches(kBatches);
+  }
+  void AppendBatches(int count) {
+    Producer producer(stub_.get());
+    for (int i = 0; i < count; ++i) {
+      const AppendResponse answer = producer.Append(
+          Request(partition_, Batch(1, std::string(kBatchBytes, 'v')), v1::ACKS_LEADER));
+      ASSERT_FALSE(answer.has_error()) << answer.DebugString();
+    }
+  }
+  void Grant(int64_t bytes) {
+    ReplicateRequest request;
+    request.set_credit_bytes(bytes);
+    ASSERT_TRUE(stream_->Write(request));
+  }
+  // The next answer to an attach. Takes the batches that come before.
+  ReplicaAttached NextAnswer() {
+    ReplicateResponse response;
+    while (stream_->Read(&response)) {
+      for (const auto& news : response.news()) TakeBatches(news);
+      if (response.attached_size() > 0) return response.attached(0);
+    }
+    ADD_FAILURE() << "the stream has ended";
+    return {};
+  }
+  // Whether the leader has nothing to say about attaches when it is asked what makes no sense.
+  bool IsQuiet() {
+    ReplicateRequest request;
+    AddAttach(++asked_, 0, &request);
+    request.mutable_attaches(0)->set_partition(kNoPartition);
+    EXPECT_TRUE(stream_->Write(request));
+    return NextAnswer().index() == asked_;
+  }
+  // Takes batches until the log has come up to `end`.
+  void ReadUpTo(int64_t end) {
+    ReplicateResponse response;
+    while (end_ < end && stream_->Read(&response)) {
+      for (const auto& news : response.news()) TakeBatches(news);
+    }
+    EXPECT_EQ(end_, end);
+  }
+  void TakeBatches(const internal::v1::ReplicaNews& news) {
+    record::BatchIterator batches(Bytes::Copy(news.batches()));
+    for (auto batch = batches.Next(); batch.ok() && batch->has_value(); batch = batches.Next()) {
+      const auto header = record::VerifyStoredBatch(**batch);
+      ASSERT_TRUE(header.ok()) << header.status();
+      EXPECT_EQ(header->base_offset.value(), end_) << "without a gap, and once";
+      end_ = header->next_offset().value();
+    }
+  }
+  // So many attaches that make no sense: they are answered at once, which is all it takes.
+  ReplicateRequest Questions(int count) {
+    ReplicateRequest request;
+    for (int i = 1; i <= count; ++i) AddAttach(static_cast<uint32_t>(i), 0, &request);
+    for (ReplicaAttach& attach : *request.mutable_attaches()) attach.set_partition(kNoPartition);
+    return request;
+  }
+  bool IsPaused(const std::string& metrics) {
+    return absl::StrContains(metrics, "falaj_replica_streams_paused 1\n");
+  }
+  bool NothingIsKept() {
+    const std::string metrics = Get(node_->http_address(), "/metrics");
+    return absl::StrContains(metrics, "falaj_replica_streams_paused 0\n") &&
+           absl::StrContains(metrics, "falaj_replica_unread_answers 0\n");
+  }
+
+  int64_t end_ = 1;
+  uint32_t asked_ = 1'000'000;
+};
+
+TEST_F(ReplicaLaneTest, WhoLagsCatchesUpOnTheOtherLaneAndComesBackWhenAllIsAcknowledged) {
+  LeaveBehind();
+  Attach(1 << 20, 1, REPLICA_LANE_LIVE);
+  const ReplicaAttached away = NextAnswer();
+  EXPECT_EQ(away.index(), index_);
+  EXPECT_EQ(away.lane(), REPLICA_LANE_CATCH_UP);
+  EXPECT_EQ(end_, 1) << "not on the live lane";
+  context_->TryCancel();
+
+  Attach(1 << 20, 1, REPLICA_LANE_CATCH_UP);
+  ReadUpTo(kEnd);
+  Ack(index_, kEnd - 1);
+  EXPECT_TRUE(IsQuiet()) << "not all of it is acknowledged";
+  Ack(index_, kEnd);
+  const ReplicaAttached back = NextAnswer();
+  EXPECT_EQ(back.index(), index_);
+  EXPECT_EQ(back.lane(), REPLICA_LANE_LIVE);
+  context_->TryCancel();
+
+  Attach(1 << 20, kEnd, REPLICA_LANE_LIVE);
+  AppendBatches(1);
+  ReadUpTo(kEnd + 1);
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, WhoLacksLittleThatIsInMemoryStaysOnTheLiveLane) {
+  LeaveBehind();
+  Attach(1 << 20, kEnd - 2, REPLICA_LANE_LIVE);
+  end_ = kEnd - 2;
+  ReadUpTo(kEnd);
+  EXPECT_TRUE(IsQuiet());
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, WhoIsInSyncIsReadForOnTheLiveLaneHoweverMuchItLacks) {
+  StorageServer::Options options = Options();
+  options.tail_cache_bytes = 5 * kBatchBytes / 2;
+  options.replica_lag_max = absl::Minutes(10);
+  Start(options, /*partitions=*/2, /*min_in_sync=*/1);
+  Attach(1);  // Enough for one frame: the start of the epoch.
+  NextBatches();
+  Ack(index_, 1);
+  ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
+  AppendBatches(kBatches);
+  Grant(10 << 20);
+  ReadUpTo(kEnd);
+  EXPECT_TRUE(IsQuiet());
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, TheLaneKeepsToItsCredit) {
+  LeaveBehind();
+  Attach(1, 1, REPLICA_LANE_CATCH_UP);
+  ReplicateResponse response;
+  while (end_ == 1 && stream_->Read(&response)) {
+    for (const auto& news : response.news()) TakeBatches(news);
+  }
+  const int64_t first = end_;
+  EXPECT_LT(first, kEnd) << "that was one frame";
+  EXPECT_TRUE(IsQuiet());
+  EXPECT_EQ(end_, first) << "there is no credit left";
+  Grant(10 << 20);
+  ReadUpTo(kEnd);
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, APartitionIsCopiedOnTheStreamWhereItAttachedLast) {
+  LeaveBehind();
+  Attach(0, 1, REPLICA_LANE_CATCH_UP);
+  const auto first_context = std::move(context_);
+  auto first = std::move(stream_);
+  Attach(1 << 20, 1, REPLICA_LANE_CATCH_UP);
+  ReadUpTo(kEnd);
+  std::swap(first, stream_);
+  EXPECT_EQ(NextAnswer().error().reason(), "EPOCH_FENCED") << "it may be news to the follower";
+  Grant(10 << 20);
+  EXPECT_TRUE(IsQuiet());
+  EXPECT_EQ(end_, kEnd) << "nothing comes twice";
+  first_context->TryCancel();
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, WhoTakesEverythingAndAcknowledgesNothingIsACursorOnTheCatchUpLane) {
+  LeaveBehind();
+  Attach(1 << 29, 1, REPLICA_LANE_CATCH_UP);
+  ReadUpTo(kEnd);
+  AppendBatches(2);
+  EXPECT_TRUE(IsQuiet()) << "it is about to move, and does not say what it has";
+  EXPECT_EQ(end_, kEnd) << "nothing more leaves on this lane";
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, WhoTakesEverythingAndAcknowledgesNothingIsACursorOnTheLiveLane) {
+  LeaveBehind();
+  Attach(1 << 29, kEnd, REPLICA_LANE_LIVE);
+  end_ = kEnd;
+  for (int64_t end = kEnd + 1; end < 2 * kEnd; ++end) {
+    AppendBatches(1);
+    ReadUpTo(end);
+  }
+  EXPECT_TRUE(IsQuiet());
+  context_->TryCancel();
+}
+
+double ValueOf(const std::string& metrics, const std::string& name) {
+  const size_t at = metrics.find(absl::StrCat("\n", name, " "));
+  return at == std::string::npos ? -1 : std::stod(metrics.substr(at + name.size() + 2));
+}
+
+// A follower that asks, and reads when it is told to.
+class Asker {
+ public:
+  Asker(StorageService::Stub* stub, const ReplicateRequest& hello, int frames,
+        const ReplicateRequest& frame)
+      : stream_(stub->Replicate(&context_)), thread_([this, hello, frames, frame] {
+          stream_->Write(hello);
+          for (int i = 0; i < frames && stream_->Write(frame); ++i) {
+          }
+        }) {}
+  ~Asker() {
+    context_.TryCancel();
+    thread_.join();
+  }
+  int ReadAnswers() {
+    ReplicateResponse response;
+    return stream_->Read(&response) ? response.attached_size() : 0;
+  }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<ReplicateRequest, ReplicateResponse>> stream_;
+  std::thread thread_;  // Blocks when nothing more is read from it.
+};
+
+TEST_F(ReplicaLaneTest, WhoAsksAndDoesNotReadTheAnswersIsNotReadFrom) {
+  constexpr int kFrames = 100;
+  constexpr int kQuestions = 250;  // In a frame.
+  constexpr int kAnswersMax = 10'000;
+  Start();
+  for (const ReplicaLane lane : {REPLICA_LANE_LIVE, REPLICA_LANE_CATCH_UP}) {
+    Asker asker(stub_.get(), Hello(0, lane), kFrames, Questions(kQuestions));
+    std::string metrics;
+    ASSERT_TRUE(Eventually([&] {
+      metrics = Get(node_->http_address(), "/metrics");
+      return IsPaused(metrics);
+    }));
+    // It looks after each frame whether it may read the next one.
+    EXPECT_LE(ValueOf(metrics, "falaj_replica_unread_answers"), kAnswersMax + kQuestions);
+    int answers = 0;
+    while (answers < kFrames * kQuestions) {
+      const int more = asker.ReadAnswers();
+      ASSERT_GT(more, 0);
+      answers += more;
+    }
+    EXPECT_EQ(answers, kFrames * kQuestions) << "nothing was lost meanwhile";
+    EXPECT_TRUE(Eventually([&] { return NothingIsKept(); }));
+  }
+}
+
+TEST_F(ReplicaLaneTest, WhoAsksAndGoesAwayLeavesNothingBehind) {
+  Start();
+  {
+    Asker asker(stub_.get(), Hello(0), 1000, Questions(1000));
+    ASSERT_TRUE(Eventually([&] { return IsPaused(Get(node_->http_address(), "/metrics")); }));
+  }
+  EXPECT_TRUE(Eventually([&] { return NothingIsKept(); }));
+}
+
+}  // namespace
+}  // namespace falaj::storage
