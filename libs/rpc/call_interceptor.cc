@@ -59,6 +59,9 @@ grpc::Status CallInterceptor::WithReason(const grpc::Status& status) const {
     return ToGrpc(MakeError(Reason::kInvalidRequest,
                             "the request is not a valid message of the type this method takes"));
   }
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED && status.error_message().empty()) {
+    return ToGrpc(MakeError(Reason::kUnsupported, "this server does not offer the method"));
+  }
   return ToGrpc(FromGrpc(status));
 }
 

@@ -1,10 +1,9 @@
 // CallInterceptor accompanies one call of a server: it counts it, and sees to it that no error
 // leaves without a reason. Without one are those that gRPC itself makes: for a request that is no
-// valid message of its type, which becomes INVALID_REQUEST, and for a method that is described but
-// not written, say, which gets the reason nearest its code.
+// valid message of its type, which becomes INVALID_REQUEST; for a method nobody serves,
+// UNSUPPORTED; any other gets the reason nearest its code.
 //
-// Out of its reach is what gRPC refuses below: a message above the size limit, a compressed one,
-// a method nobody serves.
+// Out of its reach is what gRPC refuses below: a message above the size limit, a compressed one.
 //
 // Ownership: gRPC makes one per call and deletes it. Threads: gRPC runs its hooks one at a time.
 #ifndef LIBS_RPC_CALL_INTERCEPTOR_H_

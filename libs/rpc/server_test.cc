@@ -292,11 +292,14 @@ TEST_F(ServerTest, AMalformedRequestIsRefusedWithAReason) {
               HasSubstr("falaj_errors_total{reason=\"INVALID_REQUEST\"} 3\n"));
 }
 
-TEST_F(ServerTest, AMethodThatIsDescribedButNotServedIsUnsupported) {
-  const grpc::Status status =
-      CallRaw(channel_, "/falaj.internal.v1.StorageService/TruncatePrefix", "");
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_EQ(ReasonSent(status), "UNSUPPORTED");
+TEST_F(ServerTest, AMethodThatIsNotServedIsUnsupported) {
+  for (const char* method :
+       {"/falaj.internal.v1.StorageService/TruncatePrefix", "/falaj.v1.Future/Method"}) {
+    const grpc::Status status = CallRaw(channel_, method, "");
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method;
+    EXPECT_EQ(ReasonSent(status), "UNSUPPORTED") << method;
+    EXPECT_FALSE(status.error_message().empty()) << method;
+  }
 }
 
 TEST_F(ServerTest, ACompressedMessageIsRefusedAndNotInflated) {
