@@ -3,6 +3,8 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <utility>
 
 #include "falaj/v1/coordination_service.grpc.pb.h"
@@ -81,8 +83,30 @@ class Coordination::Impl {
     return response;
   }
 
+  // The same for what reads: never a state older than one this client has seen.
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Read(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
+                                Request request) {
+    v1::ReadOptions* const read = request.mutable_options();
+    read->set_min_index(std::max(read->min_index(), seen.load()));
+    return Noted(Call(method, request, options.timeout));
+  }
+
+  void Note(uint64_t index) {
+    uint64_t before = seen.load();
+    while (before < index && !seen.compare_exchange_weak(before, index)) {
+    }
+  }
+  template <typename Response>
+  absl::StatusOr<Response> Noted(absl::StatusOr<Response> response) {
+    if (response.ok()) Note(response->index());
+    return response;
+  }
+
   const AdminOptions options;
   const std::unique_ptr<Stub> stub;
+  std::atomic<uint64_t> seen = 0;  // The highest index of any answer.
 };
 
 Coordination::Coordination(const AdminOptions& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -92,7 +116,7 @@ const AdminOptions& Coordination::options() const { return impl_->options; }
 absl::StatusOr<v1::OpenSessionResponse> Coordination::OpenSession(absl::Duration timeout) {
   v1::OpenSessionRequest request;
   if (timeout > absl::ZeroDuration()) SetDuration(timeout, request.mutable_timeout());
-  return impl_->Call(&Impl::Stub::OpenSession, request, impl_->options.timeout);
+  return impl_->Noted(impl_->Call(&Impl::Stub::OpenSession, request, impl_->options.timeout));
 }
 
 absl::StatusOr<v1::KeepSessionResponse> Coordination::KeepSession(const v1::SessionHandle& session,
@@ -105,30 +129,31 @@ absl::StatusOr<v1::KeepSessionResponse> Coordination::KeepSession(const v1::Sess
 absl::Status Coordination::CloseSession(const v1::SessionHandle& session) {
   v1::CloseSessionRequest request;
   *request.mutable_session() = session;
-  return impl_->Call(&Impl::Stub::CloseSession, request, impl_->options.timeout).status();
+  return impl_->Noted(impl_->Call(&Impl::Stub::CloseSession, request, impl_->options.timeout))
+      .status();
 }
 
 absl::StatusOr<v1::CreateZnodeResponse> Coordination::CreateZnode(
     const v1::CreateZnodeRequest& request) {
-  return impl_->Call(&Impl::Stub::CreateZnode, request, impl_->options.timeout);
+  return impl_->Noted(impl_->Call(&Impl::Stub::CreateZnode, request, impl_->options.timeout));
 }
 
 absl::StatusOr<v1::GetZnodeResponse> Coordination::GetZnode(const v1::GetZnodeRequest& request) {
-  return impl_->Call(&Impl::Stub::GetZnode, request, impl_->options.timeout);
+  return impl_->Read(&Impl::Stub::GetZnode, request);
 }
 
 absl::StatusOr<v1::SetZnodeResponse> Coordination::SetZnode(const v1::SetZnodeRequest& request) {
-  return impl_->Call(&Impl::Stub::SetZnode, request, impl_->options.timeout);
+  return impl_->Noted(impl_->Call(&Impl::Stub::SetZnode, request, impl_->options.timeout));
 }
 
 absl::StatusOr<v1::DeleteZnodeResponse> Coordination::DeleteZnode(
     const v1::DeleteZnodeRequest& request) {
-  return impl_->Call(&Impl::Stub::DeleteZnode, request, impl_->options.timeout);
+  return impl_->Noted(impl_->Call(&Impl::Stub::DeleteZnode, request, impl_->options.timeout));
 }
 
 absl::StatusOr<v1::ListChildrenResponse> Coordination::ListChildren(
     const v1::ListChildrenRequest& request) {
-  return impl_->Call(&Impl::Stub::ListChildren, request, impl_->options.timeout);
+  return impl_->Read(&Impl::Stub::ListChildren, request);
 }
 
 absl::StatusOr<std::vector<std::string>> Coordination::ListAllChildren(
@@ -142,14 +167,13 @@ absl::StatusOr<std::vector<std::string>> Coordination::ListAllChildren(
     FALAJ_ASSIGN_OR_RETURN(v1::ListChildrenResponse page, ListChildren(request));
     for (std::string& name : *page.mutable_names()) names.push_back(std::move(name));
     request.set_page_token(page.next_page_token());
-    request.mutable_options()->set_min_index(page.index());  // Never back in time.
   } while (!request.page_token().empty());
   return names;
 }
 
 absl::StatusOr<v1::ExecuteMultiResponse> Coordination::ExecuteMulti(
     const v1::ExecuteMultiRequest& request) {
-  return impl_->Call(&Impl::Stub::ExecuteMulti, request, impl_->options.timeout);
+  return impl_->Noted(impl_->Call(&Impl::Stub::ExecuteMulti, request, impl_->options.timeout));
 }
 
 absl::Status Coordination::WatchZnodes(
@@ -165,6 +189,7 @@ absl::Status Coordination::WatchZnodes(
   v1::WatchZnodesResponse response;
   bool enough = false;
   while (reader->Read(&response)) {
+    impl_->Note(response.index());
     if (enough || event(response)) continue;
     enough = true;
     context.TryCancel();
@@ -180,16 +205,17 @@ absl::Status Coordination::WatchZnodes(
 absl::StatusOr<v1::CampaignResponse> Coordination::Campaign(const v1::CampaignRequest& request,
                                                             absl::Duration limit,
                                                             Cancellation* cancellation) {
-  return impl_->Call(&Impl::Stub::Campaign, request, limit,
-                     cancellation == nullptr ? nullptr : cancellation->impl_.get());
+  return impl_->Noted(impl_->Call(&Impl::Stub::Campaign, request, limit,
+                                  cancellation == nullptr ? nullptr : cancellation->impl_.get()));
 }
 
 absl::Status Coordination::ResignCampaign(const v1::ResignCampaignRequest& request) {
-  return impl_->Call(&Impl::Stub::ResignCampaign, request, impl_->options.timeout).status();
+  return impl_->Noted(impl_->Call(&Impl::Stub::ResignCampaign, request, impl_->options.timeout))
+      .status();
 }
 
 absl::StatusOr<v1::GetLeaderResponse> Coordination::GetLeader(const v1::GetLeaderRequest& request) {
-  return impl_->Call(&Impl::Stub::GetLeader, request, impl_->options.timeout);
+  return impl_->Read(&Impl::Stub::GetLeader, request);
 }
 
 }  // namespace falaj::client

@@ -7,6 +7,9 @@
 //   request.set_path("/app/config");
 //   absl::StatusOr<v1::CreateZnodeResponse> created = tree.CreateZnode(request);
 //
+// Reads never go back in time, whatever node answers and however consistent they were asked to be:
+// each asks for the highest index of any answer so far, or a later one.
+//
 // Threads: all methods from any thread; each blocks until its answer or the timeout.
 // Failures: nothing is retried here; the gateway does, where it is safe. METADATA_UNAVAILABLE says
 // in its metadata key "outcome" whether the request may have had an effect.

@@ -51,6 +51,22 @@ TEST_F(CoordinationTest, FollowsThePagesOfAList) {
   EXPECT_THAT(*names, testing::ElementsAre("child-0", "child-1", "child-2", "child-3", "child-4"));
 }
 
+TEST_F(CoordinationTest, ReadsNeverGoBackInTime) {
+  v1::GetZnodeRequest request;
+  request.set_path("/nobody");
+  request.mutable_options()->set_consistency(v1::READ_CONSISTENCY_LOCAL);
+  EXPECT_FALSE(coordination_.GetZnode(request).ok());  // Nothing is seen yet.
+  v1::ListChildrenRequest list;
+  list.mutable_options()->set_consistency(v1::READ_CONSISTENCY_LOCAL);
+  ASSERT_EQ(7u, coordination_.ListChildren(list)->index());
+  EXPECT_FALSE(coordination_.GetZnode(request).ok()) << "another call, perhaps of another node";
+  request.mutable_options()->set_min_index(9);
+  EXPECT_FALSE(coordination_.GetZnode(request).ok()) << "who has seen more elsewhere may ask so";
+  const auto session = Open();  // The fake answers with an index below 7.
+  ASSERT_TRUE(coordination_.ListChildren(list).ok());
+  EXPECT_THAT(fake_.min_indexes(), testing::ElementsAre(0, 0, 7, 9, 7));
+}
+
 TEST_F(CoordinationTest, ASessionLivesLongerThanItsTimeout) {
   fake_.SetTimeout(absl::Seconds(2));
   const auto session = Open();

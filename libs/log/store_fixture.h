@@ -13,33 +13,13 @@
 #include "gtest/gtest.h"
 #include "rocksdb/env.h"
 
-#include "libs/base/random.h"
+#include "libs/base/testing/temp_directory.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/record/batch_builder.h"
 #include "libs/record/batch_header.h"
 #include "libs/record/batch_reader.h"
 
 namespace falaj::log {
-
-// A directory of the test's own, empty, removed at the end.
-class TempDirectory {
- public:
-  TempDirectory() {
-    Random random = Random::FromSystem();
-    path_ = absl::StrCat(testing::TempDir(), "/falaj-log-", random.NextUuid().ToString());
-    std::filesystem::create_directories(path_);
-  }
-  TempDirectory(const TempDirectory&) = delete;
-  TempDirectory& operator=(const TempDirectory&) = delete;
-  ~TempDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // A batch whose records have the given timestamps, stamped for its place.
 inline Bytes MakeBatch(Offset base, LeaderEpoch epoch, const std::vector<int64_t>& timestamps,

@@ -31,20 +31,20 @@ enum class Next;
 // libs/log's RaftLog keeps it on disk.
 //
 // Role transitions (each role is a class in a file of its own):
-//
-//   from          on                                                    to
-//   follower      no leader heard for a random timeout                  pre-candidate  (thesis 9.6)
-//   follower      TIMEOUT_NOW from the leader                           candidate (thesis 3.10)
-//   follower      timeout or start, as the only voter                   candidate
-//   pre-candidate a majority would vote                                 candidate      (thesis 9.6)
-//   candidate     a majority voted, own vote on disk included           leader         (paper 5.2)
-//   (pre-)cand.   timeout                                               pre-candidate
-//   (pre-)cand.   a majority refused, or a leader of the term speaks    follower       (paper 5.2)
-//   leader        no majority heard for an election timeout             follower       (thesis 6.2)
-//   leader        its own removal is committed                          follower (thesis 4.2.2) any
-//   a higher term                                         follower       (paper 5.1) any
-//   StorageFailed()                                       follower, mute for ever
-//
+// clang-format off
+//   from           on                                                  to
+//   follower       no leader heard for a random timeout                pre-candidate (thesis 9.6)
+//   follower       TIMEOUT_NOW from the leader                         candidate     (thesis 3.10)
+//   follower       timeout or start, as the only voter                 candidate
+//   pre-candidate  a majority would vote                               candidate     (thesis 9.6)
+//   candidate      a majority voted, own vote on disk included         leader        (paper 5.2)
+//   (pre-)cand.    timeout                                             pre-candidate
+//   (pre-)cand.    a majority refused, or a leader of the term speaks  follower      (paper 5.2)
+//   leader         no majority heard for an election timeout           follower      (thesis 6.2)
+//   leader         its own removal is committed                        follower      (thesis 4.2.2)
+//   any            a higher term                                       follower      (paper 5.1)
+//   any            StorageFailed()                                     follower, mute for ever
+// clang-format on
 // Invariants:
 //   a vote, an acknowledgement or a candidacy leaves only after the state it promises is on disk
 //   the commit index never moves back, never passes the log, and rises by counting only over

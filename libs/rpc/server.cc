@@ -14,6 +14,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/rpc/call_interceptor.h"
 #include "libs/rpc/callback_threads.h"
 #include "libs/rpc/health_service.h"
 #include "libs/rpc/server_metrics.h"
@@ -75,6 +76,8 @@ void SetArguments(const ServerHost::Options& options, grpc::ServerBuilder* build
   set(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
   set(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
   set(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  // What is not inflated must not be announced: a compressed call is refused by name.
+  set(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000);
   set(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kServerKeepalive));
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kServerKeepaliveTimeout));
@@ -133,11 +136,9 @@ void ServerHost::Build(const std::vector<grpc::Service*>& services) {
         if (metrics_ == nullptr) return;
         for (const std::string& name : names) metrics_->AddService(name);
       }));
-  if (metrics_ != nullptr) {
-    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
-    creators.push_back(std::make_unique<MetricsInterceptorFactory>(metrics_));
-    builder.experimental().SetInterceptorCreators(std::move(creators));
-  }
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
+  creators.push_back(std::make_unique<CallInterceptorFactory>(metrics_));
+  builder.experimental().SetInterceptorCreators(std::move(creators));
   StartCallbackThreads();
   server_ = builder.BuildAndStart();
 }

@@ -7,13 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "libs/base/clock.h"
-#include "libs/rpc/status_grpc.h"
-
 namespace falaj::rpc {
 namespace {
-
-using grpc::experimental::InterceptionHookPoints;
 
 // As Go prints them: what every dashboard expects.
 constexpr const char* kCodeNames[] = {
@@ -26,42 +21,6 @@ const char* TypeName(const google::protobuf::MethodDescriptor& method) {
   if (method.client_streaming()) return method.server_streaming() ? "bidi_stream" : "client_stream";
   return method.server_streaming() ? "server_stream" : "unary";
 }
-
-// CallMetrics follows one call. gRPC runs its hooks one at a time.
-class CallMetrics final : public grpc::experimental::Interceptor {
- public:
-  CallMetrics(std::shared_ptr<ServerMetrics> metrics, ServerMetrics::Method* method)
-      : metrics_(std::move(metrics)), method_(method), start_(Clock::Real()->MonotonicNow()) {
-    method_->started->Add();
-  }
-  ~CallMetrics() override {
-    // A call whose status was never sent was given up by its client.
-    method_->CountHandled(code_);
-    method_->seconds->Observe(Clock::Real()->MonotonicNow() - start_);
-  }
-
-  void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
-    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_MESSAGE)) {
-      method_->sent->Add();
-    }
-    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE) &&
-        batch->GetRecvMessage() != nullptr) {
-      method_->received->Add();
-    }
-    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
-      const grpc::Status status = batch->GetSendStatus();
-      code_ = status.error_code();
-      if (!status.ok()) metrics_->errors()->Count(FromGrpc(status));
-    }
-    batch->Proceed();
-  }
-
- private:
-  const std::shared_ptr<ServerMetrics> metrics_;
-  ServerMetrics::Method* const method_;
-  const MonotonicTime start_;
-  int code_ = grpc::StatusCode::CANCELLED;
-};
 
 }  // namespace
 
@@ -114,12 +73,6 @@ void ServerMetrics::AddService(const std::string& service) {
 ServerMetrics::Method* ServerMetrics::Find(absl::string_view path) const {
   const auto it = methods_.find(path);
   return it == methods_.end() ? nullptr : it->second.get();
-}
-
-grpc::experimental::Interceptor* MetricsInterceptorFactory::CreateServerInterceptor(
-    grpc::experimental::ServerRpcInfo* info) {
-  ServerMetrics::Method* const method = metrics_->Find(info->method());
-  return method == nullptr ? nullptr : new CallMetrics(metrics_, method);
 }
 
 }  // namespace falaj::rpc

@@ -10,8 +10,6 @@
 #ifndef LIBS_RPC_SERVER_METRICS_H_
 #define LIBS_RPC_SERVER_METRICS_H_
 
-#include <grpcpp/support/server_interceptor.h>
-
 #include <array>
 #include <atomic>
 #include <memory>
@@ -58,19 +56,6 @@ class ServerMetrics {
   telemetry::Registry* const registry_;
   telemetry::ErrorCounters errors_;
   absl::flat_hash_map<std::string, std::unique_ptr<Method>> methods_;  // By path.
-};
-
-// Makes an interceptor for every call of a known method.
-class MetricsInterceptorFactory final
-    : public grpc::experimental::ServerInterceptorFactoryInterface {
- public:
-  explicit MetricsInterceptorFactory(std::shared_ptr<ServerMetrics> metrics)
-      : metrics_(std::move(metrics)) {}
-  grpc::experimental::Interceptor* CreateServerInterceptor(
-      grpc::experimental::ServerRpcInfo* info) override;
-
- private:
-  const std::shared_ptr<ServerMetrics> metrics_;
 };
 
 }  // namespace falaj::rpc

@@ -4,9 +4,13 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <string>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 #include "falaj/internal/v1/storage_service.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -67,13 +71,36 @@ class FakeStorage final : public StorageService::CallbackService {
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
                                  const internal::v1::ReadRequest* request,
                                  internal::v1::ReadResponse* /*response*/) override {
+    ++reads_;
     auto* reactor = context->DefaultReactor();
     reactor->Finish(request->max_bytes() < 0
                         ? ToGrpc(MakeError(Reason::kNotLeader, "not here", {{"leader", "2"}}))
                         : grpc::Status::OK);
     return reactor;
   }
+  int reads() const { return reads_; }
+
+ private:
+  std::atomic<int> reads_ = 0;
 };
+
+// Sends the bytes as the one request of a method and returns how the call ends.
+grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                     const std::string& request) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(request);
+  const auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  return status;
+}
 
 class ServerTest : public testing::Test {
  protected:
@@ -176,18 +203,7 @@ TEST_F(ServerTest, ReflectionListsHealthAndTheServices) {
 TEST_F(ServerTest, CountsCallsMessagesAndErrorsByKnownMethodOnly) {
   EXPECT_TRUE(Read(1).ok());
   EXPECT_EQ(ReasonOf(FromGrpc(Read(-1))), Reason::kNotLeader);
-  grpc::GenericStub stub(channel_);
-  grpc::ClientContext context;
-  grpc::CompletionQueue queue;
-  auto unknown = stub.PrepareUnaryCall(&context, "/made.up/Method", grpc::ByteBuffer(), &queue);
-  unknown->StartCall();
-  grpc::ByteBuffer answer;
-  grpc::Status status;
-  unknown->Finish(&answer, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
-  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(CallRaw(channel_, "/made.up/Method", "").error_code(), grpc::StatusCode::UNIMPLEMENTED);
 
   host_->Stop(absl::Seconds(1));  // Every interceptor is gone now.
   const std::string text = registry_.Serialize();
@@ -246,6 +262,59 @@ TEST_F(ServerTest, RefusesMessagesAboveItsLimit) {
   request.add_batches()->set_batch(std::string(2 << 20, 'x'));
   stream->Write(request);
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+// The reason in the details themselves; FromGrpc() would make one up.
+std::string ReasonSent(const grpc::Status& status) {
+  google::rpc::Status details;
+  google::rpc::ErrorInfo info;
+  EXPECT_TRUE(details.ParseFromString(status.error_details()));
+  for (const google::protobuf::Any& detail : details.details()) {
+    if (detail.Is<google::rpc::ErrorInfo>()) detail.UnpackTo(&info);
+  }
+  return info.reason();
+}
+
+TEST_F(ServerTest, AMalformedRequestIsRefusedWithAReason) {
+  const auto without_metrics = ServerHost::Start({}, {&service_}, nullptr);
+  ASSERT_TRUE(without_metrics.ok());
+  for (const auto& channel : {channel_, MakeChannel((*without_metrics)->address())}) {
+    for (const char* method : {"/falaj.internal.v1.StorageService/Read",
+                               "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}) {
+      const grpc::Status status = CallRaw(channel, method, "\x0a\x7f");
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
+      EXPECT_EQ(ReasonSent(status), "INVALID_REQUEST") << method;
+    }
+  }
+  EXPECT_EQ(service_.reads(), 0);
+  host_->Stop(absl::Seconds(1));
+  EXPECT_THAT(registry_.Serialize(),
+              HasSubstr("falaj_errors_total{reason=\"INVALID_REQUEST\"} 3\n"));
+}
+
+TEST_F(ServerTest, AMethodThatIsNotServedIsUnsupported) {
+  for (const char* method :
+       {"/falaj.internal.v1.StorageService/TruncatePrefix", "/falaj.v1.Future/Method"}) {
+    const grpc::Status status = CallRaw(channel_, method, "");
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method;
+    EXPECT_EQ(ReasonSent(status), "UNSUPPORTED") << method;
+    EXPECT_FALSE(status.error_message().empty()) << method;
+  }
+}
+
+TEST_F(ServerTest, ACompressedMessageIsRefusedAndNotInflated) {
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  internal::v1::ReadRequest request;
+  internal::v1::ReadResponse response;
+  // Small on the wire, far above the limit when inflated.
+  request.GetReflection()->MutableUnknownFields(&request)->AddLengthDelimited(
+      1000, std::string(24 << 20, '\0'));
+  const grpc::Status status = StorageService::NewStub(channel_)->Read(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("gzip"));
+  EXPECT_EQ(service_.reads(), 0);
+  EXPECT_TRUE(Read(1).ok()) << "the connection goes on";
 }
 
 TEST_F(ServerTest, AnAddressInUseIsAnError) {

@@ -1,5 +1,4 @@
 // The pure parts of the command: values, formats, offsets, output, contexts, input.
-#include <unistd.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "gtest/gtest.h"
 
 #include "libs/base/status.h"
+#include "libs/base/testing/temp_directory.h"
 #include "libs/record/batch_builder.h"
 #include "libs/record/batch_reader.h"
 #include "services/cli/completion.h"
@@ -35,11 +35,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
-
-std::string TempPath(const std::string& name) {
-  const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
-  return absl::StrCat(testing::TempDir(), "/", info->name(), "-", getpid(), "-", name);
-}
 
 TEST(ValuesTest, DurationsKnowDays) {
   EXPECT_EQ(*ParseDuration("7d"), absl::Hours(7 * 24));
@@ -238,7 +233,8 @@ TEST(MoveWatchTest, CountsWhatIsLeftFromSnapshotAndChanges) {
 }
 
 TEST(ContextsTest, ABookIsWrittenAndReadBack) {
-  const std::string path = TempPath("dir/contexts.json");
+  const TempDirectory directory;
+  const std::string path = directory.PathOf("dir/contexts.json");
   EXPECT_TRUE(LoadContexts(path)->contexts.empty());
   ContextBook book;
   book.contexts["prod"] = {"gateway:7400", "the real thing"};
@@ -254,17 +250,43 @@ TEST(ContextsTest, ABookIsWrittenAndReadBack) {
 }
 
 TEST(ContextsTest, AFileThatIsNoBookIsRefused) {
-  const std::string path = TempPath("bad.json");
+  const TempDirectory directory;
+  const std::string path = directory.PathOf("bad.json");
   for (const char* content : {"[]", "{", "{\"contexts\":[]}"}) {
     std::ofstream(path) << content;
     EXPECT_FALSE(LoadContexts(path).ok()) << content;
   }
 }
 
+// Sets a variable of the environment, or unsets it, for as long as this lives.
+class Environment {
+ public:
+  Environment(const char* name, const std::optional<std::string>& value) : name_(name) {
+    if (const char* old = getenv(name)) old_ = old;
+    Set(value);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment() { Set(old_); }
+
+ private:
+  void Set(const std::optional<std::string>& value) {
+    if (value.has_value()) {
+      setenv(name_, value->c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+
+  const char* const name_;
+  std::optional<std::string> old_;
+};
+
 TEST(ContextsTest, TheAddressComesFromTheNearestPlace) {
-  setenv("XDG_CONFIG_HOME", TempPath("config").c_str(), 1);
-  unsetenv("FALAJ_ADDRESS");
-  unsetenv("FALAJ_CONTEXT");
+  const TempDirectory directory;
+  const Environment config("XDG_CONFIG_HOME", directory.PathOf("config"));
+  const Environment address("FALAJ_ADDRESS", std::nullopt);
+  const Environment context("FALAJ_CONTEXT", std::nullopt);
   EXPECT_EQ(*ResolveAddress("", ""), "localhost:7400");
   ContextBook book;
   book.contexts["a"] = {"a:1", ""};
@@ -279,8 +301,6 @@ TEST(ContextsTest, TheAddressComesFromTheNearestPlace) {
   EXPECT_EQ(*ResolveAddress("", "a"), "a:1");
   EXPECT_EQ(*ResolveAddress("flag:1", "a"), "flag:1");
   EXPECT_FALSE(ResolveAddress("", "c").ok());
-  unsetenv("FALAJ_ADDRESS");
-  unsetenv("FALAJ_CONTEXT");
 }
 
 std::vector<std::string> Lines(const std::string& path) {
@@ -293,7 +313,8 @@ std::vector<std::string> Lines(const std::string& path) {
 }
 
 TEST(LineSourceTest, PlainAndCompressedFilesGiveTheSameLines) {
-  const std::string plain = TempPath("lines.txt");
+  const TempDirectory directory;
+  const std::string plain = directory.PathOf("lines.txt");
   const std::string text = "one\n\ntwo\tx\nlast";
   std::ofstream(plain) << text;
   EXPECT_THAT(Lines(plain), ElementsAre("one", "", "two\tx", "last"));
@@ -304,8 +325,9 @@ TEST(LineSourceTest, PlainAndCompressedFilesGiveTheSameLines) {
 }
 
 TEST(LineSourceTest, ACutOrForeignFileIsAnError) {
-  EXPECT_FALSE(LineSource::Open(TempPath("missing")).ok());
-  const std::string path = TempPath("foreign.zst");
+  const TempDirectory directory;
+  EXPECT_FALSE(LineSource::Open(directory.PathOf("missing")).ok());
+  const std::string path = directory.PathOf("foreign.zst");
   std::ofstream(path) << "this is not zstd at all";
   auto source = *LineSource::Open(path);
   absl::string_view line;

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -83,7 +85,8 @@ class BatchPrinter final : public BatchVisitor {
 
 ExitCode RunDebug(const DebugOptions& options) {
   BatchPrinter printer(options);
-  const absl::Status status = WalkBatches(options.path, &printer);
+  const bool shows_batches = isatty(STDOUT_FILENO) == 1;  // A bar between them would be in the way.
+  const absl::Status status = WalkBatches(options.path, &printer, !shows_batches);
   if (status.ok()) return printer.Finish();
   return ReasonOf(status) == Reason::kInvalidRequest ? FailUsage(status) : Fail(status);
 }

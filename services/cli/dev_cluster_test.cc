@@ -1,13 +1,12 @@
 // The command and the client against a real cluster in this process.
 #include "services/cli/dev_cluster.h"
 
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -17,8 +16,12 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/base/testing/temp_directory.h"
 #include "libs/client/admin.h"
 #include "libs/client/consumer.h"
+#include "libs/client/coordination.h"
+#include "libs/client/coordination_session.h"
+#include "libs/client/election.h"
 #include "libs/client/producer.h"
 #include "services/cli/commands.h"
 
@@ -26,6 +29,8 @@ namespace falaj::cli {
 namespace {
 
 using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::Not;
 using testing::StartsWith;
 
 constexpr absl::Duration kLong = absl::Seconds(20);
@@ -35,16 +40,12 @@ class DevClusterTest : public testing::Test {
   void SetUp() override {
     log::Configure(
         {.format = log::Format::kText, .level_min = log::Level::kError, .component = "test"});
-    const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
-    options_.data = absl::StrCat(testing::TempDir(), "/dev-", name, "-", getpid());
+    options_.data = directory_.PathOf("data");
     options_.port = 0;
     options_.http_port = 0;
     Start();
   }
-  void TearDown() override {
-    cluster_.Stop();
-    std::filesystem::remove_all(options_.data);
-  }
+  void TearDown() override { cluster_.Stop(); }
   void Start() {
     const absl::Status status = cluster_.Start(options_);
     ASSERT_TRUE(status.ok()) << status;
@@ -100,12 +101,22 @@ class DevClusterTest : public testing::Test {
     return testing::internal::GetCapturedStdout();
   }
 
+  // What a command for topics, that succeeds, prints.
+  std::string Topic(const std::string& action, TopicOptions options) {
+    options.common = Common();
+    options.action = action;
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(RunTopic(options), ExitCode::kOk);
+    return testing::internal::GetCapturedStdout();
+  }
+
   std::string ClusterId() {
     client::Admin admin({.address = cluster_.address(), .timeout = kLong});
     const auto cluster = admin.GetCluster();
     return cluster.ok() ? cluster->cluster_id() : cluster.status().ToString();
   }
 
+  TempDirectory directory_;
   DevOptions options_;
   DevCluster cluster_;
 };
@@ -211,6 +222,79 @@ TEST_F(DevClusterTest, TopicsAreDescribedInTsvAndJson) {
   EXPECT_EQ(RunTopic(options), ExitCode::kOk);
   EXPECT_THAT(testing::internal::GetCapturedStdout(),
               StartsWith(R"({"name":"orders","partitions":2,"replicas":1,"retention":"7d",)"));
+}
+
+TEST_F(DevClusterTest, TopicsLoseTheirOldestRecordsAndGetMorePartitions) {
+  CreateTopic("orders", 2);
+  Produce("orders", 0, 100);
+  const std::string before = Consume(FromStart(R"(%p:%o\n)"));
+  ASSERT_THAT(before, HasSubstr("0:4\n"));
+  TopicOptions options;
+  options.names = {"orders"};
+  options.before = "5";
+  options.only_partitions = {0};
+  EXPECT_THAT(Topic("truncate", options), HasSubstr("5"));
+  const std::string after = Consume(FromStart(R"(%p:%o\n)"));
+  EXPECT_THAT(after, Not(HasSubstr("0:4\n")));
+  EXPECT_THAT(after, HasSubstr("0:5\n"));
+  EXPECT_THAT(after, HasSubstr("1:0\n")) << "the other partition keeps all";
+  options.before = "end";
+  options.only_partitions.clear();
+  Topic("truncate", options);
+  EXPECT_EQ(Consume(From("start")), "");
+
+  options.partitions = 5;
+  EXPECT_THAT(Topic("add-partitions", options), HasSubstr("orders\t5\t"));
+  Produce("orders", 0, 100);
+  EXPECT_THAT(Consume(FromStart(R"(%p\n)")), Not(MatchesRegex("[01\n]*"))) << "new ones are used";
+  options.partitions = 3;
+  options.common = Common();
+  options.action = "add-partitions";
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunTopic(options), ExitCode::kUsage);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("INVALID_"));
+}
+
+TEST_F(DevClusterTest, TheStorageNodesThatLiveAreZnodes) {
+  ZnodeOptions options;
+  options.common = Common();
+  options.action = "ls";
+  options.path = "/falaj/nodes";
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(RunZnode(options), ExitCode::kOk);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "PATH\n/falaj/nodes/1\n");
+}
+
+TEST_F(DevClusterTest, ALockIsWaitedForAndHeldWhileTheCommandRuns) {
+  client::Coordination tree({.address = cluster_.address(), .timeout = kLong});
+  const auto session = client::CoordinationSession::Open(&tree, {});
+  ASSERT_TRUE(session.ok()) << session.status();
+  client::Election holder(session->get(), "/job");
+  const auto held = holder.Campaign("", kLong);
+  ASSERT_TRUE(held.ok()) << held.status();
+
+  ZnodeOptions options;
+  options.common = Common();
+  options.action = "lock";
+  options.path = "/job";
+  const std::string token = directory_.PathOf("token");
+  options.command = {"sh", "-c",
+                     absl::StrCat("printf %s $FALAJ_FENCING_TOKEN > ", token, "; exit 3")};
+  std::thread waiting([&] { EXPECT_EQ(static_cast<int>(RunZnode(options)), 3); });
+  const absl::Time deadline = absl::Now() + kLong;
+  size_t candidates = 0;
+  while (candidates < 2 && absl::Now() < deadline) {
+    candidates = tree.ListAllChildren("/job", {})->size();
+  }
+  EXPECT_EQ(candidates, 2u);
+  EXPECT_FALSE(std::filesystem::exists(token)) << "somebody else has the lock";
+  EXPECT_TRUE(holder.Resign().ok());
+  waiting.join();
+  std::ifstream file(token);
+  uint64_t later = 0;
+  file >> later;
+  EXPECT_GT(later, held->fencing_token());
+  EXPECT_EQ(tree.ListAllChildren("/job", {})->size(), 0u) << "and it is given back";
 }
 
 TEST_F(DevClusterTest, FailuresHaveTheirExitCodes) {

@@ -15,16 +15,12 @@
 
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
+#include "libs/base/testing/temp_directory.h"
 #include "services/cli/child_process.h"
 #include "services/cli/wakeups.h"
 
 namespace falaj::cli {
 namespace {
-
-std::string TempPath(const std::string& name) {
-  const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
-  return absl::StrCat(testing::TempDir(), "/", info->name(), "-", getpid(), "-", name);
-}
 
 std::string ReadFile(const std::string& path) {
   std::ostringstream text;
@@ -58,6 +54,7 @@ class HeldCommandTest : public testing::Test {
     wakeups_.Wake();
   }
 
+  TempDirectory directory_;
   Wakeups wakeups_;
   absl::Duration grace_ = absl::Seconds(20);
   std::atomic<bool> lost_ = false;
@@ -70,7 +67,7 @@ TEST_F(HeldCommandTest, ReturnsTheCodeOfTheCommand) {
 }
 
 TEST_F(HeldCommandTest, TheCommandSeesTheToken) {
-  const std::string out = TempPath("token");
+  const std::string out = directory_.PathOf("token");
   EXPECT_EQ(0, Run(absl::StrCat("printf %s \"$FALAJ_FENCING_TOKEN\" > ", out)));
   EXPECT_EQ("42", ReadFile(out));
 }
@@ -81,15 +78,15 @@ TEST_F(HeldCommandTest, ACommandThatDoesNotExistIsAMistake) {
 }
 
 TEST_F(HeldCommandTest, NothingRunsWhenItIsLostAlready) {
-  const std::string out = TempPath("ran");
+  const std::string out = directory_.PathOf("ran");
   Lose();
   EXPECT_EQ(1, Run("touch " + out));
   EXPECT_FALSE(Exists(out));
 }
 
 TEST_F(HeldCommandTest, LosingItEndsTheCommandInGoodOrder) {
-  const std::string started = TempPath("started");
-  const std::string tidied = TempPath("tidied");
+  const std::string started = directory_.PathOf("started");
+  const std::string tidied = directory_.PathOf("tidied");
   std::thread loser([&] {
     WaitForFile(started);
     Lose();
@@ -103,7 +100,7 @@ TEST_F(HeldCommandTest, LosingItEndsTheCommandInGoodOrder) {
 
 TEST_F(HeldCommandTest, ACommandThatDoesNotListenIsKilledAfterTheGrace) {
   grace_ = absl::Milliseconds(50);
-  const std::string started = TempPath("started");
+  const std::string started = directory_.PathOf("started");
   std::thread loser([&] {
     WaitForFile(started);
     Lose();
@@ -114,7 +111,7 @@ TEST_F(HeldCommandTest, ACommandThatDoesNotListenIsKilledAfterTheGrace) {
 }
 
 TEST_F(HeldCommandTest, AnInterruptIsPassedOn) {
-  const std::string started = TempPath("started");
+  const std::string started = directory_.PathOf("started");
   std::thread user([&] {
     WaitForFile(started);
     kill(getpid(), SIGTERM);

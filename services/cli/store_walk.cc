@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -10,9 +11,11 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/status.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/record/batch_reader.h"
+#include "services/cli/progress.h"
 
 namespace falaj::cli {
 namespace {
@@ -42,8 +45,9 @@ absl::Status WalkFile(const std::string& path, BatchVisitor* visitor) {
   return absl::OkStatus();
 }
 
+// Calls `passed` with the offset that everything below was shown of.
 void WalkPartition(const log::LogStore& store, const log::StoredPartition& partition,
-                   BatchVisitor* visitor) {
+                   BatchVisitor* visitor, const std::function<void(Offset)>& passed) {
   Offset at = partition.log_start;
   while (at < partition.log_end && !visitor->full()) {
     const absl::StatusOr<log::ReadResult> run =
@@ -55,20 +59,29 @@ void WalkPartition(const log::LogStore& store, const log::StoredPartition& parti
     }
     if (!WalkRun(partition.key, run->batches, visitor)) return;
     at = run->next_offset;
+    passed(at);
   }
 }
 
 absl::Status WalkStore(const std::string& store_directory, const std::string& directory,
-                       BatchVisitor* visitor) {
+                       BatchVisitor* visitor, bool show_progress) {
   log::RocksLogStore::Options options;
   options.directory = store_directory;
   FALAJ_ASSIGN_OR_RETURN(const std::unique_ptr<log::RocksLogStore> store,
                          log::RocksLogStore::Open(options));
-  for (const log::StoredPartition& partition : store->ListPartitions()) {
+  const std::vector<log::StoredPartition> partitions = store->ListPartitions();
+  int64_t records = 0;
+  for (const log::StoredPartition& one : partitions) records += one.log_end - one.log_start;
+  ProgressBar progress(absl::StrCat("offsets in ", directory), records, Clock::Real());
+  int64_t before = 0;  // Offsets of the partitions that are done.
+  for (const log::StoredPartition& partition : partitions) {
     if (visitor->full()) break;
     visitor->Begin(partition, directory);
-    WalkPartition(*store, partition, visitor);
+    WalkPartition(*store, partition, visitor, [&](Offset at) {
+      if (show_progress) progress.Update(before + (at - partition.log_start), 0);
+    });
     visitor->End();
+    before += partition.log_end - partition.log_start;
   }
   return absl::OkStatus();
 }
@@ -90,14 +103,14 @@ std::vector<std::string> FindStores(const std::string& path) {
 
 }  // namespace
 
-absl::Status WalkBatches(const std::string& path, BatchVisitor* visitor) {
+absl::Status WalkBatches(const std::string& path, BatchVisitor* visitor, bool show_progress) {
   if (!std::filesystem::is_directory(path)) return WalkFile(path, visitor);
   const std::vector<std::string> stores = FindStores(path);
   if (stores.empty()) {
     return MakeError(Reason::kInvalidRequest, absl::StrCat("no store of a storage node in ", path));
   }
   for (const std::string& store : stores) {
-    FALAJ_RETURN_IF_ERROR(WalkStore(store, path, visitor));
+    FALAJ_RETURN_IF_ERROR(WalkStore(store, path, visitor, show_progress));
   }
   return absl::OkStatus();
 }

@@ -36,8 +36,8 @@ class BatchVisitor {
 
 // Shows everything in a file, or in all stores at or below a directory, except the Raft logs of
 // metadata nodes. Returns INVALID_REQUEST if there is nothing of the kind, and the store's Status
-// if it cannot be opened.
-absl::Status WalkBatches(const std::string& path, BatchVisitor* visitor);
+// if it cannot be opened. `show_progress`: a bar for each store, if standard error is a terminal.
+absl::Status WalkBatches(const std::string& path, BatchVisitor* visitor, bool show_progress);
 
 }  // namespace falaj::cli
 

@@ -116,7 +116,7 @@ ExitCode RunVerify(const VerifyOptions& options) {
   }
   BatchVerifier verifier(&acknowledged);
   for (const std::string& path : options.paths) {
-    const absl::Status status = WalkBatches(path, &verifier);
+    const absl::Status status = WalkBatches(path, &verifier, /*show_progress=*/true);
     if (status.ok()) continue;
     return ReasonOf(status) == Reason::kInvalidRequest ? FailUsage(status) : Fail(status);
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
+#include "libs/base/testing/temp_directory.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/store_fixture.h"
 #include "services/cli/commands.h"
@@ -64,7 +65,7 @@ class VerifyTest : public testing::Test {
 
   ExitCode Verify() const { return RunVerify(options_); }
 
-  log::TempDirectory directory_;
+  TempDirectory directory_;
   VerifyOptions options_;
 };
 

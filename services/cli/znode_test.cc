@@ -14,6 +14,7 @@
 
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
+#include "libs/base/testing/temp_directory.h"
 #include "libs/client/testing/fake_coordinator.h"
 #include "services/cli/commands.h"
 #include "services/cli/znode_format.h"
@@ -57,16 +58,14 @@ class ZnodeHoldTest : public testing::Test {
     options_.path = "/leader";
     options_.common.address = fake_.address();
   }
-  std::string out() const {
-    const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
-    return absl::StrCat(testing::TempDir(), "/", info->name(), "-", getpid());
-  }
+  std::string out() const { return directory_.PathOf("out"); }
   std::string Output() const {
     std::ostringstream text;
     text << std::ifstream(out()).rdbuf();
     return text.str();
   }
 
+  TempDirectory directory_;
   client::FakeCoordinator fake_;
   ZnodeOptions options_;
 };

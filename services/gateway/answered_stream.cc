@@ -203,6 +203,12 @@ void AnsweredStream::OnUpstreamDone(const CallEnd& end, const grpc::Status& wire
 
 absl::Duration AnsweredStream::PlanNext(const CallEnd& end, const grpc::Status& wire,
                                         const std::string& asked, bool frames_sent) {
+  // A node ends a stream its gateway has not closed only at a frame it cannot parse: gRPC shows it
+  // that as the end. It has answered all frames before. Nobody else would take this one, either.
+  if (wire.ok() && frames_sent && !method_.parses(unanswered_.front())) {
+    last_word_ = rpc::ToGrpc(MakeError(Reason::kInvalidRequest, "a frame is malformed"));
+    return absl::ZeroDuration();
+  }
   // What gRPC itself says of a broken stream, whatever its code, says nothing of what was sent.
   const bool unknown = end.outcome == rpc::Outcome::kUnknown ||
                        (end.outcome == rpc::Outcome::kFinal && !end.answered);

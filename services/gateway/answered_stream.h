@@ -30,7 +30,10 @@
 #include <optional>
 #include <string>
 
+#include "falaj/v1/coordination_service.pb.h"
+
 #include "libs/base/mutex.h"
+#include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/retry.h"
 #include "services/gateway/coordination_backend.h"
 #include "services/gateway/coordination_requests.h"
@@ -45,11 +48,24 @@ struct AnsweredMethod {
   bool repeatable;         // A frame may take effect twice.
   size_t frames_max;       // Held at a time...
   int64_t held_bytes_max;  // ...give or take a frame.
+  // Whether a frame is a valid message of its type. Asked only when a node seems to have doubts.
+  bool (*parses)(const grpc::ByteBuffer& frame);
 };
-inline constexpr AnsweredMethod kKeepSessions{
-    .path = kKeepSessionsPath, .repeatable = true, .frames_max = 16, .held_bytes_max = 1 << 20};
-inline constexpr AnsweredMethod kStreamWrites{
-    .path = kStreamWritesPath, .repeatable = false, .frames_max = 64, .held_bytes_max = 4 << 20};
+template <typename Message>
+bool Parses(const grpc::ByteBuffer& frame) {
+  Message message;
+  return rpc::ParseProto(frame, &message);
+}
+inline constexpr AnsweredMethod kKeepSessions{.path = kKeepSessionsPath,
+                                              .repeatable = true,
+                                              .frames_max = 16,
+                                              .held_bytes_max = 1 << 20,
+                                              .parses = &Parses<v1::KeepSessionsRequest>};
+inline constexpr AnsweredMethod kStreamWrites{.path = kStreamWritesPath,
+                                              .repeatable = false,
+                                              .frames_max = 64,
+                                              .held_bytes_max = 4 << 20,
+                                              .parses = &Parses<v1::StreamWritesRequest>};
 
 class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                              public UpstreamListener,

@@ -81,6 +81,24 @@ TEST_F(AdminTest, BadTopicsAreRefusedWithTheFieldAtFault) {
   EXPECT_THAT(list->topics(), IsEmpty());
 }
 
+TEST_F(AdminTest, ATopicNeedsNodesForItsReplicasAndReplicasToBeInSync) {
+  v1::CreateTopicRequest request = Named("t");
+  request.set_replication_factor(2);
+  request.mutable_config()->set_min_in_sync_replicas(3);
+  const absl::Status in_sync = Create(request);
+  EXPECT_EQ(ReasonOf(in_sync), Reason::kInvalidConfig);
+  EXPECT_EQ(MetadataOf(in_sync)["field"], "config.min_in_sync_replicas");
+  request.mutable_config()->set_min_in_sync_replicas(2);
+  request.set_replication_factor(3);
+  const absl::Status nodes = Create(request);  // There are two.
+  EXPECT_EQ(ReasonOf(nodes), Reason::kInvalidRequest);
+  EXPECT_EQ(MetadataOf(nodes)["field"], "replication_factor");
+  EXPECT_EQ(MetadataOf(nodes)["limit"], "2");
+  EXPECT_THAT(List(0, "")->topics(), IsEmpty());
+  request.set_replication_factor(2);
+  EXPECT_TRUE(Create(request).ok());
+}
+
 TEST_F(AdminTest, ValidateOnlyChangesNothing) {
   v1::CreateTopicRequest request = Named("t");
   request.set_validate_only(true);

@@ -90,6 +90,22 @@ TEST_F(ConsumeTest, FetchReturnsRecordsAndBatches) {
               ElementsAre("a0", "a1", "a2", "b0", "b1"));
 }
 
+TEST_F(ConsumeTest, AFormatNobodyKnowsIsRefused) {
+  CreateTopic("t", 1);
+  constexpr auto kUnknown = static_cast<v1::RecordFormat>(99);
+  v1::FetchRequest request = FetchOf("t", {0});
+  request.set_format(kUnknown);
+  const absl::Status fetch = Fetch(request).status();
+  EXPECT_EQ(ReasonOf(fetch), Reason::kInvalidRequest);
+  EXPECT_EQ(MetadataOf(fetch)["field"], "format");
+  EXPECT_EQ(MetadataOf(fetch)["value"], "99");
+  v1::ConsumeRequest open = OpenFrame("t", {0}, 100);
+  open.mutable_open()->set_format(kUnknown);
+  const absl::Status consume = EndOf({open});
+  EXPECT_EQ(ReasonOf(consume), Reason::kInvalidRequest);
+  EXPECT_EQ(MetadataOf(consume)["field"], "open.format");
+}
+
 TEST_F(ConsumeTest, FetchMergesPartitionsOfAllNodesInTheOrderAskedFor) {
   CreateTopic("t", 6);
   for (int p = 0; p < 6; ++p) MustProduce("t", p, MakeBatch(1, absl::StrCat("p", p, "-")));

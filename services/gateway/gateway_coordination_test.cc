@@ -453,6 +453,21 @@ TEST_F(CoordinationForwardTest, ABadFrameEndsTheStreamAfterTheAnswersBeforeIt) {
   EXPECT_EQ(Reason::kInvalidRequest, ReasonOf(rpc::FromGrpc(stream->Finish())));
 }
 
+TEST_F(CoordinationForwardTest, AMalformedFrameIsTheClientsFaultAndNotTheNodes) {
+  FakeCoordination node;
+  FakeCoordination other;
+  StartGateway({node.address(), other.address()});
+  const std::shared_ptr<grpc::Channel> channel = rpc::MakeChannel(host_->address());
+  v1::KeepSessionsRequest kept;
+  kept.add_sessions()->set_session_id(1);
+  for (const char* method : {kKeepSessionsPath, kStreamWritesPath}) {
+    const absl::Status end = SendRawFrames(channel, method, {kept.SerializeAsString(), "\x0a\x7f"});
+    EXPECT_EQ(Reason::kInvalidRequest, ReasonOf(end)) << method << ": " << end;
+  }
+  EXPECT_TRUE(Create(0).ok());
+  EXPECT_EQ(1u, node.calls().size()) << "nobody has gone looking for another leader";
+}
+
 using WriteStream = grpc::ClientReaderWriter<v1::StreamWritesRequest, v1::StreamWritesResponse>;
 
 v1::StreamWritesRequest Set(const std::string& path) {

@@ -3,10 +3,10 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "$1" && pwd)
+. "$root/scripts/dev_cluster.sh"
 work=$(mktemp -d)
-cluster=
 cleanup() {
-  if [ -n "$cluster" ] && kill "$cluster" 2> /dev/null; then wait "$cluster" || true; fi
+  stop_dev_cluster || true
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -14,16 +14,8 @@ trap cleanup EXIT
 "$root/scripts/python_stubs.sh" "$build/interop/python"
 "$root/scripts/npm_packages.sh" "$root/tests/interop/node" "$build/interop/node"
 
-"$build/bin/falaj" dev --data "$work/data" --storage 2 --port 0 --http-port 0 > "$work/cluster" 2>&1 &
-cluster=$!
-for _ in $(seq 300); do
-  grep -q '^ready' "$work/cluster" && break
-  kill -0 "$cluster" 2> /dev/null || break
-  sleep 0.1
-done
-FALAJ_ADDRESS=$(sed -n 's/^ready.*--address \([^ ]*\) .*/\1/p' "$work/cluster")
-export FALAJ_ADDRESS FALAJ_PROTOS=$root/proto
-[ -n "$FALAJ_ADDRESS" ] || { cat "$work/cluster" >&2; echo "interop: the cluster did not become ready" >&2; exit 1; }
+start_dev_cluster "$build/bin/falaj" "$work" --storage 2 --metadata 3
+export FALAJ_PROTOS=$root/proto
 
 failed=()
 echo "== Python"
@@ -31,6 +23,9 @@ PYTHONPATH=$build/interop/python /usr/bin/python3 -B "$root/tests/interop/python
 echo "== Python: coordination"
 PYTHONPATH=$build/interop/python /usr/bin/python3 -B "$root/tests/interop/python/coordination_test.py" ||
   failed+=("python coordination")
+echo "== Python: malformed requests"
+PYTHONPATH=$build/interop/python /usr/bin/python3 -B "$root/tests/interop/python/malformed_test.py" ||
+  failed+=("python malformed requests")
 echo "== Node"
 NODE_PATH=$build/interop/node/node_modules node "$root/tests/interop/node/interop_test.js" || failed+=(node)
 echo "== Metrics"
@@ -41,8 +36,6 @@ while read -r service id _ http; do
   echo "$service-$id: $(grep -vc '^#' "$work/metrics") series"
 done < <(grep -E '^(gateway|storage|metadata) ' "$work/cluster")
 
-kill "$cluster"
-wait "$cluster" || failed+=("stopping the cluster")
-cluster=
+stop_dev_cluster || failed+=("stopping the cluster")
 [ ${#failed[@]} -eq 0 ] || { cat "$work/cluster" >&2; echo "interop: failed: ${failed[*]}" >&2; exit 1; }
 echo "interop: ok"

@@ -80,6 +80,10 @@ int FakeCoordinator::campaigns() const {
   return campaigns_;
 }
 
+std::vector<uint64_t> FakeCoordinator::min_indexes() const {
+  MutexLock lock(&mu_);
+  return min_indexes_;
+}
 std::vector<uint64_t> FakeCoordinator::watched_after() const {
   MutexLock lock(&mu_);
   return watched_after_;
@@ -159,6 +163,7 @@ grpc::Status FakeCoordinator::GetZnode(grpc::ServerContext* /*context*/,
                                        const v1::GetZnodeRequest* request,
                                        v1::GetZnodeResponse* response) {
   MutexLock lock(&mu_);
+  min_indexes_.push_back(request->options().min_index());
   response->set_index(index_);
   for (const Candidate& candidate : candidates_) {
     if (ZnodeOf(candidate.session_id) != request->path()) continue;
@@ -172,6 +177,10 @@ grpc::Status FakeCoordinator::GetZnode(grpc::ServerContext* /*context*/,
 grpc::Status FakeCoordinator::ListChildren(grpc::ServerContext* /*context*/,
                                            const v1::ListChildrenRequest* request,
                                            v1::ListChildrenResponse* response) {
+  {
+    MutexLock lock(&mu_);
+    min_indexes_.push_back(request->options().min_index());
+  }
   const int begin = request->page_token().empty() ? 0 : std::stoi(request->page_token());
   const int end = std::min(begin + 2, kNames);
   for (int i = begin; i < end; ++i) response->add_names(absl::StrCat("child-", i));

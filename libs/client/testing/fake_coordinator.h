@@ -45,6 +45,7 @@ class FakeCoordinator final : public v1::CoordinationService::Service {
   std::set<int64_t> sessions() const;  // Live ones.
   int campaigns() const;               // Calls.
   std::vector<uint64_t> watched_after() const;
+  std::vector<uint64_t> min_indexes() const;  // That reads have asked for.
 
  private:
   struct Candidate {
@@ -87,6 +88,7 @@ class FakeCoordinator final : public v1::CoordinationService::Service {
   std::deque<absl::Status> campaign_errors_ ABSL_GUARDED_BY(mu_);
   std::deque<absl::Status> watch_ends_ ABSL_GUARDED_BY(mu_);
   std::vector<uint64_t> watched_after_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint64_t> min_indexes_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace falaj::client
