@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -150,6 +151,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
                                     std::optional<Offset> next_first, DirectoryEntry* entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountTables();
   void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
   absl::Status RecoverEntry(LocalPartitionId id, const PartitionRow& row,
                             std::optional<Offset> next_first, const SlabFamily& family,
@@ -173,6 +175,7 @@ class RocksLogStore::Impl {
   void FillRows(LocalPartitionId id, const PartitionPlan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void ApplyRound(const RoundPlan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyTail(LocalPartitionId id, const PartitionPlan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PartitionRow RowOf(const Partition& partition, const State& state) const;
   StoredPartition Describe(LocalPartitionId id, const Partition& partition) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -215,9 +218,16 @@ class RocksLogStore::Impl {
   absl::Status PublishSlab(const SlabInfo& slab, std::shared_ptr<SlabFamily> family,
                            std::optional<SlabId> predecessor, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
-  bool IsDue(const SlabInfo& slab, absl::Time now) const;
+  bool IsFull(const SlabInfo& slab, absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsDueEarly(const SlabInfo& slab) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<SlabInfo> DueSlabs(absl::Time now);
   absl::Status RotateSlabs(absl::Time now);
+  absl::Status RotateSlab(const SlabInfo& old, absl::Time now);
+  std::vector<SlabInfo> DeadSlabs() const;
   absl::Status DropDeadSlabs();
+  absl::Status DropDeadSlabsOfFullDisk();
+  absl::Status DropFamily(const SlabInfo& slab);
+  absl::Status PurgeTables();
   absl::Status FlushOldMemtables();
   absl::Status MergeSmallFiles();
   absl::Status TryRecover();
@@ -263,11 +273,17 @@ class RocksLogStore::Impl {
   SlabDirectory directory_ ABSL_GUARDED_BY(mu_);
   std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
 
+  // Open slabs that retention waits for, since Maintain last looked.
+  mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);
+
   // While opening: what was appended after the rows of the partitions were last written.
   std::map<LocalPartitionId, std::map<ProducerId, record::ProducerHistory>> late_
       ABSL_GUARDED_BY(mu_);
 
-  std::map<std::string, MemtableAge> memtable_ages_;  // Maintain's own.
+  // Maintain's own.
+  std::map<std::string, MemtableAge> memtable_ages_;
+  std::optional<MonotonicTime> sealed_early_;
+  int purges_left_ = 0;
 
   std::atomic<int64_t> commits_ = 0;
   std::atomic<int64_t> commits_synced_ = 0;

@@ -315,6 +315,7 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
   ids_[partition->key] = id;
   partitions_[id] = std::move(partition);
   FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, row.end_seen, cleanup));
+  directory_.NoteLogStart(id, state.log_start);
   state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
   return absl::OkStatus();
 }
@@ -366,6 +367,19 @@ absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, Offset end_s
   return absl::OkStatus();
 }
 
+// What an open slab holds that nobody needs any more is known only by the size of its tables: all
+// that was replayed is in them now.
+void RocksLogStore::Impl::CountTables() {
+  MutexLock lock(&mu_);
+  for (const auto& [id, family] : families_) {
+    uint64_t bytes = 0;
+    if (directory_.FindSlab(id)->sealed_ms == 0 &&
+        db_->GetIntProperty(family->handle, rocksdb::DB::Properties::kLiveSstFilesSize, &bytes)) {
+      directory_.CountTables(id, static_cast<int64_t>(bytes));
+    }
+  }
+}
+
 // Rows of partitions that were dropped while Maintain wrote theirs.
 void RocksLogStore::Impl::ForgetUnowned(const LoadedRows& rows,
                                         rocksdb::WriteBatch* cleanup) const {
@@ -414,6 +428,7 @@ absl::Status RocksLogStore::Impl::Restore(const LoadedRows& rows) {
         epochs == rows.epochs.end() ? std::vector<EpochStart>() : epochs->second, &cleanup));
     counters_.next_partition = std::max(counters_.next_partition, id + 1);
   }
+  CountTables();
   FALAJ_RETURN_IF_ERROR(RestoreProducers(&cleanup));
   if (cleanup.Count() > 0) {
     FALAJ_RETURN_IF_ERROR(Write(&cleanup, /*sync=*/true, "clean up"));

@@ -119,6 +119,7 @@ absl::Status RocksLogStore::Impl::TruncateSuffix(LocalPartitionId id, Offset end
     rows_left_.push_back(DirectoryRowKey(id, entry.first, entry.slab));
   }
   directory_.RemoveFirst(id, below);
+  directory_.NoteLogStart(id, next.log_start);
   return absl::OkStatus();
 }
 
