@@ -28,24 +28,14 @@
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/slab_directory.h"
+#include "libs/log/slab_family.h"
+#include "libs/log/slab_filter.h"
 #include "libs/log/store_health.h"
 #include "libs/log/wal_sync_file_system.h"
 #include "libs/record/batch_header.h"
 #include "libs/record/producer_window.h"
 
 namespace falaj::log {
-
-// A slab's column family. Readers hold it while they read, so that dropping a slab under them is
-// harmless.
-struct SlabFamily {
-  SlabFamily(rocksdb::DB* owner, rocksdb::ColumnFamilyHandle* family) : db(owner), handle(family) {}
-  SlabFamily(const SlabFamily&) = delete;
-  SlabFamily& operator=(const SlabFamily&) = delete;
-  ~SlabFamily();
-
-  rocksdb::DB* const db;
-  rocksdb::ColumnFamilyHandle* const handle;
-};
 
 class RocksLogStore::Impl {
  public:
@@ -135,6 +125,7 @@ class RocksLogStore::Impl {
   struct LoadedRows;
 
   // rocks_log_open.cc
+  rocksdb::ColumnFamilyOptions SlabOptions() const;
   absl::Status OpenDb();
   absl::Status CheckFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   absl::Status LoadRows(LoadedRows* rows);
@@ -193,7 +184,7 @@ class RocksLogStore::Impl {
   static State CutState(const State& state, Offset end, const Truncation& truncation);
   absl::Status PlanTruncation(LocalPartitionId id, const ReadPlan& plan, Offset end,
                               Truncation* truncation) const;
-  absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end,
+  absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end, Offset log_start,
                           Truncation* truncation) const;
 
   // rocks_log_producers.cc
@@ -235,6 +226,13 @@ class RocksLogStore::Impl {
   bool ShouldFlush(const std::string& name, rocksdb::ColumnFamilyHandle* family);
   std::vector<std::pair<std::string, std::shared_ptr<SlabFamily>>> Families() const;
 
+  // rocks_log_rewrite.cc
+  absl::Status RewriteSlab();
+  std::optional<SlabInfo> PickStraggler() const;
+  absl::Status BeginRewrite(const SlabInfo& slab);
+  rocksdb::Status ReadSurvivors(const SlabFamily& family, const Survivors& keep) const;
+  absl::Status CompactSlab(const SlabRewrite& rewrite, SlabInfo slab);
+
   // rocks_log_read.cc
   absl::StatusOr<ReadPlan> PlanRead(LocalPartitionId id, Offset from, Offset limit) const;
   absl::StatusOr<ReadResult> ReadPlanned(LocalPartitionId id, const ReadPlan& plan, Offset from,
@@ -251,6 +249,7 @@ class RocksLogStore::Impl {
 
   const Options options_;
   const std::shared_ptr<StoreHealth> health_;
+  const std::shared_ptr<SlabFilterFactory> filters_ = std::make_shared<SlabFilterFactory>();
   std::shared_ptr<rocksdb::Cache> cache_;
   std::shared_ptr<WalSyncFileSystem> file_system_;
   std::unique_ptr<rocksdb::Env> env_;  // Uses file_system_; outlives db_.
@@ -283,6 +282,8 @@ class RocksLogStore::Impl {
   // Maintain's own.
   std::map<std::string, MemtableAge> memtable_ages_;
   std::optional<MonotonicTime> sealed_early_;
+  std::optional<SlabRewrite> rewrite_;
+  std::set<SlabId> damaged_slabs_;  // Not to be rewritten.
   int purges_left_ = 0;
 
   std::atomic<int64_t> commits_ = 0;

@@ -51,6 +51,7 @@ RocksLogStore::Impl::~Impl() {
     MutexLock lock(&mu_);
     families_.clear();
   }
+  rewrite_.reset();
   for (rocksdb::ColumnFamilyHandle* handle : {meta_, default_}) {
     if (handle == nullptr) continue;
     const rocksdb::Status released = db_->DestroyColumnFamilyHandle(handle);
@@ -61,6 +62,12 @@ RocksLogStore::Impl::~Impl() {
     Warning("cannot close the store",
             {{"directory", options_.directory}, {"error", closed.ToString()}});
   }
+}
+
+rocksdb::ColumnFamilyOptions RocksLogStore::Impl::SlabOptions() const {
+  rocksdb::ColumnFamilyOptions options = MakeSlabOptions(options_, cache_);
+  options.compaction_filter_factory = filters_;
+  return options;
 }
 
 absl::Status RocksLogStore::Impl::OpenDb() {
@@ -98,8 +105,7 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (const std::string& name : names) {
     const bool slab = descriptors.size() >= 2;
-    descriptors.emplace_back(name,
-                             slab ? MakeSlabOptions(options_, cache_) : MakeMetaOptions(cache_));
+    descriptors.emplace_back(name, slab ? SlabOptions() : MakeMetaOptions(cache_));
   }
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;

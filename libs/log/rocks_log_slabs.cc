@@ -22,8 +22,10 @@ constexpr int kPurges = 3;
 // table: an idle class that is flushed often would otherwise collect thousands.
 constexpr uint64_t kSmallFiles = 64;
 constexpr uint64_t kSmallFileBytes = 4 << 20;
-// A slab of which less is alive is held by stragglers.
-constexpr int64_t kStragglerDivisor = 5;
+// An open slab that is mostly dead is sealed, to be rewritten, if its dead bytes are as many such
+// parts of the largest slab as the class has slabs: 32 MiB, or all 2 GiB with 64 slabs. What lives
+// stays in it, and each is a column family.
+constexpr int64_t kEarlySealDivisor = 64;
 
 }  // namespace
 
@@ -42,10 +44,8 @@ absl::StatusOr<std::shared_ptr<SlabFamily>> RocksLogStore::Impl::CreateFamily(
     const SlabInfo& slab) {
   MutexLock lock(&cf_mu_);
   rocksdb::ColumnFamilyHandle* handle = nullptr;
-  FALAJ_RETURN_IF_ERROR(
-      health_->NoteWrite(db_->CreateColumnFamily(MakeSlabOptions(options_, cache_),
-                                                 SlabName(slab.cls, slab.id), &handle),
-                         "make a slab"));
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(
+      db_->CreateColumnFamily(SlabOptions(), SlabName(slab.cls, slab.id), &handle), "make a slab"));
   return std::make_shared<SlabFamily>(db_.get(), handle);
 }
 
@@ -60,7 +60,7 @@ absl::Status RocksLogStore::Impl::PublishSlab(const SlabInfo& slab,
     SlabInfo old = *directory_.FindSlab(*predecessor);
     old.sealed_ms = std::max<int64_t>(absl::ToUnixMillis(now), 1);
     batch.Put(meta_, SlabRowKey(old.cls, old.id), EncodeSlabRow(old));
-    for (auto [id, entry] : directory_.UnsealedEntries(*predecessor)) {
+    for (auto [id, entry] : directory_.EntriesOf(*predecessor)) {
       entry.sealed = true;
       batch.Put(meta_, DirectoryRowKey(id, entry.first, entry.slab), EncodeDirectoryRow(entry));
     }
@@ -92,9 +92,15 @@ bool RocksLogStore::Impl::IsFull(const SlabInfo& slab, absl::Time now) const {
 }
 
 // Whether sealing an open slab that is neither old nor large brings space back: it holds nothing
-// that is needed, or retention waits for it.
+// that is needed, or so little that it is worth rewriting, or retention waits for it.
 bool RocksLogStore::Impl::IsDueEarly(const SlabInfo& slab) const {
-  return slab.entries == 0 || awaited_.contains(slab.id);
+  const auto slabs =
+      std::count_if(directory_.slabs().begin(), directory_.slabs().end(),
+                    [&slab](const auto& other) { return other.second.cls == slab.cls; });
+  const bool rewritable =
+      MostlyDead(slab) &&
+      slab.bytes - slab.live_bytes >= options_.slab_bytes_max / kEarlySealDivisor * slabs;
+  return slab.entries == 0 || rewritable || awaited_.contains(slab.id);
 }
 
 std::vector<SlabInfo> RocksLogStore::Impl::DueSlabs(absl::Time now) {
@@ -335,7 +341,8 @@ absl::Status RocksLogStore::Impl::Maintain(absl::Time now) {
   FALAJ_RETURN_IF_ERROR(DropDeadSlabs());
   FALAJ_RETURN_IF_ERROR(PurgeTables());
   FALAJ_RETURN_IF_ERROR(FlushOldMemtables());
-  return MergeSmallFiles();
+  FALAJ_RETURN_IF_ERROR(MergeSmallFiles());
+  return RewriteSlab();
 }
 
 StoreStats RocksLogStore::Impl::Stats() const {
@@ -345,10 +352,7 @@ StoreStats RocksLogStore::Impl::Stats() const {
     stats.partitions = static_cast<int64_t>(partitions_.size());
     stats.slabs = static_cast<int64_t>(directory_.slabs().size());
     for (const auto& [id, slab] : directory_.slabs()) {
-      if (slab.sealed_ms != 0 && slab.entries > 0 &&
-          slab.live_bytes < slab.bytes / kStragglerDivisor) {
-        ++stats.slabs_held_by_stragglers;
-      }
+      if (HeldByStragglers(slab)) ++stats.slabs_held_by_stragglers;
     }
   }
   using Properties = rocksdb::DB::Properties;

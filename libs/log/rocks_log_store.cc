@@ -37,11 +37,6 @@ std::vector<EpochStart> TrimEpochs(Offset log_start, std::vector<EpochStart>* ep
 
 }  // namespace
 
-SlabFamily::~SlabFamily() {
-  const rocksdb::Status status = db->DestroyColumnFamilyHandle(handle);
-  if (!status.ok()) Warning("cannot release a slab", {{"error", status.ToString()}});
-}
-
 absl::StatusOr<RocksLogStore::Impl::Partition*> RocksLogStore::Impl::Find(
     LocalPartitionId id) const {
   const auto found = partitions_.find(id);

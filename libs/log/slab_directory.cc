@@ -25,6 +25,9 @@ constexpr RetentionClass kClassesEnd = kMediumClasses + kAges;
 constexpr int64_t kMediumLimit = int64_t{1} << 30;
 constexpr int64_t kLargeLimit = int64_t{32} << 30;
 
+// A slab of which less is alive is mostly dead.
+constexpr int64_t kLiveDivisor = 5;
+
 // Slabs that a class limited by size is cut into.
 constexpr int64_t kSlabsPerSizeClass = 32;
 
@@ -53,6 +56,12 @@ int64_t SlabBytesMax(RetentionClass cls, int64_t live_bytes, int64_t bytes_max) 
   const int64_t least = bytes_max / (small ? 128 : 32);
   const int64_t most = bytes_max / (small ? 8 : 1);
   return std::clamp(live_bytes / kSlabsPerSizeClass, least, most);
+}
+
+bool MostlyDead(const SlabInfo& slab) { return slab.live_bytes < slab.bytes / kLiveDivisor; }
+
+bool HeldByStragglers(const SlabInfo& slab) {
+  return slab.sealed_ms != 0 && slab.entries > 0 && MostlyDead(slab);
 }
 
 const SlabInfo* SlabDirectory::FindSlab(SlabId id) const {
@@ -144,15 +153,15 @@ void SlabDirectory::NoteLogStart(LocalPartitionId id, Offset log_start) {
   Count(entry, 1);
 }
 
-std::vector<std::pair<LocalPartitionId, DirectoryEntry>> SlabDirectory::UnsealedEntries(
+std::vector<std::pair<LocalPartitionId, DirectoryEntry>> SlabDirectory::EntriesOf(
     SlabId slab) const {
-  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> unsealed;
+  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> found;
   for (const auto& [id, entries] : entries_) {
     for (const DirectoryEntry& entry : entries) {
-      if (entry.slab == slab && !entry.sealed) unsealed.emplace_back(id, entry);
+      if (entry.slab == slab) found.emplace_back(id, entry);
     }
   }
-  return unsealed;
+  return found;
 }
 
 size_t SlabDirectory::CountBelow(LocalPartitionId id, Offset log_start) const {

@@ -66,6 +66,11 @@ struct SlabInfo {
   int64_t entries = 0;
 };
 
+// Whether so little of a slab is alive that what is dead is worth getting at by itself.
+bool MostlyDead(const SlabInfo& slab);
+// Likewise of one that takes no batches, but is needed.
+bool HeldByStragglers(const SlabInfo& slab);
+
 // What retention asks of a partition.
 struct RetentionPlan {
   std::optional<Offset> start;      // Where its log may start; nullopt: no change.
@@ -81,6 +86,8 @@ class SlabDirectory {
   // The slab and its entries take no batches after this.
   void SealSlab(SlabId id, int64_t now_ms);
   void CountAppended(SlabId id, int64_t bytes) { slabs_[id].bytes += bytes; }
+  // What is left after a rewrite.
+  void SetBytes(SlabId id, int64_t bytes) { slabs_[id].bytes = bytes; }
   // After opening: a slab takes at least what its tables do.
   void CountTables(SlabId id, int64_t bytes);
   // Of all slabs of a class.
@@ -100,8 +107,8 @@ class SlabDirectory {
   void RemovePartition(LocalPartitionId id);
   // What of the first entry lies below `log_start` does not count as alive.
   void NoteLogStart(LocalPartitionId id, Offset log_start);
-  // What SealSlab() would seal.
-  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> UnsealedEntries(SlabId slab) const;
+  // Those that lie in the slab.
+  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> EntriesOf(SlabId slab) const;
 
   // How many entries at the front lie below `log_start`.
   size_t CountBelow(LocalPartitionId id, Offset log_start) const;
