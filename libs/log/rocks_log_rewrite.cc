@@ -64,8 +64,7 @@ absl::Status RocksLogStore::Impl::BeginRewrite(const SlabInfo& slab) {
   for (const auto& [id, entry] : directory_.EntriesOf(slab.id)) {
     // A batch that holds the log start begins at most so much before it; see SeekTo().
     const Offset start = partitions_.at(id)->state.log_start;
-    const Offset from =
-        std::max(entry.first, start - (std::max<int64_t>(entry.span_max, 1) - 1));
+    const Offset from = std::max(entry.first, start - (std::max<int64_t>(entry.span_max, 1) - 1));
     const auto [known, added] = keep->emplace(id, from);
     if (!added) known->second = std::min(known->second, from);
   }

@@ -1,6 +1,10 @@
 // Slabs that stragglers hold: what is dead in them goes, what is not stays readable.
+#include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <set>
+#include <thread>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -141,6 +145,41 @@ TEST_F(StoreRewriteTest, ASlabIsNotRewrittenForLittle) {
     ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
   }
   EXPECT_EQ(Tables(), before);
+}
+
+TEST_F(StoreRewriteTest, ReadersOfWhatStaysNoticeNothing) {
+  options_.slab_bytes_max = 1 << 20;
+  Open();
+  const LocalPartitionId large = Partition(1);
+  const LocalPartitionId straggler = Partition(2);
+  std::atomic<bool> done = false;
+  const auto read_all = [&] {
+    while (!done) {
+      for (const LocalPartitionId id : {large, straggler}) {
+        const auto read = store_->Read(id, Get(id).log_start, kNoLimit, 1 << 20);
+        ASSERT_TRUE(read.ok()) << read.status();
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) threads.emplace_back(read_all);
+  threads.emplace_back([&] {
+    while (!done) {
+      clock_.Advance(absl::Seconds(10));
+      ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    }
+  });
+  for (int64_t i = 0; i < 300; ++i) {
+    if (i % 20 == 0) {
+      ASSERT_TRUE(Append(straggler, {i}).ok());
+    }
+    ASSERT_TRUE(Append(large, {i, i, i}, 3000).ok());
+    MoveLogStart(large, Offset(std::max<int64_t>(0, 3 * i - 7)));
+  }
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ReadOffsets(*store_, straggler, Offset(0), kNoLimit), Range(0, 15));
+  EXPECT_EQ(ReadOffsets(*store_, large, Offset(0), kNoLimit, 1 << 20), Range(888, 900));
 }
 
 TEST_F(StoreRewriteTest, DamageIsLeftToWhoReadsItAndDoesNotStopTheStore) {
