@@ -14,7 +14,15 @@ namespace falaj::log {
 // A file system over the real one whose writes, or syncs, fail while they are told to.
 class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
  public:
-  enum class Fault { kNone, kNoSpace, kTornNoSpace, kIoError, kSyncNoSpace, kSyncIoError };
+  enum class Fault {
+    kNone,
+    kNoSpace,
+    kTornNoSpace,
+    kTableNoSpace,  // No room for a table; the other files have some left in their last blocks.
+    kIoError,
+    kSyncNoSpace,
+    kSyncIoError,
+  };
 
   FaultyFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
   static const char* kClassName() { return "FaultyFileSystem"; }
@@ -33,8 +41,11 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
 
 class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
-  FaultyFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, const FaultyFileSystem* system)
-      : FSWritableFileOwnerWrapper(std::move(file)), system_(system) {}
+  FaultyFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, const std::string& path,
+             const FaultyFileSystem* system)
+      : FSWritableFileOwnerWrapper(std::move(file)),
+        table_(path.ends_with(".sst")),
+        system_(system) {}
 
   rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                            rocksdb::IODebugContext* debug) override {
@@ -49,6 +60,9 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
         const rocksdb::IOStatus torn = target()->Append(half, options, debug);
         return torn.ok() ? rocksdb::IOStatus::NoSpace("injected") : torn;
       }
+      case Fault::kTableNoSpace:
+        if (!table_) return target()->Append(data, options, debug);
+        return rocksdb::IOStatus::NoSpace("injected");
       case Fault::kNoSpace:
         return rocksdb::IOStatus::NoSpace("injected");
       case Fault::kIoError:
@@ -80,6 +94,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
     return rocksdb::IOStatus::OK();
   }
 
+  const bool table_;
   const FaultyFileSystem* const system_;
 };
 
@@ -88,7 +103,7 @@ inline rocksdb::IOStatus FaultyFileSystem::NewWritableFile(
     std::unique_ptr<rocksdb::FSWritableFile>* result, rocksdb::IODebugContext* debug) {
   std::unique_ptr<rocksdb::FSWritableFile> file;
   rocksdb::IOStatus status = target()->NewWritableFile(path, options, &file, debug);
-  if (status.ok()) *result = std::make_unique<FaultyFile>(std::move(file), this);
+  if (status.ok()) *result = std::make_unique<FaultyFile>(std::move(file), path, this);
   return status;
 }
 

@@ -411,6 +411,56 @@ TEST_F(StoreFaultTest, ADiskThatFillsRightAfterEverythingWasFlushedRecoversToo) 
   EXPECT_EQ(ReadOffsets(**again, id, Offset(0), kNoLimit), Range(0, 3));
 }
 
+TEST_F(StoreFaultTest, DeadSlabsAreDroppedWhileTheDiskIsFull) {
+  // The fault that fills the store, and the one Maintain meets then.
+  const std::pair<Fault, Fault> cases[] = {{Fault::kTableNoSpace, Fault::kTableNoSpace},
+                                           {Fault::kTableNoSpace, Fault::kTornNoSpace},
+                                           {Fault::kTableNoSpace, Fault::kSyncNoSpace},
+                                           {Fault::kNoSpace, Fault::kNoSpace},
+                                           {Fault::kTornNoSpace, Fault::kTableNoSpace}};
+  for (const auto& [fault, later] : cases) {
+    const std::string name = absl::StrCat(static_cast<int>(fault), "-", static_cast<int>(later));
+    SCOPED_TRACE(name);
+    options_.directory = absl::StrCat(directory_.path(), "/", name);
+    Open();
+    const LocalPartitionId dead = Partition(0, {.age = absl::Hours(1), .size_bytes = 0});
+    const LocalPartitionId kept = Partition(1);
+    ASSERT_TRUE(Append(dead, {1, 2}).ok());
+    ASSERT_TRUE(Append(kept, {1, 2}).ok());
+    clock_.Advance(absl::Minutes(5));
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    ASSERT_EQ(store_->Stats().slabs, 3);
+    Round round;
+    round.log_starts.push_back({dead, Offset(2)});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    system_->Set(fault);
+    absl::Status refused;
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (refused.ok() && absl::Now() < deadline) refused = Append(kept, {1}, 60'000);
+    ASSERT_EQ(ReasonOf(refused), Reason::kDiskFull) << refused;
+    system_->Set(later);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(ReasonOf(store_->Maintain(clock_.Now())), Reason::kDiskFull);
+    }
+    if (fault == later && fault == Fault::kTableNoSpace) {
+      EXPECT_EQ(store_->Stats().slabs, 2);
+    }
+    const int64_t end = Get(kept).log_end.value();
+    const std::string photograph = Photograph();
+    system_->Set(Fault::kNone);
+    const auto killed = OpenAt(photograph);
+    ASSERT_TRUE(killed.ok()) << killed.status();
+    EXPECT_EQ(ReadOffsets(**killed, kept, Offset(0), kNoLimit, 1 << 20), Range(0, end));
+    ASSERT_TRUE(AppendOnceRecovered(kept).ok());
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    EXPECT_EQ(store_->Stats().slabs, 2);
+    Open();
+    EXPECT_EQ(store_->Stats().slabs, 2);
+    EXPECT_EQ(Get(dead).log_start, Offset(2));
+    EXPECT_EQ(ReadOffsets(*store_, kept, Offset(0), kNoLimit, 1 << 20), Range(0, end + 1));
+  }
+}
+
 TEST_F(StoreFaultTest, AnyOtherWriteErrorStopsWritesUntilReopened) {
   Open();
   const LocalPartitionId id = Partition(0);

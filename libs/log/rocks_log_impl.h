@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,24 +28,14 @@
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/slab_directory.h"
+#include "libs/log/slab_family.h"
+#include "libs/log/slab_filter.h"
 #include "libs/log/store_health.h"
 #include "libs/log/wal_sync_file_system.h"
 #include "libs/record/batch_header.h"
 #include "libs/record/producer_window.h"
 
 namespace falaj::log {
-
-// A slab's column family. Readers hold it while they read, so that dropping a slab under them is
-// harmless.
-struct SlabFamily {
-  SlabFamily(rocksdb::DB* owner, rocksdb::ColumnFamilyHandle* family) : db(owner), handle(family) {}
-  SlabFamily(const SlabFamily&) = delete;
-  SlabFamily& operator=(const SlabFamily&) = delete;
-  ~SlabFamily();
-
-  rocksdb::DB* const db;
-  rocksdb::ColumnFamilyHandle* const handle;
-};
 
 class RocksLogStore::Impl {
  public:
@@ -134,6 +125,7 @@ class RocksLogStore::Impl {
   struct LoadedRows;
 
   // rocks_log_open.cc
+  rocksdb::ColumnFamilyOptions SlabOptions() const;
   absl::Status OpenDb();
   absl::Status CheckFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   absl::Status LoadRows(LoadedRows* rows);
@@ -150,6 +142,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
                                     std::optional<Offset> next_first, DirectoryEntry* entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountTables();
   void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
   absl::Status RecoverEntry(LocalPartitionId id, const PartitionRow& row,
                             std::optional<Offset> next_first, const SlabFamily& family,
@@ -173,6 +166,7 @@ class RocksLogStore::Impl {
   void FillRows(LocalPartitionId id, const PartitionPlan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void ApplyRound(const RoundPlan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyTail(LocalPartitionId id, const PartitionPlan& plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PartitionRow RowOf(const Partition& partition, const State& state) const;
   StoredPartition Describe(LocalPartitionId id, const Partition& partition) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -190,7 +184,7 @@ class RocksLogStore::Impl {
   static State CutState(const State& state, Offset end, const Truncation& truncation);
   absl::Status PlanTruncation(LocalPartitionId id, const ReadPlan& plan, Offset end,
                               Truncation* truncation) const;
-  absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end,
+  absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end, Offset log_start,
                           Truncation* truncation) const;
 
   // rocks_log_producers.cc
@@ -215,15 +209,29 @@ class RocksLogStore::Impl {
   absl::Status PublishSlab(const SlabInfo& slab, std::shared_ptr<SlabFamily> family,
                            std::optional<SlabId> predecessor, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
-  bool IsDue(const SlabInfo& slab, absl::Time now) const;
+  bool IsFull(const SlabInfo& slab, absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsDueEarly(const SlabInfo& slab) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<SlabInfo> DueSlabs(absl::Time now);
   absl::Status RotateSlabs(absl::Time now);
+  absl::Status RotateSlab(const SlabInfo& old, absl::Time now);
+  std::vector<SlabInfo> DeadSlabs() const;
   absl::Status DropDeadSlabs();
+  absl::Status DropDeadSlabsOfFullDisk();
+  absl::Status DropFamily(const SlabInfo& slab);
+  absl::Status PurgeTables();
   absl::Status FlushOldMemtables();
   absl::Status MergeSmallFiles();
   absl::Status TryRecover();
   int64_t WalWrittenBytes() const;
   bool ShouldFlush(const std::string& name, rocksdb::ColumnFamilyHandle* family);
   std::vector<std::pair<std::string, std::shared_ptr<SlabFamily>>> Families() const;
+
+  // rocks_log_rewrite.cc
+  absl::Status RewriteSlab();
+  std::optional<SlabInfo> PickStraggler() const;
+  absl::Status BeginRewrite(const SlabInfo& slab);
+  rocksdb::Status ReadSurvivors(const SlabFamily& family, const Survivors& keep) const;
+  absl::Status CompactSlab(const SlabRewrite& rewrite, SlabInfo slab);
 
   // rocks_log_read.cc
   absl::StatusOr<ReadPlan> PlanRead(LocalPartitionId id, Offset from, Offset limit) const;
@@ -241,6 +249,7 @@ class RocksLogStore::Impl {
 
   const Options options_;
   const std::shared_ptr<StoreHealth> health_;
+  const std::shared_ptr<SlabFilterFactory> filters_ = std::make_shared<SlabFilterFactory>();
   std::shared_ptr<rocksdb::Cache> cache_;
   std::shared_ptr<WalSyncFileSystem> file_system_;
   std::unique_ptr<rocksdb::Env> env_;  // Uses file_system_; outlives db_.
@@ -263,11 +272,19 @@ class RocksLogStore::Impl {
   SlabDirectory directory_ ABSL_GUARDED_BY(mu_);
   std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
 
+  // Open slabs that retention waits for, since Maintain last looked.
+  mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);
+
   // While opening: what was appended after the rows of the partitions were last written.
   std::map<LocalPartitionId, std::map<ProducerId, record::ProducerHistory>> late_
       ABSL_GUARDED_BY(mu_);
 
-  std::map<std::string, MemtableAge> memtable_ages_;  // Maintain's own.
+  // Maintain's own.
+  std::map<std::string, MemtableAge> memtable_ages_;
+  std::optional<MonotonicTime> sealed_early_;
+  std::optional<SlabRewrite> rewrite_;
+  std::set<SlabId> damaged_slabs_;  // Not to be rewritten.
+  int purges_left_ = 0;
 
   std::atomic<int64_t> commits_ = 0;
   std::atomic<int64_t> commits_synced_ = 0;

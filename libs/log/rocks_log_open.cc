@@ -51,6 +51,7 @@ RocksLogStore::Impl::~Impl() {
     MutexLock lock(&mu_);
     families_.clear();
   }
+  rewrite_.reset();
   for (rocksdb::ColumnFamilyHandle* handle : {meta_, default_}) {
     if (handle == nullptr) continue;
     const rocksdb::Status released = db_->DestroyColumnFamilyHandle(handle);
@@ -61,6 +62,12 @@ RocksLogStore::Impl::~Impl() {
     Warning("cannot close the store",
             {{"directory", options_.directory}, {"error", closed.ToString()}});
   }
+}
+
+rocksdb::ColumnFamilyOptions RocksLogStore::Impl::SlabOptions() const {
+  rocksdb::ColumnFamilyOptions options = MakeSlabOptions(options_, cache_);
+  options.compaction_filter_factory = filters_;
+  return options;
 }
 
 absl::Status RocksLogStore::Impl::OpenDb() {
@@ -98,8 +105,7 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (const std::string& name : names) {
     const bool slab = descriptors.size() >= 2;
-    descriptors.emplace_back(name,
-                             slab ? MakeSlabOptions(options_, cache_) : MakeMetaOptions(cache_));
+    descriptors.emplace_back(name, slab ? SlabOptions() : MakeMetaOptions(cache_));
   }
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
@@ -315,6 +321,7 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
   ids_[partition->key] = id;
   partitions_[id] = std::move(partition);
   FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, row.end_seen, cleanup));
+  directory_.NoteLogStart(id, state.log_start);
   state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
   return absl::OkStatus();
 }
@@ -366,6 +373,19 @@ absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, Offset end_s
   return absl::OkStatus();
 }
 
+// What an open slab holds that nobody needs any more is known only by the size of its tables: all
+// that was replayed is in them now.
+void RocksLogStore::Impl::CountTables() {
+  MutexLock lock(&mu_);
+  for (const auto& [id, family] : families_) {
+    uint64_t bytes = 0;
+    if (directory_.FindSlab(id)->sealed_ms == 0 &&
+        db_->GetIntProperty(family->handle, rocksdb::DB::Properties::kLiveSstFilesSize, &bytes)) {
+      directory_.CountTables(id, static_cast<int64_t>(bytes));
+    }
+  }
+}
+
 // Rows of partitions that were dropped while Maintain wrote theirs.
 void RocksLogStore::Impl::ForgetUnowned(const LoadedRows& rows,
                                         rocksdb::WriteBatch* cleanup) const {
@@ -414,6 +434,7 @@ absl::Status RocksLogStore::Impl::Restore(const LoadedRows& rows) {
         epochs == rows.epochs.end() ? std::vector<EpochStart>() : epochs->second, &cleanup));
     counters_.next_partition = std::max(counters_.next_partition, id + 1);
   }
+  CountTables();
   FALAJ_RETURN_IF_ERROR(RestoreProducers(&cleanup));
   if (cleanup.Count() > 0) {
     FALAJ_RETURN_IF_ERROR(Write(&cleanup, /*sync=*/true, "clean up"));

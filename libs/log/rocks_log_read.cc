@@ -244,7 +244,10 @@ absl::StatusOr<std::optional<Offset>> RocksLogStore::Impl::PlanRetention(LocalPa
                                                                          Offset limit) const {
   MutexLock lock(&mu_);
   FALAJ_ASSIGN_OR_RETURN(const Partition* partition, Find(id));
-  return directory_.PlanRetention(id, partition->retention, absl::ToUnixMillis(now), limit);
+  const RetentionPlan plan =
+      directory_.PlanRetention(id, partition->retention, absl::ToUnixMillis(now), limit);
+  if (plan.waits_for.has_value()) awaited_.insert(*plan.waits_for);
+  return plan.start;
 }
 
 }  // namespace falaj::log

@@ -13,15 +13,19 @@
 namespace falaj::log {
 namespace {
 
-// Slabs of partitions that are limited by size only are this many times smaller, so that such a
-// limit is met closely.
-constexpr int64_t kSizeClassDivisor = 8;
+// Between slabs that are sealed before they are old or large. Somebody who deletes all there is
+// every second must not have a column family made each time.
+constexpr absl::Duration kEarlySealPause = absl::Seconds(10);
+// How often tables are looked for that nobody needs, after a slab was dropped.
+constexpr int kPurges = 3;
 // A slab of more tables than this, which are smaller than that on average, is merged into one
 // table: an idle class that is flushed often would otherwise collect thousands.
 constexpr uint64_t kSmallFiles = 64;
 constexpr uint64_t kSmallFileBytes = 4 << 20;
-// A slab of which less is alive is held by stragglers.
-constexpr int64_t kStragglerDivisor = 5;
+// An open slab that is mostly dead is sealed, to be rewritten, if its dead bytes are as many such
+// parts of the largest slab as the class has slabs: 32 MiB, or all 2 GiB with 64 slabs. What lives
+// stays in it, and each is a column family.
+constexpr int64_t kEarlySealDivisor = 64;
 
 }  // namespace
 
@@ -40,10 +44,8 @@ absl::StatusOr<std::shared_ptr<SlabFamily>> RocksLogStore::Impl::CreateFamily(
     const SlabInfo& slab) {
   MutexLock lock(&cf_mu_);
   rocksdb::ColumnFamilyHandle* handle = nullptr;
-  FALAJ_RETURN_IF_ERROR(
-      health_->NoteWrite(db_->CreateColumnFamily(MakeSlabOptions(options_, cache_),
-                                                 SlabName(slab.cls, slab.id), &handle),
-                         "make a slab"));
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(
+      db_->CreateColumnFamily(SlabOptions(), SlabName(slab.cls, slab.id), &handle), "make a slab"));
   return std::make_shared<SlabFamily>(db_.get(), handle);
 }
 
@@ -58,7 +60,7 @@ absl::Status RocksLogStore::Impl::PublishSlab(const SlabInfo& slab,
     SlabInfo old = *directory_.FindSlab(*predecessor);
     old.sealed_ms = std::max<int64_t>(absl::ToUnixMillis(now), 1);
     batch.Put(meta_, SlabRowKey(old.cls, old.id), EncodeSlabRow(old));
-    for (auto [id, entry] : directory_.UnsealedEntries(*predecessor)) {
+    for (auto [id, entry] : directory_.EntriesOf(*predecessor)) {
       entry.sealed = true;
       batch.Put(meta_, DirectoryRowKey(id, entry.first, entry.slab), EncodeDirectoryRow(entry));
     }
@@ -82,54 +84,80 @@ absl::Status RocksLogStore::Impl::EnsureOpenSlab(RetentionClass cls) {
   return PublishSlab(slab, std::move(family), std::nullopt, now);
 }
 
-bool RocksLogStore::Impl::IsDue(const SlabInfo& slab, absl::Time now) const {
-  if (slab.sealed_ms != 0 || slab.bytes == 0) return false;
-  const int64_t bytes_max =
-      IsSizeClass(slab.cls) ? options_.slab_bytes_max / kSizeClassDivisor : options_.slab_bytes_max;
+bool RocksLogStore::Impl::IsFull(const SlabInfo& slab, absl::Time now) const {
+  const int64_t live = IsSizeClass(slab.cls) ? directory_.LiveBytes(slab.cls) : 0;
   const absl::Duration span = RetentionClassAge(slab.cls) / options_.slab_spans_per_retention;
-  return slab.bytes >= bytes_max || now - absl::FromUnixMillis(slab.created_ms) >= span;
+  return slab.bytes >= SlabBytesMax(slab.cls, live, options_.slab_bytes_max) ||
+         now - absl::FromUnixMillis(slab.created_ms) >= span;
+}
+
+// Whether sealing an open slab that is neither old nor large brings space back: it holds nothing
+// that is needed, or so little that it is worth rewriting, or retention waits for it.
+bool RocksLogStore::Impl::IsDueEarly(const SlabInfo& slab) const {
+  const auto slabs =
+      std::count_if(directory_.slabs().begin(), directory_.slabs().end(),
+                    [&slab](const auto& other) { return other.second.cls == slab.cls; });
+  const bool rewritable =
+      MostlyDead(slab) &&
+      slab.bytes - slab.live_bytes >= options_.slab_bytes_max / kEarlySealDivisor * slabs;
+  return slab.entries == 0 || rewritable || awaited_.contains(slab.id);
+}
+
+std::vector<SlabInfo> RocksLogStore::Impl::DueSlabs(absl::Time now) {
+  const MonotonicTime pace = options_.clock->MonotonicNow();
+  const bool early = !sealed_early_.has_value() || pace - *sealed_early_ >= kEarlySealPause;
+  std::vector<SlabInfo> due;
+  MutexLock lock(&mu_);
+  for (const auto& [id, slab] : directory_.slabs()) {
+    if (slab.sealed_ms != 0 || slab.bytes == 0) continue;
+    const bool full = IsFull(slab, now);
+    if (!full && !(early && IsDueEarly(slab))) continue;
+    if (!full) sealed_early_ = pace;
+    due.push_back(slab);
+  }
+  if (early) awaited_.clear();
+  return due;
 }
 
 absl::Status RocksLogStore::Impl::RotateSlabs(absl::Time now) {
-  std::vector<SlabInfo> due;
-  {
-    MutexLock lock(&mu_);
-    for (const auto& [id, slab] : directory_.slabs()) {
-      if (IsDue(slab, now)) due.push_back(slab);
-    }
-  }
-  for (const SlabInfo& old : due) {
-    SlabInfo slab;
-    {
-      MutexLock write_lock(&write_mu_);
-      FALAJ_ASSIGN_OR_RETURN(slab, AllocateSlab(old.cls, now));
-    }
-    // The slow part, while the appender goes on with the old slab.
-    FALAJ_ASSIGN_OR_RETURN(std::shared_ptr<SlabFamily> family, CreateFamily(slab));
-    std::shared_ptr<SlabFamily> sealed;
-    {
-      MutexLock write_lock(&write_mu_);
-      FALAJ_RETURN_IF_ERROR(PublishSlab(slab, std::move(family), old.id, now));
-      MutexLock lock(&mu_);
-      sealed = families_.at(old.id);
-    }
-    rocksdb::FlushOptions flush;
-    flush.wait = false;
-    flush.allow_write_stall = true;  // Nothing is written to it any more.
-    FALAJ_RETURN_IF_ERROR(
-        health_->NoteWrite(db_->Flush(flush, sealed->handle), "flush a sealed slab"));
-  }
+  for (const SlabInfo& old : DueSlabs(now)) FALAJ_RETURN_IF_ERROR(RotateSlab(old, now));
   return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::RotateSlab(const SlabInfo& old, absl::Time now) {
+  SlabInfo slab;
+  {
+    MutexLock write_lock(&write_mu_);
+    FALAJ_ASSIGN_OR_RETURN(slab, AllocateSlab(old.cls, now));
+  }
+  // The slow part, while the appender goes on with the old slab.
+  FALAJ_ASSIGN_OR_RETURN(std::shared_ptr<SlabFamily> family, CreateFamily(slab));
+  std::shared_ptr<SlabFamily> sealed;
+  {
+    MutexLock write_lock(&write_mu_);
+    FALAJ_RETURN_IF_ERROR(PublishSlab(slab, std::move(family), old.id, now));
+    MutexLock lock(&mu_);
+    if (directory_.FindSlab(old.id)->entries == 0) return absl::OkStatus();  // To be dropped.
+    sealed = families_.at(old.id);
+  }
+  rocksdb::FlushOptions flush;
+  flush.wait = false;
+  flush.allow_write_stall = true;  // Nothing is written to it any more.
+  return health_->NoteWrite(db_->Flush(flush, sealed->handle), "flush a sealed slab");
+}
+
+std::vector<SlabInfo> RocksLogStore::Impl::DeadSlabs() const {
+  std::vector<SlabInfo> dead;
+  MutexLock lock(&mu_);
+  for (const SlabId id : directory_.DeadSlabs()) dead.push_back(*directory_.FindSlab(id));
+  return dead;
 }
 
 absl::Status RocksLogStore::Impl::DropDeadSlabs() {
   std::vector<SlabInfo> dead;
   {
     MutexLock write_lock(&write_mu_);
-    {
-      MutexLock lock(&mu_);
-      for (const SlabId id : directory_.DeadSlabs()) dead.push_back(*directory_.FindSlab(id));
-    }
+    dead = DeadSlabs();
     if (dead.empty()) return absl::OkStatus();
     // What made the slabs dead must be on disk before they go, else a power failure would leave
     // rows that point at nothing.
@@ -140,29 +168,67 @@ absl::Status RocksLogStore::Impl::DropDeadSlabs() {
     rows_left_.clear();
   }
   for (const SlabInfo& slab : dead) {
-    std::shared_ptr<SlabFamily> family;
-    {
-      MutexLock lock(&mu_);
-      family = families_.at(slab.id);
-    }
-    {
-      MutexLock lock(&cf_mu_);
-      FALAJ_RETURN_IF_ERROR(
-          health_->NoteWrite(db_->DropColumnFamily(family->handle), "drop a slab"));
-    }
-    {
-      MutexLock lock(&mu_);
-      families_.erase(slab.id);
-      directory_.RemoveSlab(slab.id);
-    }
-    memtable_ages_.erase(SlabName(slab.cls, slab.id));
+    FALAJ_RETURN_IF_ERROR(DropFamily(slab));
     rocksdb::WriteBatch batch;
     batch.Delete(meta_, SlabRowKey(slab.cls, slab.id));
     MutexLock write_lock(&write_mu_);
     FALAJ_RETURN_IF_ERROR(Write(&batch, /*sync=*/false, "drop a slab"));
-    Info("slab dropped", {{"slab", SlabName(slab.cls, slab.id)}, {"bytes", slab.bytes}});
   }
   return absl::OkStatus();
+}
+
+// Dropping slabs is what makes space, so it must not wait for it. RocksDB takes no writes; but if
+// no row is left to write, and it was a table that found no room, the log says all there is to say
+// and can be synced (RocksDB 7.8 aborts the process if it is asked to after a failed write of its
+// log). The rows of the slabs stay until the store is opened again.
+absl::Status RocksLogStore::Impl::DropDeadSlabsOfFullDisk() {
+  std::vector<SlabInfo> dead;
+  {
+    MutexLock write_lock(&write_mu_);
+    dead = DeadSlabs();
+    if (dead.empty() || !rows_left_.empty() || !file_system_->LogsAreWhole())
+      return absl::OkStatus();
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncPutOff(), "drop a slab"));
+    const WalSyncFileSystem::SyncScope scope;
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->SyncWAL(), "drop a slab"));
+  }
+  for (const SlabInfo& slab : dead) FALAJ_RETURN_IF_ERROR(DropFamily(slab));
+  return absl::OkStatus();
+}
+
+absl::Status RocksLogStore::Impl::DropFamily(const SlabInfo& slab) {
+  std::shared_ptr<SlabFamily> family;
+  {
+    MutexLock lock(&mu_);
+    family = families_.at(slab.id);
+  }
+  {
+    MutexLock lock(&cf_mu_);
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->DropColumnFamily(family->handle), "drop a slab"));
+  }
+  {
+    MutexLock lock(&mu_);
+    families_.erase(slab.id);
+    directory_.RemoveSlab(slab.id);
+  }
+  memtable_ages_.erase(SlabName(slab.cls, slab.id));
+  purges_left_ = kPurges;
+  Info("slab dropped", {{"slab", SlabName(slab.cls, slab.id)}, {"bytes", slab.bytes}});
+  return absl::OkStatus();
+}
+
+// The tables of a slab that was dropped while one of its memtables was being flushed would stay
+// until the next flush of another one: nobody looks for them before.
+absl::Status RocksLogStore::Impl::PurgeTables() {
+  uint64_t flushes = 0;
+  if (purges_left_ == 0 ||
+      !db_->GetIntProperty(rocksdb::DB::Properties::kNumRunningFlushes, &flushes) || flushes > 0) {
+    return absl::OkStatus();
+  }
+  --purges_left_;
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->DisableFileDeletions(), "purge tables"));
+  // Looks at all files.
+  return health_->NoteWrite(db_->EnableFileDeletions(/*force=*/false), "purge tables");
 }
 
 std::vector<std::pair<std::string, std::shared_ptr<SlabFamily>>> RocksLogStore::Impl::Families()
@@ -266,11 +332,17 @@ absl::Status RocksLogStore::Impl::TryRecover() {
 
 absl::Status RocksLogStore::Impl::Maintain(absl::Time now) {
   if (health_->failed()) return health_->Get();
-  if (health_->full()) FALAJ_RETURN_IF_ERROR(TryRecover());
+  if (health_->full()) {
+    FALAJ_RETURN_IF_ERROR(DropDeadSlabsOfFullDisk());
+    FALAJ_RETURN_IF_ERROR(PurgeTables());
+    FALAJ_RETURN_IF_ERROR(TryRecover());
+  }
   FALAJ_RETURN_IF_ERROR(RotateSlabs(now));
   FALAJ_RETURN_IF_ERROR(DropDeadSlabs());
+  FALAJ_RETURN_IF_ERROR(PurgeTables());
   FALAJ_RETURN_IF_ERROR(FlushOldMemtables());
-  return MergeSmallFiles();
+  FALAJ_RETURN_IF_ERROR(MergeSmallFiles());
+  return RewriteSlab();
 }
 
 StoreStats RocksLogStore::Impl::Stats() const {
@@ -280,10 +352,7 @@ StoreStats RocksLogStore::Impl::Stats() const {
     stats.partitions = static_cast<int64_t>(partitions_.size());
     stats.slabs = static_cast<int64_t>(directory_.slabs().size());
     for (const auto& [id, slab] : directory_.slabs()) {
-      if (slab.sealed_ms != 0 && slab.entries > 0 &&
-          slab.live_bytes < slab.bytes / kStragglerDivisor) {
-        ++stats.slabs_held_by_stragglers;
-      }
+      if (HeldByStragglers(slab)) ++stats.slabs_held_by_stragglers;
     }
   }
   using Properties = rocksdb::DB::Properties;

@@ -37,11 +37,6 @@ std::vector<EpochStart> TrimEpochs(Offset log_start, std::vector<EpochStart>* ep
 
 }  // namespace
 
-SlabFamily::~SlabFamily() {
-  const rocksdb::Status status = db->DestroyColumnFamilyHandle(handle);
-  if (!status.ok()) Warning("cannot release a slab", {{"error", status.ToString()}});
-}
-
 absl::StatusOr<RocksLogStore::Impl::Partition*> RocksLogStore::Impl::Find(
     LocalPartitionId id) const {
   const auto found = partitions_.find(id);
@@ -368,18 +363,22 @@ absl::Status RocksLogStore::Impl::FillBatch(const Round& round, const RoundPlan&
 
 void RocksLogStore::Impl::ApplyRound(const RoundPlan& plan) {
   for (const auto& [id, part] : plan.partitions) {
+    const bool starts_later = part.next.log_start > part.partition->state.log_start;
     part.partition->state = part.next;
     if (part.epochs.has_value()) part.partition->epochs = *part.epochs;
     directory_.RemoveFirst(id, part.entries_gone);
-    if (!part.tail.has_value()) continue;
-    const std::vector<DirectoryEntry>& entries = directory_.Entries(id);
-    const int64_t before = part.tail_is_new ? 0 : entries.back().bytes;
-    directory_.CountAppended(part.tail->slab, part.tail->bytes - before);
-    if (part.tail_is_new) {
-      directory_.Append(id, *part.tail);
-    } else {
-      directory_.ReplaceLast(id, *part.tail);
-    }
+    if (part.tail.has_value()) ApplyTail(id, part);
+    if (starts_later) directory_.NoteLogStart(id, part.next.log_start);
+  }
+}
+
+void RocksLogStore::Impl::ApplyTail(LocalPartitionId id, const PartitionPlan& plan) {
+  const int64_t before = plan.tail_is_new ? 0 : directory_.Entries(id).back().bytes;
+  directory_.CountAppended(plan.tail->slab, plan.tail->bytes - before);
+  if (plan.tail_is_new) {
+    directory_.Append(id, *plan.tail);
+  } else {
+    directory_.ReplaceLast(id, *plan.tail);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rocksdb/db.h"
 
 #include "libs/base/status.h"
 #include "libs/log/store_fixture.h"
@@ -12,6 +13,7 @@
 namespace falaj::log {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -150,6 +152,87 @@ TEST_F(StoreTest, AgedSlabsGoOnceEveryPartitionHasMovedOn) {
   EXPECT_EQ(Get(b).log_end, Offset(1)) << "an emptied log goes on where it was";
 }
 
+// The bytes of the store's tables.
+uint64_t TableBytes(const std::string& directory) {
+  uint64_t bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    std::error_code gone;
+    if (file.path().extension() == ".sst") bytes += file.file_size(gone);
+  }
+  return bytes;
+}
+
+// Maintains until the tables take less than `bytes`: RocksDB deletes files in the background.
+testing::AssertionResult Shrinks(RocksLogStore* store, const ManualClock& clock,
+                                 const std::string& directory, uint64_t bytes) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (absl::Now() < deadline) {
+    const absl::Status maintained = store->Maintain(clock.Now());
+    if (!maintained.ok()) return testing::AssertionFailure() << maintained;
+    if (TableBytes(directory) < bytes) return testing::AssertionSuccess();
+  }
+  return testing::AssertionFailure() << "the tables take " << TableBytes(directory);
+}
+
+TEST_F(StoreTest, WhatWasDeletedOfTheOnlyTopicComesBackAtOnce) {
+  const RetentionPolicy week = {.age = absl::Hours(24 * 7), .size_bytes = 0};
+  for (const bool drop : {true, false}) {
+    for (const bool reopen : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(drop ? "dropped" : "truncated", reopen ? ", reopened" : ""));
+      options_.directory = absl::StrCat(directory_.path(), "/", drop, reopen);
+      Open();
+      const LocalPartitionId id = Partition(0, week);
+      for (int i = 0; i < 80; ++i) ASSERT_TRUE(Append(id, {1}, 60'000).ok());
+      if (drop) {
+        ASSERT_TRUE(store_->DropPartition(id).ok());
+      } else {
+        Round round;
+        round.log_starts.push_back({id, Offset(80)});
+        ASSERT_TRUE(store_->Commit(round, false).ok());
+      }
+      if (reopen) Open();
+      EXPECT_TRUE(Shrinks(store_.get(), clock_, options_.directory, 100'000));
+      EXPECT_EQ(store_->Stats().slabs, 1);
+      const LocalPartitionId next = drop ? Partition(0, week) : id;
+      ASSERT_TRUE(Append(next, {1}).ok());
+      Open();
+      const int64_t first = drop ? 0 : 80;
+      EXPECT_EQ(ReadOffsets(*store_, next, Offset(0), kNoLimit), Range(first, first + 1));
+    }
+  }
+}
+
+TEST_F(StoreTest, DeletingAgainAndAgainMakesASlabOnlyNowAndThen) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int64_t second = 0; second < 30; ++second) {
+    ASSERT_TRUE(Append(id, {1}).ok());
+    Round round;
+    round.log_starts.push_back({id, Offset(second + 1)});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    clock_.Advance(absl::Seconds(1));
+    EXPECT_EQ(store_->Stats().slabs, 1);
+  }
+  store_.reset();
+  std::vector<std::string> names;
+  ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, options_.directory, &names).ok());
+  EXPECT_THAT(names, Contains("slab/5/4")) << "three were dropped";
+}
+
+TEST_F(StoreTest, RetentionThatWasShortenedReachesWhatWasAppendedBefore) {
+  Open();
+  const LocalPartitionId id = Partition(0);  // For ever.
+  ASSERT_TRUE(Append(id, {1, 1}).ok());
+  ASSERT_TRUE(store_->SetRetention(id, {.age = absl::Hours(1), .size_bytes = 0}).ok());
+  ASSERT_TRUE(Append(id, {1}).ok());
+  clock_.Advance(absl::Minutes(61));
+  const auto plan = [&] { return *store_->PlanRetention(id, clock_.Now(), kNoLimit); };
+  EXPECT_EQ(plan(), std::nullopt) << "the slab takes batches yet";
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(plan(), Offset(3)) << "the timestamps are old";
+}
+
 TEST_F(StoreTest, FutureTimestampsDoNotDelayRetention) {
   Open();
   const LocalPartitionId id = Partition(0, {.age = absl::Hours(1), .size_bytes = 0});
@@ -171,6 +254,25 @@ TEST_F(StoreTest, RetentionBySizeKeepsTheNewestSlabs) {
   EXPECT_GT(Get(id).size_bytes, 50'000);
   EXPECT_EQ(*store_->PlanRetention(id, clock_.Now(), kNoLimit), std::optional<Offset>(Offset(2)))
       << "three batches are the least that is not below the limit";
+}
+
+TEST_F(StoreTest, ALimitBySizeIsMetCloselyAlsoWithAnAge) {
+  options_.slab_bytes_max = 8 << 20;
+  Open();
+  constexpr int64_t kLimit = 400'000;
+  const LocalPartitionId id = Partition(0, {.age = absl::Hours(24 * 7), .size_bytes = kLimit});
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(Append(id, {absl::ToUnixMillis(clock_.Now())}, 10'000).ok());
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    const auto start = store_->PlanRetention(id, clock_.Now(), kNoLimit);
+    ASSERT_TRUE(start.ok()) << start.status();
+    if (!start->has_value()) continue;
+    Round round;
+    round.log_starts.push_back({id, **start});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+  }
+  EXPECT_GE(Get(id).size_bytes, kLimit);
+  EXPECT_LT(Get(id).size_bytes, kLimit + 80'000) << "a slab of 64 KiB and a batch";
 }
 
 TEST_F(StoreTest, ALogStartBeyondTheEndEmptiesTheLog) {

@@ -23,18 +23,26 @@ struct RocksLogStore::Impl::Truncation {
 
 // Deletes the batches of a piece from the one that holds `end` on, and works out what is left.
 absl::Status RocksLogStore::Impl::DeleteFrom(LocalPartitionId id, const ReadPiece& piece,
-                                             Offset end, Truncation* truncation) const {
+                                             Offset end, Offset log_start,
+                                             Truncation* truncation) const {
   const std::string bound = DataKey(id, piece.entry.end);
   const rocksdb::Slice bound_slice(bound);
   const auto it = NewIterator(*piece.family, /*fill_cache=*/false, &bound_slice);
-  FALAJ_RETURN_IF_ERROR(SeekTo(id, std::max(end, piece.entry.first), piece.entry, it.get()));
+  if (end < log_start) {
+    // All of it goes. What lay below the log start may have gone already, by a rewrite.
+    it->Seek(DataKey(id, piece.entry.first));
+    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+    if (!it->Valid()) return Corrupt("a slab lacks the batches it should have");
+  } else {
+    FALAJ_RETURN_IF_ERROR(SeekTo(id, std::max(end, piece.entry.first), piece.entry, it.get()));
+  }
   const std::optional<Offset> cut =
       ParseDataKey(absl::string_view(it->key().data(), it->key().size()), id);
   if (!cut.has_value()) return Corrupt("a key is malformed");
   for (; it->Valid(); it->Next()) truncation->batch.Delete(piece.family->handle, it->key());
   FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
   truncation->end = *cut;
-  if (*cut == piece.entry.first) {
+  if (end < log_start || *cut == piece.entry.first) {
     ++truncation->entries_gone;
     truncation->running_bytes = piece.entry.start_bytes;
     truncation->max_timestamp_ms = -1;
@@ -59,7 +67,7 @@ absl::Status RocksLogStore::Impl::PlanTruncation(LocalPartitionId id, const Read
                                                  Offset end, Truncation* truncation) const {
   // From the back, so that what is noted last describes the new end.
   for (auto piece = plan.pieces.rbegin(); piece != plan.pieces.rend(); ++piece) {
-    FALAJ_RETURN_IF_ERROR(DeleteFrom(id, *piece, end, truncation));
+    FALAJ_RETURN_IF_ERROR(DeleteFrom(id, *piece, end, plan.state.log_start, truncation));
   }
   return absl::OkStatus();
 }
@@ -119,6 +127,7 @@ absl::Status RocksLogStore::Impl::TruncateSuffix(LocalPartitionId id, Offset end
     rows_left_.push_back(DirectoryRowKey(id, entry.first, entry.slab));
   }
   directory_.RemoveFirst(id, below);
+  directory_.NoteLogStart(id, next.log_start);
   return absl::OkStatus();
 }
 

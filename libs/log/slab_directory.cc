@@ -2,35 +2,67 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace falaj::log {
 namespace {
 
-// The classes by longest retention; the last two have no age.
-const std::array<absl::Duration, kRetentionClasses>& Ages() {
-  static const std::array<absl::Duration, kRetentionClasses> ages = {
-      absl::Minutes(10),    absl::Hours(2),           absl::Hours(12),          absl::Hours(48),
-      absl::Hours(24 * 14), absl::InfiniteDuration(), absl::InfiniteDuration(),
+constexpr RetentionClass kAges = 6;
+// The longest retention of each.
+const std::array<absl::Duration, kAges>& Ages() {
+  static const std::array<absl::Duration, kAges> ages = {
+      absl::Minutes(10), absl::Hours(2),       absl::Hours(12),
+      absl::Hours(48),   absl::Hours(24 * 14), absl::InfiniteDuration(),
   };
   return ages;
 }
-constexpr RetentionClass kForeverClass = 5;
-constexpr RetentionClass kSizeClass = 6;
+
+// The first of the classes without a limit by size is 0; each set has one class for each age.
+constexpr RetentionClass kOldSizeClass = 6;  // Of any limit, without an age. Not used any more.
+constexpr RetentionClass kSmallClasses = 7;
+constexpr RetentionClass kMediumClasses = kSmallClasses + kAges;
+constexpr RetentionClass kClassesEnd = kMediumClasses + kAges;
+constexpr int64_t kMediumLimit = int64_t{1} << 30;
+constexpr int64_t kLargeLimit = int64_t{32} << 30;
+
+// A slab of which less is alive is mostly dead.
+constexpr int64_t kLiveDivisor = 5;
+
+// Slabs that a class limited by size is cut into.
+constexpr int64_t kSlabsPerSizeClass = 32;
 
 }  // namespace
 
 RetentionClass RetentionClassOf(const RetentionPolicy& policy) {
-  for (RetentionClass cls = 0; cls < kForeverClass; ++cls) {
-    if (policy.age <= Ages()[cls]) return cls;
-  }
-  return policy.size_bytes > 0 ? kSizeClass : kForeverClass;
+  RetentionClass age = 0;
+  while (policy.age > Ages()[age]) ++age;
+  if (policy.size_bytes <= 0 || policy.size_bytes >= kLargeLimit) return age;
+  const RetentionClass set = policy.size_bytes < kMediumLimit ? kSmallClasses : kMediumClasses;
+  return static_cast<RetentionClass>(set + age);
 }
 
 absl::Duration RetentionClassAge(RetentionClass cls) {
-  return cls < kRetentionClasses ? Ages()[cls] : absl::InfiniteDuration();
+  if (cls < kAges) return Ages()[cls];
+  if (cls < kSmallClasses || cls >= kClassesEnd) return absl::InfiniteDuration();
+  return Ages()[(cls - kSmallClasses) % kAges];
 }
 
-bool IsSizeClass(RetentionClass cls) { return cls == kSizeClass; }
+bool IsSizeClass(RetentionClass cls) { return cls >= kOldSizeClass && cls < kClassesEnd; }
+
+int64_t SlabBytesMax(RetentionClass cls, int64_t live_bytes, int64_t bytes_max) {
+  if (!IsSizeClass(cls)) return bytes_max;
+  const bool small = cls < kMediumClasses;
+  // 16 MiB to 256 MiB, or 64 MiB to 2 GiB.
+  const int64_t least = bytes_max / (small ? 128 : 32);
+  const int64_t most = bytes_max / (small ? 8 : 1);
+  return std::clamp(live_bytes / kSlabsPerSizeClass, least, most);
+}
+
+bool MostlyDead(const SlabInfo& slab) { return slab.live_bytes < slab.bytes / kLiveDivisor; }
+
+bool HeldByStragglers(const SlabInfo& slab) {
+  return slab.sealed_ms != 0 && slab.entries > 0 && MostlyDead(slab);
+}
 
 const SlabInfo* SlabDirectory::FindSlab(SlabId id) const {
   const auto found = slabs_.find(id);
@@ -49,6 +81,17 @@ std::optional<SlabId> SlabDirectory::OpenSlab(RetentionClass cls) const {
     if (slab->second.cls == cls && slab->second.sealed_ms == 0) return slab->first;
   }
   return std::nullopt;
+}
+
+void SlabDirectory::CountTables(SlabId id, int64_t bytes) {
+  SlabInfo& slab = slabs_[id];
+  slab.bytes = std::max(slab.bytes, bytes);
+}
+
+int64_t SlabDirectory::LiveBytes(RetentionClass cls) const {
+  int64_t bytes = 0;
+  for (const auto& [id, slab] : slabs_) bytes += slab.cls == cls ? slab.live_bytes : 0;
+  return bytes;
 }
 
 std::vector<SlabId> SlabDirectory::DeadSlabs() const {
@@ -98,15 +141,27 @@ void SlabDirectory::RemovePartition(LocalPartitionId id) {
   entries_.erase(id);
 }
 
-std::vector<std::pair<LocalPartitionId, DirectoryEntry>> SlabDirectory::UnsealedEntries(
+void SlabDirectory::NoteLogStart(LocalPartitionId id, Offset log_start) {
+  const auto found = entries_.find(id);
+  if (found == entries_.end() || found->second.empty()) return;
+  DirectoryEntry& entry = found->second.front();
+  Count(entry, -1);
+  const Offset start = std::clamp(log_start, entry.first, entry.end);
+  const double share =
+      static_cast<double>(start - entry.first) / static_cast<double>(entry.end - entry.first);
+  entry.bytes_gone = static_cast<int64_t>(static_cast<double>(entry.bytes) * share);
+  Count(entry, 1);
+}
+
+std::vector<std::pair<LocalPartitionId, DirectoryEntry>> SlabDirectory::EntriesOf(
     SlabId slab) const {
-  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> unsealed;
+  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> found;
   for (const auto& [id, entries] : entries_) {
     for (const DirectoryEntry& entry : entries) {
-      if (entry.slab == slab && !entry.sealed) unsealed.emplace_back(id, entry);
+      if (entry.slab == slab) found.emplace_back(id, entry);
     }
   }
-  return unsealed;
+  return found;
 }
 
 size_t SlabDirectory::CountBelow(LocalPartitionId id, Offset log_start) const {
@@ -116,34 +171,38 @@ size_t SlabDirectory::CountBelow(LocalPartitionId id, Offset log_start) const {
   return count;
 }
 
-std::optional<Offset> SlabDirectory::PlanRetention(LocalPartitionId id,
-                                                   const RetentionPolicy& policy, int64_t now_ms,
-                                                   Offset limit) const {
+RetentionPlan SlabDirectory::PlanRetention(LocalPartitionId id, const RetentionPolicy& policy,
+                                           int64_t now_ms, Offset limit) const {
   const std::vector<DirectoryEntry>& entries = Entries(id);
   int64_t total = 0;
   for (const DirectoryEntry& entry : entries) total += entry.bytes;
-  std::optional<Offset> start;
+  const int64_t age_ms = policy.age == absl::InfiniteDuration()
+                             ? std::numeric_limits<int64_t>::max()
+                             : absl::ToInt64Milliseconds(policy.age);
+  RetentionPlan plan;
   for (const DirectoryEntry& entry : entries) {
     const SlabInfo* slab = FindSlab(entry.slab);
-    if (slab == nullptr || slab->sealed_ms == 0 || entry.end > limit) break;
+    if (slab == nullptr || entry.end > limit) break;
     const bool too_much = policy.size_bytes > 0 && total - entry.bytes >= policy.size_bytes;
+    if (slab->sealed_ms == 0) {
+      if (too_much || now_ms - slab->created_ms > age_ms) plan.waits_for = slab->id;
+      break;
+    }
     // A timestamp from the future, or none, must not keep a batch for ever: it was appended no
     // later than its slab was sealed.
     const int64_t newest_ms =
         entry.max_ts < 0 ? slab->sealed_ms : std::min(entry.max_ts, slab->sealed_ms);
-    const bool too_old = policy.age != absl::InfiniteDuration() &&
-                         now_ms - newest_ms > absl::ToInt64Milliseconds(policy.age);
-    if (!too_much && !too_old) break;
+    if (!too_much && now_ms - newest_ms <= age_ms) break;
     total -= entry.bytes;
-    start = entry.end;
+    plan.start = entry.end;
   }
-  return start;
+  return plan;
 }
 
 void SlabDirectory::Count(const DirectoryEntry& entry, int sign) {
   SlabInfo& slab = slabs_[entry.slab];
   slab.entries += sign;
-  slab.live_bytes += sign * entry.bytes;
+  slab.live_bytes += sign * (entry.bytes - entry.bytes_gone);
 }
 
 }  // namespace falaj::log

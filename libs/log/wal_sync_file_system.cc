@@ -18,20 +18,34 @@ class WalFile final : public rocksdb::FSWritableFileOwnerWrapper {
           WalSyncFileSystem* system)
       : FSWritableFileOwnerWrapper(std::move(file)), path_(std::move(path)), system_(system) {}
 
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* debug) override {
+    return Noted(target()->Append(data, options, debug));
+  }
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           const rocksdb::DataVerificationInfo& verification,
+                           rocksdb::IODebugContext* debug) override {
+    return Noted(target()->Append(data, options, verification, debug));
+  }
   rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
                          rocksdb::IODebugContext* debug) override {
-    if (sync_wanted) return target()->Sync(options, debug);
+    if (sync_wanted) return Noted(target()->Sync(options, debug));
     system_->PutOff(path_);
     return rocksdb::IOStatus::OK();
   }
   rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
                           rocksdb::IODebugContext* debug) override {
-    if (sync_wanted) return target()->Fsync(options, debug);
+    if (sync_wanted) return Noted(target()->Fsync(options, debug));
     system_->PutOff(path_);
     return rocksdb::IOStatus::OK();
   }
 
  private:
+  rocksdb::IOStatus Noted(rocksdb::IOStatus status) {
+    if (!status.ok()) system_->NoteFailed(path_);
+    return status;
+  }
+
   const std::string path_;
   WalSyncFileSystem* const system_;
 };
@@ -57,8 +71,19 @@ rocksdb::IOStatus WalSyncFileSystem::DeleteFile(const std::string& path,
   {
     MutexLock lock(&mu_);
     put_off_.erase(path);
+    failed_.erase(path);
   }
   return target()->DeleteFile(path, options, debug);
+}
+
+void WalSyncFileSystem::NoteFailed(const std::string& path) {
+  MutexLock lock(&mu_);
+  failed_.insert(path);
+}
+
+bool WalSyncFileSystem::LogsAreWhole() const {
+  MutexLock lock(&mu_);
+  return failed_.empty();
 }
 
 void WalSyncFileSystem::PutOff(const std::string& path) {

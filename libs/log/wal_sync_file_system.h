@@ -43,6 +43,9 @@ class WalSyncFileSystem final : public rocksdb::FileSystemWrapper {
   // never NoSpace, after which others would try again.
   rocksdb::IOStatus SyncPutOff();
 
+  // False while there is a log that could not be written or synced.
+  bool LogsAreWhole() const;
+
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
@@ -52,9 +55,11 @@ class WalSyncFileSystem final : public rocksdb::FileSystemWrapper {
  private:
   friend class WalFile;
   void PutOff(const std::string& path);
+  void NoteFailed(const std::string& path);
 
-  Mutex mu_;
+  mutable Mutex mu_;
   std::set<std::string> put_off_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> failed_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace falaj::log

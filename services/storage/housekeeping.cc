@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,11 +15,11 @@ namespace {
 
 constexpr absl::Duration kPulse = absl::Milliseconds(250);
 
-// What goes with the records below `before`, as a share of the partition's size.
-int64_t EstimateBytes(const log::StoredPartition& stored, Offset before) {
+// What goes with the records from `from` to `before`, as a share of the partition's size.
+int64_t EstimateBytes(const log::StoredPartition& stored, Offset from, Offset before) {
   const double records = static_cast<double>(stored.log_end - stored.log_start);
   if (records <= 0) return 0;
-  const double share = static_cast<double>(before - stored.log_start) / records;
+  const double share = static_cast<double>(before - from) / records;
   return static_cast<int64_t>(static_cast<double>(stored.size_bytes) * std::clamp(share, 0.0, 1.0));
 }
 
@@ -50,15 +51,21 @@ void Housekeeping::Maintain() {
 }
 
 void Housekeeping::Retain() {
+  std::map<LocalPartitionId, Offset> planned_before;
+  planned_before.swap(planned_starts_);
   for (const std::shared_ptr<Partition>& partition : shard_->List()) {
     const PartitionState state = partition->state();
     const auto planned =
         store_->PlanRetention(partition->id(), clock_->Now(), state.high_watermark);
     if (!planned.ok() || !planned->has_value() || **planned <= state.log_start) continue;
     const auto stored = store_->GetPartition(partition->id());
-    if (stored.ok()) {
-      partition->counters()->retention_deleted_bytes.Add(EstimateBytes(*stored, **planned));
+    const auto before = planned_before.find(partition->id());
+    const Offset from = before == planned_before.end() ? state.log_start
+                                                       : std::max(state.log_start, before->second);
+    if (stored.ok() && from < **planned) {
+      partition->counters()->retention_deleted_bytes.Add(EstimateBytes(*stored, from, **planned));
     }
+    planned_starts_[partition->id()] = **planned;
     shard_->Retain(partition, **planned);
   }
 }

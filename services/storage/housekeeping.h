@@ -9,10 +9,12 @@
 #define SERVICES_STORAGE_HOUSEKEEPING_H_
 
 #include <functional>
+#include <map>
 
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/base/ids.h"
 #include "libs/log/disk_watch.h"
 #include "libs/log/rocks_log_store.h"
 #include "services/storage/periodic.h"
@@ -54,6 +56,9 @@ class Housekeeping {
   MonotonicTime producers_expired_;
   MonotonicTime polled_;
   bool maintain_failed_ = false;
+  // Log starts that the last round of retention asked for: what a shard has not got to yet, or a
+  // full disk has refused, is asked for again, but counted as deleted once.
+  std::map<LocalPartitionId, Offset> planned_starts_;
 
   Periodic maintenance_;  // Last: their threads use the rest.
   Periodic pulse_;

@@ -1,7 +1,9 @@
 // The life of a storage node: restarts, sessions, disks, identities, topics that come and go.
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -12,7 +14,47 @@
 namespace falaj::storage {
 namespace {
 
-class StorageNodeTest : public StorageServerTest {};
+class StorageNodeTest : public StorageServerTest {
+ protected:
+  // A node that looks after its slabs, which are small, all the time.
+  void StartTidyNode() {
+    StorageServer::Options options = Options();
+    options.maintain_interval = absl::Milliseconds(5);
+    options.retention_interval = absl::Milliseconds(5);
+    options.slab_bytes_max = 1 << 20;
+    StartNode(options);
+  }
+  // The bytes of the node's tables, as the directory shows them.
+  int64_t TableBytes() const {
+    uintmax_t bytes = 0;
+    for (const auto& file : std::filesystem::directory_iterator(dir_ + "/log")) {
+      std::error_code gone;
+      const uintmax_t size = file.path().extension() == ".sst" ? file.file_size(gone) : 0;
+      if (!gone) bytes += size;
+    }
+    return static_cast<int64_t>(bytes);
+  }
+  // The value of a series; -1 if there is none.
+  double Metric(const std::string& series) const {
+    const std::string metrics = Get(node_->http_address(), "/metrics");
+    const size_t line = metrics.find(absl::StrCat("\n", series, " "));
+    if (line == std::string::npos) return -1;
+    return std::stod(metrics.substr(line + series.size() + 2));
+  }
+  int64_t Earliest() {
+    v1::OffsetTarget target;
+    target.set_named(v1::NAMED_OFFSET_EARLIEST);
+    return Find(0, target).offset();
+  }
+  TopicSettings Settings() {
+    TopicSettings settings;
+    settings.set_fsync(true);
+    settings.set_batch_bytes_max(1 << 20);
+    settings.set_min_in_sync_replicas(1);
+    settings.set_compression(v1::COMPRESSION_NONE);
+    return settings;
+  }
+};
 
 TEST_F(StorageNodeTest, CleanRestartKeepsEverythingAndOffsetsGoOn) {
   StartNode();
@@ -98,9 +140,15 @@ TEST_F(StorageNodeTest, FullDiskRefusesProduceNamingTheNodeAndRecoversByItself) 
 TEST_F(StorageNodeTest, DeletedTopicLeavesTheDiskAndARecreatedOneIsEmpty) {
   StartNode();
   CreateTopic("t", 1);
-  Append(0, Batch(5));
+  for (int i = 0; i < 10; ++i) Append(0, Batch(1, std::string(100'000, 'x')));
+  node_->Stop();  // All of it is in tables then.
+  ASSERT_GT(TableBytes(), 1'000'000);
+  StartTidyNode();
+  WaitForTopic("t");
   const TopicState old = topic_;
   metadata_.DeleteTopic("t");
+  EXPECT_TRUE(Eventually([&] { return TableBytes() < 100'000; })) << TableBytes();
+  EXPECT_TRUE(Eventually([&] { return Metric("falaj_storage_table_bytes") < 100'000; }));
   CreateTopic("t", 1);
   EXPECT_EQ(Latest(0).offset(), 0);
   EXPECT_EQ(Append(0, Batch(1)).base_offset(), 0);
@@ -111,15 +159,61 @@ TEST_F(StorageNodeTest, DeletedTopicLeavesTheDiskAndARecreatedOneIsEmpty) {
 TEST_F(StorageNodeTest, TopicDeletedWhileTheNodeWasAwayIsDroppedWhenItComesBack) {
   StartNode();
   CreateTopic("gone", 1);
-  Append(0, Batch(5));
+  for (int i = 0; i < 10; ++i) Append(0, Batch(1, std::string(100'000, 'x')));
+  node_->Stop();
+  metadata_.DeleteTopic("gone");
+  ASSERT_GT(TableBytes(), 1'000'000);
+  StartTidyNode();
+  EXPECT_TRUE(Eventually([&] { return TableBytes() < 100'000; })) << TableBytes();
   CreateTopic("kept", 1);
   Append(0, Batch(5));
   node_->Stop();
-  metadata_.DeleteTopic("gone");
   StartNode();
   WaitForTopic("kept");
   EXPECT_EQ(Latest(0).offset(), 5);
-  node_->Stop();
+}
+
+TEST_F(StorageNodeTest, RetentionBySizeKeepsTheNewestAndCountsWhatGoes) {
+  StartTidyNode();
+  TopicSettings settings = Settings();
+  settings.set_retention_ms(absl::ToInt64Milliseconds(absl::Hours(24 * 7)));
+  settings.set_retention_bytes(100'000);
+  CreateTopic("t", 1, settings);
+  const std::string batch = Batch(1, std::string(2000, 'x'));
+  const auto batch_bytes = static_cast<int64_t>(batch.size());
+  int64_t end = 0;
+  // A slab takes what is appended between two looks, and at least 8 KiB.
+  ASSERT_TRUE(Eventually([&] {
+    EXPECT_EQ(Append(0, batch).base_offset(), end++);
+    const int64_t kept = (end - Earliest()) * batch_bytes;
+    EXPECT_TRUE(Earliest() == 0 || kept >= 100'000) << kept;
+    return Earliest() > 0 && kept < 200'000;
+  })) << Earliest()
+      << " of " << end;
+  EXPECT_EQ(Offsets(ReadOne(0, Earliest())).front(), Earliest());
+  EXPECT_TRUE(Eventually([&] {
+    const auto gone = static_cast<double>(Earliest() * batch_bytes);
+    const double counted = Metric("falaj_storage_retention_deleted_bytes_total{topic=\"t\"}");
+    return std::abs(counted - gone) < gone / 10;
+  })) << Get(node_->http_address(), "/metrics");
+  EXPECT_TRUE(Eventually([&] { return TableBytes() < 300'000; })) << TableBytes();
+}
+
+TEST_F(StorageNodeTest, RetentionByAgeEmptiesATopicNobodyWritesTo) {
+  StartTidyNode();
+  CreateTopic("t", 1);
+  for (int i = 0; i < 10; ++i) Append(0, Batch(1, std::string(100'000, 'x')));
+  internal::v1::ClusterCommand command;
+  internal::v1::UpdateTopicCommand& update = *command.mutable_update_topic();
+  update.set_name("t");
+  *update.mutable_settings() = topic_.settings();
+  update.mutable_settings()->set_retention_ms(1000);
+  update.add_fields("retention_ms");
+  ASSERT_TRUE(metadata_.Apply(command).ok());
+  EXPECT_TRUE(Eventually([&] { return Earliest() == 10; })) << Earliest();
+  EXPECT_TRUE(Eventually([&] { return TableBytes() < 100'000; })) << TableBytes();
+  EXPECT_GT(Metric("falaj_storage_retention_deleted_bytes_total{topic=\"t\"}"), 900'000);
+  EXPECT_EQ(Append(0, Batch(1)).base_offset(), 10);
 }
 
 TEST_F(StorageNodeTest, ForeignClusterNeitherTakesTheNodeInNorHasItsDataDropped) {

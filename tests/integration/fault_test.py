@@ -174,12 +174,18 @@ class FaultTest(unittest.TestCase):
         self.wait_for_progress(producers)
         self.verify(cluster, producers)
 
-    def test_full_disk_refuses_produce_and_recovers_by_itself(self):
+    def small_disk(self, size):
+        """A directory on a file system of its own, for a storage node that is to fill it."""
         mount = os.path.join(self.directory, "small")
         os.mkdir(mount)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", mount], check=False).returncode != 0:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mount]
+        if subprocess.run(command, check=False).returncode != 0:
             self.skipTest("may not mount a small file system here: wants root, outside an unprivileged container")
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
+        return mount
+
+    def test_full_disk_refuses_produce_and_recovers_by_itself(self):
+        mount = self.small_disk("256m")
         cluster = self.cluster(data_directories={"storage-1": os.path.join(mount, "data")})
         cluster.create_topic(TOPIC, 1)
         producer = cluster.producer()
@@ -217,6 +223,47 @@ class FaultTest(unittest.TestCase):
         wait_until(try_again, "the storage node takes records again")
         records = read_all(cluster.consumer(), TOPIC, 0)
         self.assertEqual([offset for offset, _ in records], list(range(acknowledged)))
+
+    def test_deleting_a_topic_makes_room_on_a_full_disk(self):
+        mount = self.small_disk("256m")
+        cluster = self.cluster(data_directories={"storage-1": os.path.join(mount, "data")})
+        cluster.create_topic(TOPIC, 1)
+        cluster.create_topic("large", 1)
+        producer = cluster.producer()
+        values = [os.urandom(64 * 1024) for _ in range(8)]
+
+        def produce(topic):
+            request = producer_service_pb2.ProduceRequest(
+                topic=topic, partition=0, acks=record_pb2.ACKS_ALL,
+                records=[record_pb2.Record(value=value) for value in values])
+            return producer.Produce(request, timeout=20)
+
+        kept = [produce(TOPIC).positions[0].offset for _ in range(4)]  # In one slab with the other topic's.
+        with self.assertRaises(grpc.RpcError) as caught:
+            for _ in range(2000):
+                produce("large")
+        self.assertEqual(error_reason(caught.exception)[0], "DISK_FULL")
+        with self.assertRaises(grpc.RpcError) as caught:
+            produce(TOPIC)
+        self.assertEqual(error_reason(caught.exception)[0], "DISK_FULL")
+
+        cluster.topics().DeleteTopic(topic_service_pb2.DeleteTopicRequest(name="large"), timeout=20)
+
+        def try_again():
+            try:
+                kept.append(produce(TOPIC).positions[0].offset)
+                return True
+            except grpc.RpcError as error:
+                self.assertEqual(error_reason(error)[0], "DISK_FULL")
+                return False
+
+        wait_until(try_again, "the storage node takes records again", 60)
+        # Not for a moment: what the topic held has gone, so there is room for as much again.
+        for _ in range(len(values)):
+            kept.append(produce(TOPIC).positions[0].offset)
+        records = read_all(cluster.consumer(), TOPIC, 0)
+        self.assertEqual([value for _, value in records], values * len(kept))
+        self.assertEqual([offset for offset, _ in records], list(range(len(records))))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+// Rewriting the slabs that stragglers hold: a sealed slab of which little is needed any more, but
+// that little by a partition that keeps it for long. RocksDB compacts the slab, and a filter drops
+// what is dead; it costs the bytes that survive, read twice and written once.
+//
+// Why it takes nothing from anybody:
+//   a sealed slab takes no batches, and what is dead in it stays dead: a log start moves back only
+//   when its partition loses all it has there
+//   what made it dead is on disk before the compaction begins
+//   a reader whose plan is older than that may still want it, so those are waited for: from the
+//   moment the survivors are settled readers are given a new reference to the slab, and the
+//   compaction begins when nobody but us has the old one
+//   an iterator under way reads the old tables to its end
+//   RocksDB switches from the old tables to the new one at once, or not at all if it dies before
+// A damaged block would stop the whole store if the compaction met it, so all that it is going to
+// read is read before; a slab with damage is left to those who read it (and report it).
+#include <algorithm>
+#include <utility>
+
+#include "rocksdb/iterator.h"
+
+#include "libs/base/log.h"
+#include "libs/base/status.h"
+#include "libs/log/rocks_log_impl.h"
+
+namespace falaj::log {
+namespace {
+
+// Dead bytes that are worth it, as a part of the largest slab: 16 MiB.
+constexpr int64_t kWorthDivisor = 128;
+
+}  // namespace
+
+std::optional<SlabInfo> RocksLogStore::Impl::PickStraggler() const {
+  std::optional<SlabInfo> worst;
+  int64_t most = options_.slab_bytes_max / kWorthDivisor;
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [id, slab] : directory_.slabs()) {
+      const int64_t dead = slab.bytes - slab.live_bytes;
+      if (!HeldByStragglers(slab) || dead <= most || damaged_slabs_.contains(id)) continue;
+      most = dead;
+      worst = slab;
+    }
+  }
+  if (!worst.has_value()) return std::nullopt;
+  // Until it is done the survivors are there twice.
+  uint64_t free = 0;
+  const rocksdb::Status asked = db_options_.env->GetFreeSpace(options_.directory, &free);
+  if (asked.ok() && free < 2 * static_cast<uint64_t>(worst->live_bytes)) return std::nullopt;
+  return worst;
+}
+
+// Settles what a slab has to keep.
+absl::Status RocksLogStore::Impl::BeginRewrite(const SlabInfo& slab) {
+  auto keep = std::make_shared<Survivors>();
+  // No log start moves meanwhile.
+  MutexLock write_lock(&write_mu_);
+  rocksdb::WriteBatch barrier;
+  for (const std::string& row : rows_left_) barrier.Delete(meta_, row);
+  barrier.Put(meta_, CountersRowKey(), EncodeCountersRow(counters_));
+  FALAJ_RETURN_IF_ERROR(Write(&barrier, /*sync=*/true, "rewrite a slab"));
+  rows_left_.clear();
+  MutexLock lock(&mu_);
+  for (const auto& [id, entry] : directory_.EntriesOf(slab.id)) {
+    // A batch that holds the log start begins at most so much before it; see SeekTo().
+    const Offset start = partitions_.at(id)->state.log_start;
+    const Offset from = std::max(entry.first, start - (std::max<int64_t>(entry.span_max, 1) - 1));
+    const auto [known, added] = keep->emplace(id, from);
+    if (!added) known->second = std::min(known->second, from);
+  }
+  std::shared_ptr<SlabFamily>& family = families_.at(slab.id);
+  rewrite_ = SlabRewrite{.slab = slab.id, .before = family, .keep = std::move(keep)};
+  family = std::shared_ptr<SlabFamily>(family.get(), [old = family](SlabFamily*) {});
+  return absl::OkStatus();
+}
+
+// Reads what a compaction with these survivors reads.
+rocksdb::Status RocksLogStore::Impl::ReadSurvivors(const SlabFamily& family,
+                                                   const Survivors& keep) const {
+  rocksdb::ReadOptions read;
+  read.total_order_seek = true;
+  read.fill_cache = false;
+  read.verify_checksums = true;
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(read, family.handle));
+  it->SeekToFirst();
+  while (it->Valid()) {
+    const std::optional<std::string> next = SkipDead(keep, {it->key().data(), it->key().size()});
+    if (next.has_value()) {
+      it->Seek(*next);
+    } else {
+      it->Next();
+    }
+  }
+  return it->status();
+}
+
+absl::Status RocksLogStore::Impl::CompactSlab(const SlabRewrite& rewrite, SlabInfo slab) {
+  const rocksdb::Status whole = ReadSurvivors(*rewrite.before, *rewrite.keep);
+  if (!whole.ok()) {
+    damaged_slabs_.insert(slab.id);
+    Warning("a slab cannot be read and is not rewritten",
+            {{"slab", SlabName(slab.cls, slab.id)}, {"error", whole.ToString()}});
+    return absl::OkStatus();
+  }
+  rocksdb::CompactRangeOptions compact;
+  compact.exclusive_manual_compaction = false;
+  compact.allow_write_stall = true;  // Nothing is written to it any more.
+  compact.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+  {
+    const SlabFilterFactory::Scope scope(filters_.get(), rewrite.before->handle->GetID(),
+                                         rewrite.keep);
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(
+        db_->CompactRange(compact, rewrite.before->handle, nullptr, nullptr), "rewrite a slab"));
+  }
+  Info("slab rewritten", {{"slab", SlabName(slab.cls, slab.id)},
+                          {"bytes_before", slab.bytes},
+                          {"bytes", slab.live_bytes}});
+  // If this row is lost the slab is rewritten once more, which costs what survives.
+  slab.bytes = slab.live_bytes;
+  {
+    MutexLock lock(&mu_);
+    directory_.SetBytes(slab.id, slab.bytes);
+  }
+  rocksdb::WriteBatch batch;
+  batch.Put(meta_, SlabRowKey(slab.cls, slab.id), EncodeSlabRow(slab));
+  MutexLock write_lock(&write_mu_);
+  return Write(&batch, /*sync=*/false, "rewrite a slab");
+}
+
+absl::Status RocksLogStore::Impl::RewriteSlab() {
+  if (!rewrite_.has_value()) {
+    const std::optional<SlabInfo> slab = PickStraggler();
+    if (!slab.has_value()) return absl::OkStatus();
+    FALAJ_RETURN_IF_ERROR(BeginRewrite(*slab));
+  }
+  std::optional<SlabInfo> slab;
+  {
+    MutexLock lock(&mu_);
+    const SlabInfo* const found = directory_.FindSlab(rewrite_->slab);
+    if (found != nullptr) slab = *found;
+  }
+  // Ours, and the one inside the new reference.
+  if (slab.has_value() && rewrite_->before.use_count() > 2) return absl::OkStatus();
+  const SlabRewrite rewrite = *std::exchange(rewrite_, std::nullopt);
+  return slab.has_value() ? CompactSlab(rewrite, *slab) : absl::OkStatus();
+}
+
+}  // namespace falaj::log

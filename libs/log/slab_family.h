@@ -1,0 +1,34 @@
+#ifndef LIBS_LOG_SLAB_FAMILY_H_
+#define LIBS_LOG_SLAB_FAMILY_H_
+
+#include <memory>
+
+#include "rocksdb/db.h"
+
+#include "libs/log/slab_directory.h"
+#include "libs/log/slab_filter.h"
+
+namespace falaj::log {
+
+// A slab's column family. Readers hold it while they read, so that dropping a slab under them is
+// harmless.
+struct SlabFamily {
+  SlabFamily(rocksdb::DB* owner, rocksdb::ColumnFamilyHandle* family) : db(owner), handle(family) {}
+  SlabFamily(const SlabFamily&) = delete;
+  SlabFamily& operator=(const SlabFamily&) = delete;
+  ~SlabFamily();
+
+  rocksdb::DB* const db;
+  rocksdb::ColumnFamilyHandle* const handle;
+};
+
+// A slab to be rewritten, as soon as no reader holds what was given out before.
+struct SlabRewrite {
+  SlabId slab;
+  std::shared_ptr<SlabFamily> before;
+  std::shared_ptr<const Survivors> keep;
+};
+
+}  // namespace falaj::log
+
+#endif  // LIBS_LOG_SLAB_FAMILY_H_
