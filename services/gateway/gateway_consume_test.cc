@@ -514,6 +514,43 @@ TEST_F(ConsumeTest, AStreamFollowsItsPartitionsToAnotherNode) {
   context.TryCancel();
 }
 
+// The bounds leave room for a machine that stands still for seconds, and for gRPC, which sends a
+// deadline rounded up. Without a deadline it would be 30 s.
+TEST_F(ConsumeTest, StorageNodesAreGivenNoMoreTimeThanTheClientHas) {
+  CreateTopic("t", 1);
+  FakeStorage* const leader = LeaderOf("t", 0);
+  v1::ProduceRequest produce;
+  produce.set_topic("t");
+  produce.set_partition(0);
+  produce.set_acks(v1::ACKS_ALL);
+  produce.add_records()->set_value("a");
+  ASSERT_TRUE(Produce(produce, absl::Seconds(20)).ok());
+  EXPECT_GT(leader->headers().back().timeout_ms(), 10'000);
+  EXPECT_LT(leader->headers().back().timeout_ms(), 25'000);
+
+  v1::ListOffsetsRequest list;
+  list.add_queries()->set_topic("t");
+  list.mutable_queries(0)->mutable_target()->set_named(v1::NAMED_OFFSET_LATEST);
+  v1::ListOffsetsResponse listed;
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(20)));
+  ASSERT_TRUE(consumers_->ListOffsets(&context, list, &listed).ok());
+  ASSERT_EQ(leader->time_left().size(), 1u);
+  EXPECT_GT(leader->time_left().back(), absl::Seconds(10));
+  EXPECT_LT(leader->time_left().back(), absl::Seconds(25));
+
+  // A fetch is given as long as it wants to wait, and a moment for the answer.
+  v1::FetchRequest fetch = FetchOf("t", {0}, 1);
+  fetch.mutable_max_wait()->set_seconds(20);
+  std::thread waiting([&] { EXPECT_TRUE(Fetch(fetch).ok()); });
+  EXPECT_TRUE(Eventually([&] {
+    const absl::Duration left = leader->time_left().back();
+    return left > absl::Seconds(15) && left < absl::Seconds(28);
+  }));
+  MustProduce("t", 0, MakeBatch(1));
+  waiting.join();
+}
+
 TEST_F(ConsumeTest, ListOffsetsAnswersEveryQueryInOrder) {
   CreateTopic("t", 1);
   MustProduce("t", 0, MakeBatch(8));

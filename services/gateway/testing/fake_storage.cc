@@ -160,9 +160,10 @@ class FakeStorage::Service final
       grpc::CallbackServerContext* context) override {
     return new AppendStream(storage_, context);
   }
-  grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* /*context*/,
+  grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
                                  const grpc::ByteBuffer* request,
                                  grpc::ByteBuffer* response) override {
+    NoteTimeLeft(*context);
     auto call = std::make_shared<ReadCall>(storage_, *request, response);
     call->Begin();
     return call.get();
@@ -170,6 +171,7 @@ class FakeStorage::Service final
   grpc::ServerUnaryReactor* FindOffsets(grpc::CallbackServerContext* context,
                                         const internal::v1::FindOffsetsRequest* request,
                                         internal::v1::FindOffsetsResponse* response) override {
+    NoteTimeLeft(*context);
     MutexLock lock(&storage_->mu_);
     for (const internal::v1::FindOffset& query : request->queries()) {
       const Partition& partition = storage_->partitions_[{query.topic_id(), query.partition()}];
@@ -199,6 +201,10 @@ class FakeStorage::Service final
   }
 
  private:
+  void NoteTimeLeft(const grpc::CallbackServerContext& context) {
+    MutexLock lock(&storage_->mu_);
+    storage_->time_left_.push_back(absl::FromChrono(context.deadline()) - absl::Now());
+  }
   static grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context,
                                             const grpc::Status& status) {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
@@ -311,6 +317,11 @@ int64_t FakeStorage::end_offset(int32_t partition) const {
 std::vector<AppendHeader> FakeStorage::headers() const {
   MutexLock lock(&mu_);
   return headers_;
+}
+
+std::vector<absl::Duration> FakeStorage::time_left() const {
+  MutexLock lock(&mu_);
+  return time_left_;
 }
 
 void FakeStorage::Append(AppendStream* stream, const Bytes& entry) {

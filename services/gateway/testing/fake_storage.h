@@ -64,6 +64,8 @@ class FakeStorage {
   std::vector<Bytes> batches(int32_t partition) const;
   int64_t end_offset(int32_t partition) const;
   std::vector<internal::v1::AppendHeader> headers() const;  // Of all appends, refused ones too.
+  // How far away the deadline of each Read and FindOffsets was when it came.
+  std::vector<absl::Duration> time_left() const;
 
  private:
   class Service;
@@ -100,6 +102,7 @@ class FakeStorage {
   std::set<AppendStream*> streams_;
   std::set<std::shared_ptr<ReadCall>> waiting_reads_;
   std::vector<internal::v1::AppendHeader> headers_;
+  std::vector<absl::Duration> time_left_;
   absl::Status refusal_;
   int refusals_left_ = 0;
   absl::Status forgotten_;
