@@ -2,9 +2,9 @@
 //
 // A slab is a column family that takes the batches of all partitions of one retention class for a
 // while, is sealed when it is old or large enough, and is dropped whole once no partition needs it.
-// Nothing in a slab is ever compacted, so a payload byte is written twice in its life: once to the
-// write-ahead log and once to a table. The column family `meta` holds everything small. Key formats
-// and a picture: libs/log/README.md.
+// Slabs are not compacted (but for those that stragglers hold), so a payload byte is written twice
+// in its life: once to the write-ahead log and once to a table. The column family `meta` holds
+// everything small. Key formats and a picture: libs/log/README.md.
 //
 // Threads: as LogStore. The mutating methods belong to one thread (the appender), Maintain to one
 // other, everything else to anybody. No lock is held across disk access, except by Maintain against
