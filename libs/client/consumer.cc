@@ -42,6 +42,15 @@ absl::Status Located(const absl::Status& status, const std::string& topic,
   return MakeError(ReasonOf(status), status.message(), metadata);
 }
 
+// Where the log parts from what was read; -1 if the error does not say that.
+Offset DivergingOffset(const absl::Status& error) {
+  const ErrorMetadata metadata = MetadataOf(error);
+  const auto found = metadata.find("diverging_offset");
+  int64_t offset = -1;
+  if (found == metadata.end() || !absl::SimpleAtoi(found->second, &offset)) return Offset(-1);
+  return Offset(offset);
+}
+
 }  // namespace
 
 v1::OffsetTarget AtOffset(Offset offset) {
@@ -140,11 +149,7 @@ void Consumer::Impl::Connect() {
     place.seeking = false;
     place.retry_at.reset();
     if (place.resting) continue;
-    v1::PartitionPosition* position = open->mutable_partitions()->add_positions();
-    position->set_topic(place.topic);
-    position->set_partition(place.partition.value());
-    *position->mutable_position() =
-        place.position.value() >= 0 ? AtOffset(place.position) : place.start;
+    FillPosition(place, open->mutable_partitions()->add_positions());
   }
   const uint64_t call = ++call_number_;
   ++calls_running_;
@@ -165,6 +170,16 @@ void Consumer::Impl::Connect() {
   stream_ = RawStream::Start(channel_, kMethod, rpc::SerializeProto(request), std::move(events));
   for (const Place& place : places_) {
     if (place.subscribed && place.paused) SendPaused(place);
+  }
+}
+
+void Consumer::Impl::FillPosition(const Place& place, v1::PartitionPosition* position) {
+  position->set_topic(place.topic);
+  position->set_partition(place.partition.value());
+  const bool known = place.position >= Offset(0);
+  *position->mutable_position() = known ? AtOffset(place.position) : place.start;
+  if (known && place.last_epoch >= LeaderEpoch(0)) {
+    position->set_last_epoch(place.last_epoch.value());
   }
 }
 
@@ -242,6 +257,7 @@ Consumer::Impl::Outcome Consumer::Impl::TakeRecords(RecordsFrame frame) {
     return absl::StatusOr<RecordRun>(Located(run.status(), place->topic, place->partition));
   }
   place->position = std::max(place->position, run->next_offset());
+  if (run->last_epoch() >= LeaderEpoch(0)) place->last_epoch = run->last_epoch();
   if (run->empty()) return std::nullopt;
   return run;
 }
@@ -254,7 +270,8 @@ Consumer::Impl::Outcome Consumer::Impl::TakeError(const absl::Status& error, Pla
   if (ReasonOf(error) == Reason::kOffsetOutOfRange &&
       options_.offset_reset != v1::NAMED_OFFSET_UNSPECIFIED) {
     // Nothing more comes from the partition before it is sought, so no old frame can be mistaken.
-    place->position = Offset(-1);
+    place->position = DivergingOffset(error);
+    place->last_epoch = LeaderEpoch(-1);
     place->start.set_named(options_.offset_reset);
     place->seeking = false;
     SendSeek(*place);
@@ -276,11 +293,7 @@ void Consumer::Impl::Grant(int64_t bytes) {
 void Consumer::Impl::SendSeek(const Place& place) {
   if (stream_ == nullptr) return;
   v1::ConsumeRequest request;
-  v1::PartitionPosition* position = request.mutable_seek()->add_positions();
-  position->set_topic(place.topic);
-  position->set_partition(place.partition.value());
-  *position->mutable_position() =
-      place.position.value() >= 0 ? AtOffset(place.position) : place.start;
+  FillPosition(place, request.mutable_seek()->add_positions());
   stream_->Write(rpc::SerializeProto(request));
 }
 
@@ -332,6 +345,7 @@ absl::Status Consumer::Impl::Seek(absl::string_view topic, PartitionIndex partit
   MutexLock lock(&mu_);
   FALAJ_ASSIGN_OR_RETURN(Place * place, Find(topic, partition));
   place->position = offset;
+  place->last_epoch = LeaderEpoch(-1);
   place->seeking = true;
   place->resting = false;
   place->retry_at.reset();

@@ -16,6 +16,11 @@
 // Threads: one thread polls; Seek, Pause, Resume and Position may be called from any thread,
 // Close() too (it makes a blocked Poll() return CANCELLED).
 //
+// Records that were read and then lost (a topic that allows unclean elections) are noticed: the
+// consumer tells the gateway the leader epoch of what it read last, over reconnects too. Where the
+// logs part it fails with OFFSET_OUT_OF_RANGE and diverging_offset, or, with a reset policy, goes
+// on from there.
+//
 // Failures: a lost connection is made again inside Poll(), with backoff. What concerns one
 // partition (OFFSET_OUT_OF_RANGE without a reset policy, CORRUPT_RECORD, TOPIC_NOT_FOUND) fails one
 // Poll(), with "topic" and "partition" in the error's metadata; that partition then rests until
@@ -65,7 +70,8 @@ class RecordRun {
   bool empty() const { return records_.empty(); }
   const std::string& topic() const { return topic_; }
   PartitionIndex partition() const { return partition_; }
-  Offset next_offset() const { return next_offset_; }  // After the last record.
+  Offset next_offset() const { return next_offset_; }     // After the last record.
+  LeaderEpoch last_epoch() const { return last_epoch_; }  // Of the last batch; -1: there is none.
   Offset high_watermark() const { return high_watermark_; }
   Offset log_start_offset() const { return log_start_offset_; }
   int64_t size_bytes() const { return size_bytes_; }  // Encoded.
@@ -77,6 +83,7 @@ class RecordRun {
   std::string topic_;
   PartitionIndex partition_;
   Offset next_offset_;
+  LeaderEpoch last_epoch_{-1};
   Offset high_watermark_;
   Offset log_start_offset_;
   int64_t size_bytes_ = 0;

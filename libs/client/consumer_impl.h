@@ -46,9 +46,10 @@ class Consumer::Impl {
   struct Place {
     std::string topic;
     PartitionIndex partition;
-    v1::OffsetTarget start;   // Where to begin while position is unknown.
-    Offset position{-1};      // Of the next record to hand out.
-    bool subscribed = false;  // Named in the open frame of the present call.
+    v1::OffsetTarget start;      // Where to begin while position is unknown.
+    Offset position{-1};         // Of the next record to hand out.
+    LeaderEpoch last_epoch{-1};  // Of the record before position; -1: not known.
+    bool subscribed = false;     // Named in the open frame of the present call.
     bool paused = false;
     bool resting = false;  // Failed; waits for Seek().
     bool seeking = false;  // Frames sent before the last seek may still come.
@@ -67,6 +68,7 @@ class Consumer::Impl {
 
   void Connect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Disconnect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static void FillPosition(const Place& place, v1::PartitionPosition* position);
   bool AnythingToRead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Grant(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendSeek(const Place& place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

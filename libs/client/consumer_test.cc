@@ -188,6 +188,42 @@ TEST_F(ConsumerTest, AnOffsetOutOfRangeGoesOnWhereThePolicySays) {
   EXPECT_THAT(Values(consumer.get()), ElementsAre("first kept"));
 }
 
+TEST_F(ConsumerTest, TheEpochOfWhatWasReadIsToldAfterAReconnect) {
+  gateway_.consume = [](int call, const v1::OpenConsumeStream& open, auto* stream) {
+    const v1::PartitionPosition& at = open.partitions().positions(0);
+    if (call == 0) {
+      EXPECT_FALSE(at.has_last_epoch());
+      const Bytes batch = record::StampBatch(MakeBatch(0, {"a", "b"}), Offset(0), LeaderEpoch(4));
+      stream->Write(RecordsFrame(0, batch.ToString(), 2));
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone");
+    }
+    EXPECT_EQ(at.position().offset(), 2);
+    EXPECT_EQ(at.last_epoch(), 4);
+    stream->Write(Frame(0, 2, {"c"}));
+    return Drain(stream);
+  };
+  auto consumer = MakeConsumer({At(0, 0)});
+  EXPECT_THAT(Values(consumer.get()), ElementsAre("a", "b"));
+  EXPECT_THAT(Values(consumer.get()), ElementsAre("c"));
+}
+
+TEST_F(ConsumerTest, WhereRecordsWereLostItGoesOnFromTheLastThatAreLeft) {
+  gateway_.consume = [](int call, const v1::OpenConsumeStream& open, auto* stream) {
+    if (call == 0) {
+      return rpc::ToGrpc(
+          MakeError(Reason::kOffsetOutOfRange, "lost",
+                    {{"topic", "orders"}, {"partition", "0"}, {"diverging_offset", "7"}}));
+    }
+    EXPECT_EQ(open.partitions().positions(0).position().offset(), 7);
+    EXPECT_FALSE(open.partitions().positions(0).has_last_epoch());
+    stream->Write(Frame(0, 7, {"instead"}));
+    return Drain(stream);
+  };
+  options_.offset_reset = v1::NAMED_OFFSET_EARLIEST;
+  auto consumer = MakeConsumer({At(0, 9)});
+  EXPECT_THAT(Values(consumer.get()), ElementsAre("instead"));
+}
+
 TEST_F(ConsumerTest, SeekingBackDropsWhatWasSentBefore) {
   gateway_.consume = [](int, const auto&, auto* stream) {
     stream->Write(Frame(0, 10, {"k", "l"}));

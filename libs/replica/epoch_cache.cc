@@ -34,6 +34,13 @@ std::optional<EpochEnd> EpochCache::EndOf(LeaderEpoch epoch, Offset log_end) con
   return EpochEnd{(next - 1)->epoch, next->start};
 }
 
+std::optional<EpochEnd> EpochCache::PartsAt(LeaderEpoch epoch, Offset offset,
+                                            Offset log_end) const {
+  const std::optional<EpochEnd> end = EndOf(epoch, log_end);
+  if (!end.has_value() || (end->epoch == epoch && end->end >= offset)) return std::nullopt;
+  return EpochEnd{end->epoch, std::min(end->end, offset)};
+}
+
 std::optional<LeaderEpoch> EpochCache::EpochAt(Offset offset) const {
   const auto next =
       std::find_if(entries_.begin(), entries_.end(),

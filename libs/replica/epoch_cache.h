@@ -50,6 +50,11 @@ class EpochCache {
   //   one in between          -> (largest known epoch <= `epoch`, start of the next)
   std::optional<EpochEnd> EndOf(LeaderEpoch epoch, Offset log_end) const;
 
+  // Whether a reader that has read the record before `offset`, appended in `epoch`, has read a log
+  // that parts from this one before `offset`, and where: at the end. Requires: `epoch` is not after
+  // the last one known.
+  std::optional<EpochEnd> PartsAt(LeaderEpoch epoch, Offset offset, Offset log_end) const;
+
   // The epoch of the record at `offset`, which is in the log; nullopt below the first epoch known.
   std::optional<LeaderEpoch> EpochAt(Offset offset) const;
 

@@ -70,5 +70,30 @@ TEST(EpochCacheTest, EndOfFollowsKip101And279) {
   EXPECT_EQ(EpochCache().EndOf(LeaderEpoch{0}, log_end), std::nullopt);
 }
 
+TEST(EpochCacheTest, AReaderOfALogThatIsGoneIsToldWhereItParts) {
+  EpochCache cache;
+  cache.Assign({LeaderEpoch(1), Offset(0)});
+  cache.Assign({LeaderEpoch(2), Offset(10)});
+  cache.Assign({LeaderEpoch(5), Offset(20)});
+  const auto parts_at = [&cache](int32_t epoch, int64_t offset) {
+    return cache.PartsAt(LeaderEpoch(epoch), Offset(offset), Offset(30));
+  };
+  // It has read what is here, up to the end of an epoch and of the log.
+  EXPECT_EQ(parts_at(1, 10), std::nullopt);
+  EXPECT_EQ(parts_at(2, 11), std::nullopt);
+  EXPECT_EQ(parts_at(2, 20), std::nullopt);
+  EXPECT_EQ(parts_at(5, 30), std::nullopt);
+  // Its epoch went further where it read than it does here.
+  EXPECT_EQ(parts_at(2, 21), (EpochEnd{LeaderEpoch(2), Offset(20)}));
+  EXPECT_EQ(parts_at(5, 31), (EpochEnd{LeaderEpoch(5), Offset(30)}));
+  // Its epoch is none of this log.
+  EXPECT_EQ(parts_at(3, 25), (EpochEnd{LeaderEpoch(2), Offset(20)}));
+  EXPECT_EQ(parts_at(4, 15), (EpochEnd{LeaderEpoch(2), Offset(15)})) << "never past what it read";
+  // The beginning has been deleted: nothing is known, and nothing said.
+  cache.TruncatePrefix(Offset(12));
+  EXPECT_EQ(parts_at(1, 12), std::nullopt);
+  EXPECT_EQ(parts_at(2, 20), std::nullopt);
+}
+
 }  // namespace
 }  // namespace falaj::replica

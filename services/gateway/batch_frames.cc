@@ -20,6 +20,7 @@ constexpr int kHighWatermark = 1;
 constexpr int kLogStart = 2;
 constexpr int kNextOffset = 3;
 constexpr int kError = 4;
+constexpr int kLastEpoch = 5;
 constexpr int kBatches = 15;
 
 absl::Status Malformed() {
@@ -46,6 +47,9 @@ absl::StatusOr<PartitionRead> ParsePartition(const Bytes& message) {
         read.error = rpc::FromProto(error);
         break;
       }
+      case kLastEpoch:
+        read.last_epoch = LeaderEpoch(static_cast<int32_t>(reader.varint()));
+        break;
       case kBatches:
         read.batches = reader.bytes();
         break;
@@ -163,6 +167,7 @@ v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partit
   message.set_log_start_offset(read.log_start.value());
   message.set_next_offset(std::max(asked, read.next_offset).value());
   message.set_size_bytes(static_cast<int64_t>(read.batches.size()));
+  if (read.last_epoch >= LeaderEpoch(0)) message.set_last_epoch(read.last_epoch.value());
   if (!read.error.ok()) {
     message.set_next_offset(asked.value());
     rpc::ToProto(read.error, message.mutable_error());
@@ -199,7 +204,12 @@ absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
     };
     FALAJ_RETURN_IF_ERROR(record::ForEachRecord(*batch, record::Limits{}, add));
   }
-  return runs.Take();
+  std::vector<v1::PartitionRecords> taken = runs.Take();
+  for (v1::PartitionRecords& run : taken) {
+    // What is known is the epoch at the end of everything.
+    if (run.next_offset() != description.next_offset()) run.clear_last_epoch();
+  }
+  return taken;
 }
 
 std::string FramePrefix(int field, const v1::PartitionRecords& message, size_t batches_size) {

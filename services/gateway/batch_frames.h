@@ -20,7 +20,8 @@ struct PartitionRead {
   Offset high_watermark;
   Offset log_start;
   Offset next_offset;
-  absl::Status error;  // OK if the partition was read.
+  LeaderEpoch last_epoch{-1};  // Of the record before next_offset; -1: not known.
+  absl::Status error;          // OK if the partition was read.
   Bytes batches;
 };
 

@@ -46,9 +46,10 @@ absl::Status ConsumePositions::CheckSubscribed(const PartitionName& name) const 
                     {"partition", absl::StrCat(name.partition)}});
 }
 
-absl::Status ConsumePositions::Seek(const PartitionName& name, Offset to) {
+absl::Status ConsumePositions::Seek(const PartitionName& name, Offset to, LeaderEpoch last_epoch) {
   FALAJ_RETURN_IF_ERROR(CheckSubscribed(name));
   positions_.at(name).next = to;
+  positions_.at(name).last_epoch = last_epoch;
   return absl::OkStatus();
 }
 
@@ -72,10 +73,12 @@ bool ConsumePositions::IsAt(const PartitionName& name, Offset asked) const {
   return !position.paused && position.next == asked;
 }
 
-bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next, int64_t bytes) {
+bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next,
+                            LeaderEpoch last_epoch, int64_t bytes) {
   if (!IsAt(name, asked)) return false;
   Position& position = positions_.at(name);
   position.next = next;
+  position.last_epoch = last_epoch;
   credit_ -= bytes;
   return true;
 }

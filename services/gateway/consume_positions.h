@@ -36,6 +36,7 @@ class ConsumePositions {
 
   struct Position {
     Offset next;
+    LeaderEpoch last_epoch{-1};  // Of the record before `next`; -1: not known.
     bool paused = false;
     bool asked = false;  // A read is under way.
   };
@@ -49,7 +50,7 @@ class ConsumePositions {
   int64_t credit() const { return credit_; }
 
   // INVALID_REQUEST if the stream has not subscribed to the partition.
-  absl::Status Seek(const PartitionName& name, Offset to);
+  absl::Status Seek(const PartitionName& name, Offset to, LeaderEpoch last_epoch = LeaderEpoch(-1));
   absl::Status SetPaused(const PartitionName& name, bool paused);
   absl::Status CheckSubscribed(const PartitionName& name) const;
 
@@ -60,10 +61,11 @@ class ConsumePositions {
 
   // False if an answer to a read at `asked` is out of date: Take() would drop it.
   bool IsAt(const PartitionName& name, Offset asked) const;
-  // Takes an answer to a read at `asked` that goes up to `next` and costs `bytes`. False if it is
-  // out of date (the position has moved, or the partition is paused) and must be dropped. True:
-  // position and credit are updated.
-  bool Take(const PartitionName& name, Offset asked, Offset next, int64_t bytes);
+  // Takes an answer to a read at `asked` that goes up to `next` and costs `bytes`; the record
+  // before `next` is of `last_epoch` (-1: not known). False if it is out of date (the position has
+  // moved, or the partition is paused) and must be dropped. True: position and credit are updated.
+  bool Take(const PartitionName& name, Offset asked, Offset next, LeaderEpoch last_epoch,
+            int64_t bytes);
 
  private:
   std::map<PartitionName, Position> positions_;

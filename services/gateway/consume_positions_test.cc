@@ -9,6 +9,7 @@ namespace {
 
 const PartitionName kA{"t", PartitionIndex(0)};
 const PartitionName kB{"t", PartitionIndex(1)};
+const LeaderEpoch kUnknown{-1};
 
 TEST(ConsumePositions, ReadsNothingWithoutCredit) {
   ConsumePositions positions;
@@ -22,7 +23,7 @@ TEST(ConsumePositions, SpendsCreditAndMayOvershootOnce) {
   ConsumePositions positions;
   ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
   ASSERT_TRUE(positions.Grant(100).ok());
-  EXPECT_TRUE(positions.Take(kA, Offset(0), Offset(10), 150));
+  EXPECT_TRUE(positions.Take(kA, Offset(0), Offset(10), kUnknown, 150));
   EXPECT_EQ(positions.credit(), -50);
   EXPECT_TRUE(positions.Readable().empty());
   ASSERT_TRUE(positions.Grant(51).ok());
@@ -45,7 +46,7 @@ TEST(ConsumePositions, DropsAnswersFromBeforeASeek) {
   ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
   ASSERT_TRUE(positions.Grant(100).ok());
   ASSERT_TRUE(positions.Seek(kA, Offset(50)).ok());
-  EXPECT_FALSE(positions.Take(kA, Offset(0), Offset(10), 30));
+  EXPECT_FALSE(positions.Take(kA, Offset(0), Offset(10), kUnknown, 30));
   EXPECT_EQ(positions.credit(), 100);
   EXPECT_EQ(positions.At(kA).next, Offset(50));
 }
@@ -56,7 +57,7 @@ TEST(ConsumePositions, AnAnswerMayBeTakenInPart) {
   ASSERT_TRUE(positions.Grant(1000).ok());
   const PartitionName name{"t", PartitionIndex(0)};
   EXPECT_TRUE(positions.IsAt(name, Offset(10)));
-  EXPECT_TRUE(positions.Take(name, Offset(10), Offset(15), 100));
+  EXPECT_TRUE(positions.Take(name, Offset(10), Offset(15), kUnknown, 100));
   EXPECT_FALSE(positions.IsAt(name, Offset(10)));
   EXPECT_TRUE(positions.IsAt(name, Offset(15)));
   ASSERT_TRUE(positions.SetPaused(name, true).ok());
@@ -70,7 +71,7 @@ TEST(ConsumePositions, PausedPartitionsAreNeitherReadNorTaken) {
   ASSERT_TRUE(positions.Grant(100).ok());
   ASSERT_TRUE(positions.SetPaused(kA, true).ok());
   EXPECT_EQ(positions.Readable(), std::vector<PartitionName>{kB});
-  EXPECT_FALSE(positions.Take(kA, Offset(0), Offset(1), 10));
+  EXPECT_FALSE(positions.Take(kA, Offset(0), Offset(1), kUnknown, 10));
   ASSERT_TRUE(positions.SetPaused(kA, false).ok());
   EXPECT_EQ(positions.Readable().size(), 2u);
 }
@@ -89,6 +90,21 @@ TEST(ConsumePositions, RefusesWhatIsNotSubscribedOrIsListedTwice) {
   EXPECT_EQ(ReasonOf(positions.Add(kA, Offset(1))), Reason::kInvalidRequest);
   EXPECT_EQ(ReasonOf(positions.Seek(kB, Offset(1))), Reason::kInvalidRequest);
   EXPECT_EQ(ReasonOf(positions.SetPaused(kB, true)), Reason::kInvalidRequest);
+}
+
+TEST(ConsumePositions, TheEpochGoesWithThePosition) {
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  EXPECT_EQ(positions.At(kA).last_epoch, kUnknown);
+  ASSERT_TRUE(positions.Take(kA, Offset(0), Offset(10), LeaderEpoch(3), 1));
+  EXPECT_EQ(positions.At(kA).last_epoch, LeaderEpoch(3));
+  ASSERT_TRUE(positions.Take(kA, Offset(10), Offset(15), kUnknown, 1));
+  EXPECT_EQ(positions.At(kA).last_epoch, kUnknown) << "of another record, it would be wrong";
+  ASSERT_TRUE(positions.Seek(kA, Offset(50), LeaderEpoch(7)).ok());
+  EXPECT_EQ(positions.At(kA).last_epoch, LeaderEpoch(7));
+  ASSERT_TRUE(positions.Seek(kA, Offset(60)).ok());
+  EXPECT_EQ(positions.At(kA).last_epoch, kUnknown);
 }
 
 }  // namespace

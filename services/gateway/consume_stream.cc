@@ -32,6 +32,14 @@ absl::Status BadFrame(const std::string& field, const std::string& message) {
   return MakeError(Reason::kInvalidRequest, message, {{"field", field}});
 }
 
+// The error ends the stream of many partitions: it has to say which one it is about.
+absl::Status Located(const absl::Status& error, const PartitionName& name) {
+  ErrorMetadata metadata = MetadataOf(error);
+  metadata["topic"] = name.topic;
+  metadata["partition"] = absl::StrCat(name.partition);
+  return MakeError(ReasonOf(error), error.message(), metadata);
+}
+
 }  // namespace
 
 ConsumeStream* ConsumeStream::Start(const GatewayParts* parts, const std::string& peer) {
@@ -112,52 +120,66 @@ absl::Status ConsumeStream::TakeOpen(const v1::OpenConsumeStream& open) {
                     absl::StrCat("a subscription has 1 to ", kPositionsMax,
                                  " partitions, this one has ", positions.size()));
   }
-  std::vector<PartitionName> names;
-  std::vector<OffsetQuestion> questions;
+  std::vector<Sought> sought;
   {
     MutexLock lock(&mu_);
     opened_ = true;
-    resolving_ = true;
     if (open.format() == v1::RECORD_FORMAT_BATCHES) format_ = v1::RECORD_FORMAT_BATCHES;
     FALAJ_RETURN_IF_ERROR(positions_.Grant(open.initial_credit().bytes()));
     for (const v1::PartitionPosition& position : positions) {
-      FALAJ_RETURN_IF_ERROR(CheckTarget(position.position()));
-      names.push_back({position.topic(), PartitionIndex(position.partition())});
-      FALAJ_RETURN_IF_ERROR(positions_.Add(names.back(), Offset(0)));
-      questions.push_back(
-          {position.topic(), PartitionIndex(position.partition()), position.position()});
+      FALAJ_ASSIGN_OR_RETURN(Sought place, ReadPosition(position));
+      FALAJ_RETURN_IF_ERROR(positions_.Add(place.name, Offset(0)));
+      sought.push_back(std::move(place));
     }
   }
-  LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
-                [self = shared_from_this(), names](OffsetAnswers answers) {
-                  self->OnResolved(names, std::move(answers), true);
-                });
+  Resolve(std::move(sought), true);
   return absl::OkStatus();
 }
 
+absl::StatusOr<ConsumeStream::Sought> ConsumeStream::ReadPosition(
+    const v1::PartitionPosition& position) {
+  FALAJ_RETURN_IF_ERROR(CheckTarget(position.position()));
+  if (position.last_epoch() < 0) {
+    return BadFrame("positions.last_epoch", absl::StrCat("last_epoch is ", position.last_epoch(),
+                                                         "; it must not be negative"));
+  }
+  Sought place{.name = {position.topic(), PartitionIndex(position.partition())},
+               .target = position.position()};
+  if (position.has_last_epoch() && place.target.has_offset()) {
+    place.last_epoch = LeaderEpoch(position.last_epoch());
+  }
+  return place;
+}
+
 absl::Status ConsumeStream::TakeSeek(const v1::SeekPartitions& seek) {
-  std::vector<PartitionName> names;
-  std::vector<OffsetQuestion> questions;
+  std::vector<Sought> sought;
   {
     MutexLock lock(&mu_);
     for (const v1::PartitionPosition& position : seek.positions()) {
-      FALAJ_RETURN_IF_ERROR(CheckTarget(position.position()));
-      names.push_back({position.topic(), PartitionIndex(position.partition())});
-      FALAJ_RETURN_IF_ERROR(positions_.CheckSubscribed(names.back()));
-      questions.push_back(
-          {position.topic(), PartitionIndex(position.partition()), position.position()});
+      FALAJ_ASSIGN_OR_RETURN(Sought place, ReadPosition(position));
+      FALAJ_RETURN_IF_ERROR(positions_.CheckSubscribed(place.name));
+      sought.push_back(std::move(place));
     }
   }
-  if (names.empty()) return BadFrame("seek.positions", "there is nowhere to seek to");
+  if (sought.empty()) return BadFrame("seek.positions", "there is nowhere to seek to");
+  Resolve(std::move(sought), false);
+  return absl::OkStatus();
+}
+
+void ConsumeStream::Resolve(std::vector<Sought> sought, bool first) {
+  std::vector<OffsetQuestion> questions;
+  for (const Sought& place : sought) {
+    questions.push_back({place.name.topic, place.name.partition, place.target});
+  }
   {
     MutexLock lock(&mu_);
     resolving_ = true;
   }
-  LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
-                [self = shared_from_this(), names](OffsetAnswers answers) {
-                  self->OnResolved(names, std::move(answers), false);
-                });
-  return absl::OkStatus();
+  LookUpOffsets(
+      parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
+      [self = shared_from_this(), sought = std::move(sought), first](OffsetAnswers answers) {
+        self->OnResolved(sought, std::move(answers), first);
+      });
 }
 
 template <typename Partitions>
@@ -174,23 +196,24 @@ absl::Status ConsumeStream::TakePause(const Partitions& partitions, bool paused)
   return absl::OkStatus();
 }
 
-void ConsumeStream::OnResolved(const std::vector<PartitionName>& names, OffsetAnswers answers,
+void ConsumeStream::OnResolved(const std::vector<Sought>& sought, OffsetAnswers answers,
                                bool first) {
   {
     MutexLock lock(&mu_);
     if (finished_) return;
     resolving_ = false;
     v1::ConsumeResponse response;
-    for (size_t i = 0; i < names.size(); ++i) {
+    for (size_t i = 0; i < sought.size(); ++i) {
+      const auto& [name, target, last_epoch] = sought[i];
       absl::Status status = answers[i].status();
-      if (status.ok()) status = positions_.Seek(names[i], Offset(answers[i]->offset()));
+      if (status.ok()) status = positions_.Seek(name, Offset(answers[i]->offset()), last_epoch);
       if (!status.ok()) {
         End(status);
         return;
       }
       v1::PartitionOffset* offset = response.mutable_opened()->add_offsets();
-      offset->set_topic(names[i].topic);
-      offset->set_partition(names[i].partition.value());
+      offset->set_topic(name.topic);
+      offset->set_partition(name.partition.value());
       offset->set_offset(answers[i]->offset());
     }
     if (first) {
@@ -233,14 +256,15 @@ ConsumeStream::PlanReads() {
     }
     if (reads_.contains(route->address)) continue;
     auto& [read, request] = plans[route->address];
-    const Offset next = positions_.At(name).next;
+    const ConsumePositions::Position& at = positions_.At(name);
     read.names.push_back(name);
-    read.asked.push_back(next);
+    read.asked.push_back(at.next);
     internal::v1::ReadPartition* partition = request.add_partitions();
     partition->set_topic_id(std::string(route->topic.bytes()));
     partition->set_partition(name.partition.value());
     partition->set_leader_epoch(route->epoch.value());
-    partition->set_offset(next.value());
+    partition->set_offset(at.next.value());
+    if (at.last_epoch >= LeaderEpoch(0)) partition->set_last_epoch(at.last_epoch.value());
   }
   return plans;
 }
@@ -305,8 +329,9 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
 absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset asked,
                                           PartitionRead read, bool* retry) {
   if (!read.error.ok()) {
-    if (!IsLeaderMissing(read.error) && ReasonOf(read.error) != Reason::kEpochFenced)
-      return read.error;
+    if (!IsLeaderMissing(read.error) && ReasonOf(read.error) != Reason::kEpochFenced) {
+      return Located(read.error, name);
+    }
     *retry = true;
     return absl::OkStatus();
   }
@@ -320,10 +345,13 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
   if (static_cast<int64_t>(read.batches.size()) > positions_.credit()) {
     FALAJ_ASSIGN_OR_RETURN(read.batches,
                            FirstBatches(read.batches, positions_.credit(), &read.next_offset));
+    read.last_epoch = LeaderEpoch(-1);
   }
   if (format_ != v1::RECORD_FORMAT_BATCHES) return SendDecoded(name, asked, read);
   const auto size_bytes = static_cast<int64_t>(read.batches.size());
-  if (!positions_.Take(name, asked, read.next_offset, size_bytes)) return absl::OkStatus();
+  if (!positions_.Take(name, asked, read.next_offset, read.last_epoch, size_bytes)) {
+    return absl::OkStatus();
+  }
   const v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
   const std::string prefix = FramePrefix(kRecordsFrame, message, read.batches.size());
   Enqueue({rpc::ToByteBuffer(prefix, read.batches), size_bytes});
@@ -341,7 +369,9 @@ absl::Status ConsumeStream::SendDecoded(const PartitionName& name, Offset asked,
   FALAJ_ASSIGN_OR_RETURN(const auto runs, DecodeRuns(read.batches, asked, message, limits));
   int64_t size_bytes = 0;
   for (const v1::PartitionRecords& run : runs) size_bytes += run.size_bytes();
-  if (!positions_.Take(name, asked, Offset(runs.back().next_offset()), size_bytes)) {
+  const v1::PartitionRecords& last = runs.back();
+  const LeaderEpoch last_epoch(last.has_last_epoch() ? last.last_epoch() : -1);
+  if (!positions_.Take(name, asked, Offset(last.next_offset()), last_epoch, size_bytes)) {
     return absl::OkStatus();
   }
   for (const v1::PartitionRecords& run : runs) {

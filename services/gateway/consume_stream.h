@@ -51,6 +51,12 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
     std::vector<Offset> asked;
     std::shared_ptr<UnaryCall> call;
   };
+  // A place the client has named.
+  struct Sought {
+    PartitionName name;
+    v1::OffsetTarget target;
+    LeaderEpoch last_epoch{-1};  // Of the record before an offset; -1: not known.
+  };
   struct Frame {
     grpc::ByteBuffer message;
     int64_t size_bytes = 0;
@@ -67,12 +73,14 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   // Each takes one frame; an error ends the stream.
   absl::Status TakeFrame(const grpc::ByteBuffer& message);
   absl::Status TakeOpen(const v1::OpenConsumeStream& open);
+  static absl::StatusOr<Sought> ReadPosition(const v1::PartitionPosition& position);
   absl::Status TakeSeek(const v1::SeekPartitions& seek);
   template <typename Partitions>
   absl::Status TakePause(const Partitions& partitions, bool paused);
 
-  // Positions resolved: by the open frame (first) or by a seek.
-  void OnResolved(const std::vector<PartitionName>& names, OffsetAnswers answers, bool first);
+  // Looks up where the client wants to be: by the open frame (first), or by a seek.
+  void Resolve(std::vector<Sought> sought, bool first);
+  void OnResolved(const std::vector<Sought>& sought, OffsetAnswers answers, bool first);
 
   // Asks every node that has something to read and is not being asked.
   void Pump();

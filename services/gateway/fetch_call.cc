@@ -68,6 +68,10 @@ absl::Status CheckFetch(const v1::FetchRequest& request) {
   }
   for (const v1::FetchPartition& partition : request.partitions()) {
     FALAJ_RETURN_IF_ERROR(CheckTarget(partition.start()));
+    if (partition.last_epoch() < 0) {
+      return BadField("partitions.last_epoch", absl::StrCat(partition.last_epoch()),
+                      "must not be negative");
+    }
     if (partition.max_bytes() < 0) {
       return BadField("partitions.max_bytes", absl::StrCat(partition.max_bytes()),
                       "must not be negative");
@@ -184,6 +188,9 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       read->set_partition(partition.partition());
       read->set_leader_epoch(route->epoch.value());
       read->set_offset(state.asked.value());
+      if (partition.has_last_epoch() && partition.start().has_offset()) {
+        read->set_last_epoch(partition.last_epoch());
+      }
       read->set_max_bytes(partition.max_bytes());
     }
     const auto nodes = static_cast<int32_t>(std::max<size_t>(1, by_node.size()));
@@ -302,6 +309,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       if (!state.error.ok() || (bytes > 0 && bytes + size > request_.max_bytes())) {
         state.read.batches = Bytes();
         state.read.next_offset = state.asked;
+        state.read.last_epoch = LeaderEpoch(-1);
       }
       bytes += static_cast<int64_t>(state.read.batches.size());
       AppendPartition(static_cast<int>(i), &state, &pieces);
@@ -333,6 +341,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   void Decode(const Bytes& payload, const State& state, v1::PartitionRecords* message) {
     if (answer_bytes_ >= kDecodedBytesMax) {
       message->set_next_offset(state.asked.value());
+      message->clear_last_epoch();
       message->set_size_bytes(0);
       return;
     }
@@ -346,6 +355,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       return;
     }
     message->set_next_offset(state.asked.value());
+    message->clear_last_epoch();
     message->set_size_bytes(0);
     rpc::ToProto(runs.status(), message->mutable_error());
   }

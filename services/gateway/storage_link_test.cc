@@ -42,9 +42,7 @@ class Outcomes {
 
 class StorageLinkTest : public testing::Test {
  protected:
-  StorageLinkTest() {
-    storage_.Start();
-    link_ = std::make_unique<StorageLink>(storage_.address());
+  StorageLinkTest() : link_(std::make_unique<StorageLink>(storage_.address())) {
     storage_.HoldStreams(true);
   }
   ~StorageLinkTest() override { link_->Close(); }
@@ -73,23 +71,23 @@ class StorageLinkTest : public testing::Test {
 };
 
 TEST_F(StorageLinkTest, WhatGathersLeavesInOneMessageInOrder) {
-  Append({1000, 2000, 0, 3000, 100'000});
+  Append({1000, 2000, 100, 3000, 100'000});
   EXPECT_THAT(Offsets(5), testing::ElementsAre(0, 1, 2, 3, 4));
   EXPECT_EQ(storage_.messages(), 1);
   std::vector<size_t> sizes;
   for (const Bytes& batch : storage_.batches(0)) sizes.push_back(batch.size());
-  EXPECT_THAT(sizes, testing::ElementsAre(1000, 2000, 0, 3000, 100'000));
+  EXPECT_THAT(sizes, testing::ElementsAre(1000, 2000, 100, 3000, 100'000));
 }
 
 TEST_F(StorageLinkTest, AMessageEndsBeforeItGrowsTooLargeAndALargeBatchGoesAlone) {
-  Append({100'000, 100'000, 100'000, 1'000'000, 10, 10});
+  Append({100'000, 100'000, 100'000, 1'000'000, 100, 100});
   EXPECT_THAT(Offsets(6), testing::ElementsAre(0, 1, 2, 3, 4, 5));
   EXPECT_EQ(storage_.messages(), 4) << "two, one, the large one, two";
 }
 
 TEST_F(StorageLinkTest, WhatWasNeverWrittenFailsForCertainAndWhatWasIsUncertain) {
-  Append({10, 10});
-  storage_.BreakStreams();
+  Append({100, 100});
+  link_->Reset();
   for (const absl::StatusOr<AppendOutcome>& outcome : outcomes_.Await(2)) {
     EXPECT_EQ(ReasonOf(outcome.status()), Reason::kLeaderUnavailable) << outcome.status();
   }
@@ -97,7 +95,7 @@ TEST_F(StorageLinkTest, WhatWasNeverWrittenFailsForCertainAndWhatWasIsUncertain)
 
   storage_.HoldAnswers(true);
   storage_.HoldStreams(false);
-  Append({10});
+  Append({100});
   while (storage_.appends() == 0) std::this_thread::yield();
   storage_.BreakStreams();
   const absl::Status end = outcomes_.Await(3).back().status();

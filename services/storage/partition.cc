@@ -75,13 +75,34 @@ void Partition::StopListening(const Listener* listener) {
   }
 }
 
-void Partition::Publish(const PartitionState& state) {
+absl::Status Partition::CheckHolds(LeaderEpoch epoch, Offset offset) const {
+  MutexLock lock(&mu_);
+  const std::optional<replica::EpochEntry> latest = epochs_.Latest();
+  if (!latest.has_value() || latest->epoch < epoch) return NotLeader(state_, epoch);
+  const auto parts = epochs_.PartsAt(epoch, offset, state_.log_end);
+  if (!parts.has_value()) return absl::OkStatus();
+  return MakeError(Reason::kOffsetOutOfRange,
+                   absl::StrCat("the record before offset ", offset, ", of leader epoch ", epoch,
+                                ", has been lost with an unclean election"),
+                   {{"offset", absl::StrCat(offset.value())},
+                    {"diverging_offset", absl::StrCat(parts->end.value())},
+                    {"log_start_offset", absl::StrCat(state_.log_start.value())},
+                    {"high_watermark", absl::StrCat(state_.high_watermark.value())}});
+}
+
+std::optional<LeaderEpoch> Partition::EpochAt(Offset offset) const {
+  MutexLock lock(&mu_);
+  return epochs_.EpochAt(offset);
+}
+
+void Partition::Publish(const PartitionState& state, const replica::EpochCache& epochs) {
   std::vector<std::shared_ptr<Waiter>> woken;
   std::vector<std::shared_ptr<Listener>> listeners;
   {
     MutexLock lock(&mu_);
     const bool all = state.gone || !state.readable || state.epoch != state_.epoch;
     state_ = state;
+    if (epochs_.entries() != epochs.entries()) epochs_ = epochs;
     auto it = waiters_.begin();
     for (; it != waiters_.end() && (all || it->first.first < state.high_watermark); ++it) {
       woken.push_back(std::move(it->second));

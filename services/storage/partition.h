@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@
 #include "libs/base/mutex.h"
 #include "libs/log/log_store.h"
 #include "libs/log/tail_cache.h"
+#include "libs/replica/epoch_cache.h"
 #include "libs/replica/replica.h"
 
 namespace falaj::storage {
@@ -95,6 +97,13 @@ class Partition {
   static absl::Status CheckAppend(const PartitionState& state, LeaderEpoch epoch,
                                   replica::Acks acks);
 
+  // OK if the log holds the record before `offset`, which somebody has read who says that it was
+  // appended in `epoch`. Else OFFSET_OUT_OF_RANGE with diverging_offset, or NOT_LEADER if this log
+  // does not reach to the epoch.
+  absl::Status CheckHolds(LeaderEpoch epoch, Offset offset) const;
+  // The epoch of a record that is in the log, if it is known.
+  std::optional<LeaderEpoch> EpochAt(Offset offset) const;
+
   // Parks `waiter` until the high watermark is above `offset` or the leadership changes. Returns
   // false, and parks nothing, if either is already so: the leadership is that of `epoch`.
   bool Await(LeaderEpoch epoch, Offset offset, std::shared_ptr<Waiter> waiter);
@@ -105,7 +114,7 @@ class Partition {
   void StopListening(const Listener* listener);
 
   // By the shard's thread: replaces the state and wakes whom it concerns.
-  void Publish(const PartitionState& state);
+  void Publish(const PartitionState& state, const replica::EpochCache& epochs);
 
  private:
   using WaiterKey = std::pair<Offset, const Waiter*>;
@@ -117,6 +126,7 @@ class Partition {
 
   mutable Mutex mu_;
   PartitionState state_ ABSL_GUARDED_BY(mu_);
+  replica::EpochCache epochs_ ABSL_GUARDED_BY(mu_);
   absl::btree_map<WaiterKey, std::shared_ptr<Waiter>> waiters_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Listener>> listeners_ ABSL_GUARDED_BY(mu_);  // One per follower.
 };

@@ -66,6 +66,7 @@ absl::Status ReadCall::Parse(const grpc::ByteBuffer& bytes) {
   for (const internal::v1::ReadPartition& asked : request.partitions()) {
     if (asked.max_bytes() < 0) return BadField("partitions.max_bytes", "must not be negative");
     if (asked.offset() < 0) return BadField("partitions.offset", "must not be negative");
+    if (asked.last_epoch() < 0) return BadField("partitions.last_epoch", "must not be negative");
     Part part;
     auto found = parts_->Find(asked.topic_id(), asked.partition());
     if (found.ok()) {
@@ -76,6 +77,7 @@ absl::Status ReadCall::Parse(const grpc::ByteBuffer& bytes) {
     part.status = found.status();
     part.epoch = LeaderEpoch{asked.leader_epoch()};
     part.offset = part.next = Offset{asked.offset()};
+    if (asked.has_last_epoch()) part.last_epoch = LeaderEpoch{asked.last_epoch()};
     part.bytes_max = asked.max_bytes() == 0 ? bytes_max_ : asked.max_bytes();
     request_.push_back(std::move(part));
   }
@@ -141,12 +143,8 @@ bool ReadCall::CollectPart(Part* part, int64_t room, bool may_block) {
   part->appended.clear();
   part->next = part->offset;
   part->state = part->partition->state();
-  part->status = Partition::CheckReadable(part->state, part->epoch);
+  part->status = CheckPosition(*part);
   if (!part->status.ok()) return true;
-  if (part->offset < part->state.log_start || part->offset > part->state.high_watermark) {
-    part->status = OffsetOutOfRange(part->offset, part->state);
-    return true;
-  }
   if (part->offset == part->state.high_watermark || room <= 0) return true;
   const size_t bytes_max = static_cast<size_t>(std::min(room, part->bytes_max));
   std::optional<log::TailRun> run = parts_->tail_cache->Lookup(
@@ -165,6 +163,16 @@ bool ReadCall::CollectPart(Part* part, int64_t room, bool may_block) {
   part->appended = std::move(run->appended);
   part->next = run->next_offset;
   return true;
+}
+
+absl::Status ReadCall::CheckPosition(const Part& part) const {
+  FALAJ_RETURN_IF_ERROR(Partition::CheckReadable(part.state, part.epoch));
+  if (part.offset < part.state.log_start) return OffsetOutOfRange(part.offset, part.state);
+  if (part.last_epoch.has_value()) {
+    FALAJ_RETURN_IF_ERROR(part.partition->CheckHolds(*part.last_epoch, part.offset));
+  }
+  if (part.offset > part.state.high_watermark) return OffsetOutOfRange(part.offset, part.state);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<log::TailRun> ReadCall::ReadDisk(const Part& part, size_t bytes_max) {
@@ -241,7 +249,11 @@ void ReadCall::Answer() {
       head.set_high_watermark(part.state.high_watermark.value());
       head.set_log_start_offset(part.state.log_start.value());
       head.set_next_offset(part.next.value());
-      if (!part.batches.empty()) Observe(part);
+      if (!part.batches.empty()) {
+        Observe(part);
+        const auto last_epoch = part.partition->EpochAt(part.next - 1);
+        if (last_epoch.has_value()) head.set_last_epoch(last_epoch->value());
+      }
     } else {
       parts_->metrics->CountError(part.status);
       head.set_high_watermark(part.state.high_watermark.value());

@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,8 @@ class ReadCall final : public grpc::ServerUnaryReactor,
   struct Part {
     std::shared_ptr<Partition> partition;  // Null if there is none.
     LeaderEpoch epoch;
-    Offset offset;  // Where to begin.
+    Offset offset;                          // Where to begin.
+    std::optional<LeaderEpoch> last_epoch;  // Of the record before that; unset: not to be checked.
     int64_t bytes_max = 0;
     PartitionState state;
     absl::Status status;
@@ -75,6 +77,8 @@ class ReadCall final : public grpc::ServerUnaryReactor,
   // Returns false if the disk must be read and may not be.
   bool Collect(bool may_block);
   bool CollectPart(Part* part, int64_t room, bool may_block);
+  // Whether the partition may be read from where it is asked to.
+  absl::Status CheckPosition(const Part& part) const;
   absl::StatusOr<log::TailRun> ReadDisk(const Part& part, size_t bytes_max);
   // Returns false if there is news already: collect again.
   bool Park();

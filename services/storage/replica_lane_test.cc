@@ -51,7 +51,7 @@ class ReplicaLaneTest : public ReplicaStreamTest {
   void AppendBatches(int count) {
     Producer producer(stub_.get());
     for (int i = 0; i < count; ++i) {
-      const AppendResponse answer = producer.Append(
+      const AppendOutcome answer = producer.Append(
           Request(partition_, Batch(1, std::string(kBatchBytes, 'v')), v1::ACKS_LEADER));
       ASSERT_FALSE(answer.has_error()) << answer.DebugString();
     }

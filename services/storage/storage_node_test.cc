@@ -119,6 +119,44 @@ TEST_F(StorageNodeTest, ExpiredSessionIsOpenedAgain) {
   EXPECT_EQ(Append(0, Batch(1)).base_offset(), 1);
 }
 
+TEST_F(StorageNodeTest, AReaderIsToldWhereTheLogPartsFromWhatItHasRead) {
+  StartNode();
+  CreateTopic("t", 1);
+  Append(0, Batch(3));
+  const int32_t first = topic_.partitions(0).leader_epoch();
+  internal::v1::ClusterCommand expire;
+  expire.mutable_end_session()->set_session_id(metadata_.Node(1).session_id());
+  ASSERT_TRUE(metadata_.Apply(expire).ok());
+  ASSERT_TRUE(Eventually([&] {
+    return metadata_.Topic("t").partitions(0).leader_epoch() > first &&
+           metadata_.Topic("t").partitions(0).leader() == 1;
+  }));
+  WaitForTopic("t");
+  Append(0, Batch(2));
+  const int32_t second = topic_.partitions(0).leader_epoch();
+  const auto read_after = [this](int64_t offset, int32_t epoch) {
+    ReadRequest request = ReadFrom(0, offset);
+    request.mutable_partitions(0)->set_last_epoch(epoch);
+    ReadResponse response;
+    const absl::Status status = Read(request, &response);
+    EXPECT_TRUE(status.ok()) << status;
+    return response.partitions(0);
+  };
+  EXPECT_EQ(read_after(1, first).last_epoch(), second);
+  EXPECT_FALSE(read_after(3, first).has_error());
+  EXPECT_FALSE(read_after(4, second).has_error());
+  EXPECT_FALSE(read_after(5, second).has_last_epoch()) << "there is nothing";
+  const v1::Error error = read_after(4, first).error();
+  EXPECT_EQ(error.reason(), "OFFSET_OUT_OF_RANGE") << "the first epoch ended at 3";
+  EXPECT_EQ(error.metadata().at("diverging_offset"), "3");
+  EXPECT_EQ(read_after(9, second).error().metadata().at("diverging_offset"), "5");
+  EXPECT_EQ(read_after(3, second + 1).error().reason(), "NOT_LEADER");
+  ReadRequest negative = ReadFrom(0, 3);
+  negative.mutable_partitions(0)->set_last_epoch(-1);
+  ReadResponse response;
+  EXPECT_EQ(ReasonOf(Read(negative, &response)), Reason::kInvalidRequest);
+}
+
 TEST_F(StorageNodeTest, FullDiskRefusesProduceNamingTheNodeAndRecoversByItself) {
   StartNode();
   CreateTopic("t", 1);

@@ -572,7 +572,8 @@ void StoreShard::Publish(Hosted* hosted) {
                            .replicas = core.replication_factor(),
                            .waiting = core.waiting(),
                            .replica_lag = core.largest_lag(),
-                           .settings = core.settings()});
+                           .settings = core.settings()},
+                          core.epochs());
 }
 
 }  // namespace falaj::storage

@@ -72,7 +72,7 @@ void StoreShard::LetGo(Hosted* hosted, const PartitionState& last) {
   tail_cache_->Drop(hosted->shared->tail_key());
   PartitionState state = last;
   state.readable = state.serving = state.leads = false;
-  hosted->shared->Publish(state);
+  hosted->shared->Publish(state, hosted->core.epochs());
 }
 
 void StoreShard::DropHosted(const log::PartitionKey& key) {

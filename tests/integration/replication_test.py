@@ -15,7 +15,7 @@ import unittest
 import grpc
 
 from cluster import Cluster, error_reason, wait_until
-from falaj.v1 import producer_service_pb2, record_pb2, topic_service_pb2
+from falaj.v1 import consumer_service_pb2, producer_service_pb2, record_pb2, topic_service_pb2
 from workload import BATCH_RECORDS, Producer, check, read_all
 
 BINARIES = os.environ["FALAJ_BINARIES"]
@@ -50,6 +50,11 @@ class ReplicationTest(unittest.TestCase):
     def partitions(self):
         request = topic_service_pb2.GetTopicRequest(name=TOPIC)
         return self.cluster.topics().GetTopic(request, timeout=10).topic.partitions
+
+    def fetch(self, partition, offset, last_epoch=None):
+        request = consumer_service_pb2.FetchRequest(partitions=[consumer_service_pb2.FetchPartition(
+            topic=TOPIC, partition=partition, start=record_pb2.OffsetTarget(offset=offset), last_epoch=last_epoch)])
+        return self.cluster.consumer().Fetch(request, timeout=20, wait_for_ready=True).partitions[0]
 
     def wait_in_sync(self, replicas=3):
         wait_until(lambda: all(len(p.in_sync_replicas) == replicas and p.leader for p in self.partitions()),
@@ -165,6 +170,8 @@ class ReplicationTest(unittest.TestCase):
             self.cluster.kill(name)
         wait_until(lambda: all(list(p.in_sync_replicas) == [1] for p in self.partitions()), "node 1 is alone", 60)
         self.wait_for_progress()
+        self.read_last = {producer.partition: self.fetch(producer.partition, max(list(producer.acknowledged.values())))
+                          for producer in self.producers}
         self.cluster.kill(NODES[0])
         for producer in self.producers:
             producer.stop()
@@ -200,6 +207,14 @@ class ReplicationTest(unittest.TestCase):
             self.assertLess(len(kept), len(producer.acknowledged), "the topic accepted that")
             for value in kept:
                 self.assertEqual(left[value], producer.acknowledged[value], "a record has moved")
+            # Who had read what is lost learns it, if it says what it has read, and from where on.
+            read = self.read_last[producer.partition]
+            self.assertGreater(len(read.records), 0)
+            answer = self.fetch(producer.partition, read.next_offset, read.last_epoch)
+            self.assertEqual(answer.error.reason, "OFFSET_OUT_OF_RANGE")
+            diverging = int(answer.error.metadata["diverging_offset"])
+            for value, offset in producer.acknowledged.items():
+                self.assertEqual(value in left, offset < diverging)
         self.verify()
 
     def test_a_lost_disk_is_filled_again_from_the_others(self):

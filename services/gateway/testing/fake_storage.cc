@@ -324,6 +324,11 @@ std::vector<absl::Duration> FakeStorage::time_left() const {
   return time_left_;
 }
 
+std::vector<internal::v1::ReadPartition> FakeStorage::reads() const {
+  MutexLock lock(&mu_);
+  return reads_;
+}
+
 void FakeStorage::Append(AppendStream* stream, const Bytes& entry) {
   AppendHeader header;
   Bytes batch;
@@ -389,6 +394,7 @@ void FakeStorage::WakeReads() {
 Bytes FakeStorage::ReadPartition(const internal::v1::ReadPartition& request, int64_t budget,
                                  int64_t* bytes, bool* failed) {
   const Partition& partition = partitions_[{request.topic_id(), request.partition()}];
+  if (options_.endless.empty()) reads_.push_back(request);
   internal::v1::PartitionBatches answer;
   answer.set_log_start_offset(partition.log_start);
   answer.set_high_watermark(partition.end);
@@ -402,6 +408,9 @@ Bytes FakeStorage::ReadPartition(const internal::v1::ReadPartition& request, int
     if (!first && static_cast<int64_t>(payload.size()) + size > room) return false;
     payload = Bytes::Concat(payload, batch);
     answer.set_next_offset(next);
+    if (const auto header = record::ParseBatchHeader(batch); header.ok()) {
+      answer.set_last_epoch(header->leader_epoch.value());
+    }
     return true;
   };
   if (read_refusals_left_ > 0) {

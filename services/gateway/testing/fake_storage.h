@@ -66,6 +66,8 @@ class FakeStorage {
   std::vector<internal::v1::AppendHeader> headers() const;  // Of all appends, refused ones too.
   // How far away the deadline of each Read and FindOffsets was when it came.
   std::vector<absl::Duration> time_left() const;
+  // What was asked about partitions, newest last.
+  std::vector<internal::v1::ReadPartition> reads() const;
 
  private:
   class Service;
@@ -103,6 +105,7 @@ class FakeStorage {
   std::set<std::shared_ptr<ReadCall>> waiting_reads_;
   std::vector<internal::v1::AppendHeader> headers_;
   std::vector<absl::Duration> time_left_;
+  std::vector<internal::v1::ReadPartition> reads_;
   absl::Status refusal_;
   int refusals_left_ = 0;
   absl::Status forgotten_;
