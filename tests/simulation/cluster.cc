@@ -68,11 +68,12 @@ void Cluster::Wipe(NodeId id) {
 }
 
 std::vector<raft::Membership> Cluster::KnownMemberships() const {
-  std::vector<raft::Membership> known = {invariants_.membership()};
+  std::vector<raft::Membership> known = invariants_.OpenMemberships();
+  known.push_back(invariants_.membership());
   for (const auto& [id, member] : nodes_) {
     if (!member->running()) continue;
     const raft::Membership& believed = member->node().core().membership();
-    if (believed != known.front()) known.push_back(believed);
+    if (believed != invariants_.membership()) known.push_back(believed);
   }
   return known;
 }

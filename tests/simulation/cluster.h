@@ -51,7 +51,8 @@ class Cluster {
   void Wipe(NodeId id);
   bool is_wiped(NodeId id) const { return wiped_.contains(id); }
 
-  // Every membership that some log believes in.
+  // Every membership that some node believes in or some log holds, of nodes that are down, too, or
+  // that may still reach one: one of them may come back with the longest log, and then decides.
   std::vector<raft::Membership> KnownMemberships() const;
   // True if a majority of the voters is neither wiped nor in `without`, in each of these.
   bool CanSpare(const std::vector<raft::Membership>& memberships,
