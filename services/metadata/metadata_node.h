@@ -224,6 +224,7 @@ class MetadataNode {
   void RecordAddresses();
   void AnswerTransfers();
   void KeepWatchesAlive();
+  void Confirm();
   void CheckCaughtUp();
   void CountCluster();
   void CountChanges(const internal::v1::ClusterDelta& delta);
@@ -278,6 +279,7 @@ class MetadataNode {
   enum class CatchUp { kUnknown, kAsked, kDone } catch_up_ = CatchUp::kUnknown;
   uint64_t catch_up_asked_ = 0;  // How often: answers to earlier questions do not count.
   MonotonicTime next_keepalive_;
+  MonotonicTime confirmed_;  // Then the state was the newest, by the leader's word.
   bool told_live_ = true;
   bool told_ready_ = false;
 };

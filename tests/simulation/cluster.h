@@ -5,6 +5,8 @@
 #include <set>
 #include <vector>
 
+#include "absl/time/time.h"
+
 #include "libs/base/ids.h"
 #include "libs/base/random.h"
 #include "libs/raft/ready.h"
@@ -19,27 +21,39 @@
 
 namespace falaj::simulation {
 
-// Cluster is the quorum in its world: the machines there are and were, what is between them, and
-// those who watch over them. Machines whose disk is lost stay in the list, for ever down.
+// Cluster is the quorum: the machines there are and were, and those who watch over them. Machines
+// whose disk is lost stay in the list, for ever down. Time and network are the simulation's, which
+// may have others in them.
 class Cluster {
  public:
   struct Options {
-    uint64_t seed = 1;
+    Uuid cluster_id;
     raft::Options raft;  // Of every node.
     int voters = 3;
-    bool trace = false;
+    int first_node = 1;  // Nodes have ids, and so endpoints, from here on.
+    absl::Duration watch_keepalive = absl::Seconds(1);
+  };
+  // Neither is owned.
+  struct Surroundings {
+    EventQueue* queue = nullptr;
+    SimNetwork* network = nullptr;
+    Trace* trace = nullptr;
   };
   static constexpr int kNodesMax = kFirstClient - 1;
 
-  explicit Cluster(const Options& options);
+  Cluster(const Options& options, const Random& random, const Surroundings& around);
+
+  // Of every node, as the simulations draw them: small enough for everything to happen often.
+  static raft::Options DrawRaft(Random* random);
 
   const World& world() const { return world_; }
-  EventQueue& queue() { return queue_; }
-  SimNetwork& network() { return network_; }
+  EventQueue& queue() { return *world_.queue; }
+  SimNetwork& network() { return *world_.network; }
   Findings& findings() { return findings_; }
   const RaftInvariants& invariants() const { return invariants_; }
   RaftInvariants& invariants() { return invariants_; }
   const Replay& replay() const { return replay_; }
+  Replay& replay() { return replay_; }
   const SimNodes& nodes() const { return nodes_; }
   SimNode* node(NodeId id) const { return nodes_.at(id).get(); }
 
@@ -67,9 +81,6 @@ class Cluster {
   const Options options_;
   Random random_;
   Findings findings_;
-  EventQueue queue_;
-  SimNetwork network_;
-  Trace trace_;
   Replay replay_;
   RaftInvariants invariants_;
   World world_;

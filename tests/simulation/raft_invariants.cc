@@ -63,7 +63,8 @@ void RaftInvariants::NoteMembership(const pb::RaftEntry& entry) {
 
 std::vector<raft::Membership> RaftInvariants::OpenMemberships() const {
   std::vector<raft::Membership> open;
-  for (auto it = proposed_.upper_bound({applied(), Term(UINT64_MAX)}); it != proposed_.end(); ++it) {
+  for (auto it = proposed_.upper_bound({applied(), Term(UINT64_MAX)}); it != proposed_.end();
+       ++it) {
     open.push_back(it->second);
   }
   return open;

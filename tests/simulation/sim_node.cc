@@ -63,6 +63,7 @@ void SimNode::Start() {
   options.raft.random_seed = random_.Next();
   options.cluster_id = options_.cluster_id;
   options.random_seed = random_.Next();
+  options.watch_keepalive = options_.watch_keepalive;
   registry_ = std::make_unique<telemetry::Registry>();
   auto node = metadata::MetadataNode::Create(options, disk_.Restore(), Now(), registry_.get());
   if (!node.ok()) {

@@ -11,6 +11,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 #include "libs/base/ids.h"
 #include "libs/base/random.h"
@@ -66,6 +67,7 @@ class SimNode {
     NodeId id;
     raft::Options raft;  // self and random_seed are filled in.
     Uuid cluster_id;
+    absl::Duration watch_keepalive = absl::Seconds(1);
     uint64_t seed = 1;
   };
   using Input = absl::AnyInvocable<void(metadata::MetadataNode* node)>;

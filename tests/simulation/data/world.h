@@ -23,8 +23,9 @@ class Invariants;
 class Metadata;
 class StorageNode;
 
-// The metadata service is one endpoint; storage nodes are at their ids, clients behind them.
-constexpr Endpoint kMetadata = 0;
+// Storage nodes are at their ids, metadata nodes at theirs, which are from here on, clients behind
+// them. A single metadata service, or the operator of a quorum, is before them all.
+constexpr int kFirstMetadataNode = 11;
 
 // What a partition is called in the cluster's commands.
 struct PartitionName {
@@ -43,6 +44,7 @@ struct Laws {
   bool unclean = false;  // Some topics let somebody lead who lacks committed records.
   bool moving = false;   // Replicas are moved, and settings change.
   bool absent = false;   // In the end one node comes back later than the others.
+  bool quorum = false;   // The metadata service is the shipped one.
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
 
