@@ -16,9 +16,6 @@ namespace pb = ::falaj::internal::v1;
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 constexpr absl::Duration kWatchPatience = absl::Seconds(2);  // A watch may take that long to begin.
-// A node whose leader has not confirmed for so long that its state is the newest is not ready.
-// Longer than most elections.
-constexpr absl::Duration kUnconfirmedMax = absl::Seconds(3);
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
@@ -395,7 +392,7 @@ void MetadataNode::CheckCaughtUp() {
 bool MetadataNode::IsReady() const {
   if (storage_failed_ || core_->leader() == NodeId()) return false;
   if (state_.cluster().cluster_id().is_nil() || catch_up_ != CatchUp::kDone) return false;
-  if (now_ - confirmed_ > kUnconfirmedMax) return false;
+  if (now_ - confirmed_ > options_.unconfirmed_max) return false;
   return core_->applied() == core_->committed();
 }
 
@@ -418,7 +415,7 @@ void MetadataNode::KeepWatchesAlive() {
   if (now_ < next_keepalive_) return;
   next_keepalive_ = now_ + options_.watch_keepalive;
   if (counts_stale_) CountCluster();
-  if (now_ - confirmed_ > kUnconfirmedMax) {
+  if (now_ - confirmed_ > options_.unconfirmed_max) {
     hub_.CloseAll(NotLeader("none"));
     znode_hub_.CloseAll(NotLeader("none"));
   }

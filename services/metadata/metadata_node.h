@@ -87,6 +87,9 @@ class MetadataNode {
     // knows one secret could work out the others.
     std::function<std::string()> draw_secret;
     absl::Duration watch_keepalive = absl::Seconds(1);
+    // A node without its leader's word for so long that its state is the newest is not ready, and
+    // sends its watchers elsewhere. Longer than most elections.
+    absl::Duration unconfirmed_max = absl::Seconds(3);
     // How long a session lives on after the call that held it has broken.
     absl::Duration broken_hold_grace = absl::Milliseconds(250);
     WatchHub::Options watches;

@@ -47,7 +47,7 @@ SimNode* Cluster::Add(const raft::Membership& members) {
   options.id = last_id_;
   options.raft = options_.raft;
   options.cluster_id = options_.cluster_id;
-  options.watch_keepalive = options_.watch_keepalive;
+  options.node = options_.node;
   options.seed = random_.Next();
   raft::Restored empty;
   *empty.snapshot.meta.mutable_membership() = members.ToProto();

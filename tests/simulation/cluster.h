@@ -5,11 +5,10 @@
 #include <set>
 #include <vector>
 
-#include "absl/time/time.h"
-
 #include "libs/base/ids.h"
 #include "libs/base/random.h"
 #include "libs/raft/ready.h"
+#include "services/metadata/metadata_node.h"
 #include "tests/simulation/caller.h"
 #include "tests/simulation/event_queue.h"
 #include "tests/simulation/findings.h"
@@ -30,8 +29,8 @@ class Cluster {
     Uuid cluster_id;
     raft::Options raft;  // Of every node.
     int voters = 3;
-    int first_node = 1;  // Nodes have ids, and so endpoints, from here on.
-    absl::Duration watch_keepalive = absl::Seconds(1);
+    int first_node = 1;                    // Nodes have ids, and so endpoints, from here on.
+    metadata::MetadataNode::Options node;  // What is above is filled in.
   };
   // Neither is owned.
   struct Surroundings {

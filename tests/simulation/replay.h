@@ -84,6 +84,7 @@ class Replay {
   void NoteSignOfLife(SessionId session, SimTime sent);
   // Somebody asks for the session's end, which may then come at any time.
   void NoteEndAsked(SessionId session) { sessions_[session].end_asked = true; }
+  bool WasEndAsked(SessionId session) { return sessions_[session].end_asked; }
 
  private:
   struct Step {

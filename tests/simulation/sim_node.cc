@@ -57,13 +57,12 @@ int64_t SimNode::WallMs() const {
 
 void SimNode::Start() {
   ++life_;
-  metadata::MetadataNode::Options options;
+  metadata::MetadataNode::Options options = options_.node;
   options.raft = options_.raft;
   options.raft.self = options_.id;
   options.raft.random_seed = random_.Next();
   options.cluster_id = options_.cluster_id;
   options.random_seed = random_.Next();
-  options.watch_keepalive = options_.watch_keepalive;
   registry_ = std::make_unique<telemetry::Registry>();
   auto node = metadata::MetadataNode::Create(options, disk_.Restore(), Now(), registry_.get());
   if (!node.ok()) {

@@ -11,7 +11,6 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 
 #include "libs/base/ids.h"
 #include "libs/base/random.h"
@@ -67,7 +66,7 @@ class SimNode {
     NodeId id;
     raft::Options raft;  // self and random_seed are filled in.
     Uuid cluster_id;
-    absl::Duration watch_keepalive = absl::Seconds(1);
+    metadata::MetadataNode::Options node;  // What is above is filled in.
     uint64_t seed = 1;
   };
   using Input = absl::AnyInvocable<void(metadata::MetadataNode* node)>;

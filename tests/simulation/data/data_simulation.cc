@@ -35,6 +35,7 @@ constexpr uint64_t kUncleanLaw = 0x756e636c65616e;
 constexpr uint64_t kMovingLaw = 0x6d6f76696e67;
 constexpr uint64_t kAbsentLaw = 0x616273656e74;
 constexpr uint64_t kQuorumLaw = 0x71756f72756d;
+constexpr uint64_t kWatchLaw = 0x7761746368;
 
 bool DrawQuorum(const RunOptions& options) {
   if (options.metadata != MetadataKind::kDrawn) return options.metadata == MetadataKind::kQuorum;
@@ -52,6 +53,9 @@ Laws DrawLaws(const RunOptions& options, Random* random) {
   laws.moving = Random(options.seed ^ kMovingLaw).Below(3) == 0;
   laws.absent = Random(options.seed ^ kAbsentLaw).Below(2) == 0;
   laws.quorum = DrawQuorum(options);
+  if (laws.quorum) {  // What it leaves to the metadata nodes: they send watchers away.
+    laws.watch_patience = Random(options.seed ^ kWatchLaw).Between(300, 3000) * kMillisecond;
+  }
   laws.bug = options.planted_bug;
   return laws;
 }

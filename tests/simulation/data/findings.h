@@ -63,6 +63,7 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kPausedLeaderReplaced, "paused-leader-replaced", "a paused leader woke up late") \
   FALAJ_DATA_MARK(kWatchFromSnapshot, "watch-from-snapshot", "a watch had to begin anew")          \
   FALAJ_DATA_MARK(kWatchElsewhere, "watch-elsewhere", "a watch went on at another metadata node")  \
+  FALAJ_DATA_MARK(kWatchClosed, "watch-closed", "a metadata node sent a watcher away")             \
   FALAJ_DATA_MARK(kProposedAcross, "proposed-across",                                              \
                   "the metadata leader changed while an ISR change was under way")                 \
   FALAJ_DATA_MARK(kCommandUnheard, "command-unheard",                                              \

@@ -17,8 +17,8 @@ bool IsSame(const Nodes& a, const Nodes& b) {
 }  // namespace
 
 void Metadata::OnApplied(const pb::ClusterCommand& command,
-                       const absl::StatusOr<pb::ExecuteResponse>& response,
-                       const pb::ClusterDelta& delta) {
+                         const absl::StatusOr<pb::ExecuteResponse>& response,
+                         const pb::ClusterDelta& delta) {
   if (response.ok() && command.has_register_node()) {
     world_->invariants->OnRegistered(NodeId{response->node().node_id()});
   }

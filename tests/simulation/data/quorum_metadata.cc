@@ -20,12 +20,15 @@ constexpr SimTime kPatience = 300 * kMillisecond;
 constexpr SimTime kOperatorPatience = kSecond;
 constexpr SimTime kBackoffMax = 10 * kMillisecond;
 constexpr absl::Duration kWatchKeepalive = absl::Milliseconds(100);
+constexpr absl::Duration kUnconfirmedMax = absl::Milliseconds(500);
 
 Cluster::Options DrawCluster(const Uuid& cluster_id, Random* random) {
   Cluster::Options options;
   options.cluster_id = cluster_id;
   options.first_node = kFirstMetadataNode;
-  options.watch_keepalive = kWatchKeepalive;
+  options.node.watch_keepalive = kWatchKeepalive;
+  options.node.unconfirmed_max = kUnconfirmedMax;
+  options.node.watches.history_entries = 3 + random->Below(30);
   const uint64_t size = random->Below(10);
   options.voters = size < 1 ? 1 : size < 8 ? 3 : 5;
   options.raft = Cluster::DrawRaft(random);
@@ -65,7 +68,10 @@ class QuorumMetadata::Stream final : public metadata::Watcher,
   }
   bool PushKeepalive(const metadata::WatchEvent& event) override { return Push(event); }
   void Close(const absl::Status& status) override {
-    Carry([status](Stream* stream) { stream->End(status); });
+    Carry([status](Stream* stream) {
+      stream->ends_.service->world_->findings->Reach(Mark::kWatchClosed);
+      stream->End(status);
+    });
   }
 
   // At the watcher's end.
@@ -78,8 +84,7 @@ class QuorumMetadata::Stream final : public metadata::Watcher,
   bool Carry(std::function<void(Stream*)> arrive) {
     if (broken_ || cancelled_) return false;
     broken_ = !ends_.service->world_->network->Call(
-        ends_.node.value(), ends_.at,
-        [stream = shared_from_this(), arrive = std::move(arrive)] {
+        ends_.node.value(), ends_.at, [stream = shared_from_this(), arrive = std::move(arrive)] {
           if (!stream->cancelled_) arrive(stream.get());
         });
     return !broken_;
@@ -102,6 +107,7 @@ void QuorumMetadata::Start(const Uuid& cluster_id) {
       Cluster::Surroundings{
           .queue = world_->queue, .network = world_->network, .trace = world_->trace});
   cluster_->replay().set_on_applied([this](const auto& command, const auto& applied) {
+    NoteExpired(command, applied.response.ok());
     OnApplied(command, applied.response, applied.cluster);
   });
   nemesis_ = std::make_unique<simulation::Nemesis>(cluster_.get(), random_.Next(),
@@ -121,8 +127,8 @@ std::vector<Endpoint> QuorumMetadata::endpoints() const {
 Caller& QuorumMetadata::CallerAt(Endpoint endpoint) {
   std::unique_ptr<Caller>& caller = callers_[endpoint];
   if (caller == nullptr) {
-    caller = std::make_unique<Caller>(cluster_->world(), &cluster_->nodes(), endpoint,
-                                      random_.Next());
+    caller =
+        std::make_unique<Caller>(cluster_->world(), &cluster_->nodes(), endpoint, random_.Next());
   }
   return *caller;
 }
@@ -181,6 +187,12 @@ void QuorumMetadata::NoteHeard(SessionId session, SimTime sent) {
   if (!first && std::exchange(known->second, term) < term) {
     world_->findings->Reach(Mark::kSessionAcross);
   }
+}
+
+void QuorumMetadata::NoteExpired(const pb::ClusterCommand& command, bool done) {
+  const SessionId session{command.end_session().session_id()};
+  if (!done || !command.has_end_session() || cluster_->replay().WasEndAsked(session)) return;
+  world_->findings->Reach(Mark::kSessionExpired);
 }
 
 void QuorumMetadata::Try(const ErrandPtr& errand) {
@@ -245,8 +257,7 @@ void QuorumMetadata::OnTried(const ErrandPtr& errand,
   if (!answer.has_value() && errand->committed) {
     world_->findings->Reach(Mark::kCommandUnheard);
   }
-  const bool known =
-      answer.has_value() && ReasonOf(answer->status) != Reason::kMetadataUnavailable;
+  const bool known = answer.has_value() && ReasonOf(answer->status) != Reason::kMetadataUnavailable;
   if (known || world_->now() >= errand->until) {
     if (IsIsrChange(errand->command) && errand->term < cluster_->invariants().leader_term()) {
       world_->findings->Reach(Mark::kProposedAcross);
@@ -289,7 +300,8 @@ void QuorumMetadata::Watch(Endpoint from, LogIndex after, OnEvent on_event, OnEn
         });
       },
       [stream = stream](const std::optional<simulation::Answer>& answer) {
-        if (answer.has_value()) stream->End(answer->status);  // Or it is open, or nobody knows.
+        // None: it is open, or nobody knows.
+        if (answer.has_value()) stream->End(answer->status);
       });
 }
 

@@ -74,6 +74,7 @@ class QuorumMetadata final : public Metadata {
   void Submit(Endpoint from, pb::ClusterCommand command, SimTime patience, Answer answer);
   void NoteProposer(const pb::ClusterCommand& command, const metadata::MetadataNode& node);
   void NoteHeard(SessionId session, SimTime sent);
+  void NoteExpired(const pb::ClusterCommand& command, bool done);
   void OnWatchEvent(Endpoint at, NodeId node, bool resumed);
 
   Caller& CallerAt(Endpoint endpoint);

@@ -15,7 +15,6 @@ namespace falaj::simulation::data {
 namespace {
 
 constexpr SimTime kRegisterPatience = 200 * kMillisecond;
-constexpr SimTime kWatchPatience = 300 * kMillisecond;
 constexpr SimTime kWatchPauseMax = 20 * kMillisecond;
 constexpr SimTime kHousekeeping = 100 * kMillisecond;
 constexpr SimTime kStopPause = 20 * kMillisecond;
@@ -166,7 +165,7 @@ void StorageProcess::AssignPartition(const cluster::TopicInfo& topic,
 
 void StorageProcess::Housekeep() {
   node_->After(kHousekeeping, EventKind::kTimer, [this] { Housekeep(); });
-  if (world_->now() - watch_heard_ > kWatchPatience) Watch();
+  if (world_->now() - watch_heard_ > world_->laws.watch_patience) Watch();
   shard_.Retry();
   if (random_.Below(3) == 0) shard_.Checkpoint();
 }

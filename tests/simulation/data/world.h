@@ -39,6 +39,7 @@ struct Laws {
   bool fsync = true;  // Of all topics.
   SimTime session_timeout = 400 * kMillisecond;
   SimTime replica_lag_max = 300 * kMillisecond;
+  SimTime watch_patience = 300 * kMillisecond;  // With a silent watch.
   int credit = 4;        // Batches a leader may have under way to a follower node.
   int push_batches = 2;  // Of one partition, in one frame.
   bool unclean = false;  // Some topics let somebody lead who lacks committed records.
