@@ -64,7 +64,8 @@ MetadataNode::MetadataNode(const Options& options, MonotonicTime now, telemetry:
       znode_hub_(options.znode_watches),
       random_(options.random_seed),
       now_(now),
-      next_keepalive_(now + options.watch_keepalive) {}
+      next_keepalive_(now + options.watch_keepalive),
+      confirmed_(now) {}
 
 MetadataNode::~MetadataNode() = default;
 
@@ -385,12 +386,14 @@ void MetadataNode::CheckCaughtUp() {
   Read(options, [this, asked = ++catch_up_asked_](const absl::Status& status) {
     if (asked != catch_up_asked_) return;  // What an earlier leader said.
     catch_up_ = status.ok() ? CatchUp::kDone : CatchUp::kUnknown;
+    if (status.ok()) confirmed_ = now_;
   });
 }
 
 bool MetadataNode::IsReady() const {
   if (storage_failed_ || core_->leader() == NodeId()) return false;
   if (state_.cluster().cluster_id().is_nil() || catch_up_ != CatchUp::kDone) return false;
+  if (now_ - confirmed_ > options_.unconfirmed_max) return false;
   return core_->applied() == core_->committed();
 }
 
@@ -413,10 +416,25 @@ void MetadataNode::KeepWatchesAlive() {
   if (now_ < next_keepalive_) return;
   next_keepalive_ = now_ + options_.watch_keepalive;
   if (counts_stale_) CountCluster();
-  // Without a leader nobody can say that the state is the newest.
-  if (!IsReady()) return;
-  hub_.Keepalive(state_.index());
-  znode_hub_.Keepalive(state_.index());
+  if (now_ - confirmed_ > options_.unconfirmed_max) {
+    hub_.CloseAll(NotLeader("none"));
+    znode_hub_.CloseAll(NotLeader("none"));
+  }
+  if (!storage_failed_ && core_->leader() != NodeId()) Confirm();
+}
+
+// Only the leader can say that the state is the newest, and a node that hears its leader need not
+// be heard by it: then it gets no entries, and must not keep its watchers.
+void MetadataNode::Confirm() {
+  PendingReads::Options options;
+  options.deadline = now_ + options_.watch_keepalive;
+  Read(options, [this](const absl::Status& status) {
+    if (!status.ok()) return;
+    confirmed_ = now_;
+    if (!IsReady()) return;
+    hub_.Keepalive(state_.index());
+    znode_hub_.Keepalive(state_.index());
+  });
 }
 
 void MetadataNode::CountCluster() {

@@ -87,6 +87,9 @@ class MetadataNode {
     // knows one secret could work out the others.
     std::function<std::string()> draw_secret;
     absl::Duration watch_keepalive = absl::Seconds(1);
+    // A node without its leader's word for so long that its state is the newest is not ready, and
+    // sends its watchers elsewhere. Longer than most elections.
+    absl::Duration unconfirmed_max = absl::Seconds(3);
     // How long a session lives on after the call that held it has broken.
     absl::Duration broken_hold_grace = absl::Milliseconds(250);
     WatchHub::Options watches;
@@ -224,6 +227,7 @@ class MetadataNode {
   void RecordAddresses();
   void AnswerTransfers();
   void KeepWatchesAlive();
+  void Confirm();
   void CheckCaughtUp();
   void CountCluster();
   void CountChanges(const internal::v1::ClusterDelta& delta);
@@ -277,6 +281,7 @@ class MetadataNode {
   enum class CatchUp { kUnknown, kAsked, kDone } catch_up_ = CatchUp::kUnknown;
   uint64_t catch_up_asked_ = 0;  // How often: answers to earlier questions do not count.
   MonotonicTime next_keepalive_;
+  MonotonicTime confirmed_;  // Then the state was the newest, by the leader's word.
   bool told_live_ = true;
   bool told_ready_ = false;
 };

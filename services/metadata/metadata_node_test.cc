@@ -244,9 +244,10 @@ class FakeClusterWatcher final : public Watcher {
     return true;
   }
   bool PushKeepalive(const WatchEvent& event) override { return Push(event); }
-  void Close(const absl::Status& /*status*/) override {}
+  void Close(const absl::Status& status) override { closed = ReasonOf(status); }
 
   std::vector<uint64_t> seen;
+  Reason closed = Reason::kNone;
 };
 
 TEST_F(MetadataNodeTest, AClusterWatchAheadOfThisNodeWaitsForIt) {
@@ -303,6 +304,81 @@ TEST_F(MetadataNodeTest, ASnapshotForAWatchWaitsForTheMajority) {
   EXPECT_THAT(watcher->seen, IsEmpty()) << "another node may know more by now";
   answer();
   EXPECT_THAT(watcher->seen, ElementsAre(node_->state().index().value()));
+}
+
+// A follower of node 2, which has named the cluster.
+class FollowerNodeTest : public MetadataNodeTest {
+ protected:
+  FollowerNodeTest() {
+    Start({kOther, NodeId(3)});
+    raft::pb::RaftMessage append = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_APPEND);
+    pb::ClusterCommand init;
+    init.mutable_init_cluster()->set_cluster_id(std::string(16, 'c'));
+    raft::pb::RaftEntry& entry = *append.add_entries();
+    entry.set_index(1);
+    entry.set_term(1);
+    entry.set_type(raft::pb::RAFT_ENTRY_TYPE_COMMAND);
+    entry.set_data(init.SerializeAsString());
+    append.set_commit(1);
+    EXPECT_TRUE(node_->Step(append).ok());
+    Drain();
+  }
+
+  raft::pb::RaftMessage FromLeader(raft::pb::RaftMessageType type) {
+    raft::pb::RaftMessage message = FromOther(type);
+    message.set_term(1);
+    return message;
+  }
+  // The leader is heard of for so long; if it hears of this node, too, it answers.
+  void Follow(absl::Duration span, bool heard) {
+    for (const MonotonicTime end = now_ + span; now_ < end;) {
+      Round(absl::Milliseconds(100));
+      raft::pb::RaftMessage beat = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT);
+      beat.set_commit(1);
+      ASSERT_TRUE(node_->Step(beat).ok());
+      for (const raft::pb::RaftMessage& message : std::exchange(sent_, {})) {
+        if (!heard || message.type() != raft::pb::RAFT_MESSAGE_TYPE_READ_INDEX) continue;
+        auto reply = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY);
+        reply.set_read_round(message.read_round());
+        reply.set_log_index(1);
+        ASSERT_TRUE(node_->Step(reply).ok());
+      }
+      Drain();
+    }
+  }
+};
+
+TEST_F(FollowerNodeTest, KeepsItsWatchersWhileItsLeaderConfirmsWhatItHas) {
+  Follow(absl::Seconds(1), /*heard=*/true);
+  ASSERT_TRUE(node_->IsReady());
+  const auto watcher = std::make_shared<FakeClusterWatcher>();
+  pb::WatchClusterRequest request;
+  request.set_after_index(1);
+  node_->Watch(request, watcher, [](const absl::Status& begun) { ASSERT_TRUE(begun.ok()); });
+  Follow(absl::Seconds(10), /*heard=*/true);
+  EXPECT_TRUE(node_->IsReady());
+  EXPECT_EQ(Reason::kNone, watcher->closed);
+  EXPECT_GE(watcher->seen.size(), 9u) << "a sign of life every second";
+}
+
+TEST_F(FollowerNodeTest, SendsItsWatchersAwayIfItsLeaderDoesNotHearIt) {
+  Follow(absl::Seconds(1), /*heard=*/true);
+  const auto watcher = std::make_shared<FakeClusterWatcher>();
+  pb::WatchClusterRequest request;
+  request.set_after_index(1);
+  node_->Watch(request, watcher, [](const absl::Status& begun) { ASSERT_TRUE(begun.ok()); });
+  watcher->seen.clear();
+  Follow(absl::Seconds(5), /*heard=*/false);
+  EXPECT_THAT(watcher->seen, IsEmpty()) << "there may be newer states than this node's";
+  EXPECT_EQ(Reason::kMetadataUnavailable, watcher->closed);
+  EXPECT_EQ(kOther, node_->core().leader());
+  EXPECT_FALSE(node_->IsReady());
+  std::optional<absl::Status> begun;
+  node_->Watch(request, watcher, [&begun](const absl::Status& status) { begun = status; });
+  ASSERT_TRUE(begun.has_value());
+  EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(*begun));
+  Follow(absl::Seconds(2), /*heard=*/true);
+  EXPECT_TRUE(node_->IsReady());
 }
 
 TEST_F(MetadataNodeTest, WithoutAMajorityNothingIsAnswered) {

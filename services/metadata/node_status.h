@@ -31,7 +31,7 @@ struct NodeStatus {
   std::string leader_address;               // Empty if unknown.
   Uuid cluster_id;                          // Nil until the cluster has been named.
   bool live = true;                         // False once the disk has refused a write.
-  bool ready = false;  // The leader is known and everything committed is applied.
+  bool ready = false;  // What is committed is applied here, by the leader's word.
   int64_t proposals_pending = 0;
   int64_t reads_pending = 0;
   int64_t candidates_waiting = 0;  // For their election, at this node.

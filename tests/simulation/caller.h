@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 
 #include "falaj/internal/v1/coordination.pb.h"
+#include "falaj/internal/v1/metadata_service.pb.h"
 #include "falaj/v1/coordination_service.pb.h"
 
 #include "libs/base/ids.h"
@@ -31,7 +32,8 @@ using SimNodes = std::map<NodeId, std::unique_ptr<SimNode>>;
 // What a node answers. Which fields count depends on what was asked.
 struct Answer {
   absl::Status status = absl::OkStatus();
-  internal::v1::CoordinationResult result = {};  // Of a command.
+  internal::v1::CoordinationResult result = {};  // Of a command on the tree.
+  internal::v1::ExecuteResponse executed = {};   // Of one on the cluster.
   LogIndex index = {};                           // Of a read: the state it was served from.
   coordination::ZnodePtr znode = nullptr;        // Of a read.
   std::vector<std::string> names = {};           // Of a list.

@@ -11,7 +11,9 @@
 namespace falaj::simulation {
 namespace {
 
-constexpr SimTime kPatience = 2500 * kMillisecond;  // Signs of life come every second.
+constexpr SimTime kPatience = 2500 * kMillisecond;  // With a node that is not so far yet.
+// With a stream. Longer than a node keeps watchers that it cannot keep up to date.
+constexpr SimTime kSilenceMax = 5 * kSecond;
 
 absl::string_view ParentOf(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -76,7 +78,7 @@ void ClientWatch::Connect() {
   resuming_ = began_;
   auto watcher = std::make_shared<Stream>(this, target, stream);
   caller_->Call(
-      target, kPatience,
+      target, kSilenceMax,
       [request, watcher, at](metadata::MetadataNode* node, const Caller::Responder& respond) {
         node->WatchZnodes(request, at->Now() + absl::Nanoseconds(kPatience), watcher,
                           [respond](const absl::Status& status) {
@@ -97,9 +99,9 @@ void ClientWatch::ConnectLater() {
 }
 
 void ClientWatch::WatchSilence(uint64_t stream) {
-  world_.queue->After(kPatience / 2, EventKind::kTimer, [this, stream] {
+  world_.queue->After(kSilenceMax / 4, EventKind::kTimer, [this, stream] {
     if (stream != stream_) return;
-    if (world_.queue->now() - last_message_ < kPatience) return WatchSilence(stream);
+    if (world_.queue->now() - last_message_ < kSilenceMax) return WatchSilence(stream);
     ConnectLater();
   });
 }

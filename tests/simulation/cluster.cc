@@ -6,27 +6,36 @@
 
 namespace falaj::simulation {
 
-Cluster::Cluster(const Options& options)
+raft::Options Cluster::DrawRaft(Random* random) {
+  raft::Options options;
+  options.message_bytes_max = random->Below(2) == 0 ? 200 : 1 << 20;
+  options.inflight_max = 1 + random->Below(16);
+  options.apply_bytes_max = random->Below(2) == 0 ? 300 : 4 << 20;
+  options.snapshot_entries = 10 + random->Below(200);
+  options.entries_kept = random->Below(2) == 0 ? random->Below(4) : random->Below(60);
+  options.snapshot_chunk_bytes = 300 + random->Below(4000);
+  return options;
+}
+
+Cluster::Cluster(const Options& options, const Random& random, const Surroundings& around)
     : options_(options),
-      random_(options.seed),
-      queue_(random_.Next()),
-      network_(&queue_, random_.Next()),
-      trace_(&queue_, options.trace),
-      replay_(&findings_, &queue_, options.raft.planted_bug,
+      random_(random),
+      replay_(&findings_, around.queue, options.raft.planted_bug,
               [this](Term term) { return invariants_.elected(term); }),
       invariants_(
-          &findings_, &queue_,
+          &findings_, around.queue,
           [this](NodeId id) {
             const auto found = nodes_.find(id);
             return found == nodes_.end() ? nullptr : &found->second->disk();
           },
           [this](const internal::v1::RaftEntry& entry) { replay_.Apply(entry); }),
-      world_{&queue_, &network_, &findings_, &invariants_, &replay_, &trace_} {
-  network_.set_receiver([this](internal::v1::RaftMessage message) {
+      world_{around.queue, around.network, &findings_, &invariants_, &replay_, around.trace},
+      last_id_(options.first_node - 1) {
+  world_.network->set_receiver([this](internal::v1::RaftMessage message) {
     node(NodeId(message.to()))->GiveMessage(std::move(message));
   });
   raft::Membership founders;
-  for (int id = 1; id <= options.voters; ++id) founders.voters.emplace_back(id);
+  for (int i = 0; i < options.voters; ++i) founders.voters.emplace_back(options.first_node + i);
   invariants_.set_founders(founders);
   for (int i = 0; i < options.voters; ++i) Add(founders);
   for (auto& [id, founder] : nodes_) founder->Start();
@@ -37,7 +46,8 @@ SimNode* Cluster::Add(const raft::Membership& members) {
   SimNode::Options options;
   options.id = last_id_;
   options.raft = options_.raft;
-  options.cluster_id = Uuid::FromRandomBits(options_.seed, 1);
+  options.cluster_id = options_.cluster_id;
+  options.node = options_.node;
   options.seed = random_.Next();
   raft::Restored empty;
   *empty.snapshot.meta.mutable_membership() = members.ToProto();
@@ -61,18 +71,19 @@ SimNode* Cluster::Leader() const {
 }
 
 void Cluster::Wipe(NodeId id) {
-  trace_("node ", id, " loses its disk");
+  (*world_.trace)("node ", id, " loses its disk");
   findings_.Reach(Mark::kWiped);
   node(id)->Kill();
   wiped_.insert(id);
 }
 
 std::vector<raft::Membership> Cluster::KnownMemberships() const {
-  std::vector<raft::Membership> known = {invariants_.membership()};
+  std::vector<raft::Membership> known = invariants_.OpenMemberships();
+  known.push_back(invariants_.membership());
   for (const auto& [id, member] : nodes_) {
     if (!member->running()) continue;
     const raft::Membership& believed = member->node().core().membership();
-    if (believed != known.front()) known.push_back(believed);
+    if (believed != invariants_.membership()) known.push_back(believed);
   }
   return known;
 }

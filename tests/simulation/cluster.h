@@ -8,6 +8,7 @@
 #include "libs/base/ids.h"
 #include "libs/base/random.h"
 #include "libs/raft/ready.h"
+#include "services/metadata/metadata_node.h"
 #include "tests/simulation/caller.h"
 #include "tests/simulation/event_queue.h"
 #include "tests/simulation/findings.h"
@@ -19,27 +20,39 @@
 
 namespace falaj::simulation {
 
-// Cluster is the quorum in its world: the machines there are and were, what is between them, and
-// those who watch over them. Machines whose disk is lost stay in the list, for ever down.
+// Cluster is the quorum: the machines there are and were, and those who watch over them. Machines
+// whose disk is lost stay in the list, for ever down. Time and network are the simulation's, which
+// may have others in them.
 class Cluster {
  public:
   struct Options {
-    uint64_t seed = 1;
+    Uuid cluster_id;
     raft::Options raft;  // Of every node.
     int voters = 3;
-    bool trace = false;
+    int first_node = 1;                    // Nodes have ids, and so endpoints, from here on.
+    metadata::MetadataNode::Options node;  // What is above is filled in.
+  };
+  // Neither is owned.
+  struct Surroundings {
+    EventQueue* queue = nullptr;
+    SimNetwork* network = nullptr;
+    Trace* trace = nullptr;
   };
   static constexpr int kNodesMax = kFirstClient - 1;
 
-  explicit Cluster(const Options& options);
+  Cluster(const Options& options, const Random& random, const Surroundings& around);
+
+  // Of every node, as the simulations draw them: small enough for everything to happen often.
+  static raft::Options DrawRaft(Random* random);
 
   const World& world() const { return world_; }
-  EventQueue& queue() { return queue_; }
-  SimNetwork& network() { return network_; }
+  EventQueue& queue() { return *world_.queue; }
+  SimNetwork& network() { return *world_.network; }
   Findings& findings() { return findings_; }
   const RaftInvariants& invariants() const { return invariants_; }
   RaftInvariants& invariants() { return invariants_; }
   const Replay& replay() const { return replay_; }
+  Replay& replay() { return replay_; }
   const SimNodes& nodes() const { return nodes_; }
   SimNode* node(NodeId id) const { return nodes_.at(id).get(); }
 
@@ -51,7 +64,8 @@ class Cluster {
   void Wipe(NodeId id);
   bool is_wiped(NodeId id) const { return wiped_.contains(id); }
 
-  // Every membership that some log believes in.
+  // Every membership that some node believes in or some log holds, of nodes that are down, too, or
+  // that may still reach one: one of them may come back with the longest log, and then decides.
   std::vector<raft::Membership> KnownMemberships() const;
   // True if a majority of the voters is neither wiped nor in `without`, in each of these.
   bool CanSpare(const std::vector<raft::Membership>& memberships,
@@ -66,9 +80,6 @@ class Cluster {
   const Options options_;
   Random random_;
   Findings findings_;
-  EventQueue queue_;
-  SimNetwork network_;
-  Trace trace_;
   Replay replay_;
   RaftInvariants invariants_;
   World world_;

@@ -8,7 +8,8 @@
 
 namespace falaj::simulation {
 
-Nemesis::Nemesis(Cluster* cluster, uint64_t seed) : cluster_(cluster), random_(seed) {
+Nemesis::Nemesis(Cluster* cluster, uint64_t seed, Weather weather)
+    : cluster_(cluster), random_(seed), weather_(weather) {
   cluster_->invariants().set_on_vote([this](NodeId voter) { OnVote(voter); });
   const std::vector<Fault> all = {&Nemesis::BadWeather,
                                   &Nemesis::SlowNetwork,
@@ -33,6 +34,10 @@ Nemesis::Nemesis(Cluster* cluster, uint64_t seed) : cluster_(cluster), random_(s
     for (Fault fault : all) {
       if (Chance(50)) faults_.push_back(fault);
     }
+    if (weather_ == Weather::kOwn) continue;
+    std::erase_if(faults_, [](Fault fault) {
+      return fault == &Nemesis::BadWeather || fault == &Nemesis::SlowNetwork;
+    });
   }
 }
 
@@ -46,12 +51,11 @@ void Nemesis::NextPeriod() {
   After(Span(200 * kMillisecond, 2500 * kMillisecond), [this] { NextPeriod(); });
   if (Chance(25)) return Calm();
   if (Chance(30)) cluster_->network().Heal();
-  for (uint64_t i = 1 + random_.Below(3); i > 0; --i) {
-    (this->*faults_[random_.Below(faults_.size())])();
-  }
+  for (uint64_t i = 1 + random_.Below(3); i > 0; --i) BreakSomething();
 }
 
-// A quiet period: whatever is broken gets well, machines come back.
+void Nemesis::BreakSomething() { (this->*faults_[random_.Below(faults_.size())])(); }
+
 void Nemesis::Calm() {
   (*cluster_->world().trace)("calm");
   cluster_->network().Heal();
@@ -79,7 +83,7 @@ void Nemesis::HealCore() {
     if (!cluster_->CanSpare(broken)) broken.erase(*at);
     voters.erase(at);
   }
-  (*cluster_->world().trace)("healed without ", broken.size(), " voters");
+  (*cluster_->world().trace)("healed without voters [", absl::StrJoin(broken, ", "), "]");
   if (!broken.empty()) cluster_->findings().Reach(Mark::kMinorityLeftBroken);
   SimNetwork& network = cluster_->network();
   network.Heal();
@@ -226,9 +230,11 @@ void Nemesis::KillLeader() {
 // An election over a network so slow that several stand at once; and whoever has just voted dies,
 // and may be asked again at once.
 void Nemesis::BounceVoters() {
-  NetworkWeather& weather = cluster_->network().weather();
-  weather.latency_min = Span(kMillisecond, 30 * kMillisecond);
-  weather.latency_mean = weather.latency_min + Span(10 * kMillisecond, 80 * kMillisecond);
+  if (weather_ == Weather::kOwn) {
+    NetworkWeather& weather = cluster_->network().weather();
+    weather.latency_min = Span(kMillisecond, 30 * kMillisecond);
+    weather.latency_mean = weather.latency_min + Span(10 * kMillisecond, 80 * kMillisecond);
+  }
   bounces_until_ = cluster_->queue().now() + kSecond;
   KillLeader();
 }

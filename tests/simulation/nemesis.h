@@ -21,10 +21,19 @@ namespace falaj::simulation {
 // every membership that any log knows has its own.
 class Nemesis {
  public:
+  enum class Weather {
+    kOwn,     // It makes the weather of the network.
+    kOthers,  // Others are in the network, too: it only cuts links between metadata nodes.
+  };
+
   // `cluster` is not owned.
-  Nemesis(Cluster* cluster, uint64_t seed);
+  Nemesis(Cluster* cluster, uint64_t seed, Weather weather = Weather::kOwn);
 
   void Start() { NextPeriod(); }
+  // Without Start(): one fault, now.
+  void BreakSomething();
+  // A quiet time: whatever is broken gets well, machines come back.
+  void Calm();
   // Ends all faults but those of a minority, cut off from the rest: the majority must do alone.
   void HealCore();
   // Ends all faults.
@@ -34,7 +43,6 @@ class Nemesis {
   using Fault = void (Nemesis::*)();
 
   void NextPeriod();
-  void Calm();
 
   void BreakConnections(NodeId from);
   void BreakSomeConnections();
@@ -72,6 +80,7 @@ class Nemesis {
 
   Cluster* const cluster_;
   Random random_;
+  const Weather weather_;
   std::vector<Fault> faults_;  // Those this seed knows.
   SimTime bounces_until_ = 0;  // Until then, who votes dies.
   bool stopped_ = false;

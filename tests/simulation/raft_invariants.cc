@@ -32,6 +32,7 @@ void RaftInvariants::Report(absl::string_view invariant, NodeId node, absl::stri
 }
 
 void RaftInvariants::OnSend(const pb::RaftMessage& message) {
+  for (const pb::RaftEntry& entry : message.entries()) NoteMembership(entry);
   if (message.type() != pb::RAFT_MESSAGE_TYPE_VOTE_REPLY || message.reject()) return;
   const NodeId voter(message.from());
   const NodeId candidate(message.to());
@@ -46,8 +47,27 @@ void RaftInvariants::OnSend(const pb::RaftMessage& message) {
 void RaftInvariants::OnWrite(const NodeProbe& node, const raft::Ready& ready) {
   if (ready.snapshot) findings_->Reach(Mark::kSnapshotInstalled);
   if (ready.entries.empty()) return;
+  for (const pb::RaftEntry& entry : ready.entries) NoteMembership(entry);
   CheckOverwriting(node, ready);
   CheckLogMatching(node, ready);
+}
+
+void RaftInvariants::NoteMembership(const pb::RaftEntry& entry) {
+  pb::RaftMembership members;
+  if (entry.type() != pb::RAFT_ENTRY_TYPE_MEMBERSHIP || !members.ParseFromString(entry.data())) {
+    return;
+  }
+  const auto brought = raft::Membership::FromProto(members);
+  if (brought.ok()) proposed_[{LogIndex(entry.index()), Term(entry.term())}] = *brought;
+}
+
+std::vector<raft::Membership> RaftInvariants::OpenMemberships() const {
+  std::vector<raft::Membership> open;
+  for (auto it = proposed_.upper_bound({applied(), Term(UINT64_MAX)}); it != proposed_.end();
+       ++it) {
+    open.push_back(it->second);
+  }
+  return open;
 }
 
 void RaftInvariants::CheckOverwriting(const NodeProbe& node, const raft::Ready& ready) {

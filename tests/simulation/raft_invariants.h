@@ -74,6 +74,9 @@ class RaftInvariants {
   // When the leader of `term` was elected.
   SimTime elected(Term term) const { return leaders_.at(term).since; }
   const raft::Membership& membership() const { return membership_; }
+  // What entries bring that have been written or sent somewhere and may yet be committed: in the
+  // log of a node that runs, or is down, or on the way to one.
+  std::vector<raft::Membership> OpenMemberships() const;
 
  private:
   struct LeaderOf {
@@ -105,6 +108,7 @@ class RaftInvariants {
   void OnNewLeader(const NodeProbe& node);
   void OnCommitRisen(const NodeProbe& node, const Seen& before);
   bool MajorityHolds(const raft::Membership& membership, raft::EntryId entry) const;
+  void NoteMembership(const internal::v1::RaftEntry& entry);
   void MarkMembership(const raft::Membership& before, const raft::Membership& after, Term term);
 
   Findings* const findings_;
@@ -119,6 +123,7 @@ class RaftInvariants {
   std::vector<AppliedEntry> log_;  // log_[i] is the entry of index i + 1.
   raft::EntryId committed_{};
   raft::Membership membership_;  // Of the newest membership entry applied.
+  std::map<std::pair<LogIndex, Term>, raft::Membership> proposed_;
   std::map<NodeId, Seen> seen_;
 };
 

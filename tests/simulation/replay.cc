@@ -82,6 +82,7 @@ void Replay::Apply(const pb::RaftEntry& entry) {
   FollowZnodes(at, applied.znodes);
   FollowSessions(at, Term(entry.term()), command, applied);
   FollowEffects(at, command);
+  if (on_applied_) on_applied_(command, applied);
 }
 
 void Replay::CheckState(NodeId node, const metadata::MetadataState& state) {
@@ -140,7 +141,8 @@ void Replay::FollowSessions(LogIndex index, Term term, const pb::ClusterCommand&
                             const metadata::MetadataState::Applied& applied) {
   if (applied.ended) {
     SessionRecord& record = sessions_[*applied.ended];
-    if (command.has_end_session()) CheckExpiry(index, term, *applied.ended, record);
+    if (command.has_end_session() && !record.end_asked)
+      CheckExpiry(index, term, *applied.ended, record);
     record.ended = true;
     for (const coordination::ZnodeChange& change : applied.znodes) {
       if (change.znode->ephemeral_session == *applied.ended) {

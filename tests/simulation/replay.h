@@ -47,6 +47,8 @@ class Replay {
   using ClusterResponse = absl::StatusOr<internal::v1::ExecuteResponse>;
   // When the leader of a term was elected.
   using ElectedAt = std::function<SimTime(Term)>;
+  using OnApplied = std::function<void(const internal::v1::ClusterCommand& command,
+                                       const metadata::MetadataState::Applied& applied)>;
 
   // `findings` and `queue` are not owned.
   // Makes the planted mistake of a state machine, too: the invariants must see it, not a
@@ -59,6 +61,10 @@ class Replay {
   // The next entry of the log.
   void Apply(const internal::v1::RaftEntry& entry);
   LogIndex index() const { return LogIndex(steps_.size() - 1); }
+  // As of index().
+  const metadata::MetadataState& state() const { return state_; }
+  // Told of every command that is applied, once it is.
+  void set_on_applied(OnApplied on_applied) { on_applied_ = std::move(on_applied); }
 
   void CheckState(NodeId node, const metadata::MetadataState& state);
 
@@ -76,6 +82,9 @@ class Replay {
   void NoteRefused(RequestKey key);
   // The leader took the sign of life that was sent then, and answered.
   void NoteSignOfLife(SessionId session, SimTime sent);
+  // Somebody asks for the session's end, which may then come at any time.
+  void NoteEndAsked(SessionId session) { sessions_[session].end_asked = true; }
+  bool WasEndAsked(SessionId session) { return sessions_[session].end_asked; }
 
  private:
   struct Step {
@@ -86,6 +95,7 @@ class Replay {
   struct SessionRecord {
     SimTime timeout = 0;
     SimTime last_sign = 0;  // Sent then, and taken by the leader.
+    bool end_asked = false;
     bool ended = false;
     std::set<std::string> ephemerals;
   };
@@ -100,6 +110,7 @@ class Replay {
   Findings* const findings_;
   const EventQueue* const queue_;
   const ElectedAt elected_at_;
+  OnApplied on_applied_;
   metadata::MetadataState state_;
   std::vector<Step> steps_;  // [0] stands for the empty state.
   std::map<std::string, std::vector<Version>> znodes_;

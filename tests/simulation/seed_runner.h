@@ -79,9 +79,9 @@ class SeedTotals {
 //   Options, Report, Mark   with Run(), Describe(), MarkName() and MarkMeaning() beside them
 //   Bug, kBugs, BugFromName()   the planted bugs, with PlantedBugName() beside them
 //   Counts                  Add(report) and Text(): what is counted besides events
-// Returns the exit code.
+// `options` are what a simulator draws from flags of its own. Returns the exit code.
 template <typename Simulation>
-int LiveSeeds(const SeedChoice& choice) {
+int LiveSeeds(const SeedChoice& choice, typename Simulation::Options options = {}) {
   const auto bug = Simulation::BugFromName(choice.bug);
   if (!bug.has_value()) {
     std::fprintf(stderr, "no bug is called %s; there are:\n", choice.bug.c_str());
@@ -93,7 +93,6 @@ int LiveSeeds(const SeedChoice& choice) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point begin = Clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
-  typename Simulation::Options options;
   options.planted_bug = *bug;
   options.trace = choice.trace;
   if (choice.virtual_seconds.has_value()) {

@@ -57,7 +57,7 @@ int64_t SimNode::WallMs() const {
 
 void SimNode::Start() {
   ++life_;
-  metadata::MetadataNode::Options options;
+  metadata::MetadataNode::Options options = options_.node;
   options.raft = options_.raft;
   options.raft.self = options_.id;
   options.raft.random_seed = random_.Next();

@@ -66,6 +66,7 @@ class SimNode {
     NodeId id;
     raft::Options raft;  // self and random_seed are filled in.
     Uuid cluster_id;
+    metadata::MetadataNode::Options node;  // What is above is filled in.
     uint64_t seed = 1;
   };
   using Input = absl::AnyInvocable<void(metadata::MetadataNode* node)>;

@@ -22,19 +22,13 @@ namespace {
 
 constexpr SimTime kRecoveryMax = 30 * kSecond;
 
-Cluster::Options DrawCluster(const RunOptions& run, Random* random) {
+Cluster::Options DrawCluster(const RunOptions& run, uint64_t seed, Random* random) {
   Cluster::Options options;
-  options.seed = random->Next();
-  options.trace = run.trace;
+  options.cluster_id = Uuid::FromRandomBits(seed, 1);
   const uint64_t size = random->Below(10);
   options.voters = size < 1 ? 1 : size < 7 ? 3 : 5;
+  options.raft = Cluster::DrawRaft(random);
   options.raft.planted_bug = run.planted_bug;
-  options.raft.message_bytes_max = random->Below(2) == 0 ? 200 : 1 << 20;
-  options.raft.inflight_max = 1 + random->Below(16);
-  options.raft.apply_bytes_max = random->Below(2) == 0 ? 300 : 4 << 20;
-  options.raft.snapshot_entries = 10 + random->Below(200);
-  options.raft.entries_kept = random->Below(2) == 0 ? random->Below(4) : random->Below(60);
-  options.raft.snapshot_chunk_bytes = 300 + random->Below(4000);
   return options;
 }
 
@@ -44,8 +38,14 @@ class Life {
   explicit Life(const RunOptions& options)
       : options_(options),
         random_(options.seed),
-        cluster_(DrawCluster(options, &random_)),
-        history_(&cluster_.findings(), &cluster_.queue(), &cluster_.replay()),
+        seed_(random_.Next()),
+        cluster_options_(DrawCluster(options, seed_, &random_)),
+        around_(seed_),
+        queue_(around_.Next()),
+        network_(&queue_, around_.Next()),
+        trace_(&queue_, options.trace),
+        cluster_(cluster_options_, around_, {&queue_, &network_, &trace_}),
+        history_(&cluster_.findings(), &queue_, &cluster_.replay()),
         nemesis_(&cluster_, random_.Next()) {
     const uint64_t writers = 2 + random_.Below(3);
     for (uint64_t i = 0; i < writers; ++i) AddOperations(/*with_session=*/true);
@@ -167,6 +167,12 @@ class Life {
 
   const RunOptions options_;
   Random random_;
+  const uint64_t seed_;  // Of the world, and the cluster in it.
+  const Cluster::Options cluster_options_;
+  Random around_;
+  EventQueue queue_;
+  SimNetwork network_;
+  Trace trace_;
   Cluster cluster_;
   History history_;
   Nemesis nemesis_;

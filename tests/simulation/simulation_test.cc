@@ -11,20 +11,12 @@
 
 #include "gtest/gtest.h"
 
-#include "libs/base/log.h"
 #include "tests/simulation/findings.h"
+#include "tests/simulation/quiet_log.h"
 
 namespace falaj::simulation {
 namespace {
 
-// The nodes' own log lines would drown what matters: they lose their disks all the time.
-class QuietLog : public testing::Environment {
-  void SetUp() override {
-    log::Options options;
-    options.level_min = log::Level::kOff;
-    log::Configure(options);
-  }
-};
 const testing::Environment* const kQuietLog =
     testing::AddGlobalTestEnvironment(new QuietLog);  // NOLINT: gtest owns it.
 

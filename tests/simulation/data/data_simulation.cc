@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,8 @@
 #include "tests/simulation/data/invariants.h"
 #include "tests/simulation/data/metadata.h"
 #include "tests/simulation/data/producer.h"
+#include "tests/simulation/data/quorum_metadata.h"
+#include "tests/simulation/data/single_metadata.h"
 #include "tests/simulation/data/storage_node.h"
 #include "tests/simulation/data/storage_process.h"
 
@@ -24,11 +27,20 @@ namespace falaj::simulation::data {
 namespace {
 
 constexpr SimTime kRecoveryMax = 20 * kSecond;
+// Of a metadata quorum, before the others can recover.
+constexpr SimTime kElectionMax = 2 * kSecond;
 constexpr SimTime kCheckAgain = 20 * kMillisecond;
 // Drawn apart, so that the other laws stay what they were.
 constexpr uint64_t kUncleanLaw = 0x756e636c65616e;
 constexpr uint64_t kMovingLaw = 0x6d6f76696e67;
 constexpr uint64_t kAbsentLaw = 0x616273656e74;
+constexpr uint64_t kQuorumLaw = 0x71756f72756d;
+constexpr uint64_t kWatchLaw = 0x7761746368;
+
+bool DrawQuorum(const RunOptions& options) {
+  if (options.metadata != MetadataKind::kDrawn) return options.metadata == MetadataKind::kQuorum;
+  return Random(options.seed ^ kQuorumLaw).Below(4) == 0;
+}
 
 Laws DrawLaws(const RunOptions& options, Random* random) {
   Laws laws;
@@ -40,6 +52,10 @@ Laws DrawLaws(const RunOptions& options, Random* random) {
   laws.unclean = Random(options.seed ^ kUncleanLaw).Below(4) == 0;
   laws.moving = Random(options.seed ^ kMovingLaw).Below(3) == 0;
   laws.absent = Random(options.seed ^ kAbsentLaw).Below(2) == 0;
+  laws.quorum = DrawQuorum(options);
+  if (laws.quorum) {  // What it leaves to the metadata nodes: they send watchers away.
+    laws.watch_patience = Random(options.seed ^ kWatchLaw).Between(300, 3000) * kMillisecond;
+  }
   laws.bug = options.planted_bug;
   return laws;
 }
@@ -61,7 +77,7 @@ class Life {
     world_.invariants = &invariants_;
     world_.history = &history_;
     world_.laws = DrawLaws(options, &random_);
-    metadata_ = std::make_unique<Metadata>(&world_, random_.Next());
+    metadata_ = MakeMetadata(random_.Next());
     world_.metadata = metadata_.get();
     nemesis_ = std::make_unique<Nemesis>(&world_, random_.Next());
   }
@@ -82,11 +98,13 @@ class Life {
   }
 
  private:
+  std::unique_ptr<Metadata> MakeMetadata(uint64_t seed) {
+    if (world_.laws.quorum) return std::make_unique<QuorumMetadata>(&world_, seed);
+    return std::make_unique<SingleMetadata>(&world_, seed);
+  }
+
   void MakeCluster() {
-    pb::ClusterCommand init;
-    init.mutable_init_cluster()->set_cluster_id(
-        std::string(Uuid::FromRandomBits(77, options_.seed + 1).bytes()));
-    IgnoreError(metadata_->Apply(init).status(), "the first command");
+    metadata_->Start(Uuid::FromRandomBits(77, options_.seed + 1));
     auto count = static_cast<int>(random_.Between(3, 4));
     if (world_.laws.moving) count = 4;
     for (int id = 1; id <= count; ++id) {
@@ -119,8 +137,16 @@ class Life {
     topic.mutable_settings()->set_min_in_sync_replicas(min_in_sync);
     topic.mutable_settings()->set_fsync(world_.laws.fsync);
     topic.mutable_settings()->set_unclean_election_after_ms(unclean ? 1'000 : 0);
-    const absl::Status made = metadata_->Apply(command).status();
-    if (!made.ok()) findings_.Report("set-up", std::string(made.message()));
+    OrderTopic(command);
+    Until([this, &name] { return metadata_->state().topics().contains(name); });
+  }
+
+  void OrderTopic(const pb::ClusterCommand& command) {
+    metadata_->Order(command, [this, command](const absl::StatusOr<pb::ExecuteResponse>& made) {
+      if (metadata_->state().topics().contains(command.create_topic().name())) return;
+      if (ReasonOf(made.status()) == Reason::kMetadataUnavailable) return OrderTopic(command);
+      findings_.Report("set-up", std::string(made.status().message()));
+    });
   }
 
   void MakeClients() {
@@ -149,11 +175,16 @@ class Life {
 
   // Lets things happen until `done`, or a promise is broken.
   void Until(const std::function<bool()>& done) {
-    while (!findings_.first() && !done()) queue_.RunNext();
+    while (!IsBroken() && !done()) queue_.RunNext();
+  }
+  bool IsBroken() {
+    const auto own = metadata_->finding();
+    if (own.has_value()) findings_.Report(own->invariant, own->what);
+    return findings_.first().has_value();
   }
 
   void Recover(const char* what, const std::function<bool()>& done) {
-    const SimTime deadline = queue_.now() + kRecoveryMax;
+    const SimTime deadline = queue_.now() + kRecoveryMax + (world_.laws.quorum ? kElectionMax : 0);
     SimTime look_at = queue_.now();
     bool recovered = false;
     Until([&] {
@@ -162,8 +193,8 @@ class Life {
       return (recovered = done()) || queue_.now() >= deadline;
     });
     if (recovered) return;
-    findings_.Report("liveness", absl::StrCat("not within ", FormatTime(kRecoveryMax), " s: ", what,
-                                              "; ", unwell_));
+    findings_.Report("liveness",
+                     absl::StrCat("not until ", FormatTime(deadline), " s: ", what, "; ", unwell_));
   }
 
   // All but one node get well: whatever does not need that one goes on.
@@ -179,13 +210,19 @@ class Life {
                Unwell(absl::StrCat("node ", node.first));
       });
     });
-    std::vector<Offset> ends;
+    std::vector<std::pair<LeaderEpoch, Offset>> ends;
     for (size_t i = 0; i < world_.partitions.size(); ++i) {
-      ends.push_back(invariants_.committed_end(static_cast<PartitionNumber>(i)));
+      const auto partition = static_cast<PartitionNumber>(i);
+      ends.emplace_back(invariants_.unclean_epoch(partition), invariants_.committed_end(partition));
     }
     Recover("all but one are well: what they hold goes on", [&] {
       for (size_t i = 0; i < ends.size(); ++i) {
-        if (!GoesOn(static_cast<PartitionNumber>(i), absent, ends[i])) return false;
+        const auto partition = static_cast<PartitionNumber>(i);
+        // An unclean election, which the quorum holds by itself, may take the end back.
+        const LeaderEpoch unclean = invariants_.unclean_epoch(partition);
+        const Offset end = invariants_.committed_end(partition);
+        if (ends[i].first != unclean || end < ends[i].second) ends[i] = {unclean, end};
+        if (!GoesOn(partition, absent, ends[i].second)) return false;
       }
       return true;
     });
@@ -251,6 +288,7 @@ class Life {
     for (size_t i = 0; i < world_.partitions.size(); ++i) {
       if (!IsWhole(static_cast<PartitionNumber>(i))) return false;
     }
+    if (const std::string part = metadata_->Unwell(); !part.empty()) return Unwell(part);
     for (const auto& consumer : consumers_) {
       if (consumer->position() >= invariants_.committed_end(consumer->partition())) continue;
       return Unwell(
@@ -303,6 +341,7 @@ class Life {
     report.reads = history_.reads();
     for (const auto& producer : producers_) report.acknowledged += producer->acknowledged();
     report.commands = metadata_->state().index().value();
+    report.quorum = world_.laws.quorum;
     for (size_t i = 0; i < kMarks; ++i) {
       report.marks[i] = findings_.reached(static_cast<Mark>(i));
     }
@@ -330,8 +369,9 @@ class Life {
 RunReport Run(const RunOptions& options) { return Life(options).Run(); }
 
 std::string Describe(const RunOptions& options, const RunReport& report) {
-  if (!report.finding) return absl::StrCat("seed ", options.seed, ": ok");
-  return absl::StrCat("seed ", options.seed, " at ", FormatTime(report.time),
+  const absl::string_view metadata = report.quorum ? " (quorum)" : "";
+  if (!report.finding) return absl::StrCat("seed ", options.seed, metadata, ": ok");
+  return absl::StrCat("seed ", options.seed, metadata, " at ", FormatTime(report.time),
                       " s: ", report.finding->invariant, ": ", report.finding->what);
 }
 

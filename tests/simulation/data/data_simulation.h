@@ -13,11 +13,16 @@
 
 namespace falaj::simulation::data {
 
+// What stands for the metadata service: one state that forgets nothing, which is fast, or the
+// shipped quorum; or what the seed says, mostly the former.
+enum class MetadataKind { kDrawn, kSingle, kQuorum };
+
 struct RunOptions {
   uint64_t seed = 1;
   replica::PlantedBug planted_bug = replica::PlantedBug::kNone;
   SimTime faulty_time = 5 * kSecond;  // How long the nemesis works.
   Script script = Script::kNone;      // To begin with.
+  MetadataKind metadata = MetadataKind::kDrawn;
   bool trace = false;
 };
 
@@ -31,6 +36,7 @@ struct RunReport {
   uint64_t acknowledged = 0;
   uint64_t reads = 0;
   uint64_t commands = 0;  // Of the metadata service.
+  bool quorum = false;    // Which had a quorum.
   std::array<uint64_t, kMarks> marks{};
 };
 
@@ -40,7 +46,7 @@ struct RunReport {
 // judged.
 RunReport Run(const RunOptions& options);
 
-// "seed 7 at 1.234567 s: I1 logs match: node 2 partition 0: ...".
+// "seed 7 (quorum) at 1.234567 s: I1 logs match: node 2 partition 0: ...".
 std::string Describe(const RunOptions& options, const RunReport& report);
 
 }  // namespace falaj::simulation::data

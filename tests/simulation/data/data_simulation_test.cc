@@ -12,9 +12,9 @@
 #include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
 
-#include "libs/base/log.h"
 #include "libs/replica/planted_bug.h"
 #include "tests/simulation/data/findings.h"
+#include "tests/simulation/quiet_log.h"
 
 namespace falaj::simulation::data {
 namespace {
@@ -23,13 +23,13 @@ using replica::PlantedBug;
 
 constexpr uint64_t kBugSeedsMax = 2000;
 
-std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count,
-                                      Script script = Script::kNone) {
+const testing::Environment* const kQuietLog =
+    testing::AddGlobalTestEnvironment(new QuietLog);  // NOLINT: gtest owns it.
+
+std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count, RunOptions options = {}) {
   std::array<uint64_t, kMarks> marks{};
   for (uint64_t seed = first; seed < first + count; ++seed) {
-    RunOptions options;
     options.seed = seed;
-    options.script = script;
     const RunReport report = data::Run(options);
     EXPECT_FALSE(report.finding) << Describe(options, report);
     if (report.finding) break;
@@ -47,37 +47,46 @@ TEST(DataSimulationTest, TwoHundredSeedsKeepEveryPromise) {
 }
 
 TEST(DataSimulationTest, ASeedRepeatsExactly) {
-  for (const uint64_t seed : {1, 2, 3, 27}) {
-    RunOptions options;
-    options.seed = seed;
-    const RunReport once = data::Run(options);
-    const RunReport again = data::Run(options);
-    EXPECT_EQ(once.hash, again.hash) << "seed " << seed;
-    EXPECT_EQ(once.events, again.events) << "seed " << seed;
-    EXPECT_EQ(once.marks, again.marks) << "seed " << seed;
+  for (const MetadataKind kind : {MetadataKind::kSingle, MetadataKind::kQuorum}) {
+    for (const uint64_t seed : {1, 2, 3, 27}) {
+      RunOptions options;
+      options.seed = seed;
+      options.metadata = kind;
+      const RunReport once = data::Run(options);
+      const RunReport again = data::Run(options);
+      EXPECT_EQ(kind == MetadataKind::kQuorum, once.quorum);
+      EXPECT_EQ(once.hash, again.hash) << "seed " << seed;
+      EXPECT_EQ(once.events, again.events) << "seed " << seed;
+      EXPECT_EQ(once.marks, again.marks) << "seed " << seed;
+    }
   }
 }
 
 TEST(DataSimulationTest, AFollowerThatWasPausedAndAnotherThatLostPowerLoseNothing) {
-  RunSeeds(1, 20, Script::kPauseKill);
+  RunSeeds(1, 20, {.script = Script::kPauseKill});
 }
 
 TEST(DataSimulationTest, AFollowerThatWasCutOffAndAnotherThatLostPowerLoseNothing) {
-  RunSeeds(1, 20, Script::kPartKill);
+  RunSeeds(1, 20, {.script = Script::kPartKill});
 }
 
 TEST(DataSimulationTest, ADiskThatWentBackInTimeLosesNothing) {
-  const auto marks = RunSeeds(1, 20, Script::kDiskBackInTime);
+  const auto marks = RunSeeds(1, 20, {.script = Script::kDiskBackInTime});
   EXPECT_GT(marks[static_cast<size_t>(Mark::kDiskWentBack)], 0u);
 }
 
-// One number a line; the rest of the line says what it found once.
+// One number a line, with "quorum" behind it if that is what it was found with; the rest of the
+// line says what it found once.
 TEST(DataSimulationTest, SeedsThatFailedOnceKeepEveryPromise) {
   std::ifstream file("tests/simulation/data/regression_seeds.txt");
   ASSERT_TRUE(file.good());
   for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
     uint64_t seed = 0;
-    if (std::istringstream(line) >> seed) RunSeeds(seed, 1);
+    std::string kind;
+    if (!(words >> seed >> kind)) continue;
+    const bool quorum = kind == "quorum";
+    RunSeeds(seed, 1, {.metadata = quorum ? MetadataKind::kQuorum : MetadataKind::kSingle});
   }
 }
 

@@ -62,6 +62,15 @@ namespace falaj::simulation::data {
   FALAJ_DATA_MARK(kSessionExpired, "session-expired", "a session ended by silence")                \
   FALAJ_DATA_MARK(kPausedLeaderReplaced, "paused-leader-replaced", "a paused leader woke up late") \
   FALAJ_DATA_MARK(kWatchFromSnapshot, "watch-from-snapshot", "a watch had to begin anew")          \
+  FALAJ_DATA_MARK(kWatchElsewhere, "watch-elsewhere", "a watch went on at another metadata node")  \
+  FALAJ_DATA_MARK(kWatchClosed, "watch-closed", "a metadata node sent a watcher away")             \
+  FALAJ_DATA_MARK(kProposedAcross, "proposed-across",                                              \
+                  "the metadata leader changed while an ISR change was under way")                 \
+  FALAJ_DATA_MARK(kCommandUnheard, "command-unheard",                                              \
+                  "a command was committed, and its answer got lost")                              \
+  FALAJ_DATA_MARK(kCommandUnknown, "command-unknown",                                              \
+                  "a deposed metadata leader could not say what became of a command")              \
+  FALAJ_DATA_MARK(kSessionAcross, "session-across", "a session lived on under another leader")     \
   FALAJ_DATA_MARK(kStreamBroken, "stream-broken", "a replica stream broke under way")              \
   FALAJ_DATA_MARK(kDeposedRead, "deposed-read", "a consumer read from a deposed leader")           \
   FALAJ_DATA_MARK(kReadEarly, "read-early", "... or from one that could not serve")                \

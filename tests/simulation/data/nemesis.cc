@@ -27,7 +27,7 @@ Nemesis::Nemesis(World* world, uint64_t seed) : world_(world), random_(seed) {
       &Nemesis::Clog,       &Nemesis::KillSome,        &Nemesis::KillLeader,
       &Nemesis::PowerLoss,  &Nemesis::PauseSome,       &Nemesis::PauseLeader,
       &Nemesis::SlowDisk,   &Nemesis::FillDisk,        &Nemesis::StopSome,
-      &Nemesis::MoveLead,   &Nemesis::EndSession,      &Nemesis::FailOver,
+      &Nemesis::MoveLead,   &Nemesis::EndSession,      &Nemesis::DisturbMetadata,
       &Nemesis::LoseDisk,   &Nemesis::TakeDiskBack,    &Nemesis::FlipBits,
       &Nemesis::TrimLog,    &Nemesis::Bounce,          &Nemesis::LeadThereAndBack};
   while (faults_.empty()) {
@@ -36,6 +36,7 @@ Nemesis::Nemesis(World* world, uint64_t seed) : world_(world), random_(seed) {
     }
   }
   if (world->laws.unclean) faults_.insert(faults_.end(), 3, &Nemesis::LoseWhoHoldsAll);
+  if (world->laws.quorum) faults_.insert(faults_.end(), 4, &Nemesis::DisturbMetadata);
   if (world->laws.moving) {
     faults_.insert(faults_.end(), 3, &Nemesis::MoveReplicas);
     faults_.push_back(&Nemesis::ChangeMinimum);
@@ -68,6 +69,7 @@ void Nemesis::Calm() {
     node->Resume();
     Revive(node.get());
   }
+  world_->metadata->Calm();
 }
 
 void Nemesis::HealAllBut(NodeId absent) {
@@ -78,6 +80,7 @@ void Nemesis::HealAllBut(NodeId absent) {
     if (node->running()) Kill(node, /*power_loss=*/true);
   }
   Calm();
+  world_->metadata->Heal(/*all=*/absent == NodeId{0});
   if (!std::exchange(stopped_, true)) KeepRunning();
 }
 
@@ -93,6 +96,11 @@ StorageNode* Nemesis::AnyNode() {
   auto it = world_->nodes.begin();
   std::advance(it, static_cast<std::ptrdiff_t>(random_.Below(world_->nodes.size())));
   return it->second.get();
+}
+
+Endpoint Nemesis::AnyMetadata() {
+  const std::vector<Endpoint> all = world_->metadata->endpoints();
+  return all.size() == 1 ? all.front() : all[random_.Below(all.size())];
 }
 
 StorageNode* Nemesis::AnyRunning() {
@@ -122,6 +130,7 @@ StorageNode* Nemesis::AnyFollower() {
 
 bool Nemesis::CanLoseDisk(const StorageNode& node) const {
   if (node.running() || world_->metadata->IsAlive(node.id())) return false;
+  if (!world_->metadata->IsSettled(node.id())) return false;
   for (size_t i = 0; i < world_->partitions.size(); ++i) {
     const pb::PartitionState& state = world_->metadata->partition(static_cast<PartitionNumber>(i));
     if (state.leader() == node.id().value() || state.last_leader() == node.id().value()) {
@@ -167,8 +176,10 @@ void Nemesis::Isolate(StorageNode* node, bool isolated) {
     world_->network->Block(At(node->id()), At(other), isolated);
     world_->network->Block(At(other), At(node->id()), isolated);
   }
-  world_->network->Block(At(node->id()), kMetadata, isolated);
-  world_->network->Block(kMetadata, At(node->id()), isolated);
+  for (const Endpoint metadata : world_->metadata->endpoints()) {
+    world_->network->Block(At(node->id()), metadata, isolated);
+    world_->network->Block(metadata, At(node->id()), isolated);
+  }
 }
 
 void Nemesis::BreakDisk(StorageNode* node, std::function<void()> how, int tries_left) {
@@ -215,15 +226,17 @@ void Nemesis::CutPair() {
 void Nemesis::CutFromMetadata() {
   StorageNode* const node = Chance(60) ? AnyLeader() : AnyRunning();
   if (node == nullptr) return;
-  if (Chance(70)) world_->network->Block(At(node->id()), kMetadata, true);
-  if (Chance(70)) world_->network->Block(kMetadata, At(node->id()), true);
+  for (const Endpoint metadata : world_->metadata->endpoints()) {
+    if (Chance(70)) world_->network->Block(At(node->id()), metadata, true);
+    if (Chance(70)) world_->network->Block(metadata, At(node->id()), true);
+  }
 }
 
 void Nemesis::IsolateSome() { Isolate(AnyNode(), true); }
 
 void Nemesis::Clog() {
   for (uint64_t i = 1 + random_.Below(4); i > 0; --i) {
-    const Endpoint from = Chance(20) ? kMetadata : At(AnyNode()->id());
+    const Endpoint from = Chance(20) ? AnyMetadata() : At(AnyNode()->id());
     world_->network->Clog(from, At(AnyNode()->id()),
                           world_->now() + Span(10 * kMillisecond, 900 * kMillisecond));
   }
@@ -307,7 +320,7 @@ void Nemesis::Elect(PartitionNumber partition, NodeId leader) {
   command.mutable_elect_leaders()->set_topic(name.topic);
   command.mutable_elect_leaders()->add_partitions(name.index.value());
   command.mutable_elect_leaders()->set_node_id(leader.value());
-  IgnoreError(world_->metadata->Apply(command).status(), "a wish");
+  world_->metadata->Order(command);
 }
 
 // A leader is led by another for a moment and then leads again, while a follower has heard of
@@ -327,7 +340,10 @@ void Nemesis::LeadThereAndBack() {
   const SimTime back = there + Span(20 * kMillisecond, 120 * kMillisecond);
   const SimTime heard = world_->now() + back + Span(10 * kMillisecond, 100 * kMillisecond);
   world_->network->Clog(At(others[0]), At(leader), heard);
-  world_->network->Clog(kMetadata, At(others[0]), heard + Span(1, 50 * kMillisecond));
+  const SimTime deaf_until = heard + Span(1, 50 * kMillisecond);
+  for (const Endpoint metadata : world_->metadata->endpoints()) {
+    world_->network->Clog(metadata, At(others[0]), deaf_until);
+  }
   world_->network->Clog(At(leader), At(others[1]), world_->now() + there);
   After(there, [this, partition, to = others[1]] { Elect(partition, to); });
   After(back, [this, partition, leader] { Elect(partition, leader); });
@@ -340,7 +356,7 @@ void Nemesis::ElectUncleanly(PartitionNumber partition) {
   election.set_topic_id(std::string(name.topic_id.bytes()));
   election.set_partition(name.index.value());
   election.set_partition_epoch(world_->metadata->partition(partition).partition_epoch());
-  IgnoreError(world_->metadata->Apply(command).status(), "the partition may have a leader");
+  world_->metadata->Order(command);
 }
 
 // A leader goes on alone, so that nobody else has it all, and dies. The others do not wait for it.
@@ -387,7 +403,7 @@ void Nemesis::Move(PartitionNumber partition) {
     target.set_partition(name.index.value());
     for (int i = 0; i < topic.replication_factor(); ++i) target.add_replicas(nodes[i]);
   }
-  IgnoreError(world_->metadata->Apply(command).status(), "it may not be possible now");
+  world_->metadata->Order(command);
 }
 
 void Nemesis::ChangeMinimum() {
@@ -401,9 +417,11 @@ void Nemesis::ChangeMinimum() {
   update.set_name(name);
   update.mutable_settings()->set_min_in_sync_replicas(minimum);
   update.add_fields("min_in_sync_replicas");
-  if (!world_->metadata->Apply(command).ok()) return;
-  (*world_->trace)("topic ", name, ": ", minimum, " must be in sync");
-  world_->findings->Reach(Mark::kMinimumChanged);
+  world_->metadata->Order(command, [this, name, minimum](const auto& updated) {
+    if (!updated.ok()) return;
+    (*world_->trace)("topic ", name, ": ", minimum, " must be in sync");
+    world_->findings->Reach(Mark::kMinimumChanged);
+  });
 }
 
 // As though the node had not been heard of for too long.
@@ -414,11 +432,11 @@ void Nemesis::EndSession() {
   if (known == world_->metadata->state().nodes().end() || known->second.session_id() == 0) return;
   pb::ClusterCommand command;
   command.mutable_end_session()->set_session_id(known->second.session_id());
-  IgnoreError(world_->metadata->Apply(command).status(), "it may have ended");
+  world_->metadata->Order(command);
 }
 
-void Nemesis::FailOver() {
-  world_->metadata->FailOver(Span(20 * kMillisecond, 500 * kMillisecond));
+void Nemesis::DisturbMetadata() {
+  world_->metadata->Disturb(Span(20 * kMillisecond, 500 * kMillisecond));
 }
 
 // ---- Disks ----

@@ -18,6 +18,8 @@ enum class Script { kNone, kPauseKill, kPartKill, kDiskBackInTime };
 
 // Nemesis breaks things. Each seed draws the faults it knows; periods without any are a quarter.
 //
+// The metadata service breaks by itself, when it is told to: a quorum has a nemesis of its own.
+//
 // It breaks only what the promises cover. A disk that loses what was synced (emptied, gone back,
 // damaged) is one of a node whose session has ended, and which is neither the leader nor the last
 // leader of any of its partitions: somebody else then has it all. Without fsync a power loss is
@@ -43,6 +45,7 @@ class Nemesis {
   SimTime Span(SimTime low, SimTime high) { return random_.Between(low, high); }
 
   StorageNode* AnyNode();
+  Endpoint AnyMetadata();
   StorageNode* AnyRunning();
   // Of a random partition; may be null.
   StorageNode* AnyLeader();
@@ -79,7 +82,7 @@ class Nemesis {
   void StopSome();
   void MoveLead();
   void EndSession();
-  void FailOver();
+  void DisturbMetadata();
   void LoseDisk();
   void TakeDiskBack();
   void FlipBits();

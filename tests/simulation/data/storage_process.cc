@@ -15,7 +15,7 @@ namespace falaj::simulation::data {
 namespace {
 
 constexpr SimTime kRegisterPatience = 200 * kMillisecond;
-constexpr SimTime kWatchPatience = 300 * kMillisecond;
+constexpr SimTime kWatchPauseMax = 20 * kMillisecond;
 constexpr SimTime kHousekeeping = 100 * kMillisecond;
 constexpr SimTime kStopPause = 20 * kMillisecond;
 constexpr int kStopTries = 10;
@@ -73,8 +73,8 @@ void StorageProcess::Heartbeat() {
   if (registering_ != 0 || session_ == SessionId{0}) return;
   node_->After(world_->laws.session_timeout / 3, EventKind::kTimer, [this] { Heartbeat(); });
   const auto answer = [this, session = session_](const absl::Status& status) {
-    if (session != session_ || registering_ != 0 || status.ok()) return;
-    Register();
+    if (session != session_ || registering_ != 0) return;
+    if (ReasonOf(status) == Reason::kSessionExpired) Register();
   };
   world_->metadata->Heartbeat(At(node_->id()), session_, node_->Guarded(answer));
 }
@@ -85,7 +85,19 @@ void StorageProcess::Watch() {
   const auto on_event = [this, watch](const pb::WatchClusterResponse& event) {
     OnEvent(watch, event);
   };
-  world_->metadata->Watch(At(node_->id()), view_->index(), node_->Guarded(on_event));
+  const auto on_end = [this, watch](const absl::Status& why) { OnWatchEnded(watch, why); };
+  const LogIndex after = std::exchange(watch_anew_, false) ? LogIndex{0} : view_->index();
+  world_->metadata->Watch(At(node_->id()), after, node_->Guarded(on_event), node_->Guarded(on_end));
+}
+
+void StorageProcess::OnWatchEnded(uint64_t watch, const absl::Status& why) {
+  if (watch != watch_) return;
+  watch_ = 0;
+  watch_anew_ = ReasonOf(why) == Reason::kWatchCompacted;
+  if (watch_anew_) world_->findings->Reach(Mark::kWatchFromSnapshot);
+  node_->After(random_.Between(1, kWatchPauseMax), EventKind::kTimer, [this] {
+    if (watch_ == 0) Watch();
+  });
 }
 
 void StorageProcess::OnEvent(uint64_t watch, const pb::WatchClusterResponse& event) {
@@ -153,7 +165,7 @@ void StorageProcess::AssignPartition(const cluster::TopicInfo& topic,
 
 void StorageProcess::Housekeep() {
   node_->After(kHousekeeping, EventKind::kTimer, [this] { Housekeep(); });
-  if (world_->now() - watch_heard_ > kWatchPatience) Watch();
+  if (world_->now() - watch_heard_ > world_->laws.watch_patience) Watch();
   shard_.Retry();
   if (random_.Below(3) == 0) shard_.Checkpoint();
 }

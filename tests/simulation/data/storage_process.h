@@ -58,6 +58,7 @@ class StorageProcess {
   void Heartbeat();
   void Watch();
   void OnEvent(uint64_t watch, const internal::v1::WatchClusterResponse& event);
+  void OnWatchEnded(uint64_t watch, const absl::Status& why);
   void ApplyAll();
   void ApplyTopic(const cluster::TopicInfo& topic);
   void AssignPartition(const cluster::TopicInfo& topic, const cluster::PartitionInfo& partition);
@@ -74,7 +75,8 @@ class StorageProcess {
   SessionId session_{0};
   NodeEpoch epoch_{0};
   uint64_t registering_ = 0;
-  uint64_t watch_ = 0;  // The present connection.
+  uint64_t watch_ = 0;       // The present connection.
+  bool watch_anew_ = false;  // What it knows is too old to go on from.
   SimTime watch_heard_ = 0;
   cluster::ClusterView::Ptr view_ = cluster::ClusterView::Empty();
   LogIndex allowed_from_;

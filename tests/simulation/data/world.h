@@ -23,8 +23,9 @@ class Invariants;
 class Metadata;
 class StorageNode;
 
-// The metadata service is one endpoint; storage nodes are at their ids, clients behind them.
-constexpr Endpoint kMetadata = 0;
+// Storage nodes are at their ids, metadata nodes at theirs, which are from here on, clients behind
+// them. A single metadata service, or the operator of a quorum, is before them all.
+constexpr int kFirstMetadataNode = 11;
 
 // What a partition is called in the cluster's commands.
 struct PartitionName {
@@ -38,11 +39,13 @@ struct Laws {
   bool fsync = true;  // Of all topics.
   SimTime session_timeout = 400 * kMillisecond;
   SimTime replica_lag_max = 300 * kMillisecond;
+  SimTime watch_patience = 300 * kMillisecond;  // With a silent watch.
   int credit = 4;        // Batches a leader may have under way to a follower node.
   int push_batches = 2;  // Of one partition, in one frame.
   bool unclean = false;  // Some topics let somebody lead who lacks committed records.
   bool moving = false;   // Replicas are moved, and settings change.
   bool absent = false;   // In the end one node comes back later than the others.
+  bool quorum = false;   // The metadata service is the shipped one.
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
 
