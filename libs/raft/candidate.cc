@@ -43,7 +43,7 @@ absl::StatusOr<Next> Candidate::Step(const pb::RaftMessage& message) {
 
 Next Candidate::Tick() {
   if (!state_->timer.Tick()) return Next::kStay;
-  if (!state_->IsVoter()) return Next::kFollow;
+  if (!state_->MayStand()) return Next::kFollow;
   // Nobody to ask: only the disk is slow, and another term would not make it faster.
   if (state_->IsOnlyVoter()) return kind_ == Kind::kPreVote ? Next::kCampaign : Next::kStay;
   return Next::kPreCampaign;

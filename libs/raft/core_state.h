@@ -44,6 +44,13 @@ struct CoreState {
                ? absl::c_linear_search(members.ever_voted(), options.self)
                : members.current().IsVoter(options.self);
   }
+  // Whether this node may stand for election. It may while the newest membership, which has it no
+  // more, is not committed: perhaps only its log is long enough to win. Its own vote does not count
+  // then (thesis 4.2.2).
+  bool MayStand() const {
+    return IsVoter() || (members.current_index() > log.committed() &&
+                         members.At(log.committed()).IsVoter(options.self));
+  }
   bool IsOnlyVoter() const { return IsVoter() && members.current().voters.size() == 1; }
   // True while a leader was heard so recently that nobody should stand against it (thesis 4.2.3).
   bool HearsLeader() const { return leader != NodeId() && timer.IsWithinMinimum(); }

@@ -49,7 +49,7 @@ absl::StatusOr<Next> Follower::Step(const pb::RaftMessage& message) {
 Next Follower::Tick() {
   AgeReads();
   if (!state_->timer.Tick()) return Next::kStay;
-  if (state_->IsVoter()) return state_->IsOnlyVoter() ? Next::kCampaign : Next::kPreCampaign;
+  if (state_->MayStand()) return state_->IsOnlyVoter() ? Next::kCampaign : Next::kPreCampaign;
   // It cannot stand for election. But it may have been left behind, and must not pass for one that
   // knows the newest for ever.
   state_->leader = NodeId();
@@ -57,7 +57,7 @@ Next Follower::Tick() {
 }
 
 int Follower::TicksUntilDue() const {
-  const bool waits = state_->IsVoter() || state_->leader != NodeId();
+  const bool waits = state_->MayStand() || state_->leader != NodeId();
   const int election = waits ? state_->timer.TicksLeft() : kNoTickMatters;
   if (batches_.empty()) return election;
   return std::min(election, state_->options.election_ticks_min - batches_.front().age_ticks);
