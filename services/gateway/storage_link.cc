@@ -20,6 +20,7 @@ constexpr char kServicePath[] = "/falaj.internal.v1.StorageService/";
 
 // Several batches share a message up to this size: more would save little, and delay the first.
 constexpr size_t kMessageBytesMax = 256 << 10;
+constexpr size_t kMessageBatchesMax = 1024;  // As AppendRequest has it: a node takes no more.
 
 // What precedes a batch in the message.
 std::string EncodePrefix(uint64_t request_id, const AppendTarget& target, size_t batch_size) {
@@ -132,9 +133,9 @@ void StorageLink::WriteNext() {
 }
 
 grpc::ByteBuffer StorageLink::TakeMessage() {
-  std::vector<Bytes> parts;
+  std::vector<Bytes> parts;  // Two for each batch.
   size_t size = 0;
-  while (!queue_.empty()) {
+  while (!queue_.empty() && parts.size() < 2 * kMessageBatchesMax) {
     Waiting& next = queue_.front();
     size += next.prefix.size() + next.batch.size();
     if (!parts.empty() && size > kMessageBytesMax) break;

@@ -85,6 +85,12 @@ TEST_F(StorageLinkTest, AMessageEndsBeforeItGrowsTooLargeAndALargeBatchGoesAlone
   EXPECT_EQ(storage_.messages(), 4) << "two, one, the large one, two";
 }
 
+TEST_F(StorageLinkTest, AMessageHasNoMoreBatchesThanANodeTakes) {
+  Append(std::vector<size_t>(1500, 100));
+  EXPECT_EQ(Offsets(1500).back(), 1499);
+  EXPECT_EQ(storage_.messages(), 2) << "1,024 and the rest, though all would fit by size";
+}
+
 TEST_F(StorageLinkTest, WhatWasNeverWrittenFailsForCertainAndWhatWasIsUncertain) {
   Append({100, 100});
   link_->Reset();
