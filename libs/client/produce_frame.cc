@@ -1,26 +1,22 @@
 #include "libs/client/produce_frame.h"
 
-#include <algorithm>
-#include <array>
+#include <string>
 #include <utility>
 
-#include "absl/strings/string_view.h"
-#include "google/protobuf/io/coded_stream.h"
-
-#include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/wire.h"
 
 namespace falaj::client {
 namespace {
 
-using google::protobuf::io::CodedOutputStream;
-
-// Tags of StreamProduceRequest.batch and of ProduceBatch's fields: field number << 3 | wire type.
-constexpr uint32_t kBatchFrameTag = 3 << 3 | 2;
-constexpr uint32_t kBatchIdTag = 1 << 3 | 0;
-constexpr uint32_t kPartitionTag = 2 << 3 | 0;
-constexpr uint32_t kBatchTag = 15 << 3 | 2;
-constexpr size_t kHeaderBytesMax = 64;
+// Field numbers of StreamProduceRequest, ProduceBatches and ProduceBatch, see
+// proto/falaj/v1/producer_service.proto.
+constexpr int kBatchFrame = 3;
+constexpr int kBatchesFrame = 4;
+constexpr int kBatches = 1;
+constexpr int kBatchId = 1;
+constexpr int kPartition = 2;
+constexpr int kBatch = 15;
 
 record::Codec ToCodec(v1::Compression compression) {
   switch (compression) {
@@ -45,24 +41,36 @@ absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression
   return builder->Build(options);
 }
 
-grpc::ByteBuffer MakeBatchFrame(uint64_t batch_id, PartitionIndex partition, const Bytes& batch) {
-  std::array<uint8_t, kHeaderBytesMax> body;
-  uint8_t* end = body.data();
-  end = CodedOutputStream::WriteTagToArray(kBatchIdTag, end);
-  end = CodedOutputStream::WriteVarint64ToArray(batch_id, end);
-  end = CodedOutputStream::WriteTagToArray(kPartitionTag, end);
-  end = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(partition.value()), end);
-  end = CodedOutputStream::WriteTagToArray(kBatchTag, end);
-  end = CodedOutputStream::WriteVarint64ToArray(batch.size(), end);
-  const auto body_size = static_cast<size_t>(end - body.data());
+void ProduceFrame::Add(uint64_t batch_id, PartitionIndex partition, const Bytes& batch) {
+  std::string fields;
+  rpc::WireWriter writer(&fields);
+  writer.AppendVarint(kBatchId, batch_id);
+  writer.AppendVarint(kPartition, static_cast<uint32_t>(partition.value()));
+  writer.AppendBytesHeader(kBatch, batch.size());
+  size_bytes_ += fields.size() + batch.size();
+  entries_.push_back({std::move(fields), batch});
+}
 
-  std::array<uint8_t, kHeaderBytesMax> frame;
-  uint8_t* at = CodedOutputStream::WriteTagToArray(kBatchFrameTag, frame.data());
-  at = CodedOutputStream::WriteVarint64ToArray(body_size + batch.size(), at);
-  at = std::copy(body.data(), end, at);
-  const absl::string_view header(reinterpret_cast<const char*>(frame.data()),
-                                 static_cast<size_t>(at - frame.data()));
-  return rpc::ToByteBuffer(header, batch);
+grpc::ByteBuffer ProduceFrame::Take() {
+  const std::vector<Entry> entries = std::exchange(entries_, {});
+  size_bytes_ = 0;
+  std::vector<Bytes> parts;
+  parts.reserve(1 + 2 * entries.size());
+  size_t list_bytes = 0;
+  for (const Entry& entry : entries) {
+    const size_t entry_bytes = entry.fields.size() + entry.batch.size();
+    std::string header;
+    const int field = entries.size() == 1 ? kBatchFrame : kBatches;
+    rpc::WireWriter(&header).AppendBytesHeader(field, entry_bytes);
+    list_bytes += header.size() + entry_bytes;
+    parts.push_back(Bytes::Own(header + entry.fields));
+    parts.push_back(entry.batch);
+  }
+  if (entries.size() == 1) return rpc::ToByteBuffer(parts);
+  std::string header;
+  rpc::WireWriter(&header).AppendBytesHeader(kBatchesFrame, list_bytes);
+  parts.insert(parts.begin(), Bytes::Own(std::move(header)));
+  return rpc::ToByteBuffer(parts);
 }
 
 }  // namespace falaj::client

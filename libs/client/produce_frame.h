@@ -4,7 +4,10 @@
 
 #include <grpcpp/support/byte_buffer.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -21,9 +24,29 @@ namespace falaj::client {
 absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression,
                                   const record::ProducerStamp& stamp = {});
 
-// StreamProduceRequest{batch{batch_id, partition, batch}}, byte for byte what protobuf would write:
-// a header of some 20 bytes and then the batch itself, shared.
-grpc::ByteBuffer MakeBatchFrame(uint64_t batch_id, PartitionIndex partition, const Bytes& batch);
+// ProduceFrame gathers the batches of one StreamProduceRequest and becomes, byte for byte, what
+// protobuf would write: some 20 bytes for each batch and then the batch itself, shared. One batch
+// makes a batch frame, which every gateway knows; several a batches frame.
+class ProduceFrame {
+ public:
+  void Add(uint64_t batch_id, PartitionIndex partition, const Bytes& batch);
+
+  bool empty() const { return entries_.empty(); }
+  size_t batches() const { return entries_.size(); }
+  size_t size_bytes() const { return size_bytes_; }
+
+  // Requires: !empty(). The frame is empty afterwards.
+  grpc::ByteBuffer Take();
+
+ private:
+  struct Entry {
+    std::string fields;  // Of the ProduceBatch, up to the batch itself.
+    Bytes batch;
+  };
+
+  std::vector<Entry> entries_;
+  size_t size_bytes_ = 0;
+};
 
 }  // namespace falaj::client
 

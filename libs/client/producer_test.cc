@@ -330,6 +330,37 @@ TEST_F(ProducerTest, SeveralTopicsAndThreadsShareAProducer) {
   EXPECT_EQ(gateway_->opens(), 2);
 }
 
+TEST_F(ProducerTest, BatchesThatWaitShareAFrame) {
+  gateway_->partitions = 40;
+  options_.batches_in_flight_max = 100;
+  options_.linger = absl::Hours(1);
+  auto producer = MakeProducer();
+  for (int32_t p = 0; p < 40; ++p) {
+    const record::Record record = MakeRecord(absl::StrCat("value ", p));
+    ASSERT_TRUE(producer->Send(Partition(p), record, nullptr).ok());
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_GT(gateway_->largest_frame(), 1u);
+  EXPECT_EQ(gateway_->batches(), 40);
+  for (int32_t p = 0; p < 40; ++p) {
+    EXPECT_THAT(gateway_->Values(p), ElementsAre(absl::StrCat("value ", p)));
+  }
+}
+
+TEST_F(ProducerTest, AGatewayThatKnowsNoSharedFramesGetsBatchesOneByOne) {
+  gateway_->partitions = 40;
+  gateway_->batches_per_frame_max = 0;
+  options_.batches_in_flight_max = 100;
+  options_.linger = absl::Hours(1);
+  auto producer = MakeProducer();
+  for (int32_t p = 0; p < 40; ++p) {
+    ASSERT_TRUE(producer->Send(Partition(p), MakeRecord("value"), nullptr).ok());
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->largest_frame(), 1u);
+  EXPECT_EQ(gateway_->batches(), 40);
+}
+
 TEST_F(ProducerTest, OptionsThatMakeNoSenseAreRefused) {
   EXPECT_FALSE(Producer::Create(ProducerOptions()).ok());
   options_.address = "x:1";
@@ -341,12 +372,28 @@ TEST_F(ProducerTest, OptionsThatMakeNoSenseAreRefused) {
 }
 
 TEST(ProduceFrameTest, AFrameIsWhatProtobufWouldWrite) {
-  const Bytes batch = MakeBatch(0, {"a", "b"});
+  const Bytes first = MakeBatch(0, {"a", "b"});
+  const Bytes second = MakeBatch(0, {std::string(300, 'x')});
+  ProduceFrame frame;
+  frame.Add(77, PartitionIndex(300), first);
+  EXPECT_GT(frame.size_bytes(), first.size());
   v1::StreamProduceRequest parsed;
-  ASSERT_TRUE(rpc::ParseProto(MakeBatchFrame(77, PartitionIndex(300), batch), &parsed));
+  ASSERT_TRUE(rpc::ParseProto(frame.Take(), &parsed));
+  EXPECT_TRUE(frame.empty());
   EXPECT_EQ(parsed.batch().batch_id(), 77u);
   EXPECT_EQ(parsed.batch().partition(), 300);
-  EXPECT_EQ(parsed.batch().batch(), batch.ToString());
+  EXPECT_EQ(parsed.batch().batch(), first.ToString());
+
+  frame.Add(78, PartitionIndex(0), first);
+  frame.Add(79, PartitionIndex(1), second);
+  ASSERT_TRUE(rpc::ParseProto(frame.Take(), &parsed));
+  EXPECT_TRUE(frame.empty());
+  EXPECT_EQ(frame.size_bytes(), 0u);
+  ASSERT_EQ(parsed.batches().batches_size(), 2);
+  EXPECT_EQ(parsed.batches().batches(0).batch_id(), 78u);
+  EXPECT_EQ(parsed.batches().batches(0).batch(), first.ToString());
+  EXPECT_EQ(parsed.batches().batches(1).partition(), 1);
+  EXPECT_EQ(parsed.batches().batches(1).batch(), second.ToString());
 }
 
 }  // namespace

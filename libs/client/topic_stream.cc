@@ -18,6 +18,8 @@ constexpr char kMethod[] = "/falaj.v1.ProducerService/StreamProduce";
 constexpr absl::Duration kReconnectBase = absl::Milliseconds(50);
 constexpr absl::Duration kReconnectMax = absl::Seconds(2);
 constexpr absl::Duration kExpiryCheck = absl::Seconds(1);
+// Batches share a frame up to this size: more would save little, and delay the first.
+constexpr size_t kFrameBytesMax = 256 << 10;
 
 absl::Status StatusOf(const v1::BatchAck& ack) {
   if (ack.has_error()) return rpc::FromProto(ack.error());
@@ -76,6 +78,7 @@ void TopicStream::Connect() {
   request.mutable_open()->set_topic(topic_);
   request.mutable_open()->set_acks(context_->options.acks);
   request.mutable_open()->set_client_id(context_->options.client_id);
+  request.mutable_open()->set_combined_acks(true);
   const uint64_t call = ++call_number_;
   ++calls_running_;
   opened_ = false;
@@ -183,7 +186,11 @@ bool TopicStream::MarkSent(const BatchPtr& batch, uint64_t id) {
 }
 
 void TopicStream::Pump() {
-  while (SendOne()) continue;
+  // OnWritten() goes on from there.
+  ProduceFrame frame;
+  std::shared_ptr<RawStream> stream;
+  while (AddBatch(&frame, &stream)) continue;
+  if (!frame.empty()) stream->Write(frame.Take());
 }
 
 absl::Status TopicStream::Encode(PendingBatch* batch, const record::ProducerStamp& stamp,
@@ -197,41 +204,47 @@ absl::Status TopicStream::Encode(PendingBatch* batch, const record::ProducerStam
   return absl::OkStatus();
 }
 
-bool TopicStream::SendOne() {
+bool TopicStream::AddBatch(ProduceFrame* frame, std::shared_ptr<RawStream>* stream) {
   BatchPtr batch;
-  std::shared_ptr<RawStream> stream;
   uint64_t id = 0;
   v1::Compression codec = context_->options.compression;
   record::ProducerStamp stamp;
   {
     MutexLock lock(&mu_);
-    if (encoding_ != nullptr || writing_ || stream_ == nullptr || !opened_) return false;
+    if (encoding_ != nullptr || stream_ == nullptr || !opened_) return false;
+    if (frame->empty() ? writing_ : stream_ != *stream) return false;
+    if (!frame->empty() && IsFull(*frame)) return false;
     batch = PickBatch(context_->clock->MonotonicNow());
     if (batch == nullptr) return false;
     encoding_ = batch.get();
     stamp = batch->stamp.value_or(record::ProducerStamp());
-    stream = stream_;
+    *stream = stream_;
     id = next_batch_id_++;
     if (codec == v1::COMPRESSION_UNSPECIFIED) codec = limits_.compression();
   }
   // Outside the lock: senders go on appending while this batch is compressed and summed.
   const absl::Status encoded = Encode(batch.get(), stamp, codec);
-  const grpc::ByteBuffer frame = MakeBatchFrame(id, batch->partition, batch->encoded);
   std::vector<Finished> failed;
-  bool send = false;
   {
     MutexLock lock(&mu_);
     encoding_ = nullptr;
     Slot& slot = slots_[static_cast<size_t>(batch->partition.value())];
     if (!encoded.ok()) slot.queue.DropHead(encoded, &failed);
-    send = encoded.ok() && stream_ == stream && opened_ && MarkSent(batch, id);
-    writing_ = writing_ || send;
+    if (encoded.ok() && stream_ == *stream && opened_ && MarkSent(batch, id)) {
+      frame->Add(id, batch->partition, batch->encoded);
+      writing_ = true;
+    }
     Reschedule(&slot, context_->clock->MonotonicNow());
     ++delivering_;
   }
-  if (send) stream->Write(frame);
   Deliver(std::move(failed));
   return true;
+}
+
+bool TopicStream::IsFull(const ProduceFrame& frame) const {
+  const auto batches_max = static_cast<size_t>(std::max(limits_.batches_per_frame_max(), 1));
+  const auto next_bytes = static_cast<size_t>(queue_options_.batch_bytes);
+  return frame.batches() >= batches_max || frame.size_bytes() + next_bytes > kFrameBytesMax;
 }
 
 void TopicStream::OnWritten(uint64_t call) {
@@ -255,6 +268,7 @@ void TopicStream::OnFrame(uint64_t call, const grpc::ByteBuffer& frame) {
     }
     if (response.has_opened()) OnOpened(response.opened());
     if (response.has_ack()) OnAck(response.ack(), &finished);
+    for (const v1::BatchAck& ack : response.acks().acks()) OnAck(ack, &finished);
     ++delivering_;
   }
   // What became sendable goes out before the callbacks run.

@@ -2,7 +2,8 @@
 //
 // Producer owns one per topic it has sent to. Whoever makes something sendable pumps: the caller of
 // Append() when the stream is idle, gRPC's thread after a write or an answer, the producer's worker
-// when a timer is due. At most one write is outstanding, so records gather while it is on its way.
+// when a timer is due. At most one write is outstanding, so batches gather while it is on its way;
+// they share the next frame.
 //
 // Ownership: shared with the events of the running call; Shutdown() breaks that and must be called
 // before the last owner goes.
@@ -39,6 +40,7 @@
 #include "libs/client/byte_budget.h"
 #include "libs/client/options.h"
 #include "libs/client/partition_queue.h"
+#include "libs/client/produce_frame.h"
 #include "libs/client/raw_stream.h"
 
 namespace falaj::client {
@@ -102,7 +104,10 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
 
   // Sends what may be sent now. One thread at a time encodes; the others leave it to that one.
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
-  bool SendOne() ABSL_LOCKS_EXCLUDED(mu_);
+  // Encodes the next batch, if one may be sent, and marks it as sent in `frame`, which will go out
+  // on `stream`. False once nothing more can be added.
+  bool AddBatch(ProduceFrame* frame, std::shared_ptr<RawStream>* stream) ABSL_LOCKS_EXCLUDED(mu_);
+  bool IsFull(const ProduceFrame& frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   BatchPtr PickBatch(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MarkSent(const BatchPtr& batch, uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Encode(PendingBatch* batch, const record::ProducerStamp& stamp,

@@ -6,77 +6,12 @@
 #include "libs/record/producer_stamp.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
-#include "services/gateway/testing/test_gateway.h"
+#include "services/gateway/testing/produce_fixture.h"
 
 namespace falaj::gateway {
 namespace {
 
 using ::testing::ElementsAre;
-using Stream = grpc::ClientReaderWriter<v1::StreamProduceRequest, v1::StreamProduceResponse>;
-
-constexpr char kStreamProduce[] = "/falaj.v1.ProducerService/StreamProduce";
-
-v1::StreamProduceRequest OpenFrame(const std::string& topic, v1::Acks acks = v1::ACKS_ALL) {
-  v1::StreamProduceRequest frame;
-  frame.mutable_open()->set_topic(topic);
-  frame.mutable_open()->set_acks(acks);
-  return frame;
-}
-
-v1::StreamProduceRequest BatchFrame(uint64_t id, int32_t partition, const Bytes& batch) {
-  v1::StreamProduceRequest frame;
-  frame.mutable_batch()->set_batch_id(id);
-  frame.mutable_batch()->set_partition(partition);
-  frame.mutable_batch()->set_batch(batch.ToString());
-  return frame;
-}
-
-v1::ProduceRequest Records(const std::string& topic, std::vector<std::string> keys) {
-  v1::ProduceRequest request;
-  request.set_topic(topic);
-  request.set_acks(v1::ACKS_ALL);
-  for (const std::string& key : keys) {
-    request.add_records()->set_key(key);
-    request.mutable_records()->rbegin()->set_value("v-" + key);
-  }
-  return request;
-}
-
-class ProduceTest : public TestGateway {
- protected:
-  // Opens a stream on the topic and takes the opened frame.
-  std::unique_ptr<Stream> Open(grpc::ClientContext* context, const std::string& topic,
-                               v1::Acks acks = v1::ACKS_ALL) {
-    context->set_deadline(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(30)));
-    auto stream = producers_->StreamProduce(context);
-    v1::StreamProduceResponse response;
-    EXPECT_TRUE(stream->Write(OpenFrame(topic, acks)));
-    EXPECT_TRUE(stream->Read(&response) && response.has_opened());
-    opened_ = response.opened();
-    return stream;
-  }
-  v1::BatchAck ReadAck(Stream* stream) {
-    v1::StreamProduceResponse response;
-    EXPECT_TRUE(stream->Read(&response) && response.has_ack());
-    return response.ack();
-  }
-  absl::Status End(Stream* stream) {
-    stream->WritesDone();
-    v1::StreamProduceResponse rest;
-    while (stream->Read(&rest)) {
-    }
-    return rpc::FromGrpc(stream->Finish());
-  }
-  // How a stream that sends these frames ends.
-  absl::Status EndOf(const std::vector<v1::StreamProduceRequest>& frames) {
-    std::vector<std::string> raw;
-    for (const auto& frame : frames) raw.push_back(frame.SerializeAsString());
-    return SendRawFrames(channel_, kStreamProduce, raw);
-  }
-
-  v1::ProduceStreamOpened opened_;
-};
-
 TEST_F(ProduceTest, AFreshTopicTakesRecordsAtOnce) {
   CreateTopic("t", 4);
   const auto response = Produce(Records("t", {"a", "b", "a", "c"}));
@@ -490,79 +425,6 @@ TEST_F(ProduceTest, ProduceGoesOnWithoutTheMetadataService) {
   MustProduce("t", 0, MakeBatch(3));
   MustProduce("t", 1, MakeBatch(3));
   EXPECT_TRUE(gateway_->Ready()) << "the routes are young enough";
-}
-
-class SmallBudgetTest : public ProduceTest {
- protected:
-  GatewayServer::Options Options() const override {
-    GatewayServer::Options options = ProduceTest::Options();
-    options.stream_batches_in_flight_max = 5;
-    options.stream_bytes_in_flight_max = 1 << 20;
-    return options;
-  }
-};
-
-TEST_F(SmallBudgetTest, AStreamIsNotReadWhileItsBatchesWait) {
-  CreateTopic("t", 1);
-  FakeStorage* const leader = LeaderOf("t", 0);
-  grpc::ClientContext context;
-  auto stream = Open(&context, "t");
-  EXPECT_EQ(opened_.batches_in_flight_max(), 5);
-  stream->Write(BatchFrame(1, 0, MakeBatch(1)));
-  ReadAck(stream.get());
-  leader->HoldAnswers(true);
-  for (uint64_t id = 2; id <= 20; ++id) stream->Write(BatchFrame(id, 0, MakeBatch(1)));
-  EXPECT_TRUE(Eventually([&] { return leader->appends() == 6; }));
-  EXPECT_FALSE(HappensSoon([&] { return leader->appends() > 6; }));
-  leader->HoldAnswers(false);
-  for (uint64_t id = 2; id <= 20; ++id) EXPECT_EQ(ReadAck(stream.get()).batch_id(), id);
-  EXPECT_TRUE(End(stream.get()).ok());
-}
-
-class ConnectionBudgetTest : public ProduceTest {
- protected:
-  GatewayServer::Options Options() const override {
-    GatewayServer::Options options = ProduceTest::Options();
-    options.connection_bytes_max = 10'000;
-    return options;
-  }
-};
-
-TEST_F(ConnectionBudgetTest, AConnectionThatHoldsTooMuchWaitsAndAnotherOneGoesOn) {
-  CreateTopic("t", 1);
-  FakeStorage* const leader = LeaderOf("t", 0);
-  const auto other =
-      v1::ProducerService::NewStub(rpc::MakeChannel(gateway_->grpc_address(), {.lane = 1}));
-  grpc::ClientContext contexts[3];
-  auto first = Open(&contexts[0], "t");
-  auto second = Open(&contexts[1], "t");
-  auto third = other->StreamProduce(&contexts[2]);
-  v1::StreamProduceResponse opened;
-  ASSERT_TRUE(third->Write(OpenFrame("t")) && third->Read(&opened));
-  for (Stream* stream : {first.get(), second.get(), third.get()}) {
-    stream->Write(BatchFrame(1, 0, MakeBatch(1)));
-    ReadAck(stream);  // From here on several of its batches may be under way.
-  }
-  leader->HoldAnswers(true);
-  first->Write(BatchFrame(2, 0, MakeBatch(1, std::string(12'000, 'x'))));
-  ASSERT_TRUE(Eventually([&] { return leader->appends() == 4; }));
-
-  // The other stream of this connection has one read under way; what comes after that must wait.
-  for (uint64_t id = 2; id <= 4; ++id) second->Write(BatchFrame(id, 0, MakeBatch(1)));
-  ASSERT_TRUE(Eventually([&] { return leader->appends() == 5; }));
-  EXPECT_FALSE(HappensSoon([&] { return leader->appends() > 5; }));
-  const absl::Status refused = Produce(Records("t", {"a"})).status();
-  EXPECT_EQ(ReasonOf(refused), Reason::kQuotaExceeded) << refused;
-  EXPECT_EQ(MetadataOf(refused)["scope"], "connection");
-  EXPECT_EQ(ReasonOf(Fetch(FetchOf("t", {0})).status()), Reason::kQuotaExceeded);
-  for (uint64_t id = 2; id <= 4; ++id) third->Write(BatchFrame(id, 0, MakeBatch(1)));
-  EXPECT_TRUE(Eventually([&] { return leader->appends() == 8; })) << "another connection waits";
-
-  leader->HoldAnswers(false);
-  EXPECT_EQ(ReadAck(first.get()).batch_id(), 2u);
-  for (uint64_t id = 2; id <= 4; ++id) EXPECT_EQ(ReadAck(second.get()).batch_id(), id);
-  EXPECT_TRUE(Produce(Records("t", {"a"})).ok()) << "the bytes were not given back";
-  for (Stream* stream : {first.get(), second.get(), third.get()}) EXPECT_TRUE(End(stream).ok());
 }
 
 }  // namespace

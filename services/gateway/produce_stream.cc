@@ -18,9 +18,16 @@ namespace {
 // Field numbers of StreamProduceRequest and ProduceBatch, see
 // proto/falaj/v1/producer_service.proto.
 constexpr int kBatchFrame = 3;
+constexpr int kBatchesFrame = 4;
+constexpr int kBatches = 1;  // Of ProduceBatches.
 constexpr int kBatchId = 1;
 constexpr int kPartition = 2;
 constexpr int kBatch = 15;
+
+constexpr int kBatchesPerFrameMax = 256;
+// So that the acks of one frame stay far below what clients take by default, 4 MiB, even if all of
+// them carry errors.
+constexpr int kAcksPerFrameMax = 256;
 
 // A ProduceBatch taken apart without touching its payload.
 struct BatchFrame {
@@ -70,14 +77,41 @@ v1::BatchAck BlindAck(const v1::ProduceRecords& frame, const std::vector<Encoded
   return ack;
 }
 
-// The body of a batch frame if `message` is nothing but one; all other frames are parsed as
-// protobuf.
-std::optional<Bytes> BatchFrameBody(const Bytes& message) {
-  rpc::WireReader reader(message);
-  if (!reader.Next() || reader.field() != kBatchFrame || !reader.is_bytes()) return std::nullopt;
-  Bytes body = reader.bytes();
-  if (reader.Next() || !reader.ok()) return std::nullopt;
-  return body;
+absl::Status CheckCount(size_t batches) {
+  if (batches >= 1 && batches <= kBatchesPerFrameMax) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("a batches frame carries 1 to ", kBatchesPerFrameMax,
+                                " batches, this one ", batches),
+                   {{"field", "batches"},
+                    {"value", absl::StrCat(batches)},
+                    {"limit", absl::StrCat(kBatchesPerFrameMax)}});
+}
+
+// What a frame is that carries encoded batches: each a ProduceBatch.
+struct BatchBodies {
+  bool listed = false;  // In a batches frame, which must hold some.
+  std::vector<Bytes> bodies;
+};
+
+// Nothing if `message` is not such a frame and nothing else: all others are parsed as protobuf.
+std::optional<BatchBodies> FindBatches(const Bytes& message) {
+  rpc::WireReader frame(message);
+  if (!frame.Next() || !frame.is_bytes()) return std::nullopt;
+  if (frame.field() != kBatchFrame && frame.field() != kBatchesFrame) return std::nullopt;
+  BatchBodies result;
+  result.listed = frame.field() == kBatchesFrame;
+  const Bytes content = frame.bytes();
+  if (frame.Next() || !frame.ok()) return std::nullopt;
+  if (!result.listed) {
+    result.bodies.push_back(content);
+    return result;
+  }
+  rpc::WireReader list(content);
+  while (list.Next()) {
+    if (list.field() == kBatches && list.is_bytes()) result.bodies.push_back(list.bytes());
+  }
+  if (!list.ok()) return std::nullopt;
+  return result;
 }
 
 }  // namespace
@@ -111,9 +145,12 @@ void ProduceStream::OnReadDone(bool ok) {
 }
 
 absl::Status ProduceStream::TakeFrame(const Bytes& frame) {
-  if (const std::optional<Bytes> body = BatchFrameBody(frame);
-      body.has_value() && (topic_ != nullptr)) {
-    return TakeBatch(*body);
+  if (topic_ != nullptr) {
+    if (const std::optional<BatchBodies> batches = FindBatches(frame); batches.has_value()) {
+      if (batches->listed) FALAJ_RETURN_IF_ERROR(CheckCount(batches->bodies.size()));
+      for (const Bytes& body : batches->bodies) FALAJ_RETURN_IF_ERROR(TakeBatch(body));
+      return absl::OkStatus();
+    }
   }
   v1::StreamProduceRequest request;
   if (!rpc::ParseProto(frame, &request)) return Malformed();
@@ -126,6 +163,7 @@ absl::Status ProduceStream::TakeFrame(const Bytes& frame) {
                      {{"field", "frame"}});
   }
   if (is_open) return TakeOpen(request.open());
+  if (!request.has_records()) return Malformed();  // Batches, and something else beside them.
   return TakeRecords(request.records(), static_cast<int64_t>(frame.size()));
 }
 
@@ -136,13 +174,16 @@ absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open) {
   acks_ = open.acks();
   v1::StreamProduceResponse response;
   v1::ProduceStreamOpened* opened = response.mutable_opened();
+  opened->set_batches_per_frame_max(kBatchesPerFrameMax);
   opened->set_partition_count(static_cast<int32_t>(topic_->partitions.size()));
   opened->set_batches_in_flight_max(parts_->limits.stream_batches_in_flight_max);
   opened->set_bytes_in_flight_max(parts_->limits.stream_bytes_in_flight_max);
   opened->set_batch_bytes_max(topic_->settings.batch_bytes_max());
   opened->set_compression(static_cast<v1::Compression>(topic_->settings.compression()));
   MutexLock lock(&mu_);
-  Send(response);
+  combine_acks_ = open.combined_acks();
+  frames_out_.push_back(std::move(response));
+  WriteNext();
   return absl::OkStatus();
 }
 
@@ -252,10 +293,19 @@ void ProduceStream::SendAck(const v1::BatchAck& ack) {
   for (const v1::PartitionAppend& append : ack.appends()) {
     if (append.has_error()) parts_->metrics->CountError(rpc::FromProto(append.error()));
   }
-  v1::StreamProduceResponse response;
-  *response.mutable_ack() = ack;
   MutexLock lock(&mu_);
-  Send(response);
+  if (finished_) return;
+  // An ack with positions may be large: it goes alone.
+  const bool combine = combine_acks_ && ack.positions().empty();
+  if (combine && !frames_out_.empty() && frames_out_.back().has_acks() &&
+      frames_out_.back().acks().acks_size() < kAcksPerFrameMax) {
+    *frames_out_.back().mutable_acks()->add_acks() = ack;
+  } else {
+    v1::StreamProduceResponse frame;
+    *(combine ? frame.mutable_acks()->add_acks() : frame.mutable_ack()) = ack;
+    frames_out_.push_back(std::move(frame));
+  }
+  WriteNext();
 }
 
 void ProduceStream::Leave(int64_t size_bytes, const v1::BatchAck& ack) {
@@ -295,19 +345,13 @@ void ProduceStream::ReadNext() {
   if (!finished_) StartRead(&incoming_);
 }
 
-void ProduceStream::Send(const v1::StreamProduceResponse& frame) {
-  if (finished_) return;
-  acks_out_.push_back(rpc::SerializeProto(frame));
-  WriteNext();
-}
-
 void ProduceStream::WriteNext() {
-  if (writing_ || acks_out_.empty() || finished_) return;
+  if (writing_ || frames_out_.empty() || finished_) return;
   writing_ = true;
-  outgoing_ = std::move(acks_out_.front());
-  acks_out_.pop_front();
+  outgoing_ = rpc::SerializeProto(frames_out_.front());
+  frames_out_.pop_front();
   grpc::WriteOptions options;
-  if (!acks_out_.empty()) options.set_buffer_hint();
+  if (!frames_out_.empty()) options.set_buffer_hint();
   StartWrite(&outgoing_, options);
 }
 
@@ -323,13 +367,13 @@ void ProduceStream::OnWriteDone(bool ok) {
 }
 
 void ProduceStream::FinishWhenDrained() {
-  if (half_closed_ && batches_in_flight_ == 0 && acks_out_.empty() && !writing_)
+  if (half_closed_ && batches_in_flight_ == 0 && frames_out_.empty() && !writing_)
     End(absl::OkStatus());
 }
 
 void ProduceStream::End(const absl::Status& status) {
   if (std::exchange(finished_, true)) return;
-  acks_out_.clear();
+  frames_out_.clear();
   Finish(rpc::ToGrpc(status));
 }
 

@@ -5,13 +5,14 @@
 //                                    └── frame that breaks the protocol ──▶ finished with
 //                                    INVALID_REQUEST
 //
-// A batch frame is taken apart by hand (a dozen bytes of tags) and its payload goes on as the
-// slices it came in; records frames are parsed and encoded. Batches of a partition go through one
-// PartitionAppender, which keeps their order.
+// A frame of batches is taken apart by hand (a dozen bytes of tags each) and their payload goes on
+// as the slices it came in; records frames are parsed and encoded. Batches of a partition go
+// through one PartitionAppender, which keeps their order. Acks that become ready while a frame is
+// being written leave together in the next one, where the client knows such frames.
 //
 // Memory: the stream stops reading while its own batches or bytes in flight, or the bytes of its
-// connection or of the whole gateway, are at their limit. At most one write is outstanding; acks
-// wait in a queue bounded by the batches in flight.
+// connection or of the whole gateway, are at their limit: they are over it by one frame at most. At
+// most one write is outstanding; acks wait in a queue bounded by the batches in flight.
 //
 // Threads: gRPC's and the links'; mu_ guards everything. The stream keeps itself alive until gRPC
 // is done with it and the last answer has come.
@@ -68,7 +69,6 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void SendAck(const v1::BatchAck& ack);
 
   void ReadNext();
-  void Send(const v1::StreamProduceResponse& frame) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishWhenDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -93,7 +93,8 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   bool half_closed_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
-  std::deque<grpc::ByteBuffer> acks_out_ ABSL_GUARDED_BY(mu_);
+  bool combine_acks_ ABSL_GUARDED_BY(mu_) = false;  // As the open frame has it.
+  std::deque<v1::StreamProduceResponse> frames_out_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace falaj::gateway

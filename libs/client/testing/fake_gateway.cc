@@ -1,6 +1,8 @@
 #include "libs/client/testing/fake_gateway.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -116,17 +118,34 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
   response.mutable_opened()->set_batches_in_flight_max(100);
   response.mutable_opened()->set_bytes_in_flight_max(16 << 20);
   response.mutable_opened()->set_batch_bytes_max(batch_bytes_max);
+  response.mutable_opened()->set_batches_per_frame_max(batches_per_frame_max);
   stream->Write(response);
   while (stream->Read(&request)) {
-    bool end = false;
-    const std::optional<v1::BatchAck> ack = Take(topic, request.batch(), &end);
-    if (end) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway fell over");
-    if (!ack.has_value()) continue;
     response.Clear();
-    *response.mutable_ack() = *ack;
-    stream->Write(response);
+    std::vector<const v1::ProduceBatch*> batches;
+    if (request.has_batch()) batches.push_back(&request.batch());
+    for (const v1::ProduceBatch& batch : request.batches().batches()) batches.push_back(&batch);
+    NoteFrame(batches.size());
+    for (const v1::ProduceBatch* batch : batches) {
+      bool end = false;
+      const std::optional<v1::BatchAck> ack = Take(topic, *batch, &end);
+      if (end) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway fell over");
+      if (!ack.has_value()) continue;
+      *(request.has_batch() ? response.mutable_ack() : response.mutable_acks()->add_acks()) = *ack;
+    }
+    if (response.frame_case() != v1::StreamProduceResponse::FRAME_NOT_SET) stream->Write(response);
   }
   return grpc::Status::OK;
+}
+
+void FakeGateway::NoteFrame(size_t batches) {
+  MutexLock lock(&mu_);
+  largest_frame_ = std::max(largest_frame_, batches);
+}
+
+size_t FakeGateway::largest_frame() const {
+  MutexLock lock(&mu_);
+  return largest_frame_;
 }
 
 std::optional<v1::BatchAck> FakeGateway::Take(const std::string& topic,

@@ -59,6 +59,7 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   std::function<grpc::Status(int call, const v1::OpenConsumeStream&, ConsumeStream*)> consume;
   int32_t partitions = 4;
   int32_t batch_bytes_max = 1 << 20;
+  int32_t batches_per_frame_max = 256;  // 0: as gateways of before.
   std::atomic<bool> answer_opens{true};
   // What the next calls of InitProducer return.
   void RefuseProducers(const absl::Status& status, int count);
@@ -68,6 +69,7 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   // The values appended to a partition, in order.
   std::vector<std::string> Values(int32_t partition) const;
   int batches() const;
+  size_t largest_frame() const;  // In batches.
   int opens() const;
   int producers() const;  // Ids given away.
   // The epochs of the batches appended to a partition, in order.
@@ -85,6 +87,7 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
                             v1::InitProducerResponse* response) override;
   grpc::Status StreamProduce(grpc::ServerContext* context, ProduceStream* stream) override;
   grpc::Status Consume(grpc::ServerContext* context, ConsumeStream* stream) override;
+  void NoteFrame(size_t batches) ABSL_LOCKS_EXCLUDED(mu_);
   std::optional<v1::BatchAck> Take(const std::string& topic, const v1::ProduceBatch& batch,
                                    bool* end);
   void Append(const std::string& topic, const Bytes& batch, v1::PartitionAppend* append)
@@ -94,6 +97,7 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   int port_ = 0;
   mutable Mutex mu_;
   int batches_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t largest_frame_ ABSL_GUARDED_BY(mu_) = 0;
   int opens_ ABSL_GUARDED_BY(mu_) = 0;
   int consumes_ ABSL_GUARDED_BY(mu_) = 0;
   int producers_ ABSL_GUARDED_BY(mu_) = 0;
