@@ -425,6 +425,11 @@ absl::StatusOr<int64_t> RocksLogStore::Impl::WriteRound(const Round& round, bool
     }
   }
   for (const std::string& row : rows_left_) batch_.Delete(meta_, row);
+  for (const auto& [id, part] : plan.partitions) {
+    // A log that begins within its first batch: what it held there before lies in the way.
+    if (!part.tail_is_new || part.tail->first >= part.next.log_start) continue;
+    FALAJ_RETURN_IF_ERROR(DeleteOpen(id, part.tail->first, part.next.log_start, &batch_));
+  }
   FALAJ_RETURN_IF_ERROR(FillBatch(round, plan));
   const absl::Status written = Write(&batch_, sync, "append");
   if (written.ok()) rows_left_.clear();
