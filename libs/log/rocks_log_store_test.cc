@@ -290,6 +290,31 @@ TEST_F(StoreTest, ALogStartBeyondTheEndEmptiesTheLog) {
   }
 }
 
+TEST_F(StoreTest, TheEpochThatHoldsTheLogStartBeginsThere) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  Round round;
+  round.epochs.push_back({id, {.epoch = LeaderEpoch(4), .start = Offset(0)}});
+  round.batches.push_back(MakeWrite(id, Offset(0), {1, 1}, 20, LeaderEpoch(4)));
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  round = Round();
+  round.epochs.push_back({id, {.epoch = LeaderEpoch(7), .start = Offset(2)}});
+  round.batches.push_back(MakeWrite(id, Offset(2), {1, 1, 1}, 20, LeaderEpoch(7)));
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  const std::vector<std::pair<int64_t, std::vector<EpochStart>>> expected = {
+      {1, {{LeaderEpoch(4), Offset(1)}, {LeaderEpoch(7), Offset(2)}}},
+      {2, {{LeaderEpoch(7), Offset(2)}}},
+      {20, {{LeaderEpoch(7), Offset(20)}}}};
+  for (const auto& [log_start, epochs] : expected) {
+    round = Round();
+    round.log_starts.push_back({id, Offset(log_start)});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    EXPECT_EQ(Get(id).epochs, epochs);
+    Open();
+    EXPECT_EQ(Get(id).epochs, epochs) << "also on disk";
+  }
+}
+
 TEST_F(StoreTest, AnEmptyLogMayBeginWithinItsFirstBatch) {
   Open();
   const LocalPartitionId id = Partition(0);
