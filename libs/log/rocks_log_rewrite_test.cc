@@ -115,6 +115,31 @@ TEST_F(StoreRewriteTest, ABatchThatHoldsTheLogStartStays) {
   EXPECT_EQ(ReadOffsets(*store_, large, Offset(0), kNoLimit, 1 << 20), Range(114, 118));
 }
 
+// The batches before the one that holds the log start may be gone.
+TEST_F(StoreRewriteTest, ALogMayBeCutWhereItBeginsAfterwards) {
+  for (const int64_t end : {114, 115, 116}) {
+    SCOPED_TRACE(end);
+    options_.directory = absl::StrCat(directory_.path(), "/", end);
+    Open();
+    const LocalPartitionId large = Partition(1);
+    const LocalPartitionId straggler = Partition(2);
+    FillSlab(large, straggler);
+    const int64_t log_start = std::min<int64_t>(end, 115);
+    MoveLogStart(large, Offset(log_start));
+    EXPECT_TRUE(Shrinks(400'000));
+    const absl::Status cut = store_->TruncateSuffix(large, Offset(end));
+    ASSERT_TRUE(cut.ok()) << cut;
+    EXPECT_EQ(Get(large).log_start, Offset(log_start));
+    EXPECT_EQ(Get(large).log_end, Offset(log_start));
+    ASSERT_TRUE(Append(large, {1, 2}).ok());
+    for (int pass = 0; pass < 2; ++pass) {
+      EXPECT_EQ(ReadOffsets(*store_, large, Offset(0), kNoLimit), Range(log_start, log_start + 2));
+      EXPECT_EQ(ReadOffsets(*store_, straggler, Offset(0), kNoLimit), Range(0, 3));
+      Open();
+    }
+  }
+}
+
 TEST_F(StoreRewriteTest, ALogMayBeCutBelowItsStartAfterwards) {
   Open();
   const LocalPartitionId large = Partition(1);

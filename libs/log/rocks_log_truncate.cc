@@ -67,7 +67,8 @@ absl::Status RocksLogStore::Impl::DeleteFrom(LocalPartitionId id, const ReadPiec
   for (; it->Valid(); it->Next()) truncation->batch.Delete(piece.family->handle, it->key());
   FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
   truncation->end = *cut;
-  if (*cut == piece.entry.first) {
+  // Below the log start nothing is left to read, and after a rewrite nothing at all.
+  if (*cut <= std::max(log_start, piece.entry.first)) {
     ++truncation->entries_gone;
     truncation->running_bytes = piece.entry.start_bytes;
     truncation->max_timestamp_ms = -1;
@@ -157,13 +158,6 @@ absl::Status RocksLogStore::Impl::TruncateSuffix(LocalPartitionId id, Offset end
   ++partition->truncations;
   directory_.RemoveLast(id, truncation.entries_gone);
   if (truncation.tail.has_value()) directory_.ReplaceLast(id, *truncation.tail);
-  // A log start inside the batch that went leaves nothing of the entry to read.
-  const size_t below = directory_.CountBelow(id, next.log_start);
-  for (size_t i = 0; i < below; ++i) {
-    const DirectoryEntry& entry = directory_.Entries(id)[i];
-    rows_left_.push_back(DirectoryRowKey(id, entry.first, entry.slab));
-  }
-  directory_.RemoveFirst(id, below);
   directory_.NoteLogStart(id, next.log_start);
   return absl::OkStatus();
 }
