@@ -239,12 +239,14 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
   if (!answer.ok()) {
     parts_->metrics->CountError(answer.status());
     rpc::ToProto(answer.status(), attached.mutable_error());
-  } else if (answer->diverging.has_value()) {
-    attached.mutable_cut()->set_epoch(answer->diverging->epoch.value());
-    attached.mutable_cut()->set_end(answer->diverging->end.value());
   } else {
     attached.set_log_start(answer->log_start.value());
     attached.set_high_watermark(answer->high_watermark.value());
+  }
+  if (answer.ok() && answer->diverging.has_value()) {
+    attached.mutable_cut()->set_epoch(answer->diverging->epoch.value());
+    attached.mutable_cut()->set_end(answer->diverging->end.value());
+  } else if (answer.ok()) {
     copy = std::make_shared<Copy>(weak_from_this(), partition);
     copy->index = attach.index();
     copy->epoch = LeaderEpoch{attach.leader_epoch()};
