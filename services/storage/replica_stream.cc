@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "libs/record/batch_header.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
@@ -82,6 +83,7 @@ class ReplicaStream::Copy final : public Partition::Listener,
   bool due_later = false;  // In due_later_.
   bool reading = false;    // A reader is at it, or will be.
   bool moving = false;     // To the other lane, once all is acknowledged.
+  Offset read_from;        // Where the read under way, or kept, begins.
   std::optional<log::ReadResult> read_ahead;
 
   bool IsOf(const PartitionState& state) const {
@@ -388,38 +390,43 @@ Lane ReplicaStream::LaneOf(const Copy& copy, const PartitionState& state) const 
 }
 
 std::optional<log::ReadResult> ReplicaStream::TakeNext(const CopyPtr& copy,
-                                                       const PartitionState& state, int64_t room) {
+                                                       const PartitionState& state, Offset next,
+                                                       int64_t room) {
   if (copy->read_ahead.has_value()) {
     --reads_kept_;
-    return std::exchange(copy->read_ahead, std::nullopt);
+    std::optional<log::ReadResult> read = std::exchange(copy->read_ahead, std::nullopt);
+    // Else the log start has moved since: the follower begins anew there, and below it nothing
+    // fits.
+    if (copy->read_from == next) return read;
   }
   if (lane_ == Lane::kLive) {
-    auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), copy->next,
-                                          state.written_end, static_cast<size_t>(room));
+    auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), next, state.written_end,
+                                          static_cast<size_t>(room));
     if (run.has_value()) {
       return log::ReadResult{.batches = std::move(run->batches), .next_offset = run->next_offset};
     }
   }
   if (reads_kept_ < kReadsKeptMax) {
-    ReadAhead(copy, state.written_end);
+    ReadAhead(copy, next, state.written_end);
   } else {
     MakeDue(copy);  // Its turn comes when one of those is done.
   }
   return std::nullopt;
 }
 
-void ReplicaStream::ReadAhead(const CopyPtr& copy, Offset end) {
+void ReplicaStream::ReadAhead(const CopyPtr& copy, Offset from, Offset end) {
   // A stream that has ended does not wait for its turn.
-  const auto read = [stream = weak_from_this(), copy, next = copy->next, end] {
-    if (const auto open = stream.lock()) open->Read(copy, next, end);
+  const auto read = [stream = weak_from_this(), copy, from, end] {
+    if (const auto open = stream.lock()) open->Read(copy, from, end);
   };
   ReaderPool* const readers = lane_ == Lane::kLive ? parts_->disk_readers : parts_->catch_up_reader;
   if (!readers->Run(read)) return MakeDueLater(copy);
   copy->reading = true;
+  copy->read_from = from;
   ++reads_kept_;
 }
 
-void ReplicaStream::Read(const CopyPtr& copy, Offset next, Offset end) {
+void ReplicaStream::Read(const CopyPtr& copy, Offset from, Offset end) {
   Lane lane = Lane::kLive;
   {
     MutexLock lock(&mu_);
@@ -431,7 +438,7 @@ void ReplicaStream::Read(const CopyPtr& copy, Offset next, Offset end) {
     lane = lane_;
     ++reads_;
   }
-  auto result = parts_->store->Read(copy->partition->id(), next, end,
+  auto result = parts_->store->Read(copy->partition->id(), from, end,
                                     static_cast<size_t>(FrameBytesMax(lane)));
   if (result.ok() && lane == Lane::kCatchUp) {
     parts_->catch_up->Charge(static_cast<int64_t>(result->batches.size()));
@@ -445,6 +452,9 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
   --reads_;
   const bool wanted = IsAttached(copy);
   if (result.ok() && wanted) {
+    // It begins later if the log start has moved since, of which the partition may not say yet.
+    const auto first = record::ParseBatchHeader(result->batches);
+    if (first.ok()) copy->read_from = std::max(copy->read_from, first->base_offset);
     copy->read_ahead = *std::move(result);
     MakeDue(copy);
   } else {
@@ -476,7 +486,7 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
   Offset next = std::max(copy->next, state.log_start);  // A log that ends below begins anew there.
   if (next < state.written_end && !copy->reading) {
     if (*room <= 0) return false;
-    if (std::optional<log::ReadResult> read = TakeNext(copy, state, *room)) {
+    if (std::optional<log::ReadResult> read = TakeNext(copy, state, next, *room)) {
       batches = std::move(read->batches);
       next = read->next_offset;
     }

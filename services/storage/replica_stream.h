@@ -88,12 +88,13 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   // Adds what is new of the copy to the frame; false if there was no room.
   bool AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The next batches of the copy, if they are in memory; else has them read.
+  // The batches of the copy from `next` on, if they are in memory; else has them read.
   std::optional<log::ReadResult> TakeNext(const CopyPtr& copy, const PartitionState& state,
-                                          int64_t room) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void ReadAhead(const CopyPtr& copy, Offset end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+                                          Offset next, int64_t room)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReadAhead(const CopyPtr& copy, Offset from, Offset end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // On a reader's thread.
-  void Read(const CopyPtr& copy, Offset next, Offset end);
+  void Read(const CopyPtr& copy, Offset from, Offset end);
   void OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> result);
   bool IsAttached(const CopyPtr& copy) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Where the partition belongs, in view of what the follower lacks.
