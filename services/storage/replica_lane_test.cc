@@ -250,6 +250,29 @@ TEST_F(ReplicaLaneTest, WhatWasReadBelowWhereTheLogBeginsNowIsNotSent) {
   context_->TryCancel();
 }
 
+TEST_F(ReplicaLaneTest, APublishCostsTheSameHoweverManyWaitToBeReadFor) {
+  constexpr int kAppends = 30;
+  StorageServer::Options options = Options();
+  options.catch_up_bytes_per_second = 1;  // After the first read there is none for a long time.
+  LeaveBehind(options, /*partitions=*/32);
+  const std::vector<int> led = AppendToOthers(3);
+  ASSERT_GE(led.size(), 16u);
+  AttachAll(led, /*credit=*/1 << 20, REPLICA_LANE_CATCH_UP);
+  NextNews();
+  const auto looks = [&] {
+    return ValueOf(Get(node_->http_address(), "/metrics"), "falaj_replica_looks_total");
+  };
+  const double before = looks();
+  Producer producer(stub_.get());
+  for (int i = 0; i < kAppends; ++i) {
+    ASSERT_FALSE(producer.Append(Request(partition_, Batch(1), v1::ACKS_LEADER)).has_error());
+  }
+  // One look for the batch and one for the high watermark, and a few for the attaches.
+  EXPECT_LE(looks() - before, 4 * kAppends);
+  EXPECT_GE(looks() - before, 1);
+  context_->TryCancel();
+}
+
 TEST_F(ReplicaLaneTest, APartitionIsCopiedOnTheStreamWhereItAttachedLast) {
   LeaveBehind();
   Attach(0, 1, REPLICA_LANE_CATCH_UP);

@@ -81,6 +81,7 @@ class ReplicaStream::Copy final : public Partition::Listener,
   Offset sent_high_watermark;
   bool due = false;        // In due_.
   bool due_later = false;  // In due_later_.
+  bool waiting = false;    // In waiting_.
   bool reading = false;    // A reader is at it, or will be.
   bool moving = false;     // To the other lane, once all is acknowledged.
   Offset read_from;        // Where the read under way, or kept, begins.
@@ -145,6 +146,7 @@ void ReplicaStream::OnDone() {
     copies.swap(copies_);
     due_.clear();
     due_later_.clear();
+    waiting_.clear();
     parts_->metrics->replica_unread_answers()->Add(-static_cast<double>(outbox_.size()));
     outbox_.clear();
     Pause(false);
@@ -300,10 +302,11 @@ bool ReplicaStream::IsAttached(const CopyPtr& copy) const {
 void ReplicaStream::Drop(const CopyPtr& dropped) {
   const CopyPtr copy = dropped;  // It may be what the maps hold.
   if (!IsAttached(copy)) return;
-  if (std::exchange(copy->read_ahead, std::nullopt).has_value()) --reads_kept_;
   attached_.erase(copy->partition.get());
   copies_.erase(copy->index);
   copy->partition->StopListening(copy.get());
+  if (std::exchange(copy->waiting, false)) std::erase(waiting_, copy);
+  if (std::exchange(copy->read_ahead, std::nullopt).has_value()) FreeRead();
 }
 
 void ReplicaStream::EndCopy(const CopyPtr& copy, const absl::Status& why) {
@@ -393,8 +396,8 @@ std::optional<log::ReadResult> ReplicaStream::TakeNext(const CopyPtr& copy,
                                                        const PartitionState& state, Offset next,
                                                        int64_t room) {
   if (copy->read_ahead.has_value()) {
-    --reads_kept_;
     std::optional<log::ReadResult> read = std::exchange(copy->read_ahead, std::nullopt);
+    FreeRead();
     // Else the log start has moved since: the follower begins anew there, and below it nothing
     // fits.
     if (copy->read_from == next) return read;
@@ -408,10 +411,23 @@ std::optional<log::ReadResult> ReplicaStream::TakeNext(const CopyPtr& copy,
   }
   if (reads_kept_ < kReadsKeptMax) {
     ReadAhead(copy, next, state.written_end);
-  } else {
-    MakeDue(copy);  // Its turn comes when one of those is done.
+  } else if (!std::exchange(copy->waiting, true)) {
+    waiting_.push_back(copy);
   }
   return std::nullopt;
+}
+
+void ReplicaStream::FreeRead() {
+  --reads_kept_;
+  while (reads_kept_ < kReadsKeptMax && !waiting_.empty() && !ended_ && !finished_) {
+    const CopyPtr copy = std::move(waiting_.front());
+    waiting_.pop_front();
+    copy->waiting = false;
+    const PartitionState state = copy->partition->state();
+    const Offset next = std::max(copy->next, state.log_start);
+    const bool has_all = copy->reading || copy->read_ahead.has_value() || next >= state.written_end;
+    if (!has_all && copy->IsOf(state)) ReadAhead(copy, next, state.written_end);
+  }
 }
 
 void ReplicaStream::ReadAhead(const CopyPtr& copy, Offset from, Offset end) {
@@ -432,7 +448,7 @@ void ReplicaStream::Read(const CopyPtr& copy, Offset from, Offset end) {
     MutexLock lock(&mu_);
     if (ended_ || finished_ || !IsAttached(copy)) {
       copy->reading = false;
-      --reads_kept_;
+      FreeRead();
       return MaybeWrite();
     }
     lane = lane_;
@@ -458,7 +474,7 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
     copy->read_ahead = *std::move(result);
     MakeDue(copy);
   } else {
-    --reads_kept_;
+    FreeRead();
     if (!result.ok()) parts_->metrics->CountError(result.status());
     // The follower gets the rest from another leader, or waits.
     const bool damaged = ReasonOf(result.status()) == Reason::kCorruptRecord;
@@ -519,6 +535,7 @@ grpc::ByteBuffer ReplicaStream::GatherNews() {
     const CopyPtr copy = std::move(due_.front());
     due_.pop_front();
     copy->due = false;
+    parts_->metrics->replica_looks()->Add(1);
     if (AddNews(copy, &pieces, &room)) continue;
     // It waits for credit and keeps its turn: else who always has more would leave it none.
     copy->due = true;
