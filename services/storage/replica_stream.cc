@@ -498,6 +498,7 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
     MoveCopy(copy);
     return true;
   }
+  copy->moving = false;  // It may have been about to.
   Bytes batches;
   Offset next = std::max(copy->next, state.log_start);  // A log that ends below begins anew there.
   if (next < state.written_end && !copy->reading) {
