@@ -16,17 +16,12 @@ const Offset kNoLimit(INT64_MAX);
 
 class StoreTruncateTest : public StoreTest {
  protected:
-  void MoveLogStart(LocalPartitionId id, int64_t start) {
-    Round round;
-    round.log_starts.push_back({id, Offset(start)});
-    ASSERT_TRUE(store_->Commit(round, false).ok());
-  }
   // A log of batches of one record, of which nothing is left, cut below where it begins now.
   LocalPartitionId CutBelow(int64_t records, int64_t log_start, int64_t end) {
     Open();
     const LocalPartitionId id = Partition(0);
     for (int64_t i = 0; i < records; ++i) EXPECT_TRUE(Append(id, {i}).ok());
-    MoveLogStart(id, log_start);
+    EXPECT_TRUE(MoveLogStart(id, Offset(log_start)).ok());
     EXPECT_TRUE(store_->TruncateSuffix(id, Offset(end)).ok());
     ExpectLog(id, end, end);
     return id;
@@ -82,7 +77,7 @@ TEST_F(StoreTruncateTest, WhatLiesInASlabOfAnotherClassGoesToo) {
     }
     ASSERT_TRUE(Append(id, {i}).ok());
   }
-  MoveLogStart(id, 100);
+  ASSERT_TRUE(MoveLogStart(id, Offset(100)).ok());
   ASSERT_TRUE(store_->TruncateSuffix(id, Offset(20)).ok());
   for (const RetentionPolicy& policy : {hour, day}) {
     ASSERT_TRUE(store_->SetRetention(id, policy).ok());
@@ -110,7 +105,7 @@ TEST_F(StoreTruncateTest, ACutWithinTheBatchThatHoldsTheStartLeavesNothing) {
   Open();
   const LocalPartitionId id = Partition(0);
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(Append(id, std::vector<int64_t>(30, 1)).ok());
-  MoveLogStart(id, 40);
+  ASSERT_TRUE(MoveLogStart(id, Offset(40)).ok());
   ASSERT_TRUE(store_->TruncateSuffix(id, Offset(45)).ok());
   ASSERT_NO_FATAL_FAILURE(ExpectLogForGood(id, 40, 40));
   EXPECT_THAT(Get(id).epochs, IsEmpty());

@@ -131,6 +131,32 @@ class StoreTest : public testing::Test {
     return range;
   }
 
+  absl::Status MoveLogStart(LocalPartitionId id, Offset start) {
+    Round round;
+    round.log_starts.push_back({id, start});
+    return store_->Commit(round, false);
+  }
+  // The bytes of the store's tables.
+  uint64_t TableBytes() const {
+    uint64_t bytes = 0;
+    for (const auto& file : std::filesystem::directory_iterator(options_.directory)) {
+      std::error_code gone;
+      const uintmax_t size = file.file_size(gone);
+      if (file.path().extension() == ".sst" && !gone) bytes += size;
+    }
+    return bytes;
+  }
+  // Maintains until the tables take less: RocksDB deletes files in the background.
+  testing::AssertionResult Shrinks(uint64_t bytes) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (absl::Now() < deadline) {
+      const absl::Status maintained = store_->Maintain(clock_.Now());
+      if (!maintained.ok()) return testing::AssertionFailure() << maintained;
+      if (TableBytes() < bytes) return testing::AssertionSuccess();
+    }
+    return testing::AssertionFailure() << "the tables take " << TableBytes();
+  }
+
   // The names of the store's files and the sizes of those that say what the others are.
   std::map<std::string, uintmax_t> Listing() const {
     std::map<std::string, uintmax_t> files;
