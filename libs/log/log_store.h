@@ -29,6 +29,7 @@
 
 #include "libs/base/bytes.h"
 #include "libs/base/ids.h"
+#include "libs/record/epoch_start.h"
 #include "libs/record/producer_window.h"
 
 namespace falaj::log {
@@ -45,13 +46,7 @@ struct PartitionKey {
   }
 };
 
-// The first offset written under a leader epoch (KIP-101).
-struct EpochStart {
-  LeaderEpoch epoch;
-  Offset start;
-
-  friend bool operator==(const EpochStart&, const EpochStart&) = default;
-};
+using record::EpochStart;
 
 // How long a partition's batches live; decides which slabs they go to.
 struct RetentionPolicy {

@@ -186,6 +186,8 @@ class RocksLogStore::Impl {
                               Truncation* truncation) const;
   absl::Status DeleteFrom(LocalPartitionId id, const ReadPiece& piece, Offset end, Offset log_start,
                           Truncation* truncation) const;
+  absl::Status DeleteOpen(LocalPartitionId id, Offset from, Offset to,
+                          rocksdb::WriteBatch* batch) const;
 
   // rocks_log_producers.cc
   using Rebuilds = std::map<ProducerId, record::HistoryRebuild>;

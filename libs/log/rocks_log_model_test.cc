@@ -57,9 +57,10 @@ class StoreModelTest : public ProducerStoreTest, public testing::WithParamInterf
       const LocalPartitionId id = AnyPartition();
       ModelPartition& model = model_[id];
       if (random_.Below(3) == 0) {
-        const std::vector<int64_t> timestamps(1 + random_.Below(5), 1);
-        round.batches.push_back(
-            MakeWrite(id, Offset(model.log_end), timestamps, random_.Below(2000)));
+        const int64_t base = NextBase(model);
+        const auto least = static_cast<size_t>(model.log_end - base);
+        const std::vector<int64_t> timestamps(least + 1 + random_.Below(5), 1);
+        round.batches.push_back(MakeWrite(id, Offset(base), timestamps, random_.Below(2000)));
       } else {
         round.batches.push_back(Produce(id, &model, &round));
       }
@@ -69,6 +70,13 @@ class StoreModelTest : public ProducerStoreTest, public testing::WithParamInterf
       model.log_end = write.last_offset.value() + 1;
     }
     ASSERT_TRUE(store_->Commit(round, random_.Below(4) == 0).ok());
+  }
+
+  // An empty log may begin within its first batch.
+  int64_t NextBase(const ModelPartition& model) {
+    const bool empty = model.log_start == model.log_end;
+    return empty ? random_.Between(std::max<int64_t>(0, model.log_end - 4), model.log_end)
+                 : model.log_end;
   }
 
   BatchWrite Produce(LocalPartitionId id, ModelPartition* model, Round* round) {
@@ -115,7 +123,13 @@ class StoreModelTest : public ProducerStoreTest, public testing::WithParamInterf
     ModelPartition& model = model_[id];
     model.high_watermark =
         random_.Between(std::max(model.high_watermark, model.log_start), model.log_end);
-    model.log_start = random_.Between(model.log_start, model.high_watermark);
+    if (random_.Below(3) == 0) {
+      // All there is goes, or a follower begins anew beyond it.
+      model.log_start = model.log_end + (random_.Below(2) == 0 ? random_.Between(0, 20) : 0);
+      model.high_watermark = model.log_end = model.log_start;
+    } else {
+      model.log_start = random_.Between(model.log_start, model.high_watermark);
+    }
     std::erase_if(model.batches,
                   [&](const ModelBatch& batch) { return batch.last < model.log_start; });
     Round round;
@@ -127,8 +141,11 @@ class StoreModelTest : public ProducerStoreTest, public testing::WithParamInterf
   void Truncate() {
     const LocalPartitionId id = AnyPartition();
     ModelPartition& model = model_[id];
-    const int64_t lowest = random_.Below(3) == 0 ? model.log_start - 3 : model.high_watermark;
-    const int64_t end = random_.Between(std::max<int64_t>(0, lowest), model.log_end);
+    const uint64_t dice = random_.Below(6);
+    const int64_t lowest = dice < 2 ? 0 : dice == 2 ? model.log_start - 3 : model.high_watermark;
+    const int64_t highest = dice < 2 ? model.log_start : model.log_end;
+    const int64_t end = random_.Between(std::max<int64_t>(0, lowest), highest);
+    if (end < model.log_start) ++cuts_below_;
     ASSERT_TRUE(store_->TruncateSuffix(id, Offset(end)).ok());
     if (end == model.log_end) return;
     int64_t new_end = end;
@@ -155,6 +172,12 @@ class StoreModelTest : public ProducerStoreTest, public testing::WithParamInterf
     LoadProducers(id);
     std::erase_if(model.batches,
                   [&](const ModelBatch& batch) { return batch.last < model.log_start; });
+  }
+
+  // To another class of slabs, and back.
+  void ChangeRetention() {
+    const absl::Duration age = random_.Below(2) == 0 ? absl::Hours(1) : absl::InfiniteDuration();
+    ASSERT_TRUE(store_->SetRetention(AnyPartition(), {.age = age, .size_bytes = 0}).ok());
   }
 
   void DropAndRecreate() {
@@ -232,12 +255,13 @@ class StoreModelTest : public ProducerStoreTest, public testing::WithParamInterf
   Random random_;
   std::map<LocalPartitionId, ModelPartition> model_;
   int exact_truncations_ = 0;
+  int cuts_below_ = 0;
 };
 
 TEST_P(StoreModelTest, HoldsWhatTheModelHolds) {
   Open();
   for (int number = 0; number < 5; ++number) model_[Partition(number)].number = number;
-  for (int step = 0; step < 300; ++step) {
+  for (int step = 0; step < 450; ++step) {
     SCOPED_TRACE(absl::StrCat("seed ", GetParam(), " step ", step));
     const uint64_t dice = random_.Below(100);
     if (dice < 60) {
@@ -250,6 +274,8 @@ TEST_P(StoreModelTest, HoldsWhatTheModelHolds) {
       DropAndRecreate();
     } else if (dice < 87) {
       Forget();
+    } else if (dice < 89) {
+      ChangeRetention();
     } else if (dice < 97) {
       clock_.Advance(absl::Seconds(5));  // Now and then slabs may be sealed early.
       ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
@@ -264,6 +290,7 @@ TEST_P(StoreModelTest, HoldsWhatTheModelHolds) {
     }
   }
   EXPECT_GT(exact_truncations_, 5) << "or the model tries too little";
+  EXPECT_GT(cuts_below_, 5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StoreModelTest, testing::Range<uint64_t>(1, 5));

@@ -132,6 +132,10 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
   std::string out;
   Offset expected = std::max(from, plan.state.log_start);
   bool full = false;
+  const auto lacks = [&] {
+    return Corrupt(
+        absl::StrCat("batches from offset ", expected, " of local partition ", id, " are missing"));
+  };
   for (const ReadPiece& piece : plan.pieces) {
     const std::string bound = DataKey(id, piece.entry.end);
     const rocksdb::Slice bound_slice(bound);
@@ -140,7 +144,10 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
     FALAJ_RETURN_IF_ERROR(SeekTo(id, expected, piece.entry, it.get()));
     for (; it->Valid(); it->Next()) {
       FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/true));
-      if (batch.header.base_offset > expected) break;  // A hole, see below.
+      // Only the first may begin before what is asked for. Else it is a hole, or two lie on top of
+      // each other: damage, or a truncation meanwhile.
+      const Offset base = batch.header.base_offset;
+      if (out.empty() ? base > expected : base != expected) return lacks();
       const Offset next = batch.header.next_offset();
       full = next > limit || (!out.empty() && out.size() + batch.bytes.size() > bytes_max);
       if (full) break;
@@ -153,10 +160,7 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
     }
     FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
     if (full) break;
-    if (expected != piece.entry.end) {
-      return Corrupt(absl::StrCat("batches from offset ", expected, " of local partition ", id,
-                                  " are missing"));
-    }
+    if (expected != piece.entry.end) return lacks();
   }
   read_bytes_.fetch_add(static_cast<int64_t>(out.size()), std::memory_order_relaxed);
   if (!out.empty()) result.batches = Bytes::Own(std::move(out));

@@ -4,7 +4,7 @@
 //
 // Why it takes nothing from anybody:
 //   a sealed slab takes no batches, and what is dead in it stays dead: a log start moves back only
-//   when its partition loses all it has there
+//   when its partition loses all its entries there, and what no entry speaks of is never read
 //   what made it dead is on disk before the compaction begins
 //   a reader whose plan is older than that may still want it, so those are waited for: from the
 //   moment the survivors are settled readers are given a new reference to the slab, and the

@@ -29,30 +29,6 @@ class StoreRewriteTest : public StoreTest {
     }
     return tables;
   }
-  uint64_t TableBytes() const {
-    uint64_t bytes = 0;
-    for (const std::string& name : Tables()) {
-      std::error_code gone;
-      const uintmax_t size = std::filesystem::file_size(options_.directory + "/" + name, gone);
-      if (!gone) bytes += size;
-    }
-    return bytes;
-  }
-  // Maintains until the tables take less: RocksDB deletes files in the background.
-  testing::AssertionResult Shrinks(uint64_t bytes) {
-    const absl::Time deadline = absl::Now() + absl::Seconds(20);
-    while (absl::Now() < deadline) {
-      const absl::Status maintained = store_->Maintain(clock_.Now());
-      if (!maintained.ok()) return testing::AssertionFailure() << maintained;
-      if (TableBytes() < bytes) return testing::AssertionSuccess();
-    }
-    return testing::AssertionFailure() << "the tables take " << TableBytes();
-  }
-  void MoveLogStart(LocalPartitionId id, Offset start) {
-    Round round;
-    round.log_starts.push_back({id, start});
-    ASSERT_TRUE(store_->Commit(round, false).ok());
-  }
   // `large` is nearly all of a slab in which the other one has two batches.
   void FillSlab(LocalPartitionId large, LocalPartitionId straggler) {
     ASSERT_TRUE(Append(straggler, {1, 2}).ok());
@@ -61,6 +37,17 @@ class StoreRewriteTest : public StoreTest {
     }
     ASSERT_TRUE(Append(straggler, {3}).ok());
   }
+  // A store whose one slab is so: what large_ gives up then has it sealed and rewritten by
+  // Shrinks().
+  void OpenFilled() {
+    Open();
+    large_ = Partition(1);
+    straggler_ = Partition(2);
+    FillSlab(large_, straggler_);
+  }
+
+  LocalPartitionId large_;
+  LocalPartitionId straggler_;
 };
 
 TEST_F(StoreRewriteTest, WhatADroppedPartitionLeftAmongOthersGoes) {
@@ -92,16 +79,13 @@ TEST_F(StoreRewriteTest, WhatADroppedPartitionLeftAmongOthersGoes) {
 }
 
 TEST_F(StoreRewriteTest, ABatchThatHoldsTheLogStartStays) {
-  Open();
-  const LocalPartitionId large = Partition(1);
-  const LocalPartitionId straggler = Partition(2);
-  FillSlab(large, straggler);
-  MoveLogStart(large, Offset(115));  // Of 120; within a batch.
+  OpenFilled();
+  ASSERT_TRUE(MoveLogStart(large_, Offset(115)).ok());  // Of 120; within a batch.
   EXPECT_TRUE(Shrinks(400'000));
   for (int pass = 0; pass < 2; ++pass) {
-    EXPECT_EQ(ReadOffsets(*store_, large, Offset(0), kNoLimit, 1 << 20), Range(114, 120));
-    EXPECT_EQ(ReadOffsets(*store_, straggler, Offset(0), kNoLimit), Range(0, 3));
-    const auto found = store_->FindTime(large, 0, kNoLimit);
+    EXPECT_EQ(ReadOffsets(*store_, large_, Offset(0), kNoLimit, 1 << 20), Range(114, 120));
+    EXPECT_EQ(ReadOffsets(*store_, straggler_, Offset(0), kNoLimit), Range(0, 3));
+    const auto found = store_->FindTime(large_, 0, kNoLimit);
     ASSERT_TRUE(found.ok() && found->has_value()) << found.status();
     EXPECT_EQ((*found)->offset, Offset(115));
     const std::string killed = Photograph();
@@ -109,34 +93,50 @@ TEST_F(StoreRewriteTest, ABatchThatHoldsTheLogStartStays) {
     options_.directory = killed;
     Open();
   }
-  ASSERT_TRUE(store_->TruncateSuffix(large, Offset(118)).ok());
-  EXPECT_EQ(Get(large).log_end, Offset(117));
-  ASSERT_TRUE(Append(large, {500}).ok());
-  EXPECT_EQ(ReadOffsets(*store_, large, Offset(0), kNoLimit, 1 << 20), Range(114, 118));
+  ASSERT_TRUE(store_->TruncateSuffix(large_, Offset(118)).ok());
+  EXPECT_EQ(Get(large_).log_end, Offset(117));
+  ASSERT_TRUE(Append(large_, {500}).ok());
+  EXPECT_EQ(ReadOffsets(*store_, large_, Offset(0), kNoLimit, 1 << 20), Range(114, 118));
+}
+
+// The batches before the one that holds the log start may be gone.
+TEST_F(StoreRewriteTest, ALogMayBeCutWhereItBeginsAfterwards) {
+  for (const int64_t end : {114, 115, 116}) {
+    SCOPED_TRACE(end);
+    options_.directory = absl::StrCat(directory_.path(), "/", end);
+    OpenFilled();
+    const int64_t log_start = std::min<int64_t>(end, 115);
+    ASSERT_TRUE(MoveLogStart(large_, Offset(log_start)).ok());
+    EXPECT_TRUE(Shrinks(400'000));
+    const absl::Status cut = store_->TruncateSuffix(large_, Offset(end));
+    ASSERT_TRUE(cut.ok()) << cut;
+    EXPECT_EQ(Get(large_).log_start, Offset(log_start));
+    EXPECT_EQ(Get(large_).log_end, Offset(log_start));
+    ASSERT_TRUE(Append(large_, {1, 2}).ok());
+    for (int pass = 0; pass < 2; ++pass) {
+      EXPECT_EQ(ReadOffsets(*store_, large_, Offset(0), kNoLimit), Range(log_start, log_start + 2));
+      EXPECT_EQ(ReadOffsets(*store_, straggler_, Offset(0), kNoLimit), Range(0, 3));
+      Open();
+    }
+  }
 }
 
 TEST_F(StoreRewriteTest, ALogMayBeCutBelowItsStartAfterwards) {
-  Open();
-  const LocalPartitionId large = Partition(1);
-  const LocalPartitionId straggler = Partition(2);
-  FillSlab(large, straggler);
-  MoveLogStart(large, Offset(115));
+  OpenFilled();
+  ASSERT_TRUE(MoveLogStart(large_, Offset(115)).ok());
   EXPECT_TRUE(Shrinks(400'000));
-  ASSERT_TRUE(store_->TruncateSuffix(large, Offset(40)).ok());
-  ASSERT_TRUE(Append(large, {1, 2}).ok());
+  ASSERT_TRUE(store_->TruncateSuffix(large_, Offset(40)).ok());
+  ASSERT_TRUE(Append(large_, {1, 2}).ok());
   for (int pass = 0; pass < 2; ++pass) {
-    EXPECT_EQ(Get(large).log_start, Offset(40));
-    EXPECT_EQ(ReadOffsets(*store_, large, Offset(0), kNoLimit), Range(40, 42));
+    EXPECT_EQ(Get(large_).log_start, Offset(40));
+    EXPECT_EQ(ReadOffsets(*store_, large_, Offset(0), kNoLimit), Range(40, 42));
     Open();
   }
 }
 
 TEST_F(StoreRewriteTest, ASlabIsNotRewrittenForLittle) {
-  Open();
-  const LocalPartitionId large = Partition(1);
-  const LocalPartitionId straggler = Partition(2);
-  FillSlab(large, straggler);
-  MoveLogStart(large, Offset(60));  // Half of it.
+  OpenFilled();
+  ASSERT_TRUE(MoveLogStart(large_, Offset(60)).ok());  // Half of it.
   store_.reset();
   Open();
   const std::set<std::string> before = Tables();
@@ -174,7 +174,7 @@ TEST_F(StoreRewriteTest, ReadersOfWhatStaysNoticeNothing) {
       ASSERT_TRUE(Append(straggler, {i}).ok());
     }
     ASSERT_TRUE(Append(large, {i, i, i}, 3000).ok());
-    MoveLogStart(large, Offset(std::max<int64_t>(0, 3 * i - 7)));
+    ASSERT_TRUE(MoveLogStart(large, Offset(std::max<int64_t>(0, 3 * i - 7))).ok());
   }
   done = true;
   for (std::thread& thread : threads) thread.join();
@@ -183,11 +183,8 @@ TEST_F(StoreRewriteTest, ReadersOfWhatStaysNoticeNothing) {
 }
 
 TEST_F(StoreRewriteTest, DamageIsLeftToWhoReadsItAndDoesNotStopTheStore) {
-  Open();
-  const LocalPartitionId large = Partition(1);
-  const LocalPartitionId straggler = Partition(2);
-  FillSlab(large, straggler);
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Append(straggler, {1}, kValueBytes).ok());
+  OpenFilled();
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Append(straggler_, {1}, kValueBytes).ok());
   Open();  // All of it is in tables; what opening reads is not cached.
   for (const std::string& table : Tables()) {
     // Its last data block, which is the straggler's, if it is a slab's.
@@ -198,7 +195,7 @@ TEST_F(StoreRewriteTest, DamageIsLeftToWhoReadsItAndDoesNotStopTheStore) {
     file.seekp(static_cast<std::streamoff>(size - 20'000));
     file << "damage";
   }
-  ASSERT_TRUE(store_->DropPartition(large).ok());
+  ASSERT_TRUE(store_->DropPartition(large_).ok());
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(store_->Maintain(clock_.Now()).ok());
   }
@@ -206,10 +203,10 @@ TEST_F(StoreRewriteTest, DamageIsLeftToWhoReadsItAndDoesNotStopTheStore) {
   EXPECT_EQ(store_->Stats().slabs_held_by_stragglers, 1);
   absl::Status seen;
   for (int64_t offset = 0; seen.ok() && offset < 7; ++offset) {
-    seen = store_->Read(straggler, Offset(offset), kNoLimit, 1).status();
+    seen = store_->Read(straggler_, Offset(offset), kNoLimit, 1).status();
   }
   EXPECT_EQ(ReasonOf(seen), Reason::kCorruptRecord) << seen;
-  EXPECT_TRUE(Append(straggler, {1}).ok());
+  EXPECT_TRUE(Append(straggler_, {1}).ok());
 }
 
 }  // namespace

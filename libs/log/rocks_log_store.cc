@@ -2,7 +2,6 @@
 #include "libs/log/rocks_log_store.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,17 +21,6 @@ absl::Status NoPartition(LocalPartitionId id) {
   return MakeError(Reason::kPartitionNotFound,
                    absl::StrCat("the store holds no partition with local id ", id),
                    {{"local_partition", absl::StrCat(id)}});
-}
-
-// Drops the epochs that ended at or below the log start: only the last of them still says
-// something. Returns those dropped.
-std::vector<EpochStart> TrimEpochs(Offset log_start, std::vector<EpochStart>* epochs) {
-  size_t gone = 0;
-  while (gone + 1 < epochs->size() && (*epochs)[gone + 1].start <= log_start) ++gone;
-  const auto end = epochs->begin() + static_cast<std::ptrdiff_t>(gone);
-  std::vector<EpochStart> dropped(epochs->begin(), end);
-  epochs->erase(epochs->begin(), end);
-  return dropped;
 }
 
 }  // namespace
@@ -281,7 +269,7 @@ void RocksLogStore::Impl::PlanEpochs(const Round& round, RoundPlan* plan) {
   }
   for (auto& [id, part] : plan->partitions) {
     if (part.next.log_start == part.partition->state.log_start) continue;
-    for (const EpochStart& gone : TrimEpochs(part.next.log_start, &of(&part))) {
+    for (const EpochStart& gone : record::TrimEpochs(part.next.log_start, &of(&part))) {
       plan->epochs_gone.emplace_back(id, gone.epoch);
     }
   }
@@ -425,6 +413,11 @@ absl::StatusOr<int64_t> RocksLogStore::Impl::WriteRound(const Round& round, bool
     }
   }
   for (const std::string& row : rows_left_) batch_.Delete(meta_, row);
+  for (const auto& [id, part] : plan.partitions) {
+    // A log that begins within its first batch: what it held there before lies in the way.
+    if (!part.tail_is_new || part.tail->first >= part.next.log_start) continue;
+    FALAJ_RETURN_IF_ERROR(DeleteOpen(id, part.tail->first, part.next.log_start, &batch_));
+  }
   FALAJ_RETURN_IF_ERROR(FillBatch(round, plan));
   const absl::Status written = Write(&batch_, sync, "append");
   if (written.ok()) rows_left_.clear();

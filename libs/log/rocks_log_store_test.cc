@@ -75,9 +75,7 @@ TEST_F(StoreTest, ReadRespectsLimitAndBytesAndStartsAtTheLogStart) {
   EXPECT_EQ(store_->Read(id, Offset(0), Offset(8), 1 << 20)->next_offset, Offset(6));
   EXPECT_TRUE(store_->Read(id, Offset(0), Offset(2), 1 << 20)->batches.empty());
   EXPECT_EQ(store_->Read(id, Offset(30), kNoLimit, 1 << 20)->next_offset, Offset(30));
-  Round round;
-  round.log_starts.push_back({id, Offset(13)});
-  ASSERT_TRUE(store_->Commit(round, false).ok());
+  ASSERT_TRUE(MoveLogStart(id, Offset(13)).ok());
   EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(12, 30));
   EXPECT_EQ(ReasonOf(store_->Read(LocalPartitionId(99), Offset(0), kNoLimit, 1).status()),
             Reason::kPartitionNotFound);
@@ -152,28 +150,6 @@ TEST_F(StoreTest, AgedSlabsGoOnceEveryPartitionHasMovedOn) {
   EXPECT_EQ(Get(b).log_end, Offset(1)) << "an emptied log goes on where it was";
 }
 
-// The bytes of the store's tables.
-uint64_t TableBytes(const std::string& directory) {
-  uint64_t bytes = 0;
-  for (const auto& file : std::filesystem::directory_iterator(directory)) {
-    std::error_code gone;
-    if (file.path().extension() == ".sst") bytes += file.file_size(gone);
-  }
-  return bytes;
-}
-
-// Maintains until the tables take less than `bytes`: RocksDB deletes files in the background.
-testing::AssertionResult Shrinks(RocksLogStore* store, const ManualClock& clock,
-                                 const std::string& directory, uint64_t bytes) {
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
-  while (absl::Now() < deadline) {
-    const absl::Status maintained = store->Maintain(clock.Now());
-    if (!maintained.ok()) return testing::AssertionFailure() << maintained;
-    if (TableBytes(directory) < bytes) return testing::AssertionSuccess();
-  }
-  return testing::AssertionFailure() << "the tables take " << TableBytes(directory);
-}
-
 TEST_F(StoreTest, WhatWasDeletedOfTheOnlyTopicComesBackAtOnce) {
   const RetentionPolicy week = {.age = absl::Hours(24 * 7), .size_bytes = 0};
   for (const bool drop : {true, false}) {
@@ -186,12 +162,10 @@ TEST_F(StoreTest, WhatWasDeletedOfTheOnlyTopicComesBackAtOnce) {
       if (drop) {
         ASSERT_TRUE(store_->DropPartition(id).ok());
       } else {
-        Round round;
-        round.log_starts.push_back({id, Offset(80)});
-        ASSERT_TRUE(store_->Commit(round, false).ok());
+        ASSERT_TRUE(MoveLogStart(id, Offset(80)).ok());
       }
       if (reopen) Open();
-      EXPECT_TRUE(Shrinks(store_.get(), clock_, options_.directory, 100'000));
+      EXPECT_TRUE(Shrinks(100'000));
       EXPECT_EQ(store_->Stats().slabs, 1);
       const LocalPartitionId next = drop ? Partition(0, week) : id;
       ASSERT_TRUE(Append(next, {1}).ok());
@@ -207,9 +181,7 @@ TEST_F(StoreTest, DeletingAgainAndAgainMakesASlabOnlyNowAndThen) {
   const LocalPartitionId id = Partition(0);
   for (int64_t second = 0; second < 30; ++second) {
     ASSERT_TRUE(Append(id, {1}).ok());
-    Round round;
-    round.log_starts.push_back({id, Offset(second + 1)});
-    ASSERT_TRUE(store_->Commit(round, false).ok());
+    ASSERT_TRUE(MoveLogStart(id, Offset(second + 1)).ok());
     ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
     clock_.Advance(absl::Seconds(1));
     EXPECT_EQ(store_->Stats().slabs, 1);
@@ -267,9 +239,7 @@ TEST_F(StoreTest, ALimitBySizeIsMetCloselyAlsoWithAnAge) {
     const auto start = store_->PlanRetention(id, clock_.Now(), kNoLimit);
     ASSERT_TRUE(start.ok()) << start.status();
     if (!start->has_value()) continue;
-    Round round;
-    round.log_starts.push_back({id, **start});
-    ASSERT_TRUE(store_->Commit(round, false).ok());
+    ASSERT_TRUE(MoveLogStart(id, **start).ok());
   }
   EXPECT_GE(Get(id).size_bytes, kLimit);
   EXPECT_LT(Get(id).size_bytes, kLimit + 80'000) << "a slab of 64 KiB and a batch";
@@ -287,6 +257,31 @@ TEST_F(StoreTest, ALogStartBeyondTheEndEmptiesTheLog) {
     EXPECT_EQ(Get(id).log_start, Offset(100));
     EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit), Range(100, 101));
     Open();
+  }
+}
+
+TEST_F(StoreTest, TheEpochThatHoldsTheLogStartBeginsThere) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  Round round;
+  round.epochs.push_back({id, {.epoch = LeaderEpoch(4), .start = Offset(0)}});
+  round.batches.push_back(MakeWrite(id, Offset(0), {1, 1}, 20, LeaderEpoch(4)));
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  round = Round();
+  round.epochs.push_back({id, {.epoch = LeaderEpoch(7), .start = Offset(2)}});
+  round.batches.push_back(MakeWrite(id, Offset(2), {1, 1, 1}, 20, LeaderEpoch(7)));
+  ASSERT_TRUE(store_->Commit(round, false).ok());
+  const std::vector<std::pair<int64_t, std::vector<EpochStart>>> expected = {
+      {1, {{LeaderEpoch(4), Offset(1)}, {LeaderEpoch(7), Offset(2)}}},
+      {2, {{LeaderEpoch(7), Offset(2)}}},
+      {20, {{LeaderEpoch(7), Offset(20)}}}};
+  for (const auto& [log_start, epochs] : expected) {
+    round = Round();
+    round.log_starts.push_back({id, Offset(log_start)});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    EXPECT_EQ(Get(id).epochs, epochs);
+    Open();
+    EXPECT_EQ(Get(id).epochs, epochs) << "also on disk";
   }
 }
 
@@ -413,9 +408,7 @@ TEST_F(StoreTest, FindTimeAgreesWithAScan) {
   }
   const auto end = static_cast<int64_t>(timestamps.size());
   for (const int64_t start : {int64_t{0}, end / 2 + 1}) {
-    Round round;
-    round.log_starts.push_back({id, Offset(start)});
-    ASSERT_TRUE(store_->Commit(round, false).ok());
+    ASSERT_TRUE(MoveLogStart(id, Offset(start)).ok());
     Open();
     for (int64_t when = -50; when < 700; when += 7) {
       const int64_t limit = when % 2 == 0 ? end : end - 20;
@@ -489,9 +482,7 @@ TEST_F(StoreTest, ReadersSeeADenseLogWhileAppenderAndMaintenanceWork) {
     ASSERT_TRUE(Append(id, {i, i, i}, 1000).ok());
     committed = Get(id).log_end.value();
     if (i % 20 == 19) {
-      Round round;
-      round.log_starts.push_back({id, Offset(committed - 40)});
-      ASSERT_TRUE(store_->Commit(round, false).ok());
+      ASSERT_TRUE(MoveLogStart(id, Offset(committed - 40)).ok());
     }
     if (i % 50 == 49) {
       // Above what readers may see: a follower's diverged suffix.

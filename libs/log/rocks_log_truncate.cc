@@ -1,5 +1,14 @@
 // Truncation of a diverged suffix. The batches are deleted one by one in a single write: it is rare
 // and short, and range deletions cost every later reader of the slab.
+//
+// A log start that moves up takes directory entries and leaves the keys: nobody looks there. But
+// the next batches go into the same slab if it is still open, and whoever reads or opens them goes
+// from key to key. So
+//   in open slabs a partition has no key from where its log begins on (the base of its first batch,
+//   the log end if it is empty) but those of its log
+// which is in danger only where a log begins further down than it did: cut below its start, and
+// begun within a batch. There the keys in between are deleted. Sealed slabs take no batches, and
+// what no entry of theirs speaks of is never read.
 #include <algorithm>
 #include <utility>
 
@@ -21,6 +30,29 @@ struct RocksLogStore::Impl::Truncation {
   int64_t max_timestamp_ms = -1;
 };
 
+// Has `batch` delete what open slabs hold of the partition in [from, to).
+absl::Status RocksLogStore::Impl::DeleteOpen(LocalPartitionId id, Offset from, Offset to,
+                                             rocksdb::WriteBatch* batch) const {
+  std::vector<std::shared_ptr<SlabFamily>> open;
+  {
+    // Of any class: the partition may have moved from one to another.
+    MutexLock lock(&mu_);
+    for (const auto& [slab, info] : directory_.slabs()) {
+      if (info.sealed_ms == 0) open.push_back(families_.at(slab));
+    }
+  }
+  const std::string bound = DataKey(id, to);
+  const rocksdb::Slice bound_slice(bound);
+  for (const std::shared_ptr<SlabFamily>& family : open) {
+    const auto it = NewIterator(*family, /*fill_cache=*/false, &bound_slice);
+    for (it->Seek(DataKey(id, from)); it->Valid(); it->Next()) {
+      batch->Delete(family->handle, it->key());
+    }
+    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+  }
+  return absl::OkStatus();
+}
+
 // Deletes the batches of a piece from the one that holds `end` on, and works out what is left.
 absl::Status RocksLogStore::Impl::DeleteFrom(LocalPartitionId id, const ReadPiece& piece,
                                              Offset end, Offset log_start,
@@ -28,21 +60,15 @@ absl::Status RocksLogStore::Impl::DeleteFrom(LocalPartitionId id, const ReadPiec
   const std::string bound = DataKey(id, piece.entry.end);
   const rocksdb::Slice bound_slice(bound);
   const auto it = NewIterator(*piece.family, /*fill_cache=*/false, &bound_slice);
-  if (end < log_start) {
-    // All of it goes. What lay below the log start may have gone already, by a rewrite.
-    it->Seek(DataKey(id, piece.entry.first));
-    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
-    if (!it->Valid()) return Corrupt("a slab lacks the batches it should have");
-  } else {
-    FALAJ_RETURN_IF_ERROR(SeekTo(id, std::max(end, piece.entry.first), piece.entry, it.get()));
-  }
+  FALAJ_RETURN_IF_ERROR(SeekTo(id, std::max(end, piece.entry.first), piece.entry, it.get()));
   const std::optional<Offset> cut =
       ParseDataKey(absl::string_view(it->key().data(), it->key().size()), id);
   if (!cut.has_value()) return Corrupt("a key is malformed");
   for (; it->Valid(); it->Next()) truncation->batch.Delete(piece.family->handle, it->key());
   FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
   truncation->end = *cut;
-  if (end < log_start || *cut == piece.entry.first) {
+  // Below the log start nothing is left to read, and after a rewrite nothing at all.
+  if (*cut <= std::max(log_start, piece.entry.first)) {
     ++truncation->entries_gone;
     truncation->running_bytes = piece.entry.start_bytes;
     truncation->max_timestamp_ms = -1;
@@ -65,6 +91,18 @@ absl::Status RocksLogStore::Impl::DeleteFrom(LocalPartitionId id, const ReadPiec
 
 absl::Status RocksLogStore::Impl::PlanTruncation(LocalPartitionId id, const ReadPlan& plan,
                                                  Offset end, Truncation* truncation) const {
+  if (end < plan.state.log_start) {
+    // All of it goes, whatever is left of it: a rewrite may have taken some.
+    for (const ReadPiece& piece : plan.pieces) {
+      truncation->batch.Delete(meta_, DirectoryRowKey(id, piece.entry.first, piece.entry.slab));
+    }
+    truncation->entries_gone = plan.pieces.size();
+    if (!plan.pieces.empty()) {
+      truncation->running_bytes = plan.pieces.front().entry.start_bytes;
+      truncation->max_timestamp_ms = -1;
+    }
+    return DeleteOpen(id, end, Offset(INT64_MAX), &truncation->batch);
+  }
   // From the back, so that what is noted last describes the new end.
   for (auto piece = plan.pieces.rbegin(); piece != plan.pieces.rend(); ++piece) {
     FALAJ_RETURN_IF_ERROR(DeleteFrom(id, *piece, end, plan.state.log_start, truncation));
@@ -120,13 +158,6 @@ absl::Status RocksLogStore::Impl::TruncateSuffix(LocalPartitionId id, Offset end
   ++partition->truncations;
   directory_.RemoveLast(id, truncation.entries_gone);
   if (truncation.tail.has_value()) directory_.ReplaceLast(id, *truncation.tail);
-  // A log start inside the batch that went leaves nothing of the entry to read.
-  const size_t below = directory_.CountBelow(id, next.log_start);
-  for (size_t i = 0; i < below; ++i) {
-    const DirectoryEntry& entry = directory_.Entries(id)[i];
-    rows_left_.push_back(DirectoryRowKey(id, entry.first, entry.slab));
-  }
-  directory_.RemoveFirst(id, below);
   directory_.NoteLogStart(id, next.log_start);
   return absl::OkStatus();
 }

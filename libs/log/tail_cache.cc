@@ -22,6 +22,11 @@ Bytes Gather(std::vector<Bytes> run) {
 
 }  // namespace
 
+TailCache::Ring::const_iterator TailCache::FirstThatEndsAt(const Ring& ring, Offset offset) {
+  return std::lower_bound(ring.begin(), ring.end(), offset,
+                          [](const Entry& entry, Offset o) { return entry.last < o; });
+}
+
 void TailCache::Insert(const TailKey& key, const Batch& batch) {
   // Copied before the lock is taken.
   Bytes kept = batch.bytes.size() < options_.copy_below ? batch.bytes.Compact() : batch.bytes;
@@ -34,8 +39,10 @@ void TailCache::Insert(const TailKey& key, const Batch& batch) {
     return;
   }
   const uint64_t serial = next_serial_++;
-  rings_[key].push_back(
-      Entry{batch.base, batch.last, batch.appended, serial, charge, std::move(kept)});
+  Ring& ring = rings_[key];
+  const size_t end_bytes = (ring.empty() ? 0 : ring.back().end_bytes) + kept.size();
+  ring.push_back(
+      Entry{batch.base, batch.last, batch.appended, serial, charge, end_bytes, std::move(kept)});
   order_.push_back(Token{key, serial});
   stats_.bytes += charge;
   ++stats_.batches;
@@ -56,8 +63,7 @@ std::optional<TailRun> TailCache::Lookup(const TailKey& key, Offset from, Offset
     }
     ++stats_.hits;
     const Ring& ring = found->second;
-    auto entry = std::lower_bound(ring.begin(), ring.end(), from,
-                                  [](const Entry& e, Offset offset) { return e.last < offset; });
+    auto entry = FirstThatEndsAt(ring, from);
     size_t bytes = 0;
     for (; entry != ring.end() && entry->last < limit; ++entry) {
       bytes += entry->batch.size();
@@ -77,14 +83,11 @@ bool TailCache::Holds(const TailKey& key, Offset from, Offset limit, size_t byte
   if (found == rings_.end()) return false;
   const Ring& ring = found->second;
   if (from < ring.front().base || limit > ring.back().last + 1) return false;
-  size_t bytes = 0;
-  // From the end: whoever lags by much is told soon.
-  for (auto entry = ring.rbegin(); entry != ring.rend() && entry->last >= from; ++entry) {
-    if (entry->last >= limit) continue;
-    bytes += entry->batch.size();
-    if (bytes > bytes_max) return false;
-  }
-  return true;
+  // Asked for each frame and each publish, so it must not walk what lies in between.
+  const auto first = FirstThatEndsAt(ring, from);
+  const auto end = FirstThatEndsAt(ring, limit);
+  if (first >= end) return true;
+  return (end - 1)->end_bytes - (first->end_bytes - first->batch.size()) <= bytes_max;
 }
 
 void TailCache::TruncateSuffix(const TailKey& key, Offset end) {

@@ -103,6 +103,7 @@ class TailCache {
     MonotonicTime appended;
     uint64_t serial;  // Ties the entry to its token.
     int64_t charge;
+    size_t end_bytes;  // Of the ring's batches up to and with this one, also those that are gone.
     Bytes batch;
   };
   using Ring = std::deque<Entry>;
@@ -112,6 +113,8 @@ class TailCache {
     uint64_t serial;
   };
 
+  // The first batch whose last offset is `offset` or beyond.
+  static Ring::const_iterator FirstThatEndsAt(const Ring& ring, Offset offset);
   void Forget(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EraseRing(const TailKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EvictToBudget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

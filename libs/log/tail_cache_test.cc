@@ -1,10 +1,14 @@
 #include "libs/log/tail_cache.h"
 
+#include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "libs/base/random.h"
 
 namespace falaj::log {
 namespace {
@@ -46,6 +50,36 @@ TEST(TailCacheTest, SaysWhetherItHoldsAllUpToTheLimitInSoManyBytes) {
   EXPECT_FALSE(cache.Holds(kFirst, Offset(9), Offset(20), 100)) << "it begins later";
   EXPECT_FALSE(cache.Holds(kFirst, Offset(10), Offset(21), 100)) << "it ends before";
   EXPECT_TRUE(cache.Holds(kFirst, Offset(20), Offset(20), 0)) << "nothing is asked for";
+}
+
+TEST(TailCacheTest, CountsWhatItHoldsAlsoAfterBothEndsWereCut) {
+  TailCache cache({.bytes_max = 9000});
+  Random random(3);
+  std::map<int64_t, size_t> model;  // By offset; each batch has one.
+  int64_t end = 0;
+  for (int step = 0; step < 2000; ++step) {
+    if (random.Below(5) == 0) {
+      const int64_t cut = random.Between(std::max<int64_t>(0, end - 3), end);
+      cache.TruncateSuffix(kFirst, Offset(cut));
+      model.erase(model.lower_bound(cut), model.end());
+      end = cut;
+    }
+    const auto size = static_cast<size_t>(random.Between(1, 300));
+    cache.Insert(kFirst, Batch(end, end, Bytes::Copy(std::string(size, 'x'))));
+    model[end++] = size;
+    // What was evicted the cache itself says.
+    while (!cache.Holds(kFirst, Offset(model.begin()->first), Offset(end), SIZE_MAX)) {
+      model.erase(model.begin());
+    }
+    const int64_t from = random.Between(model.begin()->first, end);
+    const int64_t limit = random.Between(from, end);
+    size_t bytes = 0;
+    for (int64_t offset = from; offset < limit; ++offset) bytes += model.at(offset);
+    ASSERT_TRUE(cache.Holds(kFirst, Offset(from), Offset(limit), bytes));
+    if (bytes > 0) {
+      ASSERT_FALSE(cache.Holds(kFirst, Offset(from), Offset(limit), bytes - 1));
+    }
+  }
 }
 
 TEST(TailCacheTest, SaysWhenEachBatchOfARunWasAppended) {

@@ -16,14 +16,7 @@ void EpochCache::TruncateSuffix(Offset end) {
   while (!entries_.empty() && entries_.back().start >= end) entries_.pop_back();
 }
 
-void EpochCache::TruncatePrefix(Offset start) {
-  // The last entry that begins at or below `start` holds it; everything before that goes.
-  auto next = std::find_if(entries_.begin(), entries_.end(),
-                           [start](const EpochEntry& entry) { return entry.start > start; });
-  if (next == entries_.begin()) return;
-  entries_.erase(entries_.begin(), next - 1);
-  entries_.front().start = start;
-}
+void EpochCache::TruncatePrefix(Offset start) { record::TrimEpochs(start, &entries_); }
 
 std::optional<EpochEnd> EpochCache::EndOf(LeaderEpoch epoch, Offset log_end) const {
   if (entries_.empty() || epoch > entries_.back().epoch) return std::nullopt;

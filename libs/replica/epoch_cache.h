@@ -14,16 +14,12 @@
 #include <vector>
 
 #include "libs/base/ids.h"
+#include "libs/record/epoch_start.h"
 
 namespace falaj::replica {
 
 // The first offset of a leader epoch.
-struct EpochEntry {
-  LeaderEpoch epoch;
-  Offset start;
-
-  friend bool operator==(const EpochEntry&, const EpochEntry&) = default;
-};
+using EpochEntry = record::EpochStart;
 
 // Where a leader epoch ended: one past its last record.
 struct EpochEnd {

@@ -44,6 +44,7 @@ Replica::Replica(NodeId self, const Stored& stored, const Settings& settings, Pl
       log_end_(stored.log_end),
       producers_(stored.producers) {
   for (const EpochEntry& entry : stored.epochs) epochs_.Assign(entry);
+  epochs_.TruncatePrefix(log_start_);  // Stores used to keep where the first began.
 }
 
 absl::Status Replica::Step(const Input& input, Effects* effects) {

@@ -334,6 +334,18 @@ TEST_F(ReplicaFollowerTest, HavingBegunAnewItHasNoEpochToBeComparedBy) {
   EXPECT_EQ(effects_.attach->last_epoch, LeaderEpoch{-1});
 }
 
+// Stores wrote the epoch down as it was before.
+TEST_F(ReplicaFollowerTest, AnEpochStoredFromBelowTheLogStartBeginsThere) {
+  Open({.log_start = Offset{20},
+        .log_end = Offset{20},
+        .high_watermark = Offset{20},
+        .epochs = {{LeaderEpoch{3}, Offset{0}}, {LeaderEpoch{4}, Offset{10}}}});
+  Follow(9);
+  EXPECT_EQ(effects_.attach->last_epoch, LeaderEpoch{-1});
+  EXPECT_EQ(replica_->epochs().EndOf(LeaderEpoch{3}, Offset{20})->end, Offset{20})
+      << "what the log no longer has parts ways with nothing";
+}
+
 TEST_F(ReplicaFollowerTest, WhatItAskedWhileTheFreshStartWasBeingWrittenCountsNoMore) {
   OpenTenRecords(4);
   Follow(7);

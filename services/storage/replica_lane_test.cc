@@ -4,6 +4,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -26,6 +27,11 @@ constexpr int kBatchBytes = 20'000;
 constexpr int64_t kEnd = 1 + kBatches;  // The first is the start of the epoch.
 constexpr int32_t kNoPartition = 700;
 
+double ValueOf(const std::string& metrics, const std::string& name) {
+  const size_t at = metrics.find(absl::StrCat("\n", name, " "));
+  return at == std::string::npos ? -1 : std::stod(metrics.substr(at + name.size() + 2));
+}
+
 class ReplicaLaneTest : public ReplicaStreamTest {
  protected:
   // Else the node, when it stops, waits for the follower to take over.
@@ -33,10 +39,10 @@ class ReplicaLaneTest : public ReplicaStreamTest {
 
   // The follower is not in sync, and lacks all but the start of the epoch: some hundred kilobytes,
   // of which the leader has the last two batches in memory.
-  void LeaveBehind() {
-    StorageServer::Options options = Options();
+  void LeaveBehind() { LeaveBehind(Options(), 2); }
+  void LeaveBehind(StorageServer::Options options, int partitions) {
     options.tail_cache_bytes = 5 * kBatchBytes / 2;
-    Start(options, /*partitions=*/2, /*min_in_sync=*/1);
+    Start(options, partitions, /*min_in_sync=*/1);
     Attach(1 << 20);
     NextBatches();
     Ack(index_, 1);
@@ -55,6 +61,48 @@ class ReplicaLaneTest : public ReplicaStreamTest {
           Request(partition_, Batch(1, std::string(kBatchBytes, 'v')), v1::ACKS_LEADER));
       ASSERT_FALSE(answer.has_error()) << answer.DebugString();
     }
+  }
+  // Appends to all other partitions that node 1 leads, too. Returns those it leads; partition_ is
+  // the last of them.
+  std::vector<int> AppendToOthers(int count) {
+    std::vector<int> led = {partition_};
+    for (int i = 0; i < topic_.partitions_size(); ++i) {
+      if (i == led[0] || topic_.partitions(i).leader() != 1) continue;
+      EXPECT_TRUE(Eventually([&] { return !Latest(i).has_error(); }));
+      led.push_back(i);
+      partition_ = i;
+      AppendBatches(count);
+    }
+    return led;
+  }
+  // Attaches partitions that have the start of the epoch, and awaits the answers.
+  void AttachAll(const std::vector<int>& partitions, int64_t credit, ReplicaLane lane) {
+    Open();
+    ReplicateRequest request = Hello(credit, lane);
+    for (const int partition : partitions) {
+      partition_ = partition;
+      AddAttach(static_cast<uint32_t>(partition + 1), 1, &request);
+    }
+    ASSERT_TRUE(stream_->Write(request));
+    ReplicateResponse response;
+    for (int left = static_cast<int>(partitions.size()); left > 0;) {
+      ASSERT_TRUE(stream_->Read(&response));
+      left -= response.attached_size();
+      for (const auto& answer : response.attached()) {
+        ASSERT_FALSE(answer.has_error() || answer.has_cut()) << answer.DebugString();
+      }
+    }
+  }
+  // The next news with batches.
+  internal::v1::ReplicaNews NextNews() {
+    ReplicateResponse response;
+    while (stream_->Read(&response)) {
+      for (const auto& news : response.news()) {
+        if (!news.batches().empty()) return news;
+      }
+    }
+    ADD_FAILURE() << "the stream has ended";
+    return {};
   }
   void Grant(int64_t bytes) {
     ReplicateRequest request;
@@ -182,6 +230,49 @@ TEST_F(ReplicaLaneTest, TheLaneKeepsToItsCredit) {
   context_->TryCancel();
 }
 
+TEST_F(ReplicaLaneTest, WhatWasReadBelowWhereTheLogBeginsNowIsNotSent) {
+  LeaveBehind(Options(), /*partitions=*/4);
+  const std::vector<int> led = AppendToOthers(kBatches);
+  ASSERT_EQ(led.size(), 2u);
+  AttachAll(led, /*credit=*/0, REPLICA_LANE_CATCH_UP);
+  Grant(1);  // Both are read for, and one may be sent.
+  const int64_t first = NextNews().index();
+  ASSERT_EQ(first, led[0] + 1);
+  ASSERT_TRUE(DeleteBefore(20).ok());  // Of the other one.
+  Grant(10 << 20);
+  internal::v1::ReplicaNews news;
+  do {
+    news = NextNews();
+  } while (news.index() == first);
+  EXPECT_EQ(news.log_start(), 20);
+  EXPECT_EQ(record::ParseBatchHeader(news.batches())->base_offset, Offset{20})
+      << "the follower, whose log ends at 1, begins anew where the leader's does";
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaLaneTest, APublishCostsTheSameHoweverManyWaitToBeReadFor) {
+  constexpr int kAppends = 30;
+  StorageServer::Options options = Options();
+  options.catch_up_bytes_per_second = 1;  // After the first read there is none for a long time.
+  LeaveBehind(options, /*partitions=*/32);
+  const std::vector<int> led = AppendToOthers(3);
+  ASSERT_GE(led.size(), 16u);
+  AttachAll(led, /*credit=*/1 << 20, REPLICA_LANE_CATCH_UP);
+  NextNews();
+  const auto looks = [&] {
+    return ValueOf(Get(node_->http_address(), "/metrics"), "falaj_replica_looks_total");
+  };
+  const double before = looks();
+  Producer producer(stub_.get());
+  for (int i = 0; i < kAppends; ++i) {
+    ASSERT_FALSE(producer.Append(Request(partition_, Batch(1), v1::ACKS_LEADER)).has_error());
+  }
+  // One look for the batch and one for the high watermark, and a few for the attaches.
+  EXPECT_LE(looks() - before, 4 * kAppends);
+  EXPECT_GE(looks() - before, 1);
+  context_->TryCancel();
+}
+
 TEST_F(ReplicaLaneTest, APartitionIsCopiedOnTheStreamWhereItAttachedLast) {
   LeaveBehind();
   Attach(0, 1, REPLICA_LANE_CATCH_UP);
@@ -218,11 +309,6 @@ TEST_F(ReplicaLaneTest, WhoTakesEverythingAndAcknowledgesNothingIsACursorOnTheLi
   }
   EXPECT_TRUE(IsQuiet());
   context_->TryCancel();
-}
-
-double ValueOf(const std::string& metrics, const std::string& name) {
-  const size_t at = metrics.find(absl::StrCat("\n", name, " "));
-  return at == std::string::npos ? -1 : std::stod(metrics.substr(at + name.size() + 2));
 }
 
 // A follower that asks, and reads when it is told to.

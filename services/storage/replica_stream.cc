@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "libs/record/batch_header.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
@@ -80,8 +81,10 @@ class ReplicaStream::Copy final : public Partition::Listener,
   Offset sent_high_watermark;
   bool due = false;        // In due_.
   bool due_later = false;  // In due_later_.
+  bool waiting = false;    // In waiting_.
   bool reading = false;    // A reader is at it, or will be.
   bool moving = false;     // To the other lane, once all is acknowledged.
+  Offset read_from;        // Where the read under way, or kept, begins.
   std::optional<log::ReadResult> read_ahead;
 
   bool IsOf(const PartitionState& state) const {
@@ -143,6 +146,7 @@ void ReplicaStream::OnDone() {
     copies.swap(copies_);
     due_.clear();
     due_later_.clear();
+    waiting_.clear();
     parts_->metrics->replica_unread_answers()->Add(-static_cast<double>(outbox_.size()));
     outbox_.clear();
     Pause(false);
@@ -239,12 +243,14 @@ void ReplicaStream::Attached(const internal::v1::ReplicaAttach& attach,
   if (!answer.ok()) {
     parts_->metrics->CountError(answer.status());
     rpc::ToProto(answer.status(), attached.mutable_error());
-  } else if (answer->diverging.has_value()) {
-    attached.mutable_cut()->set_epoch(answer->diverging->epoch.value());
-    attached.mutable_cut()->set_end(answer->diverging->end.value());
   } else {
     attached.set_log_start(answer->log_start.value());
     attached.set_high_watermark(answer->high_watermark.value());
+  }
+  if (answer.ok() && answer->diverging.has_value()) {
+    attached.mutable_cut()->set_epoch(answer->diverging->epoch.value());
+    attached.mutable_cut()->set_end(answer->diverging->end.value());
+  } else if (answer.ok()) {
     copy = std::make_shared<Copy>(weak_from_this(), partition);
     copy->index = attach.index();
     copy->epoch = LeaderEpoch{attach.leader_epoch()};
@@ -296,10 +302,11 @@ bool ReplicaStream::IsAttached(const CopyPtr& copy) const {
 void ReplicaStream::Drop(const CopyPtr& dropped) {
   const CopyPtr copy = dropped;  // It may be what the maps hold.
   if (!IsAttached(copy)) return;
-  if (std::exchange(copy->read_ahead, std::nullopt).has_value()) --reads_kept_;
   attached_.erase(copy->partition.get());
   copies_.erase(copy->index);
   copy->partition->StopListening(copy.get());
+  if (std::exchange(copy->waiting, false)) std::erase(waiting_, copy);
+  if (std::exchange(copy->read_ahead, std::nullopt).has_value()) FreeRead();
 }
 
 void ReplicaStream::EndCopy(const CopyPtr& copy, const absl::Status& why) {
@@ -386,50 +393,68 @@ Lane ReplicaStream::LaneOf(const Copy& copy, const PartitionState& state) const 
 }
 
 std::optional<log::ReadResult> ReplicaStream::TakeNext(const CopyPtr& copy,
-                                                       const PartitionState& state, int64_t room) {
+                                                       const PartitionState& state, Offset next,
+                                                       int64_t room) {
   if (copy->read_ahead.has_value()) {
-    --reads_kept_;
-    return std::exchange(copy->read_ahead, std::nullopt);
+    std::optional<log::ReadResult> read = std::exchange(copy->read_ahead, std::nullopt);
+    FreeRead();
+    // Else the log start has moved since: the follower begins anew there, and below it nothing
+    // fits.
+    if (copy->read_from == next) return read;
   }
   if (lane_ == Lane::kLive) {
-    auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), copy->next,
-                                          state.written_end, static_cast<size_t>(room));
+    auto run = parts_->tail_cache->Lookup(copy->partition->tail_key(), next, state.written_end,
+                                          static_cast<size_t>(room));
     if (run.has_value()) {
       return log::ReadResult{.batches = std::move(run->batches), .next_offset = run->next_offset};
     }
   }
   if (reads_kept_ < kReadsKeptMax) {
-    ReadAhead(copy, state.written_end);
-  } else {
-    MakeDue(copy);  // Its turn comes when one of those is done.
+    ReadAhead(copy, next, state.written_end);
+  } else if (!std::exchange(copy->waiting, true)) {
+    waiting_.push_back(copy);
   }
   return std::nullopt;
 }
 
-void ReplicaStream::ReadAhead(const CopyPtr& copy, Offset end) {
+void ReplicaStream::FreeRead() {
+  --reads_kept_;
+  while (reads_kept_ < kReadsKeptMax && !waiting_.empty() && !ended_ && !finished_) {
+    const CopyPtr copy = std::move(waiting_.front());
+    waiting_.pop_front();
+    copy->waiting = false;
+    const PartitionState state = copy->partition->state();
+    const Offset next = std::max(copy->next, state.log_start);
+    const bool has_all = copy->reading || copy->read_ahead.has_value() || next >= state.written_end;
+    if (!has_all && copy->IsOf(state)) ReadAhead(copy, next, state.written_end);
+  }
+}
+
+void ReplicaStream::ReadAhead(const CopyPtr& copy, Offset from, Offset end) {
   // A stream that has ended does not wait for its turn.
-  const auto read = [stream = weak_from_this(), copy, next = copy->next, end] {
-    if (const auto open = stream.lock()) open->Read(copy, next, end);
+  const auto read = [stream = weak_from_this(), copy, from, end] {
+    if (const auto open = stream.lock()) open->Read(copy, from, end);
   };
   ReaderPool* const readers = lane_ == Lane::kLive ? parts_->disk_readers : parts_->catch_up_reader;
   if (!readers->Run(read)) return MakeDueLater(copy);
   copy->reading = true;
+  copy->read_from = from;
   ++reads_kept_;
 }
 
-void ReplicaStream::Read(const CopyPtr& copy, Offset next, Offset end) {
+void ReplicaStream::Read(const CopyPtr& copy, Offset from, Offset end) {
   Lane lane = Lane::kLive;
   {
     MutexLock lock(&mu_);
     if (ended_ || finished_ || !IsAttached(copy)) {
       copy->reading = false;
-      --reads_kept_;
+      FreeRead();
       return MaybeWrite();
     }
     lane = lane_;
     ++reads_;
   }
-  auto result = parts_->store->Read(copy->partition->id(), next, end,
+  auto result = parts_->store->Read(copy->partition->id(), from, end,
                                     static_cast<size_t>(FrameBytesMax(lane)));
   if (result.ok() && lane == Lane::kCatchUp) {
     parts_->catch_up->Charge(static_cast<int64_t>(result->batches.size()));
@@ -443,10 +468,13 @@ void ReplicaStream::OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> 
   --reads_;
   const bool wanted = IsAttached(copy);
   if (result.ok() && wanted) {
+    // It begins later if the log start has moved since, of which the partition may not say yet.
+    const auto first = record::ParseBatchHeader(result->batches);
+    if (first.ok()) copy->read_from = std::max(copy->read_from, first->base_offset);
     copy->read_ahead = *std::move(result);
     MakeDue(copy);
   } else {
-    --reads_kept_;
+    FreeRead();
     if (!result.ok()) parts_->metrics->CountError(result.status());
     // The follower gets the rest from another leader, or waits.
     const bool damaged = ReasonOf(result.status()) == Reason::kCorruptRecord;
@@ -470,11 +498,12 @@ bool ReplicaStream::AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int
     MoveCopy(copy);
     return true;
   }
+  copy->moving = false;  // It may have been about to.
   Bytes batches;
   Offset next = std::max(copy->next, state.log_start);  // A log that ends below begins anew there.
   if (next < state.written_end && !copy->reading) {
     if (*room <= 0) return false;
-    if (std::optional<log::ReadResult> read = TakeNext(copy, state, *room)) {
+    if (std::optional<log::ReadResult> read = TakeNext(copy, state, next, *room)) {
       batches = std::move(read->batches);
       next = read->next_offset;
     }
@@ -507,6 +536,7 @@ grpc::ByteBuffer ReplicaStream::GatherNews() {
     const CopyPtr copy = std::move(due_.front());
     due_.pop_front();
     copy->due = false;
+    parts_->metrics->replica_looks()->Add(1);
     if (AddNews(copy, &pieces, &room)) continue;
     // It waits for credit and keeps its turn: else who always has more would leave it none.
     copy->due = true;
@@ -552,44 +582,6 @@ void ReplicaStream::MaybeFinish() {
   if (!ended_ || finished_ || writing_ || reads_ > 0) return;
   finished_ = true;
   Finish(rpc::ToGrpc(end_));
-}
-
-void ReplicaStreams::Add(std::weak_ptr<ReplicaStream> stream) {
-  MutexLock lock(&mu_);
-  streams_.erase(std::remove_if(streams_.begin(), streams_.end(),
-                                [](const auto& one) { return one.expired(); }),
-                 streams_.end());
-  streams_.push_back(std::move(stream));
-}
-
-void ReplicaStreams::set_on_marks(std::function<void()> on_marks) {
-  MutexLock lock(&mu_);
-  on_marks_ = std::move(on_marks);
-}
-
-void ReplicaStreams::HasMarks() {
-  MutexLock lock(&mu_);
-  if (on_marks_) on_marks_();
-}
-
-std::vector<std::shared_ptr<ReplicaStream>> ReplicaStreams::Open() {
-  MutexLock lock(&mu_);
-  std::vector<std::shared_ptr<ReplicaStream>> open;
-  for (const auto& one : streams_) {
-    if (auto stream = one.lock()) open.push_back(std::move(stream));
-  }
-  return open;
-}
-
-void ReplicaStreams::OnAttached(const ReplicaStream* on, NodeId follower,
-                                const Partition* partition) {
-  for (const auto& stream : Open()) {
-    if (stream.get() != on) stream->OnAttachedElsewhere(follower, partition);
-  }
-}
-
-void ReplicaStreams::SendMarks() {
-  for (const auto& stream : Open()) stream->SendMarks();
 }
 
 }  // namespace falaj::storage

@@ -10,7 +10,9 @@
 // store, on a disk reader. On the catch-up lane they come from the store alone, by the one thread
 // that keeps to the pace. So what a follower costs the leader is a cursor, and the bytes of a few
 // frames: a follower that is slow, or has used up its credit, is simply read for later; one that
-// asks and does not read the answers is not listened to.
+// asks and does not read the answers is not listened to. Those that wait for their turn to be read
+// for stand in a queue that nobody walks: what a publish costs does not depend on how many they
+// are.
 //
 // Who belongs where (LaneOf): in sync, on the live lane, as producers wait for it; else on the
 // catch-up lane, unless it lacks little that the tail cache has all of. A copy moves when all that
@@ -88,12 +90,15 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   // Adds what is new of the copy to the frame; false if there was no room.
   bool AddNews(const CopyPtr& copy, std::vector<Bytes>* pieces, int64_t* room)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The next batches of the copy, if they are in memory; else has them read.
+  // The batches of the copy from `next` on, if they are in memory; else has them read.
   std::optional<log::ReadResult> TakeNext(const CopyPtr& copy, const PartitionState& state,
-                                          int64_t room) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void ReadAhead(const CopyPtr& copy, Offset end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+                                          Offset next, int64_t room)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReadAhead(const CopyPtr& copy, Offset from, Offset end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // One less is kept: who has waited longest may read.
+  void FreeRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // On a reader's thread.
-  void Read(const CopyPtr& copy, Offset next, Offset end);
+  void Read(const CopyPtr& copy, Offset from, Offset end);
   void OnRead(const CopyPtr& copy, absl::StatusOr<log::ReadResult> result);
   bool IsAttached(const CopyPtr& copy) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Where the partition belongs, in view of what the follower lacks.
@@ -126,6 +131,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   absl::flat_hash_map<const Partition*, uint32_t> attached_ ABSL_GUARDED_BY(mu_);
   std::deque<CopyPtr> due_ ABSL_GUARDED_BY(mu_);
   std::vector<CopyPtr> due_later_ ABSL_GUARDED_BY(mu_);       // With the next SendMarks().
+  std::deque<CopyPtr> waiting_ ABSL_GUARDED_BY(mu_);          // To read; attached all of them.
   std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mu_);  // Answers; they go first.
   size_t attaching_ ABSL_GUARDED_BY(mu_) = 0;                 // The shard is at them.
   grpc::ByteBuffer outgoing_ ABSL_GUARDED_BY(mu_);            // Of the write under way.
@@ -133,7 +139,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   bool paused_ ABSL_GUARDED_BY(mu_) = false;  // Not reading, as too many answers are unread.
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   int reads_ ABSL_GUARDED_BY(mu_) = 0;       // Of the disk, under way; gRPC waits for them.
-  int reads_kept_ ABSL_GUARDED_BY(mu_) = 0;  // Those, those that wait, and what they have brought.
+  int reads_kept_ ABSL_GUARDED_BY(mu_) = 0;  // Those, those queued, and what they have brought.
   bool ended_ ABSL_GUARDED_BY(mu_) = false;  // No more reads; about to finish.
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mu_);

@@ -112,6 +112,17 @@ class ReplicaStreamTest : public StorageServerTest {
       return !response.attached(0).has_error();
     }));
   }
+  // Answered once all replicas in sync have deleted the records.
+  absl::Status DeleteBefore(int64_t offset) {
+    internal::v1::TruncatePrefixRequest request;
+    request.set_topic_id(topic_.topic_id());
+    request.set_partition(partition_);
+    request.set_leader_epoch(topic_.partitions(partition_).leader_epoch());
+    request.mutable_before()->set_offset(offset);
+    internal::v1::TruncatePrefixResponse response;
+    grpc::ClientContext context;
+    return rpc::FromGrpc(stub_->TruncatePrefix(&context, request, &response));
+  }
   // The follower takes part, and has committed the start of the epoch: the node serves.
   void Serve() {
     Start();

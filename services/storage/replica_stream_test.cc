@@ -1,6 +1,7 @@
 // The leader's end of a replica stream, with a follower that is this test: node 2.
 #include <map>
 #include <string>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -103,6 +104,33 @@ TEST_F(ReplicaStreamTest, RecordsAreDeletedOnceTheFollowerSaysThatItHasDeletedTh
   ASSERT_TRUE(early || queue.Next(&tag, &ok));
   EXPECT_TRUE(status.ok()) << status.error_message();
   EXPECT_EQ(response.log_start_offset(), 3);
+  context_->TryCancel();
+}
+
+// Who has nothing left after the cut begins there.
+TEST_F(ReplicaStreamTest, ACutComesWithWhereTheLogBeginsAndWhatIsCommitted) {
+  Serve();
+  Producer producer(stub_.get());
+  AppendThree(&producer);
+  std::thread deletion([&] { EXPECT_TRUE(DeleteBefore(3).ok()); });
+  ReplicateResponse response;
+  for (int64_t log_start = 0; log_start < 3;) {
+    ASSERT_TRUE(stream_->Read(&response));
+    for (const auto& news : response.news()) log_start = news.log_start();
+  }
+  Ack(index_, 4, 3);
+  deletion.join();
+  ReplicateRequest request;
+  AddAttach(60, 10, &request);  // Beyond the leader's end.
+  ASSERT_TRUE(stream_->Write(request));
+  do {
+    ASSERT_TRUE(stream_->Read(&response));
+  } while (response.attached().empty());
+  const internal::v1::ReplicaAttached& answer = response.attached(0);
+  EXPECT_EQ(answer.cut().epoch(), topic_.partitions(partition_).leader_epoch());
+  EXPECT_EQ(answer.cut().end(), 4);
+  EXPECT_EQ(answer.log_start(), 3);
+  EXPECT_EQ(answer.high_watermark(), 4);
   context_->TryCancel();
 }
 

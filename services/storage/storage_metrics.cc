@@ -39,6 +39,9 @@ StorageMetrics::StorageMetrics(telemetry::Registry* registry)
                   "it comes from the tail in memory.")),
       sent_live_(Sent(registry, "live")),
       sent_catch_up_(Sent(registry, "catch_up")),
+      replica_looks_(registry->AddCounter(
+          "falaj_replica_looks_total",
+          "Times that a partition was looked at for something to send to a follower.")),
       replica_unread_answers_(
           registry->AddGauge("falaj_replica_unread_answers",
                              "Answers to followers' attaches that wait until they are read.")),

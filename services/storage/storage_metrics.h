@@ -58,6 +58,7 @@ class StorageMetrics {
   telemetry::Counter* replica_sent_bytes(Lane lane) const {
     return lane == Lane::kLive ? sent_live_ : sent_catch_up_;
   }
+  telemetry::Counter* replica_looks() const { return replica_looks_; }
   telemetry::Gauge* replica_unread_answers() const { return replica_unread_answers_; }
   telemetry::Gauge* replica_streams_paused() const { return replica_streams_paused_; }
   void CountError(const absl::Status& status) { errors_.Count(status); }
@@ -80,6 +81,7 @@ class StorageMetrics {
   telemetry::Histogram* const delivery_seconds_;
   telemetry::Counter* const sent_live_;
   telemetry::Counter* const sent_catch_up_;
+  telemetry::Counter* const replica_looks_;
   telemetry::Gauge* const replica_unread_answers_;
   telemetry::Gauge* const replica_streams_paused_;
 

@@ -20,15 +20,11 @@ constexpr absl::Duration kTruncationMax = absl::Seconds(30);
 
 replica::Stored ToStored(const log::StoredPartition& stored,
                          std::vector<record::ProducerRow> producers) {
-  replica::Stored result{.log_start = stored.log_start,
-                         .log_end = stored.log_end,
-                         .high_watermark = stored.high_watermark,
-                         .epochs = {},
-                         .producers = std::move(producers)};
-  for (const log::EpochStart& epoch : stored.epochs) {
-    result.epochs.push_back({epoch.epoch, epoch.start});
-  }
-  return result;
+  return {.log_start = stored.log_start,
+          .log_end = stored.log_end,
+          .high_watermark = stored.high_watermark,
+          .epochs = stored.epochs,
+          .producers = std::move(producers)};
 }
 
 bool SameRetention(const log::RetentionPolicy& a, const log::RetentionPolicy& b) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libs/base/status.h"
+#include "libs/record/epoch_start.h"
 
 namespace falaj::simulation::data {
 namespace {
@@ -12,10 +13,7 @@ void ApplyLogStart(Offset start, StoredLog* log) {
   log->log_start = start;
   while (!log->batches.empty() && log->batches.front().last < start) log->batches.pop_front();
   if (start > log->log_end) log->log_end = start;
-  replica::EpochCache epochs;
-  for (const replica::EpochEntry& entry : log->epochs) epochs.Assign(entry);
-  epochs.TruncatePrefix(start);
-  log->epochs = epochs.entries();
+  record::TrimEpochs(start, &log->epochs);
   log->high_watermark = std::max(log->high_watermark, start);
 }
 
