@@ -1,8 +1,8 @@
 // FakeStorage is a storage node that keeps its batches in memory and does as it is told: refuse,
 // hold answers back, break streams. For tests and benchmarks of the gateway.
 //
-// It leads every partition it is asked for. Batches are not validated, only counted and kept (or
-// only counted, as a sink).
+// It leads every partition it is asked for, at the epoch it is told. Batches are not validated,
+// only counted and kept (or only counted, as a sink).
 //
 // Threads: any.
 #ifndef SERVICES_GATEWAY_TESTING_FAKE_STORAGE_H_
@@ -90,6 +90,9 @@ class FakeStorage {
   void Append(AppendStream* stream, const Bytes& entry);
   Bytes ReadPartition(const internal::v1::ReadPartition& request, int64_t budget, int64_t* bytes,
                       bool* failed);
+  // Whether the log holds the record that was read last, as a real node checks it.
+  static absl::Status CheckHolds(const Partition& partition,
+                                 const internal::v1::ReadPartition& request);
   void WakeReads();
   const Partition* Find(int32_t partition) const;
 
