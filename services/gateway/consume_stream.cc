@@ -38,7 +38,9 @@ absl::Status Located(const absl::Status& error, const PartitionName& name) {
   ErrorMetadata metadata = MetadataOf(error);
   metadata["topic"] = name.topic;
   metadata["partition"] = absl::StrCat(name.partition);
-  return MakeError(ReasonOf(error), error.message(), metadata);
+  absl::Status located = MakeError(ReasonOf(error), error.message(), metadata);
+  const std::optional<absl::Duration> delay = RetryAfterOf(error);
+  return delay.has_value() ? WithRetryAfter(std::move(located), *delay) : located;
 }
 
 // A stream that was not reading while its topic was deleted and made again.
@@ -217,7 +219,7 @@ void ConsumeStream::OnResolved(const std::vector<Sought>& sought, OffsetAnswers 
       absl::Status status = answers[i].status();
       if (status.ok()) status = positions_.Seek(name, Offset(answers[i]->offset()), last_epoch);
       if (!status.ok()) {
-        End(status);
+        End(Located(status, name));
         return;
       }
       v1::PartitionOffset* offset = response.mutable_opened()->add_offsets();
@@ -249,7 +251,7 @@ ConsumeStream::PlanReads() {
     absl::StatusOr<Route> route = parts_->routes->Find(name.topic, name.partition);
     if (!route.ok()) {
       if (!IsLeaderMissing(route.status())) {
-        End(route.status());
+        End(Located(route.status(), name));
         return {};
       }
       if (!pump_due_) {
@@ -322,7 +324,7 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
         if (absl::Status status =
                 TakePartition(read.names[i], read.asked[i], std::move((*parts)[i]), &retry);
             !status.ok()) {
-          End(status);
+          End(Located(status, read.names[i]));
           return;
         }
       }
@@ -346,10 +348,10 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
   const bool unreached =
       IsUnreached(*parts_->routes, name.topic, name.partition, last_epoch, read.error);
   const absl::Duration doubted = positions_.Doubt(name, unreached, parts_->clock->MonotonicNow());
-  if (doubted >= kUnreachedWait) return Located(RecordUnknown(asked, last_epoch, read), name);
+  if (doubted >= kUnreachedWait) return RecordUnknown(asked, last_epoch, read);
   if (!read.error.ok()) {
     if (!IsLeaderMissing(read.error) && ReasonOf(read.error) != Reason::kEpochFenced) {
-      return Located(read.error, name);
+      return read.error;
     }
     *retry = true;
     return absl::OkStatus();

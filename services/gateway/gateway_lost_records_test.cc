@@ -1,4 +1,5 @@
-// What consumers hear when records they have read are gone.
+// What consumers hear when records they have read, or topics they read, are gone; and what the
+// gateway must know for that.
 #include <gmock/gmock.h>
 
 #include <atomic>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "libs/client/consumer.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/testing/consume_fixture.h"
 
@@ -16,6 +18,7 @@ namespace falaj::gateway {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAreArray;
 
 class LostRecordsTest : public ConsumeTest {
  protected:
@@ -180,6 +183,72 @@ TEST_F(LostRecordsTest, AStreamThatWasPausedWhileItsTopicWasMadeAgainIsTold) {
   EXPECT_EQ(ReasonOf(end), Reason::kOffsetOutOfRange) << end;
   EXPECT_EQ(MetadataOf(end)["topic"], "t");
   EXPECT_EQ(MetadataOf(end)["partition"], "0");
+}
+
+TEST_F(LostRecordsTest, WhateverEndsAStreamSaysWhichPartitionItIs) {
+  const auto expect_located = [](absl::Status end, Reason reason, const std::string& topic) {
+    EXPECT_EQ(ReasonOf(end), reason) << end;
+    EXPECT_EQ(MetadataOf(end)["topic"], topic);
+    EXPECT_EQ(MetadataOf(end)["partition"], "0");
+  };
+  CreateTopic("t", 1);
+  expect_located(EndOf({OpenFrame("none", {0}, 100)}), Reason::kTopicNotFound, "none");
+  v1::ConsumeRequest by_name = OpenFrame("none", {0}, 100);
+  by_name.mutable_open()
+      ->mutable_partitions()
+      ->mutable_positions(0)
+      ->mutable_position()
+      ->set_named(v1::NAMED_OFFSET_LATEST);
+  expect_located(EndOf({by_name}), Reason::kTopicNotFound, "none");
+  MustProduce("t", 0, MakeBatch(2));
+  LeaderOf("t", 0)->DamageBatches();
+  v1::ConsumeRequest decoded = OpenFrame("t", {0}, 100);
+  decoded.mutable_open()->set_format(v1::RECORD_FORMAT_RECORDS);
+  expect_located(EndOf({decoded}), Reason::kCorruptRecord, "t");
+}
+
+TEST_F(LostRecordsTest, AConsumerOfManyGoesOnWithoutTheTopicThatIsDeleted) {
+  CreateTopic("gone", 1);
+  CreateTopic("stays", 4);
+  client::ConsumerOptions options;
+  options.address = gateway_->grpc_address();
+  std::vector<client::ConsumerPosition> positions = {
+      {"gone", PartitionIndex(0), client::AtOffset(Offset(0))}};
+  for (int p = 0; p < 4; ++p) {
+    positions.push_back({"stays", PartitionIndex(p), client::AtOffset(Offset(0))});
+  }
+  auto consumer = *client::Consumer::Create(options, positions);
+  std::vector<absl::Status> errors;
+  const auto read = [&](size_t count) {
+    std::vector<std::string> values;
+    EXPECT_TRUE(Eventually([&] {
+      const absl::StatusOr<client::RecordRun> run = consumer->Poll(absl::Milliseconds(100));
+      if (!run.ok()) {
+        errors.push_back(run.status());
+        return errors.size() > 5;
+      }
+      for (const auto& record : run->records()) values.emplace_back(*record.value);
+      return values.size() >= count;
+    }));
+    return values;
+  };
+  MustProduce("gone", 0, MakeBatch(1, "last"));
+  EXPECT_THAT(read(1), ElementsAre("last0"));
+  DeleteTopic("gone");
+  for (int round = 0; round < 2; ++round) {
+    // At both nodes, so that neither waits with what is asked of the topic that is gone.
+    std::vector<std::string> sent;
+    for (int p = 0; p < 4; ++p) {
+      const std::string text = absl::StrCat(round, "-", p, "-");
+      MustProduce("stays", p, MakeBatch(1, text));
+      sent.push_back(text + "0");
+    }
+    EXPECT_THAT(read(4), UnorderedElementsAreArray(sent));
+  }
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(ReasonOf(errors[0]), Reason::kTopicNotFound) << errors[0];
+  EXPECT_EQ(MetadataOf(errors[0])["topic"], "gone");
+  EXPECT_EQ(MetadataOf(errors[0])["partition"], "0");
 }
 
 }  // namespace

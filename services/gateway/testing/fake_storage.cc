@@ -274,6 +274,17 @@ void FakeStorage::BreakStreams() {
   for (AppendStream* stream : streams_) stream->Break();
 }
 
+void FakeStorage::DamageBatches() {
+  MutexLock lock(&mu_);
+  for (auto& [key, partition] : partitions_) {
+    for (Stored& stored : partition.batches) {
+      std::string bytes = stored.batch.ToString();
+      bytes.back() = static_cast<char>(bytes.back() ^ 1);
+      stored.batch = Bytes::Own(std::move(bytes));
+    }
+  }
+}
+
 void FakeStorage::SetLogStart(int64_t offset) {
   MutexLock lock(&mu_);
   for (auto& [key, partition] : partitions_) partition.log_start = offset;

@@ -54,6 +54,8 @@ class FakeStorage {
   void ForgetAnswers(const absl::Status& status, int count);
   // Cancels every Append stream.
   void BreakStreams();
+  // A bit of every batch it holds flips.
+  void DamageBatches();
   // Moves the log start of every partition.
   void SetLogStart(int64_t offset);
 
