@@ -364,9 +364,7 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
   // is read again later.
   if (positions_.credit() <= 0) return absl::OkStatus();
   if (static_cast<int64_t>(read.batches.size()) > positions_.credit()) {
-    FALAJ_ASSIGN_OR_RETURN(read.batches,
-                           FirstBatches(read.batches, positions_.credit(), &read.next_offset));
-    read.last_epoch = LeaderEpoch(-1);
+    FALAJ_RETURN_IF_ERROR(KeepFirstBatches(positions_.credit(), &read));
   }
   if (format_ != v1::RECORD_FORMAT_BATCHES) return SendDecoded(name, asked, read);
   const auto size_bytes = static_cast<int64_t>(read.batches.size());

@@ -185,6 +185,29 @@ TEST_F(LostRecordsTest, AStreamThatWasPausedWhileItsTopicWasMadeAgainIsTold) {
   EXPECT_EQ(MetadataOf(end)["partition"], "0");
 }
 
+TEST_F(LostRecordsTest, TheEpochIsKnownHoweverSmallTheCreditIs) {
+  CreateTopic("t", 1);
+  FakeStorage* const node = LeaderOf("t", 0);
+  for (int i = 0; i < 3; ++i) MustProduce("t", 0, MakeBatch(10));
+  for (const v1::RecordFormat format : {v1::RECORD_FORMAT_BATCHES, v1::RECORD_FORMAT_RECORDS}) {
+    grpc::ClientContext context;
+    v1::ConsumeRequest open = OpenFrame("t", {0}, 1);
+    open.mutable_open()->set_format(format);
+    auto stream = Start(&context, open);
+    for (int64_t next = 10; next <= 30; next += 10) {
+      const v1::PartitionRecords frame = ReadRecords(stream.get());
+      EXPECT_EQ(frame.next_offset(), next);
+      EXPECT_TRUE(frame.has_last_epoch());
+      EXPECT_EQ(frame.last_epoch(), EpochOf(node));
+      stream->Write(GrantFrame(frame.size_bytes()));
+    }
+    context.TryCancel();
+  }
+  for (const internal::v1::ReadPartition& read : node->reads()) {
+    EXPECT_EQ(read.has_last_epoch(), read.offset() > 0) << read.ShortDebugString();
+  }
+}
+
 TEST_F(LostRecordsTest, WhateverEndsAStreamSaysWhichPartitionItIs) {
   const auto expect_located = [](absl::Status end, Reason reason, const std::string& topic) {
     EXPECT_EQ(ReasonOf(end), reason) << end;
