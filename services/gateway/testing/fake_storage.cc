@@ -40,7 +40,8 @@ class FakeStorage::AppendStream final
     if (finished_) return;
     internal::v1::AppendResponse message;
     *message.add_outcomes() = response;
-    answers_.push_back(rpc::SerializeProto(message));
+    answers_.push_back(storage_->spoil_ ? rpc::ToByteBuffer("\xff\xff", Bytes())
+                                        : rpc::SerializeProto(message));
     WriteNext();
   }
   void WriteNext() {
@@ -283,6 +284,11 @@ void FakeStorage::DamageBatches() {
       stored.batch = Bytes::Own(std::move(bytes));
     }
   }
+}
+
+void FakeStorage::SpoilAnswers(bool on) {
+  MutexLock lock(&mu_);
+  spoil_ = on;
 }
 
 void FakeStorage::SetLogStart(int64_t offset) {

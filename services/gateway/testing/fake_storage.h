@@ -56,6 +56,8 @@ class FakeStorage {
   void BreakStreams();
   // A bit of every batch it holds flips.
   void DamageBatches();
+  // While on, Append streams are answered with what is no AppendResponse.
+  void SpoilAnswers(bool on);
   // Moves the log start of every partition.
   void SetLogStart(int64_t offset);
 
@@ -120,6 +122,7 @@ class FakeStorage {
   int appends_ = 0;
   int messages_ = 0;
   bool hold_ = false;
+  bool spoil_ = false;
   bool hold_streams_ = false;
 };
 
