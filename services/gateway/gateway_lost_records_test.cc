@@ -32,8 +32,7 @@ class LostRecordsTest : public ConsumeTest {
     at->set_last_epoch(last_epoch);
     return open;
   }
-  static v1::FetchRequest FetchAfter(const std::string& topic, int64_t offset,
-                                     int32_t last_epoch) {
+  static v1::FetchRequest FetchAfter(const std::string& topic, int64_t offset, int32_t last_epoch) {
     v1::FetchRequest request;
     v1::FetchPartition* const partition = request.add_partitions();
     partition->set_topic(topic);
@@ -217,11 +216,8 @@ TEST_F(LostRecordsTest, WhateverEndsAStreamSaysWhichPartitionItIs) {
   CreateTopic("t", 1);
   expect_located(EndOf({OpenFrame("none", {0}, 100)}), Reason::kTopicNotFound, "none");
   v1::ConsumeRequest by_name = OpenFrame("none", {0}, 100);
-  by_name.mutable_open()
-      ->mutable_partitions()
-      ->mutable_positions(0)
-      ->mutable_position()
-      ->set_named(v1::NAMED_OFFSET_LATEST);
+  by_name.mutable_open()->mutable_partitions()->mutable_positions(0)->mutable_position()->set_named(
+      v1::NAMED_OFFSET_LATEST);
   expect_located(EndOf({by_name}), Reason::kTopicNotFound, "none");
   MustProduce("t", 0, MakeBatch(2));
   LeaderOf("t", 0)->DamageBatches();
