@@ -256,8 +256,11 @@ Consumer::Impl::Outcome Consumer::Impl::TakeRecords(RecordsFrame frame) {
     place->resting = true;
     return absl::StatusOr<RecordRun>(Located(run.status(), place->topic, place->partition));
   }
-  place->position = std::max(place->position, run->next_offset());
-  if (run->last_epoch() >= LeaderEpoch(0)) place->last_epoch = run->last_epoch();
+  if (run->next_offset() > place->position) {
+    // Both or neither: an epoch counts for the record it is of.
+    place->position = run->next_offset();
+    place->last_epoch = run->last_epoch();
+  }
   if (run->empty()) return std::nullopt;
   return run;
 }

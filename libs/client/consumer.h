@@ -70,8 +70,9 @@ class RecordRun {
   bool empty() const { return records_.empty(); }
   const std::string& topic() const { return topic_; }
   PartitionIndex partition() const { return partition_; }
-  Offset next_offset() const { return next_offset_; }     // After the last record.
-  LeaderEpoch last_epoch() const { return last_epoch_; }  // Of the last batch; -1: there is none.
+  Offset next_offset() const { return next_offset_; }  // After the last record.
+  // Of the record before next_offset(), control records count too; -1: not known.
+  LeaderEpoch last_epoch() const { return last_epoch_; }
   Offset high_watermark() const { return high_watermark_; }
   Offset log_start_offset() const { return log_start_offset_; }
   int64_t size_bytes() const { return size_bytes_; }  // Encoded.

@@ -240,6 +240,36 @@ TEST_F(ConsumerTest, SeekingBackDropsWhatWasSentBefore) {
   EXPECT_THAT(Values(consumer.get()), ElementsAre("d"));
 }
 
+TEST_F(ConsumerTest, TheEpochOfRecordsBelowAForwardSeekIsNotTakenOver) {
+  gateway_.consume = [](int call, const v1::OpenConsumeStream& open, auto* stream) {
+    const auto write = [&](int64_t base, const std::vector<std::string>& values, int epoch) {
+      const Bytes batch =
+          record::StampBatch(MakeBatch(base, values), Offset(base), LeaderEpoch(epoch));
+      stream->Write(RecordsFrame(0, batch.ToString(), base + static_cast<int64_t>(values.size())));
+    };
+    if (call == 0) {
+      write(10, {"k", "l"}, 3);
+      v1::ConsumeRequest request;
+      while (stream->Read(&request) && !request.has_seek()) continue;
+      write(12, {"sent before the seek was seen"}, 3);
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone");
+    }
+    const v1::PartitionPosition& at = open.partitions().positions(0);
+    EXPECT_EQ(at.position().offset(), 5000);
+    EXPECT_FALSE(at.has_last_epoch()) << at.last_epoch() << " is of another record";
+    write(4999, {"below", "asked for"}, 4);
+    return Drain(stream);
+  };
+  auto consumer = MakeConsumer({At(0, 10)});
+  EXPECT_THAT(Values(consumer.get()), ElementsAre("k", "l"));
+  ASSERT_TRUE(consumer->Seek("orders", PartitionIndex(0), AtOffset(Offset(5000))).ok());
+  const absl::StatusOr<RecordRun> run = consumer->Poll(kLong);
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_EQ(run->records().size(), 1u);
+  EXPECT_EQ(run->records()[0].value, "asked for");
+  EXPECT_EQ(run->last_epoch(), LeaderEpoch(4));
+}
+
 TEST_F(ConsumerTest, PauseAndResumeReachTheGateway) {
   gateway_.consume = [](int, const auto&, auto* stream) {
     stream->Write(Frame(0, 0, {"a"}));

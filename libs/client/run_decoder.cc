@@ -102,8 +102,9 @@ absl::StatusOr<RecordRun> RunDecoder::Decode(RecordsFrame frame, Offset from) {
     FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, batches.Next());
     if (!batch.has_value()) break;
     const record::BatchHeader& header = batches.header();
+    if (header.next_offset() <= from) continue;
     run.last_epoch_ = header.leader_epoch;
-    if (header.next_offset() <= from || header.control()) continue;
+    if (header.control()) continue;
     FALAJ_RETURN_IF_ERROR(record::VerifyStoredBatch(*batch).status());
     FALAJ_ASSIGN_OR_RETURN(record::BatchReader reader,
                            record::BatchReader::Open(*batch, record::Limits()));

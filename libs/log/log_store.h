@@ -97,6 +97,7 @@ struct ReadResult {
   Bytes batches;  // Concatenated; empty if there is nothing below the limit.
   Offset
       next_offset;  // One past the last record in batches; the offset asked for if there is none.
+  size_t last_batch = 0;  // Where in `batches` the last of them begins.
 };
 
 // Where a timestamp was found.

@@ -152,6 +152,7 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
       full = next > limit || (!out.empty() && out.size() + batch.bytes.size() > bytes_max);
       if (full) break;
       if (out.empty()) out.reserve(std::max(batch.bytes.size(), std::min(bytes_max, kReserveMax)));
+      result.last_batch = out.size();
       out.append(batch.bytes.data(), batch.bytes.size());
       expected = result.next_offset = next;
       // Before the next batch is touched, which may lie in another block.

@@ -72,6 +72,7 @@ TEST_F(StoreTest, ReadRespectsLimitAndBytesAndStartsAtTheLogStart) {
   for (int i = 0; i < 10; ++i) ASSERT_TRUE(Append(id, {1, 2, 3}).ok());
   const size_t batch_bytes = store_->Read(id, Offset(0), Offset(3), 1)->batches.size();
   EXPECT_EQ(store_->Read(id, Offset(0), kNoLimit, 3 * batch_bytes)->next_offset, Offset(9));
+  EXPECT_EQ(store_->Read(id, Offset(0), kNoLimit, 3 * batch_bytes)->last_batch, 2 * batch_bytes);
   EXPECT_EQ(store_->Read(id, Offset(0), Offset(8), 1 << 20)->next_offset, Offset(6));
   EXPECT_TRUE(store_->Read(id, Offset(0), Offset(2), 1 << 20)->batches.empty());
   EXPECT_EQ(store_->Read(id, Offset(30), kNoLimit, 1 << 20)->next_offset, Offset(30));

@@ -52,7 +52,7 @@ void TailCache::Insert(const TailKey& key, const Batch& batch) {
 std::optional<TailRun> TailCache::Lookup(const TailKey& key, Offset from, Offset limit,
                                          size_t bytes_max) {
   std::vector<Bytes> run;
-  TailRun result{.batches = Bytes(), .next_offset = from, .appended = {}};
+  TailRun result{.batches = Bytes(), .next_offset = from, .last_batch = 0, .appended = {}};
   {
     MutexLock lock(&mu_);
     const auto found = rings_.find(key);
@@ -66,8 +66,10 @@ std::optional<TailRun> TailCache::Lookup(const TailKey& key, Offset from, Offset
     auto entry = FirstThatEndsAt(ring, from);
     size_t bytes = 0;
     for (; entry != ring.end() && entry->last < limit; ++entry) {
+      const size_t begin = bytes;
       bytes += entry->batch.size();
       if (!run.empty() && bytes > bytes_max) break;
+      result.last_batch = begin;
       run.push_back(entry->batch);
       result.appended.push_back(entry->appended);
       result.next_offset = entry->last + 1;

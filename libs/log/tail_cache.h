@@ -49,6 +49,7 @@ struct TailKey {
 struct TailRun {
   Bytes batches;  // Concatenated; empty if there is nothing below the limit.
   Offset next_offset;
+  size_t last_batch = 0;                           // Where in `batches` the last of them begins.
   absl::InlinedVector<MonotonicTime, 4> appended;  // When each of the batches was, in their order.
 };
 

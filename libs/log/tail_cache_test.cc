@@ -30,11 +30,13 @@ TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
   ASSERT_TRUE(all.has_value());
   EXPECT_EQ(all->batches.ToString(), "aaabcc");
   EXPECT_EQ(all->next_offset, Offset(20));
+  EXPECT_EQ(all->last_batch, 4u) << "'cc' begins there";
   const auto limited = cache.Lookup(kFirst, Offset(10), Offset(15), 1000);
   EXPECT_EQ(limited->batches.ToString(), "aaab");
   EXPECT_EQ(limited->next_offset, Offset(14));
   const auto few_bytes = cache.Lookup(kFirst, Offset(10), kNoLimit, 1);
   EXPECT_EQ(few_bytes->batches.ToString(), "aaa") << "the first batch comes whole";
+  EXPECT_EQ(few_bytes->last_batch, 0u);
 }
 
 TEST(TailCacheTest, SaysWhetherItHoldsAllUpToTheLimitInSoManyBytes) {

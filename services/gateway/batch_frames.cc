@@ -85,9 +85,10 @@ class RunBuilder {
 
   bool full() const { return full_; }
   // The batch that the next records are of. It counts where the first one goes.
-  void AddBatch(size_t size_bytes) {
+  void AddBatch(size_t size_bytes, LeaderEpoch epoch) {
     CountBatch();
     batch_bytes_ = static_cast<int64_t>(size_bytes);
+    batch_epoch_ = epoch;
   }
   void Add(const record::RecordView& view) {
     if (full_) return;
@@ -103,12 +104,14 @@ class RunBuilder {
     AddRecord(view, &runs_.back());
     next_ = view.offset + 1;
     runs_.back().set_next_offset(next_.value());
+    SetEpoch();
   }
   // All batches have been added, and if there was room for them the last run reaches as far.
   std::vector<v1::PartitionRecords> Take() {
     if (!full_) {
       CountBatch();
       runs_.back().set_next_offset(description_.next_offset());
+      SetEpoch();
     }
     return std::move(runs_);
   }
@@ -123,7 +126,12 @@ class RunBuilder {
     runs_.push_back(description_);
     runs_.back().set_size_bytes(0);
     runs_.back().set_next_offset(next_.value());
+    runs_.back().clear_last_epoch();
     run_bytes_ = 0;
+  }
+  // All records of a batch are of its epoch, those before a cut too.
+  void SetEpoch() {
+    if (batch_epoch_ >= LeaderEpoch(0)) runs_.back().set_last_epoch(batch_epoch_.value());
   }
   void CountBatch() {
     v1::PartitionRecords& run = runs_.back();
@@ -134,6 +142,7 @@ class RunBuilder {
   const RunLimits limits_;
   Offset next_;                             // After the last record added.
   int64_t batch_bytes_ = 0;                 // Of the present batch, until it is counted.
+  LeaderEpoch batch_epoch_{-1};             // Of the present batch; -1: there was none.
   std::vector<v1::PartitionRecords> runs_;  // Never empty.
   size_t run_bytes_ = 0;
   bool full_ = false;
@@ -175,17 +184,19 @@ v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partit
   return message;
 }
 
-absl::StatusOr<Bytes> FirstBatches(const Bytes& batches, int64_t bytes_max, Offset* next_offset) {
-  record::BatchIterator iterator(batches);
+absl::Status KeepFirstBatches(int64_t bytes_max, PartitionRead* read) {
+  record::BatchIterator iterator(read->batches);
   size_t taken = 0;
   while (true) {
     FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, iterator.Next());
     if (!batch.has_value()) break;
     if (taken > 0 && static_cast<int64_t>(taken + batch->size()) > bytes_max) break;
     taken += batch->size();
-    *next_offset = iterator.header().next_offset();
+    read->next_offset = iterator.header().next_offset();
+    read->last_epoch = iterator.header().leader_epoch;
   }
-  return batches.Subrange(0, taken);
+  read->batches = read->batches.Subrange(0, taken);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
@@ -197,19 +208,14 @@ absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
     FALAJ_ASSIGN_OR_RETURN(const std::optional<Bytes> batch, iterator.Next());
     if (!batch.has_value()) break;
     FALAJ_RETURN_IF_ERROR(record::VerifyStoredBatch(*batch).status());
-    runs.AddBatch(batch->size());
+    runs.AddBatch(batch->size(), iterator.header().leader_epoch);
     if (iterator.header().control()) continue;
     const auto add = [&](const record::RecordView& view) {
       if (view.offset >= asked) runs.Add(view);
     };
     FALAJ_RETURN_IF_ERROR(record::ForEachRecord(*batch, record::Limits{}, add));
   }
-  std::vector<v1::PartitionRecords> taken = runs.Take();
-  for (v1::PartitionRecords& run : taken) {
-    // What is known is the epoch at the end of everything.
-    if (run.next_offset() != description.next_offset()) run.clear_last_epoch();
-  }
-  return taken;
+  return runs.Take();
 }
 
 std::string FramePrefix(int field, const v1::PartitionRecords& message, size_t batches_size) {

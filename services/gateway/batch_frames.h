@@ -35,9 +35,9 @@ absl::StatusOr<std::vector<PartitionRead>> ParseReadAnswer(const absl::StatusOr<
 v1::PartitionRecords DescribeRead(absl::string_view topic, PartitionIndex partition, Offset asked,
                                   const PartitionRead& read);
 
-// The first of the batches: as many as fit into `bytes_max`, at least one. Sets `next_offset` to
-// the offset after them. CORRUPT_RECORD if they do not come apart.
-absl::StatusOr<Bytes> FirstBatches(const Bytes& batches, int64_t bytes_max, Offset* next_offset);
+// Keeps the first of the batches that were read: as many as fit into `bytes_max`, at least one.
+// CORRUPT_RECORD if they do not come apart.
+absl::Status KeepFirstBatches(int64_t bytes_max, PartitionRead* read);
 
 // How much DecodeRuns() may make of what it is given.
 struct RunLimits {
@@ -49,9 +49,10 @@ struct RunLimits {
 // Decodes batches to records from `asked` on, in messages that clients take: a batch may be 8 MiB
 // large, or compressed a hundredfold, and is cut between two records wherever a limit is reached.
 // The rest is for whoever asks again at next_offset. Each message is a copy of `description` with
-// its records, its next_offset, and the size of the batches whose records begin in it (a batch that
-// is asked for again in the middle counts again). At least one message, without records if not even
-// the first one fits. CORRUPT_RECORD if a checksum fails.
+// its records, its next_offset, the leader epoch of the record before that, and the size of the
+// batches whose records begin in it (a batch that is asked for again in the middle counts again).
+// At least one message, without records and epoch if not even the first one fits. CORRUPT_RECORD if
+// a checksum fails.
 absl::StatusOr<std::vector<v1::PartitionRecords>> DecodeRuns(
     const Bytes& batches, Offset asked, const v1::PartitionRecords& description,
     const RunLimits& limits);

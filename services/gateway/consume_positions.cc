@@ -48,8 +48,11 @@ absl::Status ConsumePositions::CheckSubscribed(const PartitionName& name) const 
 
 absl::Status ConsumePositions::Seek(const PartitionName& name, Offset to, LeaderEpoch last_epoch) {
   FALAJ_RETURN_IF_ERROR(CheckSubscribed(name));
-  positions_.at(name).next = to;
-  positions_.at(name).last_epoch = last_epoch;
+  Position& position = positions_.at(name);
+  position.next = to;
+  position.last_epoch = last_epoch;
+  position.last_topic = TopicId();
+  position.doubted_since.reset();
   return absl::OkStatus();
 }
 
@@ -68,6 +71,27 @@ std::vector<PartitionName> ConsumePositions::Readable() const {
   return names;
 }
 
+void ConsumePositions::Ask(const PartitionName& name, const TopicId& topic) {
+  Position& position = positions_.at(name);
+  position.asked = true;
+  position.asked_topic = topic;
+}
+
+bool ConsumePositions::MayGoOnIn(const PartitionName& name, const TopicId& topic) const {
+  const TopicId& last = positions_.at(name).last_topic;
+  return last.is_nil() || last == topic;
+}
+
+absl::Duration ConsumePositions::Doubt(const PartitionName& name, bool doubted, MonotonicTime now) {
+  std::optional<MonotonicTime>& since = positions_.at(name).doubted_since;
+  if (!doubted) {
+    since.reset();
+    return absl::ZeroDuration();
+  }
+  if (!since.has_value()) since = now;
+  return now - *since;
+}
+
 bool ConsumePositions::IsAt(const PartitionName& name, Offset asked) const {
   const Position& position = positions_.at(name);
   return !position.paused && position.next == asked;
@@ -79,6 +103,8 @@ bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next
   Position& position = positions_.at(name);
   position.next = next;
   position.last_epoch = last_epoch;
+  position.last_topic = position.asked_topic;
+  position.doubted_since.reset();
   credit_ -= bytes;
   return true;
 }

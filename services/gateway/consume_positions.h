@@ -5,7 +5,8 @@
 // Invariants:
 //   credit never goes up but by Grant(); Spend() may take it below zero once, for the frame that
 //   overshoots a position moves forward by what was sent, or anywhere by Seek() an answer to a
-//   question asked before a Seek() is recognised by its offset and dropped
+//   question asked before a Seek() is recognised by its offset and dropped; the epoch goes with the
+//   position, and with the topic it was read in: another one of the same name counts anew
 //
 // Not thread-safe: the stream's lock guards it.
 #ifndef SERVICES_GATEWAY_CONSUME_POSITIONS_H_
@@ -13,11 +14,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/ids.h"
 
 namespace falaj::gateway {
@@ -37,8 +41,11 @@ class ConsumePositions {
   struct Position {
     Offset next;
     LeaderEpoch last_epoch{-1};  // Of the record before `next`; -1: not known.
+    TopicId last_topic{};        // That record's; nil: not known.
+    std::optional<MonotonicTime> doubted_since = std::nullopt;  // See Doubt().
     bool paused = false;
-    bool asked = false;  // A read is under way.
+    bool asked = false;     // A read is under way.
+    TopicId asked_topic{};  // Of what.
   };
 
   // INVALID_REQUEST if the partition is there already.
@@ -57,7 +64,14 @@ class ConsumePositions {
   // Partitions to read now: not paused, not asked; none without credit. Ascending.
   std::vector<PartitionName> Readable() const;
   const Position& At(const PartitionName& name) const { return positions_.at(name); }
-  void SetAsked(const PartitionName& name, bool asked) { positions_.at(name).asked = asked; }
+  // A read of the partition begins, of the topic that has its name now; it has ended.
+  void Ask(const PartitionName& name, const TopicId& topic);
+  void EndAsk(const PartitionName& name) { positions_.at(name).asked = false; }
+  // False if the record before the position was read from another topic, which had this name.
+  bool MayGoOnIn(const PartitionName& name, const TopicId& topic) const;
+  // Takes note of whether the record before the position is in doubt now; returns for how long it
+  // has been, all the time.
+  absl::Duration Doubt(const PartitionName& name, bool doubted, MonotonicTime now);
 
   // False if an answer to a read at `asked` is out of date: Take() would drop it.
   bool IsAt(const PartitionName& name, Offset asked) const;

@@ -80,8 +80,40 @@ TEST(ConsumePositions, PartitionsBeingAskedAreNotAskedAgain) {
   ConsumePositions positions;
   ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
   ASSERT_TRUE(positions.Grant(100).ok());
-  positions.SetAsked(kA, true);
+  positions.Ask(kA, TopicId());
   EXPECT_TRUE(positions.Readable().empty());
+  positions.EndAsk(kA);
+  EXPECT_EQ(positions.Readable().size(), 1u);
+}
+
+TEST(ConsumePositions, WhatWasReadOfATopicDoesNotGoOnInAnotherOne) {
+  const TopicId old = TopicId::FromRandomBits(1, 1);
+  const TopicId made_again = TopicId::FromRandomBits(1, 2);
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  EXPECT_TRUE(positions.MayGoOnIn(kA, old)) << "nothing was read";
+  positions.Ask(kA, old);
+  EXPECT_TRUE(positions.MayGoOnIn(kA, made_again)) << "nothing has come yet";
+  ASSERT_TRUE(positions.Take(kA, Offset(0), Offset(10), LeaderEpoch(3), 1));
+  positions.EndAsk(kA);
+  EXPECT_TRUE(positions.MayGoOnIn(kA, old));
+  EXPECT_FALSE(positions.MayGoOnIn(kA, made_again));
+  ASSERT_TRUE(positions.Seek(kA, Offset(0)).ok());
+  EXPECT_TRUE(positions.MayGoOnIn(kA, made_again));
+}
+
+TEST(ConsumePositions, ADoubtCountsFromWhereItHasLastedSince) {
+  const auto at = [](int seconds) { return MonotonicTime{} + absl::Seconds(seconds); };
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  EXPECT_EQ(positions.Doubt(kA, true, at(10)), absl::ZeroDuration());
+  EXPECT_EQ(positions.Doubt(kA, true, at(12)), absl::Seconds(2));
+  EXPECT_EQ(positions.Doubt(kA, false, at(13)), absl::ZeroDuration());
+  EXPECT_EQ(positions.Doubt(kA, true, at(14)), absl::ZeroDuration()) << "it passed meanwhile";
+  ASSERT_TRUE(positions.Seek(kA, Offset(5)).ok());
+  EXPECT_EQ(positions.Doubt(kA, true, at(20)), absl::ZeroDuration()) << "of another record";
 }
 
 TEST(ConsumePositions, RefusesWhatIsNotSubscribedOrIsListedTwice) {

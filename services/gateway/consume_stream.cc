@@ -9,6 +9,7 @@
 #include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
+#include "services/gateway/unreached_epoch.h"
 
 namespace falaj::gateway {
 namespace {
@@ -37,7 +38,17 @@ absl::Status Located(const absl::Status& error, const PartitionName& name) {
   ErrorMetadata metadata = MetadataOf(error);
   metadata["topic"] = name.topic;
   metadata["partition"] = absl::StrCat(name.partition);
-  return MakeError(ReasonOf(error), error.message(), metadata);
+  absl::Status located = MakeError(ReasonOf(error), error.message(), metadata);
+  const std::optional<absl::Duration> delay = RetryAfterOf(error);
+  return delay.has_value() ? WithRetryAfter(std::move(located), *delay) : located;
+}
+
+// A stream that was not reading while its topic was deleted and made again.
+absl::Status OfAnotherTopic(Offset next) {
+  return MakeError(Reason::kOffsetOutOfRange,
+                   absl::StrCat("the record before offset ", next,
+                                " was of another topic, which had this name and is deleted"),
+                   {{"offset", absl::StrCat(next)}});
 }
 
 }  // namespace
@@ -208,7 +219,7 @@ void ConsumeStream::OnResolved(const std::vector<Sought>& sought, OffsetAnswers 
       absl::Status status = answers[i].status();
       if (status.ok()) status = positions_.Seek(name, Offset(answers[i]->offset()), last_epoch);
       if (!status.ok()) {
-        End(status);
+        End(Located(status, name));
         return;
       }
       v1::PartitionOffset* offset = response.mutable_opened()->add_offsets();
@@ -240,7 +251,7 @@ ConsumeStream::PlanReads() {
     absl::StatusOr<Route> route = parts_->routes->Find(name.topic, name.partition);
     if (!route.ok()) {
       if (!IsLeaderMissing(route.status())) {
-        End(route.status());
+        End(Located(route.status(), name));
         return {};
       }
       if (!pump_due_) {
@@ -254,11 +265,16 @@ ConsumeStream::PlanReads() {
       }
       continue;
     }
+    const ConsumePositions::Position& at = positions_.At(name);
+    if (!positions_.MayGoOnIn(name, route->topic)) {
+      End(Located(OfAnotherTopic(at.next), name));
+      return {};
+    }
     if (reads_.contains(route->address)) continue;
     auto& [read, request] = plans[route->address];
-    const ConsumePositions::Position& at = positions_.At(name);
     read.names.push_back(name);
     read.asked.push_back(at.next);
+    read.topics.push_back(route->topic);
     internal::v1::ReadPartition* partition = request.add_partitions();
     partition->set_topic_id(std::string(route->topic.bytes()));
     partition->set_partition(name.partition.value());
@@ -278,7 +294,7 @@ void ConsumeStream::Pump() {
     request.set_max_bytes(static_cast<int32_t>(bytes));
     request.set_min_bytes(1);
     request.set_max_wait_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(kReadWait)));
-    for (const PartitionName& name : read.names) positions_.SetAsked(name, true);
+    for (size_t i = 0; i < read.names.size(); ++i) positions_.Ask(read.names[i], read.topics[i]);
     const uint64_t read_id = next_read_id_++;
     const std::shared_ptr<StorageLink> link = parts_->links->Get(address);
     auto [place, added] = reads_.emplace(address, std::make_pair(read_id, std::move(read)));
@@ -301,14 +317,14 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
     if (it == reads_.end() || it->second.first != read_id) return;
     const NodeRead read = std::move(it->second.second);
     reads_.erase(it);
-    for (const PartitionName& name : read.names) positions_.SetAsked(name, false);
+    for (const PartitionName& name : read.names) positions_.EndAsk(name);
     if (finished_) return;
     if (parts.ok() && parts->size() == read.names.size()) {
       for (size_t i = 0; i < read.names.size(); ++i) {
         if (absl::Status status =
                 TakePartition(read.names[i], read.asked[i], std::move((*parts)[i]), &retry);
             !status.ok()) {
-          End(status);
+          End(Located(status, read.names[i]));
           return;
         }
       }
@@ -328,9 +344,14 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
 
 absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset asked,
                                           PartitionRead read, bool* retry) {
+  const LeaderEpoch last_epoch = positions_.At(name).last_epoch;
+  const bool unreached =
+      IsUnreached(*parts_->routes, name.topic, name.partition, last_epoch, read.error);
+  const absl::Duration doubted = positions_.Doubt(name, unreached, parts_->clock->MonotonicNow());
+  if (doubted >= kUnreachedWait) return RecordUnknown(asked, last_epoch, read);
   if (!read.error.ok()) {
     if (!IsLeaderMissing(read.error) && ReasonOf(read.error) != Reason::kEpochFenced) {
-      return Located(read.error, name);
+      return read.error;
     }
     *retry = true;
     return absl::OkStatus();
@@ -343,9 +364,7 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
   // is read again later.
   if (positions_.credit() <= 0) return absl::OkStatus();
   if (static_cast<int64_t>(read.batches.size()) > positions_.credit()) {
-    FALAJ_ASSIGN_OR_RETURN(read.batches,
-                           FirstBatches(read.batches, positions_.credit(), &read.next_offset));
-    read.last_epoch = LeaderEpoch(-1);
+    FALAJ_RETURN_IF_ERROR(KeepFirstBatches(positions_.credit(), &read));
   }
   if (format_ != v1::RECORD_FORMAT_BATCHES) return SendDecoded(name, asked, read);
   const auto size_bytes = static_cast<int64_t>(read.batches.size());

@@ -49,6 +49,7 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   struct NodeRead {
     std::vector<PartitionName> names;
     std::vector<Offset> asked;
+    std::vector<TopicId> topics;
     std::shared_ptr<UnaryCall> call;
   };
   // A place the client has named.

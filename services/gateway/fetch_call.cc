@@ -17,6 +17,7 @@
 #include "services/gateway/batch_frames.h"
 #include "services/gateway/offset_lookup.h"
 #include "services/gateway/storage_link.h"
+#include "services/gateway/unreached_epoch.h"
 
 namespace falaj::gateway {
 namespace {
@@ -32,7 +33,7 @@ constexpr absl::Duration kNodeGrace =
     absl::Seconds(5);                // On top of the wait, for a node to answer.
 constexpr int kPartitionsField = 1;  // Of FetchResponse.
 
-constexpr absl::Duration kLeadersWait = absl::Seconds(2);
+constexpr absl::Duration kLeadersWait = kUnreachedWait;
 constexpr absl::Duration kLeaderRetryDelay = absl::Milliseconds(20);
 
 // Which node leads is the gateway's business: clients hear that nobody does, now.
@@ -118,7 +119,8 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
  private:
   struct State {
     Offset asked;
-    absl::Status error;  // Settled: not asked any more.
+    absl::Status error;    // Settled: not asked any more.
+    bool settled = false;  // It has what it was asked for; others are asked again.
     PartitionRead read;
   };
   struct NodeRead {
@@ -173,7 +175,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     std::map<std::string, NodeRead> by_node;
     for (size_t i = 0; i < states_.size(); ++i) {
       State& state = states_[i];
-      if (!state.error.ok()) continue;
+      if (!state.error.ok() || state.settled) continue;
       const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
       absl::StatusOr<Route> route =
           parts_->routes->Find(partition.topic(), PartitionIndex(partition.partition()));
@@ -275,19 +277,28 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   }
 
   // True if the leader of some partition was missing (a topic just made, a node just restarted) and
-  // there is time to look for it again.
+  // there is time to look for it again. Once there are records it is not waited for, unless it
+  // would be missed in every fetch: then time proves that there is no such leader.
   bool ForgetMissingLeaders() {
     MutexLock lock(&mu_);
-    const bool late = parts_->clock->MonotonicNow() >= leaders_deadline_;
-    if (enough_ || cancelled_ || late || parts_->timers->closed()) return false;
-    bool missing = false;
-    for (State& state : states_) {
-      if (state.error.ok() || !IsLeaderMissing(state.error)) continue;
-      state.error = absl::OkStatus();
-      missing = true;
+    if (cancelled_ || LeadersAreLate() || parts_->timers->closed()) return false;
+    std::vector<State*> missing;
+    for (size_t i = 0; i < states_.size(); ++i) {
+      if (states_[i].error.ok() || !IsLeaderMissing(states_[i].error)) continue;
+      if (!enough_ || IsUnreachedAt(i)) missing.push_back(&states_[i]);
     }
-    if (missing) bytes_ = 0;  // Everything is read again.
-    return missing;
+    if (missing.empty()) return false;
+    for (State& state : states_) state.settled = enough_ && state.error.ok();
+    for (State* state : missing) state->error = absl::OkStatus();
+    if (!enough_) bytes_ = 0;  // Everything is read again.
+    return true;
+  }
+  bool LeadersAreLate() const { return parts_->clock->MonotonicNow() >= leaders_deadline_; }
+  bool IsUnreachedAt(size_t i) const {
+    const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
+    return partition.has_last_epoch() && partition.start().has_offset() &&
+           IsUnreached(*parts_->routes, partition.topic(), PartitionIndex(partition.partition()),
+                       LeaderEpoch(partition.last_epoch()), states_[i].error);
   }
 
   // True if waiting may bring something: not enough bytes yet and no error to report.
@@ -304,6 +315,10 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     int64_t bytes = 0;
     for (size_t i = 0; i < states_.size(); ++i) {
       State& state = states_[i];
+      if (LeadersAreLate() && IsUnreachedAt(i)) {
+        const LeaderEpoch last_epoch(request_.partitions(static_cast<int>(i)).last_epoch());
+        state.error = RecordUnknown(state.asked, last_epoch, state.read);
+      }
       state.read.error = PublicError(state.error);
       const auto size = static_cast<int64_t>(state.read.batches.size());
       if (!state.error.ok() || (bytes > 0 && bytes + size > request_.max_bytes())) {

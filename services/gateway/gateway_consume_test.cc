@@ -326,39 +326,6 @@ TEST_F(ConsumeTest, TheEpochOfWhatWasReadGoesAlongWithTheNextRead) {
   context.TryCancel();
 }
 
-TEST_F(ConsumeTest, AClientMaySayWhatItHasRead) {
-  CreateTopic("t", 1);
-  MustProduce("t", 0, MakeBatch(2, "v"));
-  FakeStorage* const node = LeaderOf("t", 0);
-  v1::ConsumeRequest open = OpenFrame("t", {0}, 1 << 20);
-  v1::PartitionPosition* const at = open.mutable_open()->mutable_partitions()->mutable_positions(0);
-  at->mutable_position()->set_offset(1);
-  at->set_last_epoch(5);
-  grpc::ClientContext context;
-  auto stream = Start(&context, open);
-  ReadRecords(stream.get());
-  EXPECT_EQ(node->reads().front().last_epoch(), 5);
-  context.TryCancel();
-  at->set_last_epoch(-1);
-  EXPECT_EQ(ReasonOf(EndOf({open})), Reason::kInvalidRequest);
-
-  v1::FetchRequest request;
-  v1::FetchPartition* const partition = request.add_partitions();
-  partition->set_topic("t");
-  partition->mutable_start()->set_offset(1);
-  partition->set_last_epoch(6);
-  v1::FetchResponse response;
-  grpc::ClientContext fetch;
-  ASSERT_TRUE(consumers_->Fetch(&fetch, request, &response).ok());
-  EXPECT_EQ(node->reads().back().last_epoch(), 6);
-  EXPECT_EQ(response.partitions(0).last_epoch(), node->headers().back().leader_epoch());
-  partition->set_last_epoch(-1);
-  grpc::ClientContext refused;
-  const absl::Status status = rpc::FromGrpc(consumers_->Fetch(&refused, request, &response));
-  EXPECT_EQ(ReasonOf(status), Reason::kInvalidRequest);
-  EXPECT_EQ(MetadataOf(status)["field"], "partitions.last_epoch");
-}
-
 TEST_F(ConsumeTest, AStreamFollowsItsPartitionsToAnotherNode) {
   CreateTopic("t", 1);
   MustProduce("t", 0, MakeBatch(1, "one"));

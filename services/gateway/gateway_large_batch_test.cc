@@ -8,8 +8,6 @@
 namespace falaj::gateway {
 namespace {
 
-using ::testing::ElementsAre;
-
 // Topics with batches larger than gRPC's default receive limit of 4 MiB, and a client that has it.
 class LargeBatchTest : public ConsumeTest {
  protected:

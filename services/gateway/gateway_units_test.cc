@@ -301,25 +301,57 @@ TEST(BatchFrames, ABatchIsCutBetweenRecordsAndCountsWhereItsRecordsBegin) {
   EXPECT_EQ(none.size_bytes(), 0);
 }
 
-TEST(BatchFrames, FirstBatchesFitTheBoundExceptTheVeryFirst) {
+TEST(BatchFrames, EveryRunSaysOfWhichEpochItsLastRecordIs) {
   Bytes batches;
+  for (int b = 0; b < 2; ++b) {
+    record::BatchBuilder builder;
+    for (int i = 0; i < 3; ++i) builder.Add(1000, std::nullopt, std::string(1000, 'v'));
+    batches = Bytes::Concat(
+        batches, record::StampBatch(*builder.Build({}), Offset(3 * b), LeaderEpoch(4 + 3 * b)));
+  }
+  v1::PartitionRecords description;
+  description.set_next_offset(6);
+  description.set_last_epoch(7);
+  const auto runs =
+      DecodeRuns(batches, Offset(0), description, {.run_bytes_max = 2500, .runs_max = 9});
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  ASSERT_EQ(runs->size(), 3u) << "two records each";
+  EXPECT_EQ(runs->at(0).last_epoch(), 4) << "the batch is cut, but known";
+  EXPECT_EQ(runs->at(1).last_epoch(), 7) << "its last record is of the second batch";
+  EXPECT_EQ(runs->at(2).last_epoch(), 7);
+  const RunLimits no_room = {.run_bytes_max = 10, .first_comes_whole = false};
+  EXPECT_FALSE(DecodeRuns(batches, Offset(0), description, no_room)->front().has_last_epoch())
+      << "nothing was taken";
+  const auto all = DecodeRuns(batches, Offset(0), description, {.run_bytes_max = 1 << 20});
+  EXPECT_EQ(all->front().last_epoch(), 7);
+}
+
+TEST(BatchFrames, FirstBatchesFitTheBoundExceptTheVeryFirst) {
+  PartitionRead read;
   size_t one = 0;
   for (int b = 0; b < 3; ++b) {
     record::BatchBuilder builder;
     builder.Add(1000, std::nullopt, std::string(100, 'v'));
-    record::BatchBuilder::BuildOptions options;
-    options.base_offset = Offset(b);
-    const Bytes batch = *builder.Build(options);
+    const Bytes batch = record::StampBatch(*builder.Build({}), Offset(b), LeaderEpoch(5 + b));
     one = batch.size();
-    batches = Bytes::Concat(batches, batch);
+    read.batches = Bytes::Concat(read.batches, batch);
   }
-  Offset next;
-  EXPECT_EQ(FirstBatches(batches, 1, &next)->size(), one);
-  EXPECT_EQ(next, Offset(1));
-  EXPECT_EQ(FirstBatches(batches, static_cast<int64_t>(3 * one) - 1, &next)->size(), 2 * one);
-  EXPECT_EQ(next, Offset(2));
-  EXPECT_EQ(FirstBatches(batches, 1 << 20, &next)->size(), 3 * one);
-  EXPECT_FALSE(FirstBatches(batches.Subrange(0, one / 2), 1 << 20, &next).ok());
+  const auto keep = [&read](size_t bytes_max) {
+    PartitionRead kept = read;
+    const absl::Status status = KeepFirstBatches(static_cast<int64_t>(bytes_max), &kept);
+    EXPECT_TRUE(status.ok()) << status;
+    return kept;
+  };
+  EXPECT_EQ(keep(1).batches.size(), one);
+  EXPECT_EQ(keep(1).next_offset, Offset(1));
+  EXPECT_EQ(keep(1).last_epoch, LeaderEpoch(5));
+  EXPECT_EQ(keep(3 * one - 1).batches.size(), 2 * one);
+  EXPECT_EQ(keep(3 * one - 1).next_offset, Offset(2));
+  EXPECT_EQ(keep(3 * one - 1).last_epoch, LeaderEpoch(6));
+  EXPECT_EQ(keep(1 << 20).batches.size(), 3 * one);
+  EXPECT_EQ(keep(1 << 20).last_epoch, LeaderEpoch(7));
+  read.batches = read.batches.Subrange(0, one / 2);
+  EXPECT_FALSE(KeepFirstBatches(1 << 20, &read).ok());
 }
 
 TEST(ByteBudget, CallsWaitersOnceThereIsRoom) {

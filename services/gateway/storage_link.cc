@@ -1,5 +1,6 @@
 #include "services/gateway/storage_link.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 #include <vector>
@@ -162,7 +163,12 @@ void StorageLink::OnWritten() {
 
 void StorageLink::OnAnswer(const grpc::ByteBuffer& message) {
   internal::v1::AppendResponse response;
-  if (!rpc::ParseProto(message, &response)) return;  // Its batches fail when the stream ends.
+  if (!rpc::ParseProto(message, &response)) {
+    // Nobody knows which batches it was about: they, and all others under way, end uncertain.
+    MutexLock lock(&mu_);
+    BreakStream();
+    return;
+  }
   std::vector<std::pair<AppendCallback, internal::v1::AppendOutcome>> answered;
   answered.reserve(static_cast<size_t>(response.outcomes_size()));
   {

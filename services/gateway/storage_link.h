@@ -6,12 +6,16 @@
 // come back by request id. What gathers while a message is being written leaves together in the
 // next one, up to 256 KiB.
 //
-// States of the stream:    idle ── Append() ──▶ opening ── initial metadata ──▶ open ── error ──▶
-// idle While it is opening nothing is written. So when the stream breaks, a batch that was not
-// handed to gRPC yet is known not to be appended (LEADER_UNAVAILABLE, definite), and one that was
-// is open (APPEND_UNCERTAIN). The next Append() opens a new stream; gRPC's channel paces the
-// reconnects. Reset() breaks the stream when the metadata service says that the node is gone: a
-// process that stands still keeps its connections, and batches would wait for it.
+// States of the stream:
+//
+//   idle ── Append() ──▶ opening ── initial metadata ──▶ open ── error, or an answer that makes no
+//   sense ──▶ idle
+//
+// While it is opening nothing is written. So when the stream breaks, a batch that was not handed to
+// gRPC yet is known not to be appended (LEADER_UNAVAILABLE, definite), and one that was is open
+// (APPEND_UNCERTAIN). The next Append() opens a new stream; gRPC's channel paces the reconnects.
+// Reset() breaks the stream when the metadata service says that the node is gone: a process that
+// stands still keeps its connections, and batches would wait for it.
 //
 // Threads: any. Callbacks run on gRPC's threads, never inside Append(), with no lock held. Close()
 // breaks the stream and waits until every callback has run.

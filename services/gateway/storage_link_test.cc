@@ -108,5 +108,19 @@ TEST_F(StorageLinkTest, WhatWasNeverWrittenFailsForCertainAndWhatWasIsUncertain)
   EXPECT_EQ(ReasonOf(end), Reason::kAppendUncertain) << end;
 }
 
+TEST_F(StorageLinkTest, AnAnswerThatMakesNoSenseBreaksTheStream) {
+  storage_.SpoilAnswers(true);
+  Append({100, 100});
+  storage_.HoldStreams(false);
+  for (const absl::StatusOr<AppendOutcome>& outcome : outcomes_.Await(2)) {
+    EXPECT_EQ(ReasonOf(outcome.status()), Reason::kAppendUncertain) << outcome.status();
+  }
+  storage_.SpoilAnswers(false);
+  Append({100});
+  const absl::StatusOr<AppendOutcome> after = outcomes_.Await(3).back();
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->base_offset(), 2);
+}
+
 }  // namespace
 }  // namespace falaj::gateway

@@ -75,24 +75,20 @@ void Partition::StopListening(const Listener* listener) {
   }
 }
 
-absl::Status Partition::CheckHolds(LeaderEpoch epoch, Offset offset) const {
+absl::Status Partition::CheckHolds(LeaderEpoch epoch, LeaderEpoch last_epoch, Offset offset) const {
   MutexLock lock(&mu_);
+  if (state_.epoch != epoch) return NotLeader(state_, epoch);
   const std::optional<replica::EpochEntry> latest = epochs_.Latest();
-  if (!latest.has_value() || latest->epoch < epoch) return NotLeader(state_, epoch);
-  const auto parts = epochs_.PartsAt(epoch, offset, state_.log_end);
+  if (!latest.has_value() || latest->epoch < last_epoch) return NotLeader(state_, last_epoch);
+  const auto parts = epochs_.PartsAt(last_epoch, offset, state_.log_end);
   if (!parts.has_value()) return absl::OkStatus();
   return MakeError(Reason::kOffsetOutOfRange,
-                   absl::StrCat("the record before offset ", offset, ", of leader epoch ", epoch,
-                                ", has been lost with an unclean election"),
+                   absl::StrCat("the record before offset ", offset, ", of leader epoch ",
+                                last_epoch, ", has been lost with an unclean election"),
                    {{"offset", absl::StrCat(offset.value())},
                     {"diverging_offset", absl::StrCat(parts->end.value())},
                     {"log_start_offset", absl::StrCat(state_.log_start.value())},
                     {"high_watermark", absl::StrCat(state_.high_watermark.value())}});
-}
-
-std::optional<LeaderEpoch> Partition::EpochAt(Offset offset) const {
-  MutexLock lock(&mu_);
-  return epochs_.EpochAt(offset);
 }
 
 void Partition::Publish(const PartitionState& state, const replica::EpochCache& epochs) {

@@ -97,12 +97,10 @@ class Partition {
   static absl::Status CheckAppend(const PartitionState& state, LeaderEpoch epoch,
                                   replica::Acks acks);
 
-  // OK if the log holds the record before `offset`, which somebody has read who says that it was
-  // appended in `epoch`. Else OFFSET_OUT_OF_RANGE with diverging_offset, or NOT_LEADER if this log
-  // does not reach to the epoch.
-  absl::Status CheckHolds(LeaderEpoch epoch, Offset offset) const;
-  // The epoch of a record that is in the log, if it is known.
-  std::optional<LeaderEpoch> EpochAt(Offset offset) const;
+  // OK if the log, at `epoch`, holds the record before `offset`, which somebody has read who says
+  // that it was appended in `last_epoch`. Else OFFSET_OUT_OF_RANGE with diverging_offset, or
+  // NOT_LEADER if this log does not reach to that epoch, or the replica has left the first one.
+  absl::Status CheckHolds(LeaderEpoch epoch, LeaderEpoch last_epoch, Offset offset) const;
 
   // Parks `waiter` until the high watermark is above `offset` or the leadership changes. Returns
   // false, and parks nothing, if either is already so: the leadership is that of `epoch`.

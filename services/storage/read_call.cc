@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "libs/record/batch_header.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
@@ -162,6 +163,7 @@ bool ReadCall::CollectPart(Part* part, int64_t room, bool may_block) {
   part->batches = std::move(run->batches);
   part->appended = std::move(run->appended);
   part->next = run->next_offset;
+  part->last_batch = run->last_batch;
   return true;
 }
 
@@ -169,7 +171,7 @@ absl::Status ReadCall::CheckPosition(const Part& part) const {
   FALAJ_RETURN_IF_ERROR(Partition::CheckReadable(part.state, part.epoch));
   if (part.offset < part.state.log_start) return OffsetOutOfRange(part.offset, part.state);
   if (part.last_epoch.has_value()) {
-    FALAJ_RETURN_IF_ERROR(part.partition->CheckHolds(*part.last_epoch, part.offset));
+    FALAJ_RETURN_IF_ERROR(part.partition->CheckHolds(part.epoch, *part.last_epoch, part.offset));
   }
   if (part.offset > part.state.high_watermark) return OffsetOutOfRange(part.offset, part.state);
   return absl::OkStatus();
@@ -184,8 +186,10 @@ absl::StatusOr<log::TailRun> ReadCall::ReadDisk(const Part& part, size_t bytes_m
   // Retention may have passed while we read: then the batches begin too late.
   const PartitionState now = part.partition->state();
   if (part.offset < now.log_start) return OffsetOutOfRange(part.offset, now);
-  return log::TailRun{
-      .batches = std::move(read->batches), .next_offset = read->next_offset, .appended = {}};
+  return log::TailRun{.batches = std::move(read->batches),
+                      .next_offset = read->next_offset,
+                      .last_batch = read->last_batch,
+                      .appended = {}};
 }
 
 bool ReadCall::Park() {
@@ -251,8 +255,11 @@ void ReadCall::Answer() {
       head.set_next_offset(part.next.value());
       if (!part.batches.empty()) {
         Observe(part);
-        const auto last_epoch = part.partition->EpochAt(part.next - 1);
-        if (last_epoch.has_value()) head.set_last_epoch(last_epoch->value());
+        // By the batch itself: the replica may have another log by now.
+        const size_t last_size = part.batches.size() - part.last_batch;
+        const auto last =
+            record::ParseBatchHeader(part.batches.Subrange(part.last_batch, last_size));
+        if (last.ok()) head.set_last_epoch(last->leader_epoch.value());
       }
     } else {
       parts_->metrics->CountError(part.status);

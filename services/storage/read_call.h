@@ -64,6 +64,7 @@ class ReadCall final : public grpc::ServerUnaryReactor,
     absl::Status status;
     Offset next;  // Where the batches end.
     Bytes batches;
+    size_t last_batch = 0;                           // Where in them the last one begins.
     absl::InlinedVector<MonotonicTime, 4> appended;  // When, if they come from the tail cache.
   };
 

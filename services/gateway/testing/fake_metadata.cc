@@ -107,6 +107,13 @@ void FakeMetadata::EndSession(int64_t session_id) {
   IgnoreError(Apply(command).status(), "ending a session that has ended does nothing");
 }
 
+void FakeMetadata::Keepalive() {
+  MutexLock lock(&mu_);
+  WatchClusterResponse event;
+  event.set_index(state_.index().value());
+  for (Watcher* watcher : watchers_) watcher->Push(event);
+}
+
 grpc::ServerUnaryReactor* FakeMetadata::Execute(grpc::CallbackServerContext* context,
                                                 const internal::v1::ExecuteRequest* request,
                                                 ExecuteResponse* response) {

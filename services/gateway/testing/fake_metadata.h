@@ -33,6 +33,8 @@ class FakeMetadata final : public internal::v1::MetadataService::CallbackService
   // A storage node appears, or comes back. Returns its session.
   int64_t AddNode(int32_t node_id, const std::string& address, const std::string& zone = "");
   void EndSession(int64_t session_id);
+  // Tells those who watch that it is there, as a metadata node does every second.
+  void Keepalive();
 
   grpc::ServerUnaryReactor* Execute(grpc::CallbackServerContext* context,
                                     const internal::v1::ExecuteRequest* request,

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
 #include "libs/record/batch_header.h"
+#include "libs/replica/epoch_cache.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
@@ -38,7 +40,8 @@ class FakeStorage::AppendStream final
     if (finished_) return;
     internal::v1::AppendResponse message;
     *message.add_outcomes() = response;
-    answers_.push_back(rpc::SerializeProto(message));
+    answers_.push_back(storage_->spoil_ ? rpc::ToByteBuffer("\xff\xff", Bytes())
+                                        : rpc::SerializeProto(message));
     WriteNext();
   }
   void WriteNext() {
@@ -272,6 +275,22 @@ void FakeStorage::BreakStreams() {
   for (AppendStream* stream : streams_) stream->Break();
 }
 
+void FakeStorage::DamageBatches() {
+  MutexLock lock(&mu_);
+  for (auto& [key, partition] : partitions_) {
+    for (Stored& stored : partition.batches) {
+      std::string bytes = stored.batch.ToString();
+      bytes.back() = static_cast<char>(bytes.back() ^ 1);
+      stored.batch = Bytes::Own(std::move(bytes));
+    }
+  }
+}
+
+void FakeStorage::SpoilAnswers(bool on) {
+  MutexLock lock(&mu_);
+  spoil_ = on;
+}
+
 void FakeStorage::SetLogStart(int64_t offset) {
   MutexLock lock(&mu_);
   for (auto& [key, partition] : partitions_) partition.log_start = offset;
@@ -391,6 +410,31 @@ void FakeStorage::WakeReads() {
   }
 }
 
+absl::Status FakeStorage::CheckHolds(const Partition& partition,
+                                     const internal::v1::ReadPartition& request) {
+  if (!request.has_last_epoch()) return absl::OkStatus();
+  replica::EpochCache epochs;
+  for (const Stored& stored : partition.batches) {
+    const auto header = record::ParseBatchHeader(stored.batch);
+    const std::optional<replica::EpochEntry> latest = epochs.Latest();
+    if (!header.ok() || (latest.has_value() && latest->epoch == header->leader_epoch)) continue;
+    epochs.Assign({header->leader_epoch, Offset(stored.base_offset)});
+  }
+  const LeaderEpoch led(request.leader_epoch());
+  if (!epochs.Latest().has_value() || epochs.Latest()->epoch < led) {
+    epochs.Assign({led, Offset(partition.end)});
+  }
+  const LeaderEpoch last(request.last_epoch());
+  if (epochs.Latest()->epoch < last) {
+    return MakeError(Reason::kNotLeader, "the log does not reach to that epoch",
+                     {{"leader_epoch", absl::StrCat(led)}});
+  }
+  const auto parts = epochs.PartsAt(last, Offset(request.offset()), Offset(partition.end));
+  if (!parts.has_value()) return absl::OkStatus();
+  return MakeError(Reason::kOffsetOutOfRange, "that record is lost",
+                   {{"diverging_offset", absl::StrCat(parts->end)}});
+}
+
 Bytes FakeStorage::ReadPartition(const internal::v1::ReadPartition& request, int64_t budget,
                                  int64_t* bytes, bool* failed) {
   const Partition& partition = partitions_[{request.topic_id(), request.partition()}];
@@ -421,6 +465,9 @@ Bytes FakeStorage::ReadPartition(const internal::v1::ReadPartition& request, int
     while (take(options_.endless, answer.next_offset() + options_.endless_records)) {
     }
     answer.set_high_watermark(answer.next_offset() + 1'000'000);
+  } else if (const absl::Status held = CheckHolds(partition, request); !held.ok()) {
+    *failed = true;
+    rpc::ToProto(held, answer.mutable_error());
   } else if (request.offset() < partition.log_start || request.offset() > partition.end) {
     *failed = true;
     rpc::ToProto(MakeError(Reason::kOffsetOutOfRange, "no such offset",

@@ -1,8 +1,8 @@
 // FakeStorage is a storage node that keeps its batches in memory and does as it is told: refuse,
 // hold answers back, break streams. For tests and benchmarks of the gateway.
 //
-// It leads every partition it is asked for. Batches are not validated, only counted and kept (or
-// only counted, as a sink).
+// It leads every partition it is asked for, at the epoch it is told. Batches are not validated,
+// only counted and kept (or only counted, as a sink).
 //
 // Threads: any.
 #ifndef SERVICES_GATEWAY_TESTING_FAKE_STORAGE_H_
@@ -54,6 +54,10 @@ class FakeStorage {
   void ForgetAnswers(const absl::Status& status, int count);
   // Cancels every Append stream.
   void BreakStreams();
+  // A bit of every batch it holds flips.
+  void DamageBatches();
+  // While on, Append streams are answered with what is no AppendResponse.
+  void SpoilAnswers(bool on);
   // Moves the log start of every partition.
   void SetLogStart(int64_t offset);
 
@@ -90,6 +94,9 @@ class FakeStorage {
   void Append(AppendStream* stream, const Bytes& entry);
   Bytes ReadPartition(const internal::v1::ReadPartition& request, int64_t budget, int64_t* bytes,
                       bool* failed);
+  // Whether the log holds the record that was read last, as a real node checks it.
+  static absl::Status CheckHolds(const Partition& partition,
+                                 const internal::v1::ReadPartition& request);
   void WakeReads();
   const Partition* Find(int32_t partition) const;
 
@@ -115,6 +122,7 @@ class FakeStorage {
   int appends_ = 0;
   int messages_ = 0;
   bool hold_ = false;
+  bool spoil_ = false;
   bool hold_streams_ = false;
 };
 
