@@ -62,6 +62,7 @@ class RocksLogStore::Impl {
                                                       Offset limit) const;
   absl::Status Maintain(absl::Time now);
   absl::Status Health() const { return health_->Get(); }
+  void Fail(absl::string_view why) { health_->NoteFailed(why); }
   StoreStats Stats() const;
 
  private:

@@ -12,6 +12,7 @@
 #include "libs/base/status.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
+#include "libs/log/timed_file_system.h"
 #include "libs/log/wal_check.h"
 
 namespace falaj::log {
@@ -75,7 +76,10 @@ absl::Status RocksLogStore::Impl::OpenDb() {
                                 /*num_shard_bits=*/4, /*strict_capacity_limit=*/false,
                                 /*high_pri_pool_ratio=*/0.5);
   rocksdb::Env* const base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
-  file_system_ = std::make_shared<WalSyncFileSystem>(base->GetFileSystem());
+  std::shared_ptr<rocksdb::FileSystem> disk = base->GetFileSystem();
+  // Below the one that puts syncs off: those do not wait for anything.
+  if (options_.pulse != nullptr) disk = std::make_shared<TimedFileSystem>(disk, options_.pulse);
+  file_system_ = std::make_shared<WalSyncFileSystem>(disk);
   env_ = rocksdb::NewCompositeEnv(file_system_);
   db_options_ = MakeDbOptions(options_, env_.get(), health_);
   const auto rocks = [this](const rocksdb::Status& status, absl::string_view what) {

@@ -489,6 +489,7 @@ absl::StatusOr<std::optional<Offset>> RocksLogStore::PlanRetention(LocalPartitio
 }
 absl::Status RocksLogStore::Maintain(absl::Time now) { return impl_->Maintain(now); }
 absl::Status RocksLogStore::Health() const { return impl_->Health(); }
+void RocksLogStore::Fail(absl::string_view why) { impl_->Fail(why); }
 StoreStats RocksLogStore::Stats() const { return impl_->Stats(); }
 
 }  // namespace falaj::log

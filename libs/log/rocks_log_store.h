@@ -25,9 +25,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/log/disk_pulse.h"
 #include "libs/log/log_store.h"
 
 namespace rocksdb {
@@ -68,6 +70,7 @@ class RocksLogStore final : public LogStore {
     std::string directory;
     const Clock* clock = Clock::Real();
     rocksdb::Env* env = nullptr;  // Not owned. nullptr: the operating system's.
+    DiskPulse* pulse = nullptr;   // Not owned. Told of what is under way on the disk; may be null.
     int64_t memtable_bytes = 64 << 20;
     int64_t memtables_total_bytes = 512 << 20;  // Over all slabs; flushing starts earlier above.
     int64_t block_cache_bytes = 32 << 20;
@@ -110,6 +113,9 @@ class RocksLogStore final : public LogStore {
   absl::StatusOr<StoredPartition> GetPartition(LocalPartitionId id) const;
   // OK, or what Commit would answer: DISK_FULL or STORAGE_FAILED.
   absl::Status Health() const;
+  // The store takes no more writes, as after a failed one: somebody knows better. The first reason
+  // counts. Any thread; does not wait for the disk.
+  void Fail(absl::string_view why);
   // Any thread; a few hundred microseconds.
   StoreStats Stats() const;
 

@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
@@ -39,6 +40,15 @@ struct TopicCounters {
   telemetry::Counter fetched_records;
   telemetry::Counter fetched_bytes;
   telemetry::Counter retention_deleted_bytes;
+};
+
+// What there is to say about the disk.
+struct DiskState {
+  log::DiskSpace space;
+  log::DiskLevel level = log::DiskLevel::kOk;
+  bool failed = false;
+  absl::Duration stands;  // How long the oldest operation has been under way.
+  size_t partitions = 0;
 };
 
 class StorageMetrics {
@@ -68,8 +78,7 @@ class StorageMetrics {
                                 const absl::flat_hash_map<LocalPartitionId, int64_t>& sizes,
                                 telemetry::Samples* out);
   static void CollectStore(const log::StoreStats& stats, telemetry::Samples* out);
-  static void CollectDisk(const log::DiskSpace& space, bool read_only, size_t partitions,
-                          telemetry::Samples* out);
+  static void CollectDisk(const DiskState& disk, telemetry::Samples* out);
 
  private:
   telemetry::ErrorCounters errors_;

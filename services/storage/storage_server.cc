@@ -13,6 +13,7 @@
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/http/http_server.h"
+#include "libs/log/disk_pulse.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/tail_cache.h"
 #include "libs/rpc/metadata_channel.h"
@@ -59,6 +60,10 @@ absl::Status Validate(const StorageServer::Options& options) {
   if (options.catch_up_bytes_per_second < 0) {
     return BadOption("catch_up_bytes_per_second", "must not be negative");
   }
+  if (options.disk_stall_max != absl::ZeroDuration() &&
+      options.disk_stall_max < absl::Milliseconds(100)) {
+    return BadOption("disk_stall_max", "must be 0 or at least 100 ms");
+  }
   if (options.session_timeout < absl::Milliseconds(100)) {
     return BadOption("session_timeout", "must be at least 100 ms");
   }
@@ -75,6 +80,8 @@ class Node final : public StorageServer {
         identity_(std::move(identity)),
         disk_(options.data_dir, options.disk_watermarks,
               options.disk_probe ? options.disk_probe : log::ReadDiskSpace),
+        pulse_(clock_),
+        stall_(options.disk_stall_max),
         tail_cache_({.bytes_max = options.tail_cache_bytes}),
         append_budget_(options.append_bytes_max),
         read_budget_(options.read_bytes_max),
@@ -103,6 +110,7 @@ class Node final : public StorageServer {
     log::RocksLogStore::Options store_options;
     store_options.directory = identity_.store_directory();
     store_options.env = options_.store_env;
+    store_options.pulse = &pulse_;
     if (options_.slab_bytes_max > 0) store_options.slab_bytes_max = options_.slab_bytes_max;
     FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
     shard_.emplace(StoreShard::Options{.node = identity_.node(),
@@ -142,6 +150,12 @@ class Node final : public StorageServer {
   bool Ready() const override {
     return !stopped_.load() && session_->alive() && assignments_->applied() && !shard_->failed() &&
            disk_.level() < log::DiskLevel::kHard;
+  }
+
+  bool DiskHangs() const override {
+    const uint64_t hanging = hanging_.load();
+    const auto oldest = pulse_.Oldest();
+    return hanging != 0 && oldest.has_value() && oldest->number == hanging;
   }
 
   void Stop() override {
@@ -258,7 +272,20 @@ class Node final : public StorageServer {
                {{"node", identity_.node()}});
   }
 
+  // What the shard's thread does not notice: it stands in an operation that does not return, or has
+  // nothing to write, and a flush has failed.
+  void WatchDisk() {
+    const auto oldest = pulse_.Oldest();
+    if (stall_.Poll(clock_->MonotonicNow(), oldest)) {
+      hanging_.store(oldest->number);
+      store_->Fail(absl::StrCat("the disk hangs: a ", oldest->what, " of ", oldest->path,
+                                " does not return"));
+    }
+    if (ReasonOf(store_->Health()) == Reason::kStorageFailed) shard_->Fail();
+  }
+
   void ShowHealth() {
+    WatchDisk();
     const bool ready = Ready();
     if (readiness_.exchange(ready) != ready) {
       log::Info(ready ? "ready" : "not ready", {{"node", identity_.node()}});
@@ -279,9 +306,17 @@ class Node final : public StorageServer {
       }
       StorageMetrics::CollectPartitions(partitions, sizes, out);
     }
-    StorageMetrics::CollectStore(store_->Stats(), out);
-    const bool read_only = shard_->failed() || disk_.level() >= log::DiskLevel::kSoft;
-    StorageMetrics::CollectDisk(disk_.space(), read_only, partitions.size(), out);
+    const auto oldest = pulse_.Oldest();
+    const absl::Duration stands =
+        oldest.has_value() ? clock_->MonotonicNow() - oldest->begun : absl::ZeroDuration();
+    // Its statistics want the disk.
+    if (!DiskHangs()) StorageMetrics::CollectStore(store_->Stats(), out);
+    StorageMetrics::CollectDisk({.space = disk_.space(),
+                                 .level = disk_.level(),
+                                 .failed = shard_->failed(),
+                                 .stands = stands,
+                                 .partitions = partitions.size()},
+                                out);
     out->Gauge("falaj_storage_append_queue_bytes", "Bytes of batches that wait for the appender.",
                {}, static_cast<double>(shard_->queued_bytes()));
   }
@@ -296,6 +331,9 @@ class Node final : public StorageServer {
   StorageMetrics metrics_;
   NodeIdentity identity_;
   log::DiskWatch disk_;
+  log::DiskPulse pulse_;
+  log::StallWatch stall_;              // Housekeeping's pulse asks it.
+  std::atomic<uint64_t> hanging_ = 0;  // The operation for which the disk counts as failed.
   log::TailCache tail_cache_;
   ByteBudget append_budget_;
   ByteBudget read_budget_;
