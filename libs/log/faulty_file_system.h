@@ -24,6 +24,7 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     kSyncIoError,
     kHangingWrite,  // Returns, as if nothing had been, once the fault is another one.
     kHangingSync,
+    kReadIoError,  // Of tables.
   };
 
   FaultyFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
@@ -46,6 +47,10 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
+                                        const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                        rocksdb::IODebugContext* debug) override;
 
  private:
   std::atomic<Fault> fault_ = Fault::kNone;
@@ -68,6 +73,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
       case Fault::kNone:
       case Fault::kHangingWrite:  // Again: the next one waits.
       case Fault::kHangingSync:
+      case Fault::kReadIoError:
       case Fault::kSyncNoSpace:
       case Fault::kSyncIoError:
         return target()->Append(data, options, debug);
@@ -114,6 +120,33 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
   const bool table_;
   FaultyFileSystem* const system_;
 };
+
+class FaultyReader final : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  FaultyReader(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file, const FaultyFileSystem* system)
+      : FSRandomAccessFileOwnerWrapper(std::move(file)), system_(system) {}
+
+  rocksdb::IOStatus Read(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options,
+                         rocksdb::Slice* result, char* scratch,
+                         rocksdb::IODebugContext* debug) const override {
+    if (system_->fault() == FaultyFileSystem::Fault::kReadIoError) {
+      return rocksdb::IOStatus::IOError("injected");
+    }
+    return target()->Read(offset, bytes, options, result, scratch, debug);
+  }
+
+ private:
+  const FaultyFileSystem* const system_;
+};
+
+inline rocksdb::IOStatus FaultyFileSystem::NewRandomAccessFile(
+    const std::string& path, const rocksdb::FileOptions& options,
+    std::unique_ptr<rocksdb::FSRandomAccessFile>* result, rocksdb::IODebugContext* debug) {
+  std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+  rocksdb::IOStatus status = target()->NewRandomAccessFile(path, options, &file, debug);
+  if (status.ok()) *result = std::make_unique<FaultyReader>(std::move(file), this);
+  return status;
+}
 
 inline rocksdb::IOStatus FaultyFileSystem::NewWritableFile(
     const std::string& path, const rocksdb::FileOptions& options,

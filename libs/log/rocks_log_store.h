@@ -11,7 +11,9 @@
 // itself.
 //
 // Failures: a corrupt write-ahead log or table is CORRUPT_RECORD naming the directory, when opening
-// or when reading; only a torn tail of the write-ahead log is forgiven. No space: Commit answers
+// or when reading; only a torn tail of the write-ahead log is forgiven. What compactions are about
+// to read is read before: damage in a slab is told by TakeDamaged(), the slab left alone; damage in
+// `meta`, or damage they meet all the same, is STORAGE_FAILED. No space: Commit answers
 // DISK_FULL and works again once space has returned (Maintain sees to it). Any other write error:
 // STORAGE_FAILED until the store is reopened. Reads go on in both cases.
 #ifndef LIBS_LOG_ROCKS_LOG_STORE_H_
@@ -111,6 +113,9 @@ class RocksLogStore final : public LogStore {
 
   // One partition as ListPartitions() gives it; PARTITION_NOT_FOUND if there is none.
   absl::StatusOr<StoredPartition> GetPartition(LocalPartitionId id) const;
+  // The partitions that have damaged batches, as Maintain() has found since the last time. For its
+  // thread.
+  std::vector<LocalPartitionId> TakeDamaged();
   // OK, or what Commit would answer: DISK_FULL or STORAGE_FAILED.
   absl::Status Health() const;
   // The store takes no more writes, as after a failed one: somebody knows better. The first reason

@@ -292,6 +292,32 @@ TEST_F(FailedDiskTest, ADamagedRecordIsFetchedAnewFromAnotherNode) {
   EXPECT_THAT(whole.batches(), testing::HasSubstr("a value that is looked for"));
 }
 
+TEST_F(FailedDiskTest, ADamagedStoreIsRefusedAndAnEmptyDirectoryTakesItsPlace) {
+  Start(/*min_in_sync=*/1);
+  AppendSome(partition_);
+  node_->Stop();
+  node_.reset();
+  std::string table;
+  for (const auto& file : std::filesystem::directory_iterator(dir_ + "/log")) {
+    if (file.path().extension() == ".sst") table = file.path().filename().string();
+  }
+  ASSERT_FALSE(table.empty());
+  std::filesystem::remove(dir_ + "/log/" + table);
+  StorageServer::Options options = Options();
+  const auto refused = StorageServer::Start(options);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(ReasonOf(refused.status()), Reason::kCorruptRecord) << refused.status();
+  EXPECT_THAT(refused.status().message(),
+              testing::AllOf(testing::HasSubstr(dir_), testing::HasSubstr(table),
+                             testing::HasSubstr("with an empty directory")));
+  std::filesystem::rename(dir_, dir_ + "_damaged");
+  StartOne();
+  ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "all is fetched anew";
+  LeadByOne();
+  EXPECT_THAT(ReadOne(partition_, 0).batches(), testing::HasSubstr("a value that is looked for"));
+  std::filesystem::remove_all(dir_ + "_damaged");
+}
+
 TEST_F(FailedDiskTest, TheOnlyCopyStaysWithItsDamage) {
   StartOne();
   CreateTopic("own", 1);

@@ -70,6 +70,20 @@ absl::Status Validate(const StorageServer::Options& options) {
   return absl::OkStatus();
 }
 
+// Adds to `status` what an operator does about a data directory that is damaged.
+absl::Status AdviseIfDamaged(const absl::Status& status, const std::string& data_dir) {
+  if (ReasonOf(status) != Reason::kCorruptRecord) return status;
+  ErrorMetadata metadata = MetadataOf(status);
+  metadata["data_dir"] = data_dir;
+  return MakeError(
+      Reason::kCorruptRecord,
+      absl::StrCat(status.message(), ". The node cannot start from it. Move '", data_dir,
+                   "' away and start the node with an empty directory under the same id: it "
+                   "fetches its partitions anew from their other replicas. What had no other "
+                   "replica is only in what was moved away"),
+      metadata);
+}
+
 // The parts of one storage node, in the order in which they depend on each other.
 class Node final : public StorageServer {
  public:
@@ -365,10 +379,11 @@ class Node final : public StorageServer {
 absl::StatusOr<std::unique_ptr<StorageServer>> StorageServer::Start(const Options& options) {
   FALAJ_RETURN_IF_ERROR(Validate(options));
   Random random = Random::FromSystem();
-  FALAJ_ASSIGN_OR_RETURN(NodeIdentity identity,
-                         NodeIdentity::Open(options.data_dir, NodeId{options.node_id}, &random));
-  auto node = std::make_unique<Node>(options, std::move(identity));
-  FALAJ_RETURN_IF_ERROR(node->Open());
+  absl::StatusOr<NodeIdentity> identity =
+      NodeIdentity::Open(options.data_dir, NodeId{options.node_id}, &random);
+  if (!identity.ok()) return AdviseIfDamaged(identity.status(), options.data_dir);
+  auto node = std::make_unique<Node>(options, *std::move(identity));
+  FALAJ_RETURN_IF_ERROR(AdviseIfDamaged(node->Open(), options.data_dir));
   return node;
 }
 
