@@ -40,6 +40,7 @@ class FailedDiskTest : public StorageServerTest {
     StorageServer::Options options = Options();
     options.store_env = env_.get();
     options.disk_stall_max = stall_max_;
+    options.scrub_period = scrub_period_;
     StartNode(options);
   }
   // A topic with one partition that node 1 leads and node 2 follows.
@@ -134,6 +135,7 @@ class FailedDiskTest : public StorageServerTest {
   const std::unique_ptr<rocksdb::Env> env_;
   std::atomic<int64_t> free_bytes_of_other_ = int64_t{500} << 30;
   absl::Duration stall_max_ = kDiskStallMax;
+  absl::Duration scrub_period_ = absl::Hours(1);
   std::unique_ptr<StorageServer> other_;
   int partition_ = 0;
 };
@@ -290,6 +292,33 @@ TEST_F(FailedDiskTest, ADamagedRecordIsFetchedAnewFromAnotherNode) {
   EXPECT_FALSE(whole.has_error()) << whole.DebugString();
   EXPECT_GT(whole.next_offset(), 4) << "as much as fits in one answer";
   EXPECT_THAT(whole.batches(), testing::HasSubstr("a value that is looked for"));
+}
+
+TEST_F(FailedDiskTest, DamageThatNobodyReadsIsFoundAndFetchedAnew) {
+  Start(/*min_in_sync=*/1);
+  AppendSome(partition_);
+  RestartOfTwo([] {});
+  EXPECT_EQ(Metric("falaj_scrub_completed_timestamp_seconds"), 0);
+  scrub_period_ = absl::Seconds(1);
+  RestartOfTwo([&] {
+    EXPECT_GT(Flip("a value that is looked for"), 0);
+    std::filesystem::remove(dir_ + "/scrub");  // A second from now, when it is in sync.
+  });
+  ASSERT_TRUE(Eventually([&] { return Metric("falaj_scrub_damaged_partitions_total") == 1; }));
+  ASSERT_TRUE(Eventually([&] {
+    internal::v1::ClusterCommand command;
+    command.mutable_elect_leaders()->set_topic("shared");
+    command.mutable_elect_leaders()->add_partitions(partition_);
+    command.mutable_elect_leaders()->set_node_id(1);
+    if (Known().leader() != 1 && !metadata_.Apply(command).ok()) return false;
+    topic_ = metadata_.Topic("shared");
+    stub_ = StorageService::NewStub(rpc::MakeChannel(node_->grpc_address()));
+    return Known().leader() == 1 && ReadOne(partition_, 0).next_offset() > 4;
+  })) << "it has all of it again";
+  EXPECT_THAT(ReadOne(partition_, 0).batches(), testing::HasSubstr("a value that is looked for"));
+  ASSERT_TRUE(Eventually([&] { return Metric("falaj_scrub_completed_timestamp_seconds") > 0; }));
+  EXPECT_GT(Metric("falaj_scrub_bytes_total"), 0);
+  EXPECT_EQ(Metric("falaj_scrub_damaged_partitions_total"), 1) << "it is whole";
 }
 
 TEST_F(FailedDiskTest, ADamagedStoreIsRefusedAndAnEmptyDirectoryTakesItsPlace) {

@@ -44,7 +44,15 @@ StorageMetrics::StorageMetrics(telemetry::Registry* registry)
                              "Answers to followers' attaches that wait until they are read.")),
       replica_streams_paused_(registry->AddGauge(
           "falaj_replica_streams_paused",
-          "Replica streams that are not read from, as the follower reads no answers.")) {
+          "Replica streams that are not read from, as the follower reads no answers.")),
+      scrubbed_bytes_(registry->AddCounter("falaj_scrub_bytes_total",
+                                           "Bytes of batches read again to find damage.")),
+      scrub_damaged_partitions_(
+          registry->AddCounter("falaj_scrub_damaged_partitions_total",
+                               "Partitions in which damage was found that nobody had read.")),
+      scrub_completed_(
+          registry->AddGauge("falaj_scrub_completed_timestamp_seconds",
+                             "When everything on the disk had last been read again; 0: not yet.")) {
   for (const char* acks : {"none", "leader", "all"}) {
     produce_seconds_.push_back(Latency(registry, "falaj_produce_seconds",
                                        "Time from receiving a batch to answering it.",

@@ -70,6 +70,9 @@ class StorageMetrics {
   }
   telemetry::Gauge* replica_unread_answers() const { return replica_unread_answers_; }
   telemetry::Gauge* replica_streams_paused() const { return replica_streams_paused_; }
+  telemetry::Counter* scrubbed_bytes() const { return scrubbed_bytes_; }
+  telemetry::Counter* scrub_damaged_partitions() const { return scrub_damaged_partitions_; }
+  telemetry::Gauge* scrub_completed() const { return scrub_completed_; }
   void CountError(const absl::Status& status) { errors_.Count(status); }
 
   // For collectors.
@@ -91,6 +94,9 @@ class StorageMetrics {
   telemetry::Counter* const sent_catch_up_;
   telemetry::Gauge* const replica_unread_answers_;
   telemetry::Gauge* const replica_streams_paused_;
+  telemetry::Counter* const scrubbed_bytes_;
+  telemetry::Counter* const scrub_damaged_partitions_;
+  telemetry::Gauge* const scrub_completed_;
 
   Mutex mu_;
   std::map<std::string, std::weak_ptr<TopicCounters>> topics_ ABSL_GUARDED_BY(mu_);

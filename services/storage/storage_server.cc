@@ -27,6 +27,7 @@
 #include "services/storage/node_session.h"
 #include "services/storage/replica_links.h"
 #include "services/storage/replica_stream.h"
+#include "services/storage/scrubber.h"
 #include "services/storage/storage_service_impl.h"
 
 namespace falaj::storage {
@@ -59,6 +60,12 @@ absl::Status Validate(const StorageServer::Options& options) {
   }
   if (options.catch_up_bytes_per_second < 0) {
     return BadOption("catch_up_bytes_per_second", "must not be negative");
+  }
+  if (options.scrub_bytes_per_second < 0) {
+    return BadOption("scrub_bytes_per_second", "must not be negative");
+  }
+  if (options.scrub_period <= absl::ZeroDuration()) {
+    return BadOption("scrub_period", "must be above 0");
   }
   if (options.disk_stall_max != absl::ZeroDuration() &&
       options.disk_stall_max < absl::Milliseconds(100)) {
@@ -109,6 +116,7 @@ class Node final : public StorageServer {
 
   ~Node() override {
     registry_.ClearCollectors();
+    scrubber_.reset();
     lead_giver_.reset();
     housekeeping_.reset();
     if (leaver_.joinable()) leaver_.join();
@@ -174,6 +182,7 @@ class Node final : public StorageServer {
 
   void Stop() override {
     if (stopped_.exchange(true)) return;
+    scrubber_.reset();
     lead_giver_.reset();
     housekeeping_.reset();
     if (leaver_.joinable()) leaver_.join();
@@ -232,6 +241,11 @@ class Node final : public StorageServer {
     pulse.on_pulse = [this] { ShowHealth(); };
     housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
     lead_giver_.emplace(options_.disk_check_interval, &disk_, &*assignments_, &channel_);
+    if (options_.scrub_bytes_per_second == 0) return;
+    scrubber_.emplace(Scrubber::Options{.bytes_per_second = options_.scrub_bytes_per_second,
+                                        .period = options_.scrub_period,
+                                        .position_file = absl::StrCat(options_.data_dir, "/scrub")},
+                      Scrubber::Parts{store_.get(), &*shard_, &metrics_, clock_});
   }
 
   // Lets others lead what they can, while everything is still served, and waits until whoever sent
@@ -371,6 +385,7 @@ class Node final : public StorageServer {
   std::unique_ptr<rpc::MetadataChannel::Watch> watch_;
   std::optional<Housekeeping> housekeeping_;
   std::optional<LeadGiver> lead_giver_;
+  std::optional<Scrubber> scrubber_;
   std::thread leaver_;  // Started by housekeeping's pulse, joined once that has ended.
 };
 

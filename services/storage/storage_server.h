@@ -11,8 +11,8 @@
 // not the one on record, is refused with kFailedPrecondition (CLUSTER_MISMATCH).
 //
 // Threads: Start and Stop from any one thread. Inside: one appender per store shard, a pool of
-// disk readers, one thread each for the session, the metadata watch and housekeeping. gRPC's
-// threads only move bytes.
+// disk readers, one thread each for the session, the metadata watch, housekeeping and the scrubber.
+// gRPC's threads only move bytes.
 //
 // Failures: the metadata service may go away at any time; what the node leads it goes on serving.
 // A full disk refuses produce with DISK_FULL until space returns. A failed disk refuses produce
@@ -69,6 +69,10 @@ class StorageServer {
     absl::Duration disk_check_interval = absl::Seconds(1);
     // A disk that takes longer for one write, sync or read has failed. 0: never.
     absl::Duration disk_stall_max = kDiskStallMax;
+
+    // Everything is read again once in a period, at this pace, to find damage; 0: never.
+    int64_t scrub_bytes_per_second = int64_t{8} << 20;
+    absl::Duration scrub_period = absl::Hours(24 * 7);
 
     int64_t tail_cache_bytes = int64_t{64} << 20;
     int64_t append_bytes_max = int64_t{128} << 20;  // Batches received and not yet answered.
