@@ -11,7 +11,7 @@
 
 namespace falaj::log {
 
-// A file system over the real one whose writes, or syncs, fail while they are told to.
+// A file system over the real one whose writes, or syncs, fail or hang while they are told to.
 class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
  public:
   enum class Fault {
@@ -22,27 +22,45 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     kIoError,
     kSyncNoSpace,
     kSyncIoError,
+    kHangingWrite,  // Returns, as if nothing had been, once the fault is another one.
+    kHangingSync,
+    kReadIoError,  // Of tables.
   };
 
   FaultyFileSystem() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
   static const char* kClassName() { return "FaultyFileSystem"; }
   const char* Name() const override { return kClassName(); }
 
-  void Set(Fault fault) { fault_ = fault; }
+  void Set(Fault fault) {
+    fault_ = fault;
+    fault_.notify_all();
+  }
   Fault fault() const { return fault_; }
+  void WaitWhile(Fault fault) {
+    if (fault_ != fault) return;
+    ++hanging_;
+    fault_.wait(fault);
+    --hanging_;
+  }
+  int hanging() const { return hanging_; }  // Operations.
 
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
+                                        const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                        rocksdb::IODebugContext* debug) override;
 
  private:
   std::atomic<Fault> fault_ = Fault::kNone;
+  std::atomic<int> hanging_ = 0;
 };
 
 class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
   FaultyFile(std::unique_ptr<rocksdb::FSWritableFile>&& file, const std::string& path,
-             const FaultyFileSystem* system)
+             FaultyFileSystem* system)
       : FSWritableFileOwnerWrapper(std::move(file)),
         table_(path.ends_with(".sst")),
         system_(system) {}
@@ -50,8 +68,12 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
   rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                            rocksdb::IODebugContext* debug) override {
     using Fault = FaultyFileSystem::Fault;
+    system_->WaitWhile(Fault::kHangingWrite);
     switch (system_->fault()) {
       case Fault::kNone:
+      case Fault::kHangingWrite:  // Again: the next one waits.
+      case Fault::kHangingSync:
+      case Fault::kReadIoError:
       case Fault::kSyncNoSpace:
       case Fault::kSyncIoError:
         return target()->Append(data, options, debug);
@@ -89,14 +111,42 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
  private:
   rocksdb::IOStatus SyncFault() const {
     using Fault = FaultyFileSystem::Fault;
+    system_->WaitWhile(Fault::kHangingSync);
     if (system_->fault() == Fault::kSyncNoSpace) return rocksdb::IOStatus::NoSpace("injected");
     if (system_->fault() == Fault::kSyncIoError) return rocksdb::IOStatus::IOError("injected");
     return rocksdb::IOStatus::OK();
   }
 
   const bool table_;
+  FaultyFileSystem* const system_;
+};
+
+class FaultyReader final : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  FaultyReader(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file, const FaultyFileSystem* system)
+      : FSRandomAccessFileOwnerWrapper(std::move(file)), system_(system) {}
+
+  rocksdb::IOStatus Read(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options,
+                         rocksdb::Slice* result, char* scratch,
+                         rocksdb::IODebugContext* debug) const override {
+    if (system_->fault() == FaultyFileSystem::Fault::kReadIoError) {
+      return rocksdb::IOStatus::IOError("injected");
+    }
+    return target()->Read(offset, bytes, options, result, scratch, debug);
+  }
+
+ private:
   const FaultyFileSystem* const system_;
 };
+
+inline rocksdb::IOStatus FaultyFileSystem::NewRandomAccessFile(
+    const std::string& path, const rocksdb::FileOptions& options,
+    std::unique_ptr<rocksdb::FSRandomAccessFile>* result, rocksdb::IODebugContext* debug) {
+  std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+  rocksdb::IOStatus status = target()->NewRandomAccessFile(path, options, &file, debug);
+  if (status.ok()) *result = std::make_unique<FaultyReader>(std::move(file), this);
+  return status;
+}
 
 inline rocksdb::IOStatus FaultyFileSystem::NewWritableFile(
     const std::string& path, const rocksdb::FileOptions& options,

@@ -1,6 +1,5 @@
 // Crashes, damage and full disks. A photograph of the directory of an open store is what kill -9
 // leaves; what a power failure leaves is a photograph with its newest bytes cut off or damaged.
-#include <fstream>
 #include <functional>
 #include <set>
 
@@ -29,14 +28,6 @@ std::string NewestFile(const std::string& directory, const std::string& extensio
     if (file.path().extension() == extension) names.insert(file.path().string());
   }
   return names.empty() ? "" : *names.rbegin();
-}
-
-void FlipByte(const std::string& path, uint64_t position) {
-  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(position));
-  const int byte = file.get();
-  file.seekp(static_cast<std::streamoff>(position));
-  file.put(static_cast<char>(byte ^ 0x10));
 }
 
 class StoreCrashTest : public ProducerStoreTest {

@@ -61,7 +61,9 @@ class RocksLogStore::Impl {
   absl::StatusOr<std::optional<Offset>> PlanRetention(LocalPartitionId id, absl::Time now,
                                                       Offset limit) const;
   absl::Status Maintain(absl::Time now);
+  std::vector<LocalPartitionId> TakeDamaged() { return std::exchange(damaged_, {}); }
   absl::Status Health() const { return health_->Get(); }
+  void Fail(absl::string_view why) { health_->NoteFailed(why); }
   StoreStats Stats() const;
 
  private:
@@ -114,19 +116,13 @@ class RocksLogStore::Impl {
     record::BatchHeader header;
     absl::string_view bytes;
   };
-  // What Maintain remembers of a memtable.
-  struct MemtableAge {
-    uint64_t bytes = 0;
-    MonotonicTime dirty_since;
-    int64_t unsynced_before = 0;
-    int64_t synced_before = 0;
-    int64_t wal_before = 0;
-  };
   struct LoadedRows;
 
   // rocks_log_open.cc
   rocksdb::ColumnFamilyOptions SlabOptions() const;
   absl::Status OpenDb();
+  absl::Status ExplainOpen(const rocksdb::Status& status) const;
+  absl::Status ExpectNoStore() const;
   absl::Status CheckFormat() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   absl::Status LoadRows(LoadedRows* rows);
   absl::Status LoadRow(const MetaKey& key, absl::string_view value, LoadedRows* rows);
@@ -232,10 +228,13 @@ class RocksLogStore::Impl {
   absl::Status RewriteSlab();
   std::optional<SlabInfo> PickStraggler() const;
   absl::Status BeginRewrite(const SlabInfo& slab);
-  rocksdb::Status ReadSurvivors(const SlabFamily& family, const Survivors& keep) const;
+  bool IsReadable(const SlabInfo& slab, const SlabFamily& family, const Survivors* keep);
+  rocksdb::Status ReadSlab(const SlabFamily& family, const Survivors* keep) const;
+  absl::Status ReadEntry(LocalPartitionId id, const DirectoryEntry& entry) const;
   absl::Status CompactSlab(const SlabRewrite& rewrite, SlabInfo slab);
 
   // rocks_log_read.cc
+  absl::Status ReadError(const rocksdb::Status& status) const;
   absl::StatusOr<ReadPlan> PlanRead(LocalPartitionId id, Offset from, Offset limit) const;
   absl::StatusOr<ReadResult> ReadPlanned(LocalPartitionId id, const ReadPlan& plan, Offset from,
                                          Offset limit, size_t bytes_max) const;
@@ -285,7 +284,8 @@ class RocksLogStore::Impl {
   std::map<std::string, MemtableAge> memtable_ages_;
   std::optional<MonotonicTime> sealed_early_;
   std::optional<SlabRewrite> rewrite_;
-  std::set<SlabId> damaged_slabs_;  // Not to be rewritten.
+  std::set<SlabId> damaged_slabs_;  // Not to be rewritten, nor merged.
+  std::vector<LocalPartitionId> damaged_;
   int purges_left_ = 0;
 
   std::atomic<int64_t> commits_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "rocksdb/env.h"
@@ -12,6 +13,7 @@
 #include "libs/base/status.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
+#include "libs/log/timed_file_system.h"
 #include "libs/log/wal_check.h"
 
 namespace falaj::log {
@@ -70,12 +72,59 @@ rocksdb::ColumnFamilyOptions RocksLogStore::Impl::SlabOptions() const {
   return options;
 }
 
+// What RocksDB has met while opening. A file that is missing is damage here, as the store has been
+// there; and RocksDB does not always say which file is damaged.
+absl::Status RocksLogStore::Impl::ExplainOpen(const rocksdb::Status& status) const {
+  if (status.ok()) return absl::OkStatus();
+  if (!status.IsCorruption() && !status.IsPathNotFound()) {
+    return FromRocks(status, options_.directory, "open the store");
+  }
+  const std::string text = status.ToString();
+  std::string file;
+  for (const char* const kind : {".sst", "MANIFEST-", "CURRENT", ".log"}) {
+    const size_t at = text.find(kind);
+    if (at == std::string::npos) continue;
+    const size_t begin = text.find_last_of("/ ", at) + 1;
+    file = text.substr(begin, text.find_first_of(" :,'\n", at) - begin);
+    break;
+  }
+  if (file.empty()) file = FindDamagedWal(db_options_.env, options_.directory);
+  if (file.empty() &&
+      rocksdb::ReadFileToString(db_options_.env, options_.directory + "/CURRENT", &file).ok()) {
+    absl::StripTrailingAsciiWhitespace(&file);  // It names the manifest.
+  }
+  return MakeError(Reason::kCorruptRecord,
+                   absl::StrCat("the store in '", options_.directory, "' is damaged, in the file '",
+                                file, "': ", text),
+                   {{"directory", options_.directory}, {"file", file}});
+}
+
+// Without CURRENT RocksDB would begin an empty store on top of what is left of the old one.
+absl::Status RocksLogStore::Impl::ExpectNoStore() const {
+  std::vector<std::string> files;
+  FALAJ_RETURN_IF_ERROR(FromRocks(db_options_.env->GetChildren(options_.directory, &files),
+                                  options_.directory, "open the store"));
+  for (const std::string& file : files) {
+    // A manifest alone is what is left when a process dies while it makes a store.
+    if (!absl::EndsWith(file, ".sst") && !absl::EndsWith(file, ".log")) continue;
+    return MakeError(
+        Reason::kCorruptRecord,
+        absl::StrCat("the store in '", options_.directory,
+                     "' is damaged: the file 'CURRENT' is missing, '", file, "' is there"),
+        {{"directory", options_.directory}, {"file", "CURRENT"}});
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RocksLogStore::Impl::OpenDb() {
   cache_ = rocksdb::NewLRUCache(static_cast<size_t>(options_.block_cache_bytes),
                                 /*num_shard_bits=*/4, /*strict_capacity_limit=*/false,
                                 /*high_pri_pool_ratio=*/0.5);
   rocksdb::Env* const base = options_.env != nullptr ? options_.env : rocksdb::Env::Default();
-  file_system_ = std::make_shared<WalSyncFileSystem>(base->GetFileSystem());
+  std::shared_ptr<rocksdb::FileSystem> disk = base->GetFileSystem();
+  // Below the one that puts syncs off: those do not wait for anything.
+  if (options_.pulse != nullptr) disk = std::make_shared<TimedFileSystem>(disk, options_.pulse);
+  file_system_ = std::make_shared<WalSyncFileSystem>(disk);
   env_ = rocksdb::NewCompositeEnv(file_system_);
   db_options_ = MakeDbOptions(options_, env_.get(), health_);
   const auto rocks = [this](const rocksdb::Status& status, absl::string_view what) {
@@ -88,19 +137,12 @@ absl::Status RocksLogStore::Impl::OpenDb() {
     FALAJ_RETURN_IF_ERROR(CheckWalTails(db_options_.env, options_.directory));
     std::vector<std::string> found;
     FALAJ_RETURN_IF_ERROR(
-        rocks(rocksdb::DB::ListColumnFamilies(db_options_, options_.directory, &found),
-              "open the store"));
+        ExplainOpen(rocksdb::DB::ListColumnFamilies(db_options_, options_.directory, &found)));
     for (const std::string& name : found) {
       if (name != names[0] && name != names[1]) names.push_back(name);
     }
   } else {
-    std::vector<std::string> files;
-    FALAJ_RETURN_IF_ERROR(
-        rocks(db_options_.env->GetChildren(options_.directory, &files), "open the store"));
-    for (const std::string& file : files) {
-      // RocksDB would begin an empty store on top of the old one's tables.
-      if (absl::EndsWith(file, ".sst")) return Corrupt("tables without the file CURRENT");
-    }
+    FALAJ_RETURN_IF_ERROR(ExpectNoStore());
   }
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (const std::string& name : names) {
@@ -110,8 +152,7 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   FALAJ_RETURN_IF_ERROR(
-      rocks(rocksdb::DB::Open(db_options_, options_.directory, descriptors, &handles, &db),
-            "open the store"));
+      ExplainOpen(rocksdb::DB::Open(db_options_, options_.directory, descriptors, &handles, &db)));
   db_.reset(db);
   default_ = handles[0];
   meta_ = handles[1];

@@ -37,6 +37,13 @@ absl::Status RocksLogStore::Impl::Corrupt(absl::string_view what) const {
                    {{"directory", options_.directory}});
 }
 
+// What the disk does not give back is as good as damaged: a bad sector stays one, and other
+// replicas have what was there.
+absl::Status RocksLogStore::Impl::ReadError(const rocksdb::Status& status) const {
+  if (!status.IsIOError()) return FromRocks(status, options_.directory, "read");
+  return Corrupt(absl::StrCat("it cannot be read: ", status.ToString()));
+}
+
 absl::StatusOr<RocksLogStore::Impl::ReadPlan> RocksLogStore::Impl::PlanRead(LocalPartitionId id,
                                                                             Offset from,
                                                                             Offset limit) const {
@@ -102,7 +109,7 @@ absl::StatusOr<RocksLogStore::Impl::StoredBatch> RocksLogStore::Impl::ParseStore
 // every table. With batches of equal length the first seek is the last.
 absl::Status RocksLogStore::Impl::SeekTo(LocalPartitionId id, Offset from,
                                          const DirectoryEntry& entry, rocksdb::Iterator* it) const {
-  const auto failed = [&] { return FromRocks(it->status(), options_.directory, "read"); };
+  const auto failed = [&] { return ReadError(it->status()); };
   it->Seek(DataKey(id, std::max(entry.first, from - (std::max<int64_t>(entry.span_max, 1) - 1))));
   for (int steps = 0; it->Valid() && steps < kStepsMax; ++steps, it->Next()) {
     FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/false));
@@ -159,7 +166,7 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
       full = out.size() >= bytes_max || next >= limit;
       if (full) break;
     }
-    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+    FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
     if (full) break;
     if (expected != piece.entry.end) return lacks();
   }
@@ -193,7 +200,7 @@ absl::StatusOr<std::optional<TimeResult>> RocksLogStore::Impl::FindTimeIn(LocalP
   while (low < high) {
     const Offset middle = low + (high - low) / 2;
     it->Seek(DataKey(id, middle));
-    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+    FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
     if (!it->Valid()) {
       high = middle;
       continue;
@@ -220,7 +227,7 @@ absl::StatusOr<std::optional<TimeResult>> RocksLogStore::Impl::FindTimeIn(LocalP
     if (!read.ok()) return Corrupt(read.message());
     if (found.has_value()) return found;
   }
-  FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+  FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
   return std::nullopt;
 }
 

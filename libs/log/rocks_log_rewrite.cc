@@ -11,8 +11,9 @@
 //   compaction begins when nobody but us has the old one
 //   an iterator under way reads the old tables to its end
 //   RocksDB switches from the old tables to the new one at once, or not at all if it dies before
-// A damaged block would stop the whole store if the compaction met it, so all that it is going to
-// read is read before; a slab with damage is left to those who read it (and report it).
+// A damaged block would stop the whole store if a compaction met it, so all that one is going to
+// read is read before. A slab with damage is not compacted; whose batches are damaged is found out,
+// and told to who asks with TakeDamaged().
 #include <algorithm>
 #include <utility>
 
@@ -27,6 +28,7 @@ namespace {
 
 // Dead bytes that are worth it, as a part of the largest slab: 16 MiB.
 constexpr int64_t kWorthDivisor = 128;
+constexpr size_t kReadAtATime = 1 << 20;
 
 }  // namespace
 
@@ -74,9 +76,9 @@ absl::Status RocksLogStore::Impl::BeginRewrite(const SlabInfo& slab) {
   return absl::OkStatus();
 }
 
-// Reads what a compaction with these survivors reads.
-rocksdb::Status RocksLogStore::Impl::ReadSurvivors(const SlabFamily& family,
-                                                   const Survivors& keep) const {
+// Reads what a compaction reads: all of the slab, or what survives.
+rocksdb::Status RocksLogStore::Impl::ReadSlab(const SlabFamily& family,
+                                              const Survivors* keep) const {
   rocksdb::ReadOptions read;
   read.total_order_seek = true;
   read.fill_cache = false;
@@ -84,7 +86,8 @@ rocksdb::Status RocksLogStore::Impl::ReadSurvivors(const SlabFamily& family,
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(read, family.handle));
   it->SeekToFirst();
   while (it->Valid()) {
-    const std::optional<std::string> next = SkipDead(keep, {it->key().data(), it->key().size()});
+    std::optional<std::string> next;
+    if (keep != nullptr) next = SkipDead(*keep, {it->key().data(), it->key().size()});
     if (next.has_value()) {
       it->Seek(*next);
     } else {
@@ -94,14 +97,41 @@ rocksdb::Status RocksLogStore::Impl::ReadSurvivors(const SlabFamily& family,
   return it->status();
 }
 
-absl::Status RocksLogStore::Impl::CompactSlab(const SlabRewrite& rewrite, SlabInfo slab) {
-  const rocksdb::Status whole = ReadSurvivors(*rewrite.before, *rewrite.keep);
-  if (!whole.ok()) {
-    damaged_slabs_.insert(slab.id);
-    Warning("a slab cannot be read and is not rewritten",
-            {{"slab", SlabName(slab.cls, slab.id)}, {"error", whole.ToString()}});
-    return absl::OkStatus();
+// Reads what a partition has in a slab.
+absl::Status RocksLogStore::Impl::ReadEntry(LocalPartitionId id,
+                                            const DirectoryEntry& entry) const {
+  Offset from = entry.first;
+  while (from < entry.end) {
+    FALAJ_ASSIGN_OR_RETURN(const ReadResult read, Read(id, from, entry.end, kReadAtATime));
+    if (read.next_offset <= from) break;  // The rest has been deleted.
+    from = read.next_offset;
   }
+  return absl::OkStatus();
+}
+
+// Whether a slab can be compacted. If not, whose batches are damaged is remembered; it may be
+// nobody's, as nobody needs what is dead.
+bool RocksLogStore::Impl::IsReadable(const SlabInfo& slab, const SlabFamily& family,
+                                     const Survivors* keep) {
+  if (damaged_slabs_.contains(slab.id)) return false;
+  const rocksdb::Status whole = ReadSlab(family, keep);
+  if (whole.ok()) return true;
+  damaged_slabs_.insert(slab.id);
+  Warning("a slab cannot be read and is not compacted",
+          {{"slab", SlabName(slab.cls, slab.id)}, {"error", whole.ToString()}});
+  std::vector<std::pair<LocalPartitionId, DirectoryEntry>> entries;
+  {
+    MutexLock lock(&mu_);
+    entries = directory_.EntriesOf(slab.id);
+  }
+  for (const auto& [id, entry] : entries) {
+    if (ReasonOf(ReadEntry(id, entry)) == Reason::kCorruptRecord) damaged_.push_back(id);
+  }
+  return false;
+}
+
+absl::Status RocksLogStore::Impl::CompactSlab(const SlabRewrite& rewrite, SlabInfo slab) {
+  if (!IsReadable(slab, *rewrite.before, rewrite.keep.get())) return absl::OkStatus();
   rocksdb::CompactRangeOptions compact;
   compact.exclusive_manual_compaction = false;
   compact.allow_write_stall = true;  // Nothing is written to it any more.

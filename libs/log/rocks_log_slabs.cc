@@ -308,6 +308,8 @@ absl::Status RocksLogStore::Impl::MergeSmallFiles() {
     }
     const uint64_t files = std::stoull(files_text);
     if (files < kSmallFiles || bytes / files >= kSmallFileBytes) continue;
+    SlabInfo slab;
+    if (!ParseSlabName(name, &slab.cls, &slab.id) || !IsReadable(slab, *family, nullptr)) continue;
     rocksdb::CompactRangeOptions merge;
     merge.exclusive_manual_compaction = false;
     FALAJ_RETURN_IF_ERROR(health_->NoteWrite(

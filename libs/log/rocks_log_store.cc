@@ -481,7 +481,9 @@ absl::StatusOr<std::optional<Offset>> RocksLogStore::PlanRetention(LocalPartitio
   return impl_->PlanRetention(id, now, limit);
 }
 absl::Status RocksLogStore::Maintain(absl::Time now) { return impl_->Maintain(now); }
+std::vector<LocalPartitionId> RocksLogStore::TakeDamaged() { return impl_->TakeDamaged(); }
 absl::Status RocksLogStore::Health() const { return impl_->Health(); }
+void RocksLogStore::Fail(absl::string_view why) { impl_->Fail(why); }
 StoreStats RocksLogStore::Stats() const { return impl_->Stats(); }
 
 }  // namespace falaj::log

@@ -11,7 +11,9 @@
 // itself.
 //
 // Failures: a corrupt write-ahead log or table is CORRUPT_RECORD naming the directory, when opening
-// or when reading; only a torn tail of the write-ahead log is forgiven. No space: Commit answers
+// or when reading; only a torn tail of the write-ahead log is forgiven. What compactions are about
+// to read is read before: damage in a slab is told by TakeDamaged(), the slab left alone; damage in
+// `meta`, or damage they meet all the same, is STORAGE_FAILED. No space: Commit answers
 // DISK_FULL and works again once space has returned (Maintain sees to it). Any other write error:
 // STORAGE_FAILED until the store is reopened. Reads go on in both cases.
 #ifndef LIBS_LOG_ROCKS_LOG_STORE_H_
@@ -25,9 +27,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/log/disk_pulse.h"
 #include "libs/log/log_store.h"
 
 namespace rocksdb {
@@ -68,6 +72,7 @@ class RocksLogStore final : public LogStore {
     std::string directory;
     const Clock* clock = Clock::Real();
     rocksdb::Env* env = nullptr;  // Not owned. nullptr: the operating system's.
+    DiskPulse* pulse = nullptr;   // Not owned. Told of what is under way on the disk; may be null.
     int64_t memtable_bytes = 64 << 20;
     int64_t memtables_total_bytes = 512 << 20;  // Over all slabs; flushing starts earlier above.
     int64_t block_cache_bytes = 32 << 20;
@@ -108,8 +113,14 @@ class RocksLogStore final : public LogStore {
 
   // One partition as ListPartitions() gives it; PARTITION_NOT_FOUND if there is none.
   absl::StatusOr<StoredPartition> GetPartition(LocalPartitionId id) const;
+  // The partitions that have damaged batches, as Maintain() has found since the last time. For its
+  // thread.
+  std::vector<LocalPartitionId> TakeDamaged();
   // OK, or what Commit would answer: DISK_FULL or STORAGE_FAILED.
   absl::Status Health() const;
+  // The store takes no more writes, as after a failed one: somebody knows better. The first reason
+  // counts. Any thread; does not wait for the disk.
+  void Fail(absl::string_view why);
   // Any thread; a few hundred microseconds.
   StoreStats Stats() const;
 

@@ -1,10 +1,12 @@
 #ifndef LIBS_LOG_SLAB_FAMILY_H_
 #define LIBS_LOG_SLAB_FAMILY_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "rocksdb/db.h"
 
+#include "libs/base/clock.h"
 #include "libs/log/slab_directory.h"
 #include "libs/log/slab_filter.h"
 
@@ -27,6 +29,15 @@ struct SlabRewrite {
   SlabId slab;
   std::shared_ptr<SlabFamily> before;
   std::shared_ptr<const Survivors> keep;
+};
+
+// What Maintain remembers of a memtable.
+struct MemtableAge {
+  uint64_t bytes = 0;
+  MonotonicTime dirty_since;
+  int64_t unsynced_before = 0;
+  int64_t synced_before = 0;
+  int64_t wal_before = 0;
 };
 
 }  // namespace falaj::log

@@ -3,7 +3,9 @@
 #define LIBS_LOG_STORE_FIXTURE_H_
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +22,14 @@
 #include "libs/record/batch_reader.h"
 
 namespace falaj::log {
+
+inline void FlipByte(const std::string& path, uint64_t position) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(position));
+  const int byte = file.get();
+  file.seekp(static_cast<std::streamoff>(position));
+  file.put(static_cast<char>(byte ^ 0x10));
+}
 
 // A batch whose records have the given timestamps, stamped for its place.
 inline Bytes MakeBatch(Offset base, LeaderEpoch epoch, const std::vector<int64_t>& timestamps,

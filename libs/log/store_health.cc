@@ -41,6 +41,14 @@ absl::Status StoreHealth::NoteWrite(const rocksdb::Status& status, absl::string_
   return Get();
 }
 
+void StoreHealth::NoteFailed(absl::string_view why) {
+  MutexLock lock(&mu_);
+  if (!failed_.ok()) return;
+  failed_ = MakeError(Reason::kStorageFailed, absl::StrCat("'", directory_, "': ", why),
+                      {{"directory", directory_}});
+  Error("store takes no more writes", {{"directory", directory_}, {"error", failed_}});
+}
+
 void StoreHealth::NoteRecovered() {
   MutexLock lock(&mu_);
   if (full_.ok()) return;

@@ -37,6 +37,8 @@ class StoreHealth final : public rocksdb::EventListener {
 
   // Notes the outcome of a write and returns it as one of our errors.
   absl::Status NoteWrite(const rocksdb::Status& status, absl::string_view what);
+  // It takes no more writes, for a reason that no write has met.
+  void NoteFailed(absl::string_view why);
   // Space is back.
   void NoteRecovered();
 

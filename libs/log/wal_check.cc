@@ -1,5 +1,6 @@
 #include "libs/log/wal_check.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -45,6 +46,25 @@ std::optional<size_t> IntactRecord(absl::string_view rest) {
   return kHeader + payload;
 }
 
+bool BlockIsWhole(absl::string_view block) {
+  size_t pos = 0;
+  while (const std::optional<size_t> size = IntactRecord(block.substr(pos))) pos += *size;
+  return block.size() - pos < kHeader;
+}
+
+bool FileIsDamaged(rocksdb::Env* env, const std::string& path) {
+  std::unique_ptr<rocksdb::SequentialFile> file;
+  if (!env->NewSequentialFile(path, &file, rocksdb::EnvOptions()).ok()) return false;
+  std::vector<char> scratch(kBlock);
+  rocksdb::Slice read;
+  while (file->Read(kBlock, &read, scratch.data()).ok() && !read.empty()) {
+    const absl::string_view block(read.data(), read.size());
+    if (block.size() < kBlock) return !WalTailIsSound(block);
+    if (!BlockIsWhole(block)) return true;
+  }
+  return false;
+}
+
 absl::Status CheckFile(rocksdb::Env* env, const std::string& directory, const std::string& name) {
   const std::string path = absl::StrCat(directory, "/", name);
   uint64_t size = 0;
@@ -61,7 +81,7 @@ absl::Status CheckFile(rocksdb::Env* env, const std::string& directory, const st
                 directory, "read " + name));
   if (WalTailIsSound(absl::string_view(block.data(), block.size()))) return absl::OkStatus();
   return MakeError(Reason::kCorruptRecord,
-                   absl::StrCat("write-ahead log ", name, " in '", directory,
+                   absl::StrCat("the file ", name, " in '", directory,
                                 "' is damaged: intact records follow a broken one"),
                    {{"directory", directory}, {"file", name}});
 }
@@ -82,11 +102,23 @@ bool WalTailIsSound(absl::string_view block) {
   return true;
 }
 
+std::string FindDamagedWal(rocksdb::Env* env, const std::string& directory) {
+  std::vector<std::string> names;
+  if (!env->GetChildren(directory, &names).ok()) return "";
+  std::sort(names.begin(), names.end());  // The oldest first: its number has as many digits.
+  for (const std::string& name : names) {
+    if (!absl::EndsWith(name, ".log")) continue;
+    if (FileIsDamaged(env, absl::StrCat(directory, "/", name))) return name;
+  }
+  return "";
+}
+
 absl::Status CheckWalTails(rocksdb::Env* env, const std::string& directory) {
   std::vector<std::string> names;
   FALAJ_RETURN_IF_ERROR(FromRocks(env->GetChildren(directory, &names), directory, "list files"));
   for (const std::string& name : names) {
-    if (absl::EndsWith(name, ".log")) FALAJ_RETURN_IF_ERROR(CheckFile(env, directory, name));
+    if (!absl::EndsWith(name, ".log") && !absl::StartsWith(name, "MANIFEST-")) continue;
+    FALAJ_RETURN_IF_ERROR(CheckFile(env, directory, name));
   }
   return absl::OkStatus();
 }

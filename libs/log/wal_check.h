@@ -15,9 +15,14 @@
 
 namespace falaj::log {
 
-// Checks the last block of every write-ahead log file in the directory: CORRUPT_RECORD naming the
-// directory if intact records lie behind one that is cut off. Reads at most 32 KiB per file.
+// Checks the last block of every write-ahead log file in the directory, and of the manifest, which
+// has the same format: CORRUPT_RECORD naming the directory if intact records lie behind one that is
+// cut off. Reads at most 32 KiB per file.
 absl::Status CheckWalTails(rocksdb::Env* env, const std::string& directory);
+
+// Which log file has a damaged record somewhere, by name; empty if none has, or none can be read.
+// For messages: RocksDB finds the damage, and does not say where. Reads all files.
+std::string FindDamagedWal(rocksdb::Env* env, const std::string& directory);
 
 // The last, possibly partial, block of a log file. False if it is damaged in the sense above.
 bool WalTailIsSound(absl::string_view block);

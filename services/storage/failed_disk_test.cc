@@ -7,10 +7,13 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+#include "grpc/health/v1/health.grpc.pb.h"
 
 #include "libs/log/faulty_file_system.h"
 #include "services/storage/storage_server_fixture.h"
@@ -25,6 +28,7 @@ class FailedDiskTest : public StorageServerTest {
  protected:
   FailedDiskTest() : disk_(std::make_shared<log::FaultyFileSystem>()), env_(log::MakeEnv(disk_)) {}
   ~FailedDiskTest() override {
+    disk_->Set(Fault::kNone);  // What hangs goes on.
     if (other_ != nullptr) other_->Stop();
     other_.reset();
     if (node_ != nullptr) node_->Stop();
@@ -35,6 +39,8 @@ class FailedDiskTest : public StorageServerTest {
   void StartOne() {
     StorageServer::Options options = Options();
     options.store_env = env_.get();
+    options.disk_stall_max = stall_max_;
+    options.scrub_period = scrub_period_;
     StartNode(options);
   }
   // A topic with one partition that node 1 leads and node 2 follows.
@@ -107,11 +113,29 @@ class FailedDiskTest : public StorageServerTest {
     stub_ = StorageService::NewStub(rpc::MakeChannel(node_->grpc_address()));
     ASSERT_TRUE(Eventually([&] { return !Latest(partition_).has_error(); }));
   }
+  // What the health service says.
+  bool Serves(const std::string& name) {
+    const auto health = grpc::health::v1::Health::NewStub(rpc::MakeChannel(node_->grpc_address()));
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckRequest request;
+    grpc::health::v1::HealthCheckResponse response;
+    request.set_service(name);
+    EXPECT_TRUE(health->Check(&context, request, &response).ok());
+    return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+  }
+  // Of node 1; -1: there is none.
+  double Metric(const std::string& name) {
+    const std::string page = Get(node_->http_address(), "/metrics");
+    const size_t at = page.find("\n" + name + " ");
+    return at == std::string::npos ? -1 : std::stod(page.substr(at + name.size() + 2));
+  }
   internal::v1::PartitionState Known() { return metadata_.Topic("shared").partitions(partition_); }
 
   const std::shared_ptr<log::FaultyFileSystem> disk_;
   const std::unique_ptr<rocksdb::Env> env_;
   std::atomic<int64_t> free_bytes_of_other_ = int64_t{500} << 30;
+  absl::Duration stall_max_ = kDiskStallMax;
+  absl::Duration scrub_period_ = absl::Hours(1);
   std::unique_ptr<StorageServer> other_;
   int partition_ = 0;
 };
@@ -138,6 +162,69 @@ TEST_F(FailedDiskTest, ANodeWhoseSyncFailsHandsOverAndLeavesTheCluster) {
   disk_->Set(Fault::kNone);
   StartOne();
   ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "it comes back by itself";
+}
+
+TEST_F(FailedDiskTest, ANodeWhoseDiskHangsIsGoneForTheOthersAndStaysOut) {
+  stall_max_ = absl::Seconds(2);
+  Start(/*min_in_sync=*/1);
+  ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
+  const int64_t epoch = metadata_.Node(1).node_epoch();
+  disk_->Set(Fault::kHangingSync);
+  Producer waits(stub_.get());
+  ASSERT_TRUE(waits.Send(Request(partition_, Batch(1))));
+  ASSERT_TRUE(Eventually([&] { return metadata_.Node(1).session_id() == 0; }));
+  EXPECT_EQ(Known().leader(), 2);
+  EXPECT_THAT(Known().isr(), testing::ElementsAre(2));
+  EXPECT_FALSE(node_->Ready());
+  EXPECT_FALSE(Serves("liveness"));
+  EXPECT_TRUE(node_->DiskHangs());
+  EXPECT_THAT(Get(node_->http_address(), "/metrics"),
+              testing::HasSubstr("falaj_storage_disk_failed 1"));
+  // The others go on.
+  auto stub = StorageService::NewStub(rpc::MakeChannel(other_->grpc_address()));
+  topic_ = metadata_.Topic("shared");
+  ASSERT_TRUE(Eventually(
+      [&] { return !Producer(stub.get()).Append(Request(partition_, Batch(1))).has_error(); }));
+  // The disk goes on, too. Who waited hears of it; the node takes nothing more, and stays out.
+  disk_->Set(Fault::kNone);
+  waits.Receive();
+  ASSERT_TRUE(Eventually([&] { return !node_->DiskHangs(); }));
+  EXPECT_TRUE(Append(partition_, Batch(1)).has_error());
+  EXPECT_FALSE(node_->Ready());
+  EXPECT_FALSE(Serves("liveness"));
+  node_->Stop();
+  EXPECT_EQ(metadata_.Node(1).node_epoch(), epoch) << "it has not registered again";
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
+  node_.reset();
+  StartOne();
+  ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "a restart brings it back";
+}
+
+TEST_F(FailedDiskTest, ADiskThatIsSlowIsWaitedFor) {
+  stall_max_ = absl::Seconds(30);
+  Start(/*min_in_sync=*/1);
+  disk_->Set(Fault::kHangingSync);
+  Producer waits(stub_.get());
+  ASSERT_TRUE(waits.Send(Request(partition_, Batch(1))));
+  ASSERT_TRUE(Eventually([&] { return Metric("falaj_storage_disk_operation_seconds") >= 0.5; }))
+      << "it stands";
+  disk_->Set(Fault::kNone);
+  EXPECT_FALSE(waits.Receive().has_error());
+  EXPECT_TRUE(node_->Ready());
+  EXPECT_TRUE(Serves("liveness"));
+  EXPECT_EQ(Known().leader(), 1);
+}
+
+TEST_F(FailedDiskTest, MetricsTellHowFullTheDiskIs) {
+  StartOne();
+  constexpr int64_t kGiB = int64_t{1} << 30;  // Of 1,000 there are.
+  const std::vector<std::pair<int64_t, double>> steps = {
+      {500 * kGiB, 0}, {120 * kGiB, 1}, {40 * kGiB, 2}, {4 * kGiB, 3}, {500 * kGiB, 0}};
+  for (const auto& step : steps) {
+    free_bytes_ = step.first;
+    EXPECT_TRUE(Eventually([&] { return Metric("falaj_storage_disk_level") == step.second; }))
+        << step.second;
+  }
 }
 
 TEST_F(FailedDiskTest, ANodeThatSharesNothingStaysAndIsRead) {
@@ -205,6 +292,59 @@ TEST_F(FailedDiskTest, ADamagedRecordIsFetchedAnewFromAnotherNode) {
   EXPECT_FALSE(whole.has_error()) << whole.DebugString();
   EXPECT_GT(whole.next_offset(), 4) << "as much as fits in one answer";
   EXPECT_THAT(whole.batches(), testing::HasSubstr("a value that is looked for"));
+}
+
+TEST_F(FailedDiskTest, DamageThatNobodyReadsIsFoundAndFetchedAnew) {
+  Start(/*min_in_sync=*/1);
+  AppendSome(partition_);
+  RestartOfTwo([] {});
+  EXPECT_EQ(Metric("falaj_scrub_completed_timestamp_seconds"), 0);
+  scrub_period_ = absl::Seconds(1);
+  RestartOfTwo([&] {
+    EXPECT_GT(Flip("a value that is looked for"), 0);
+    std::filesystem::remove(dir_ + "/scrub");  // A second from now, when it is in sync.
+  });
+  ASSERT_TRUE(Eventually([&] { return Metric("falaj_scrub_damaged_partitions_total") == 1; }));
+  ASSERT_TRUE(Eventually([&] {
+    internal::v1::ClusterCommand command;
+    command.mutable_elect_leaders()->set_topic("shared");
+    command.mutable_elect_leaders()->add_partitions(partition_);
+    command.mutable_elect_leaders()->set_node_id(1);
+    if (Known().leader() != 1 && !metadata_.Apply(command).ok()) return false;
+    topic_ = metadata_.Topic("shared");
+    stub_ = StorageService::NewStub(rpc::MakeChannel(node_->grpc_address()));
+    return Known().leader() == 1 && ReadOne(partition_, 0).next_offset() > 4;
+  })) << "it has all of it again";
+  EXPECT_THAT(ReadOne(partition_, 0).batches(), testing::HasSubstr("a value that is looked for"));
+  ASSERT_TRUE(Eventually([&] { return Metric("falaj_scrub_completed_timestamp_seconds") > 0; }));
+  EXPECT_GT(Metric("falaj_scrub_bytes_total"), 0);
+  EXPECT_EQ(Metric("falaj_scrub_damaged_partitions_total"), 1) << "it is whole";
+}
+
+TEST_F(FailedDiskTest, ADamagedStoreIsRefusedAndAnEmptyDirectoryTakesItsPlace) {
+  Start(/*min_in_sync=*/1);
+  AppendSome(partition_);
+  node_->Stop();
+  node_.reset();
+  std::string table;
+  for (const auto& file : std::filesystem::directory_iterator(dir_ + "/log")) {
+    if (file.path().extension() == ".sst") table = file.path().filename().string();
+  }
+  ASSERT_FALSE(table.empty());
+  std::filesystem::remove(dir_ + "/log/" + table);
+  StorageServer::Options options = Options();
+  const auto refused = StorageServer::Start(options);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(ReasonOf(refused.status()), Reason::kCorruptRecord) << refused.status();
+  EXPECT_THAT(refused.status().message(),
+              testing::AllOf(testing::HasSubstr(dir_), testing::HasSubstr(table),
+                             testing::HasSubstr("with an empty directory")));
+  std::filesystem::rename(dir_, dir_ + "_damaged");
+  StartOne();
+  ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "all is fetched anew";
+  LeadByOne();
+  EXPECT_THAT(ReadOne(partition_, 0).batches(), testing::HasSubstr("a value that is looked for"));
+  std::filesystem::remove_all(dir_ + "_damaged");
 }
 
 TEST_F(FailedDiskTest, TheOnlyCopyStaysWithItsDamage) {

@@ -47,6 +47,11 @@ void Housekeeping::Maintain() {
     log::Warning("maintenance of the store fails", {{"error", status}});
   }
   maintain_failed_ = !status.ok();
+  for (const LocalPartitionId id : store_->TakeDamaged()) {
+    for (const std::shared_ptr<Partition>& partition : shard_->List()) {
+      if (partition->id() == id) shard_->Damaged(partition);
+    }
+  }
   if (Due(clock_->MonotonicNow(), options_.retention_interval, &retained_)) Retain();
 }
 

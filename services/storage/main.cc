@@ -1,6 +1,7 @@
 // falaj-storage: one storage node as a process.
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -34,6 +35,14 @@ ABSL_FLAG(
     "node meanwhile comes on top, so that one who lags gains so much. 0: no limit.");
 ABSL_FLAG(int64_t, disk_soft_free_bytes, int64_t{5} << 30,
           "Produce is refused below so much free space (at most a tenth of the disk counts).");
+ABSL_FLAG(absl::Duration, disk_stall_max, falaj::storage::kDiskStallMax,
+          "A disk that takes longer for one write, sync or read counts as failed: others lead, and "
+          "this node is out until it is restarted. 0: never.");
+ABSL_FLAG(int64_t, scrub_bytes_per_second, int64_t{8} << 20,
+          "Pace at which everything on the disk is read again, to find damage while other replicas "
+          "are whole. 0: never.");
+ABSL_FLAG(absl::Duration, scrub_period, absl::Hours(24 * 7),
+          "Time from the end of one such pass to the beginning of the next.");
 ABSL_FLAG(int64_t, tail_cache_bytes, int64_t{64} << 20, "Memory for the newest batches.");
 ABSL_FLAG(int64_t, append_bytes_max, int64_t{128} << 20, "Memory for batches in flight.");
 ABSL_FLAG(int32_t, reader_threads, 2, "Threads that read the disk.");
@@ -55,6 +64,9 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   options.replica_lag_max = absl::GetFlag(FLAGS_replica_lag_max);
   options.catch_up_bytes_per_second = absl::GetFlag(FLAGS_catch_up_bytes_per_second);
   options.disk_watermarks.soft.free_bytes = absl::GetFlag(FLAGS_disk_soft_free_bytes);
+  options.disk_stall_max = absl::GetFlag(FLAGS_disk_stall_max);
+  options.scrub_bytes_per_second = absl::GetFlag(FLAGS_scrub_bytes_per_second);
+  options.scrub_period = absl::GetFlag(FLAGS_scrub_period);
   options.tail_cache_bytes = absl::GetFlag(FLAGS_tail_cache_bytes);
   options.append_bytes_max = absl::GetFlag(FLAGS_append_bytes_max);
   options.reader_threads = absl::GetFlag(FLAGS_reader_threads);
@@ -79,6 +91,11 @@ int main(int argc, char** argv) {
   falaj::log::Info("listening", {{"address", (*server)->grpc_address()},
                                  {"http_address", (*server)->http_address()}});
   falaj::rpc::WaitForTermination();
+  if ((*server)->DiskHangs()) {
+    // There is no proper stop with a thread that does not return.
+    falaj::log::Error("ending while the disk hangs");
+    std::_Exit(1);
+  }
   (*server)->Stop();
   return 0;
 }

@@ -3,6 +3,7 @@
 //   identity   directory id, node id, cluster id (once known); replaced atomically, checksummed
 //   clean      the node epoch under which the node last stopped cleanly; taken away when it starts
 //   log/       the store
+//   scrub      where the scrubber stands (scrubber.h)
 //
 // The directory id is drawn when the directory is made, so an emptied disk is another incarnation
 // and the metadata service does not count on what it used to hold. The clean mark is removed before

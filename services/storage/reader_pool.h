@@ -57,6 +57,14 @@ class ReaderPool {
     return true;
   }
 
+  // Lowers the priority of the calling thread, for good: a quarter of the weight of one that
+  // serves. On Linux a nice value is a thread's own.
+  static void StepBack() {
+    if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 6) == 0) return;
+    log::Warning("cannot lower the priority of a thread that reads in the background",
+                 {{"errno", errno}});
+  }
+
  private:
   ReaderPool(int threads, size_t queue_max, RateLimit* pace) : queue_max_(queue_max), pace_(pace) {
     for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
@@ -84,13 +92,6 @@ class ReaderPool {
       if (wait <= absl::ZeroDuration()) return;
       filled_.WaitFor(&mu_, wait);
     }
-  }
-
-  // On Linux a nice value is a thread's own. A quarter of the weight of a thread that serves.
-  static void StepBack() {
-    if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 6) == 0) return;
-    log::Warning("cannot lower the priority of the thread that reads for those that lag",
-                 {{"errno", errno}});
   }
 
   const size_t queue_max_;

@@ -47,7 +47,15 @@ StorageMetrics::StorageMetrics(telemetry::Registry* registry)
                              "Answers to followers' attaches that wait until they are read.")),
       replica_streams_paused_(registry->AddGauge(
           "falaj_replica_streams_paused",
-          "Replica streams that are not read from, as the follower reads no answers.")) {
+          "Replica streams that are not read from, as the follower reads no answers.")),
+      scrubbed_bytes_(registry->AddCounter("falaj_scrub_bytes_total",
+                                           "Bytes of batches read again to find damage.")),
+      scrub_damaged_partitions_(
+          registry->AddCounter("falaj_scrub_damaged_partitions_total",
+                               "Partitions in which damage was found that nobody had read.")),
+      scrub_completed_(
+          registry->AddGauge("falaj_scrub_completed_timestamp_seconds",
+                             "When everything on the disk had last been read again; 0: not yet.")) {
   for (const char* acks : {"none", "leader", "all"}) {
     produce_seconds_.push_back(Latency(registry, "falaj_produce_seconds",
                                        "Time from receiving a batch to answering it.",
@@ -143,15 +151,28 @@ void StorageMetrics::CollectStore(const log::StoreStats& stats, Samples* out) {
           static_cast<double>(stats.flushed_bytes));
 }
 
-void StorageMetrics::CollectDisk(const log::DiskSpace& space, bool read_only, size_t partitions,
-                                 Samples* out) {
-  out->Gauge("falaj_storage_disk_free_bytes", "Free space under the data directory.", {},
-             static_cast<double>(space.free_bytes));
-  out->Gauge("falaj_storage_disk_total_bytes", "Size of the disk under the data directory.", {},
-             static_cast<double>(space.total_bytes));
-  out->Gauge("falaj_storage_read_only_partitions",
-             "Partitions that refuse produce because the disk is full or has failed.", {},
-             read_only ? static_cast<double>(partitions) : 0.0);
+void StorageMetrics::CollectDisk(const DiskState& disk, Samples* out) {
+  const auto gauge = [out](const char* name, const char* help, double value) {
+    out->Gauge(name, help, {}, value);
+  };
+  gauge("falaj_storage_disk_free_bytes", "Free space under the data directory.",
+        static_cast<double>(disk.space.free_bytes));
+  gauge("falaj_storage_disk_total_bytes", "Size of the disk under the data directory.",
+        static_cast<double>(disk.space.total_bytes));
+  gauge("falaj_storage_disk_level",
+        "How full the disk is: 0 ok, 1 warn, 2 soft (produce is refused), 3 hard (leads are given "
+        "away).",
+        static_cast<double>(disk.level));
+  gauge("falaj_storage_disk_failed",
+        "1 if the disk has failed or hangs: the node takes no writes until it is restarted.",
+        disk.failed ? 1.0 : 0.0);
+  gauge("falaj_storage_disk_operation_seconds",
+        "How long the oldest operation on the disk has been under way.",
+        absl::ToDoubleSeconds(disk.stands));
+  const bool read_only = disk.failed || disk.level >= log::DiskLevel::kSoft;
+  gauge("falaj_storage_read_only_partitions",
+        "Partitions that refuse produce because the disk is full or has failed.",
+        read_only ? static_cast<double>(disk.partitions) : 0.0);
 }
 
 }  // namespace falaj::storage

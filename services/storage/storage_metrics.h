@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
@@ -41,6 +42,15 @@ struct TopicCounters {
   telemetry::Counter retention_deleted_bytes;
 };
 
+// What there is to say about the disk.
+struct DiskState {
+  log::DiskSpace space;
+  log::DiskLevel level = log::DiskLevel::kOk;
+  bool failed = false;
+  absl::Duration stands;  // How long the oldest operation has been under way.
+  size_t partitions = 0;
+};
+
 class StorageMetrics {
  public:
   explicit StorageMetrics(telemetry::Registry* registry);  // Not owned; outlives this.
@@ -61,6 +71,9 @@ class StorageMetrics {
   telemetry::Counter* replica_looks() const { return replica_looks_; }
   telemetry::Gauge* replica_unread_answers() const { return replica_unread_answers_; }
   telemetry::Gauge* replica_streams_paused() const { return replica_streams_paused_; }
+  telemetry::Counter* scrubbed_bytes() const { return scrubbed_bytes_; }
+  telemetry::Counter* scrub_damaged_partitions() const { return scrub_damaged_partitions_; }
+  telemetry::Gauge* scrub_completed() const { return scrub_completed_; }
   void CountError(const absl::Status& status) { errors_.Count(status); }
 
   // For collectors.
@@ -69,8 +82,7 @@ class StorageMetrics {
                                 const absl::flat_hash_map<LocalPartitionId, int64_t>& sizes,
                                 telemetry::Samples* out);
   static void CollectStore(const log::StoreStats& stats, telemetry::Samples* out);
-  static void CollectDisk(const log::DiskSpace& space, bool read_only, size_t partitions,
-                          telemetry::Samples* out);
+  static void CollectDisk(const DiskState& disk, telemetry::Samples* out);
 
  private:
   telemetry::ErrorCounters errors_;
@@ -84,6 +96,9 @@ class StorageMetrics {
   telemetry::Counter* const replica_looks_;
   telemetry::Gauge* const replica_unread_answers_;
   telemetry::Gauge* const replica_streams_paused_;
+  telemetry::Counter* const scrubbed_bytes_;
+  telemetry::Counter* const scrub_damaged_partitions_;
+  telemetry::Gauge* const scrub_completed_;
 
   Mutex mu_;
   std::map<std::string, std::weak_ptr<TopicCounters>> topics_ ABSL_GUARDED_BY(mu_);

@@ -13,6 +13,7 @@
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/http/http_server.h"
+#include "libs/log/disk_pulse.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/tail_cache.h"
 #include "libs/rpc/metadata_channel.h"
@@ -26,6 +27,7 @@
 #include "services/storage/node_session.h"
 #include "services/storage/replica_links.h"
 #include "services/storage/replica_stream.h"
+#include "services/storage/scrubber.h"
 #include "services/storage/storage_service_impl.h"
 
 namespace falaj::storage {
@@ -59,10 +61,34 @@ absl::Status Validate(const StorageServer::Options& options) {
   if (options.catch_up_bytes_per_second < 0) {
     return BadOption("catch_up_bytes_per_second", "must not be negative");
   }
+  if (options.scrub_bytes_per_second < 0) {
+    return BadOption("scrub_bytes_per_second", "must not be negative");
+  }
+  if (options.scrub_period <= absl::ZeroDuration()) {
+    return BadOption("scrub_period", "must be above 0");
+  }
+  if (options.disk_stall_max != absl::ZeroDuration() &&
+      options.disk_stall_max < absl::Milliseconds(100)) {
+    return BadOption("disk_stall_max", "must be 0 or at least 100 ms");
+  }
   if (options.session_timeout < absl::Milliseconds(100)) {
     return BadOption("session_timeout", "must be at least 100 ms");
   }
   return absl::OkStatus();
+}
+
+// Adds to `status` what an operator does about a data directory that is damaged.
+absl::Status AdviseIfDamaged(const absl::Status& status, const std::string& data_dir) {
+  if (ReasonOf(status) != Reason::kCorruptRecord) return status;
+  ErrorMetadata metadata = MetadataOf(status);
+  metadata["data_dir"] = data_dir;
+  return MakeError(
+      Reason::kCorruptRecord,
+      absl::StrCat(status.message(), ". The node cannot start from it. Move '", data_dir,
+                   "' away and start the node with an empty directory under the same id: it "
+                   "fetches its partitions anew from their other replicas. What had no other "
+                   "replica is only in what was moved away"),
+      metadata);
 }
 
 // The parts of one storage node, in the order in which they depend on each other.
@@ -75,6 +101,8 @@ class Node final : public StorageServer {
         identity_(std::move(identity)),
         disk_(options.data_dir, options.disk_watermarks,
               options.disk_probe ? options.disk_probe : log::ReadDiskSpace),
+        pulse_(clock_),
+        stall_(options.disk_stall_max),
         tail_cache_({.bytes_max = options.tail_cache_bytes}),
         append_budget_(options.append_bytes_max),
         read_budget_(options.read_bytes_max),
@@ -88,6 +116,7 @@ class Node final : public StorageServer {
 
   ~Node() override {
     registry_.ClearCollectors();
+    scrubber_.reset();
     lead_giver_.reset();
     housekeeping_.reset();
     if (leaver_.joinable()) leaver_.join();
@@ -103,6 +132,7 @@ class Node final : public StorageServer {
     log::RocksLogStore::Options store_options;
     store_options.directory = identity_.store_directory();
     store_options.env = options_.store_env;
+    store_options.pulse = &pulse_;
     if (options_.slab_bytes_max > 0) store_options.slab_bytes_max = options_.slab_bytes_max;
     FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
     shard_.emplace(StoreShard::Options{.node = identity_.node(),
@@ -144,8 +174,15 @@ class Node final : public StorageServer {
            disk_.level() < log::DiskLevel::kHard;
   }
 
+  bool DiskHangs() const override {
+    const uint64_t hanging = hanging_.load();
+    const auto oldest = pulse_.Oldest();
+    return hanging != 0 && oldest.has_value() && oldest->number == hanging;
+  }
+
   void Stop() override {
     if (stopped_.exchange(true)) return;
+    scrubber_.reset();
     lead_giver_.reset();
     housekeeping_.reset();
     if (leaver_.joinable()) leaver_.join();
@@ -204,6 +241,11 @@ class Node final : public StorageServer {
     pulse.on_pulse = [this] { ShowHealth(); };
     housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
     lead_giver_.emplace(options_.disk_check_interval, &disk_, &*assignments_, &channel_);
+    if (options_.scrub_bytes_per_second == 0) return;
+    scrubber_.emplace(Scrubber::Options{.bytes_per_second = options_.scrub_bytes_per_second,
+                                        .period = options_.scrub_period,
+                                        .position_file = absl::StrCat(options_.data_dir, "/scrub")},
+                      Scrubber::Parts{store_.get(), &*shard_, &metrics_, clock_});
   }
 
   // Lets others lead what they can, while everything is still served, and waits until whoever sent
@@ -258,7 +300,20 @@ class Node final : public StorageServer {
                {{"node", identity_.node()}});
   }
 
+  // What the shard's thread does not notice: it stands in an operation that does not return, or has
+  // nothing to write, and a flush has failed.
+  void WatchDisk() {
+    const auto oldest = pulse_.Oldest();
+    if (stall_.Poll(clock_->MonotonicNow(), oldest)) {
+      hanging_.store(oldest->number);
+      store_->Fail(absl::StrCat("the disk hangs: a ", oldest->what, " of ", oldest->path,
+                                " does not return"));
+    }
+    if (ReasonOf(store_->Health()) == Reason::kStorageFailed) shard_->Fail();
+  }
+
   void ShowHealth() {
+    WatchDisk();
     const bool ready = Ready();
     if (readiness_.exchange(ready) != ready) {
       log::Info(ready ? "ready" : "not ready", {{"node", identity_.node()}});
@@ -279,9 +334,17 @@ class Node final : public StorageServer {
       }
       StorageMetrics::CollectPartitions(partitions, sizes, out);
     }
-    StorageMetrics::CollectStore(store_->Stats(), out);
-    const bool read_only = shard_->failed() || disk_.level() >= log::DiskLevel::kSoft;
-    StorageMetrics::CollectDisk(disk_.space(), read_only, partitions.size(), out);
+    const auto oldest = pulse_.Oldest();
+    const absl::Duration stands =
+        oldest.has_value() ? clock_->MonotonicNow() - oldest->begun : absl::ZeroDuration();
+    // Its statistics want the disk.
+    if (!DiskHangs()) StorageMetrics::CollectStore(store_->Stats(), out);
+    StorageMetrics::CollectDisk({.space = disk_.space(),
+                                 .level = disk_.level(),
+                                 .failed = shard_->failed(),
+                                 .stands = stands,
+                                 .partitions = partitions.size()},
+                                out);
     out->Gauge("falaj_storage_append_queue_bytes", "Bytes of batches that wait for the appender.",
                {}, static_cast<double>(shard_->queued_bytes()));
   }
@@ -296,6 +359,9 @@ class Node final : public StorageServer {
   StorageMetrics metrics_;
   NodeIdentity identity_;
   log::DiskWatch disk_;
+  log::DiskPulse pulse_;
+  log::StallWatch stall_;              // Housekeeping's pulse asks it.
+  std::atomic<uint64_t> hanging_ = 0;  // The operation for which the disk counts as failed.
   log::TailCache tail_cache_;
   ByteBudget append_budget_;
   ByteBudget read_budget_;
@@ -319,6 +385,7 @@ class Node final : public StorageServer {
   std::unique_ptr<rpc::MetadataChannel::Watch> watch_;
   std::optional<Housekeeping> housekeeping_;
   std::optional<LeadGiver> lead_giver_;
+  std::optional<Scrubber> scrubber_;
   std::thread leaver_;  // Started by housekeeping's pulse, joined once that has ended.
 };
 
@@ -327,10 +394,11 @@ class Node final : public StorageServer {
 absl::StatusOr<std::unique_ptr<StorageServer>> StorageServer::Start(const Options& options) {
   FALAJ_RETURN_IF_ERROR(Validate(options));
   Random random = Random::FromSystem();
-  FALAJ_ASSIGN_OR_RETURN(NodeIdentity identity,
-                         NodeIdentity::Open(options.data_dir, NodeId{options.node_id}, &random));
-  auto node = std::make_unique<Node>(options, std::move(identity));
-  FALAJ_RETURN_IF_ERROR(node->Open());
+  absl::StatusOr<NodeIdentity> identity =
+      NodeIdentity::Open(options.data_dir, NodeId{options.node_id}, &random);
+  if (!identity.ok()) return AdviseIfDamaged(identity.status(), options.data_dir);
+  auto node = std::make_unique<Node>(options, *std::move(identity));
+  FALAJ_RETURN_IF_ERROR(AdviseIfDamaged(node->Open(), options.data_dir));
   return node;
 }
 

@@ -11,13 +11,15 @@
 // not the one on record, is refused with kFailedPrecondition (CLUSTER_MISMATCH).
 //
 // Threads: Start and Stop from any one thread. Inside: one appender per store shard, a pool of
-// disk readers, one thread each for the session, the metadata watch and housekeeping. gRPC's
-// threads only move bytes.
+// disk readers, one thread each for the session, the metadata watch, housekeeping and the scrubber.
+// gRPC's threads only move bytes.
 //
 // Failures: the metadata service may go away at any time; what the node leads it goes on serving.
 // A full disk refuses produce with DISK_FULL until space returns. A failed disk refuses produce
 // with STORAGE_FAILED and takes liveness down, so that whoever supervises the process restarts it;
 // what others can lead they lead from then on, and the node leaves the cluster until it restarts.
+// A disk that hangs, so that an operation does not return, is a failed one after disk_stall_max,
+// also if it goes on later.
 #ifndef SERVICES_STORAGE_STORAGE_SERVER_H_
 #define SERVICES_STORAGE_STORAGE_SERVER_H_
 
@@ -37,6 +39,11 @@ class Env;
 }  // namespace rocksdb
 
 namespace falaj::storage {
+
+// Longer than a slow disk takes: what is synced in one go is at most the 512 MiB of a write-ahead
+// log, some 17 s at 30 MB/s. Shorter than a kernel takes to give a device up (30 s for NVMe and
+// SCSI), and than an event loop may stand before its process is not live.
+inline constexpr absl::Duration kDiskStallMax = absl::Seconds(20);
 
 class StorageServer {
  public:
@@ -60,6 +67,12 @@ class StorageServer {
     log::DiskWatch::Options disk_watermarks;
     log::DiskWatch::Probe disk_probe;  // Replaces statvfs in tests.
     absl::Duration disk_check_interval = absl::Seconds(1);
+    // A disk that takes longer for one write, sync or read has failed. 0: never.
+    absl::Duration disk_stall_max = kDiskStallMax;
+
+    // Everything is read again once in a period, at this pace, to find damage; 0: never.
+    int64_t scrub_bytes_per_second = int64_t{8} << 20;
+    absl::Duration scrub_period = absl::Hours(24 * 7);
 
     int64_t tail_cache_bytes = int64_t{64} << 20;
     int64_t append_bytes_max = int64_t{128} << 20;  // Batches received and not yet answered.
@@ -90,6 +103,9 @@ class StorageServer {
   // True while the node is registered, its session lives, its partitions are open and its disk
   // takes writes.
   virtual bool Ready() const = 0;
+  // True while the operation is under way for which the disk counts as failed: Stop() and the
+  // destructor would wait for it.
+  virtual bool DiskHangs() const = 0;
   // Readiness off, drains, ends the session, closes the store, leaves the clean mark. Idempotent.
   virtual void Stop() = 0;
 

@@ -147,6 +147,9 @@ class StoreShard {
   // never runs it, once the shard has stopped.
   bool Post(std::function<void()> command);
   bool failed() const { return failed_.load(); }
+  // As after a failed write, which the shard has not met yet: its thread may hang in one. The store
+  // must refuse writes, too.
+  void Fail() { failed_.store(true); }
   int64_t queued_bytes() const { return queued_bytes_.load(); }
 
   // Takes no more appends, finishes what is queued, writes a last, synced checkpoint, ends the

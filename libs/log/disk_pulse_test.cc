@@ -1,0 +1,170 @@
+#include "libs/log/disk_pulse.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/log/faulty_file_system.h"
+#include "libs/log/store_fixture.h"
+#include "libs/log/timed_file_system.h"
+
+namespace falaj::log {
+namespace {
+
+TEST(DiskPulseTest, TheOldestOfWhatIsUnderWayIsKnown) {
+  ManualClock clock;
+  DiskPulse pulse(&clock);
+  EXPECT_FALSE(pulse.Oldest().has_value());
+  const std::string wal = "/data/1.log";
+  const std::string table = "/data/2.sst";
+  std::optional<DiskPulse::Beat> first(std::in_place, &pulse, "sync", wal);
+  const MonotonicTime begun = clock.MonotonicNow();
+  clock.Advance(absl::Seconds(3));
+  const DiskPulse::Beat second(&pulse, "write", table);
+  EXPECT_EQ(pulse.Oldest()->what, "sync");
+  EXPECT_EQ(pulse.Oldest()->path, wal);
+  EXPECT_EQ(pulse.Oldest()->begun, begun);
+  first.reset();
+  EXPECT_EQ(pulse.Oldest()->path, table);
+  EXPECT_EQ(pulse.Oldest()->begun, clock.MonotonicNow());
+}
+
+// Polls four times a second, as a storage node does.
+class StallWatchTest : public testing::Test {
+ protected:
+  // True if it stalls within `time`.
+  bool Watch(absl::Duration time) {
+    bool stalled = false;
+    for (; time > absl::ZeroDuration(); time -= kPause) stalled = PollAfter(kPause) || stalled;
+    return stalled;
+  }
+  bool PollAfter(absl::Duration pause) {
+    clock_.Advance(pause);
+    return watch_.Poll(clock_.MonotonicNow(), pulse_.Oldest());
+  }
+
+  static constexpr absl::Duration kPause = absl::Milliseconds(250);
+  ManualClock clock_;
+  DiskPulse pulse_{&clock_};
+  StallWatch watch_{absl::Seconds(20)};
+  const std::string path_ = "/data/1.log";
+};
+
+TEST_F(StallWatchTest, AnOperationThatDoesNotReturnIsSeenOnceAndForGood) {
+  EXPECT_FALSE(Watch(absl::Seconds(60))) << "nothing is under way";
+  {
+    const DiskPulse::Beat hangs(&pulse_, "sync", path_);
+    EXPECT_FALSE(Watch(absl::Seconds(20)));
+    EXPECT_TRUE(Watch(absl::Seconds(1)));
+    EXPECT_FALSE(Watch(absl::Seconds(60))) << "it was said";
+  }
+  EXPECT_FALSE(Watch(absl::Seconds(1)));
+  EXPECT_TRUE(watch_.stalled()) << "also when it has returned";
+}
+
+TEST_F(StallWatchTest, ADiskThatIsSlowDoesNotHang) {
+  for (int i = 0; i < 20; ++i) {
+    const DiskPulse::Beat slow(&pulse_, "sync", path_);
+    EXPECT_FALSE(Watch(absl::Seconds(19)));
+  }
+  EXPECT_FALSE(watch_.stalled());
+}
+
+TEST_F(StallWatchTest, WhatReturnsMeanwhileDoesNotHideWhatHangs) {
+  const DiskPulse::Beat hangs(&pulse_, "read", path_);
+  bool stalled = false;
+  for (int i = 0; i < 21; ++i) {
+    const DiskPulse::Beat quick(&pulse_, "write", path_);
+    stalled = Watch(absl::Seconds(1)) || stalled;
+  }
+  EXPECT_TRUE(stalled);
+}
+
+TEST_F(StallWatchTest, AProcessThatStoodStillIsNotTakenForADiskThatHangs) {
+  const DiskPulse::Beat old(&pulse_, "sync", path_);
+  EXPECT_FALSE(PollAfter(kPause));
+  EXPECT_FALSE(PollAfter(absl::Hours(1))) << "stopped, or on a machine that slept";
+  EXPECT_FALSE(Watch(absl::Seconds(18)));
+  EXPECT_TRUE(Watch(absl::Seconds(2))) << "but it may hang as well";
+}
+
+TEST_F(StallWatchTest, WithoutLimitNothingStalls) {
+  StallWatch never(absl::ZeroDuration());
+  const DiskPulse::Beat hangs(&pulse_, "sync", path_);
+  for (int i = 0; i < 1000; ++i) {
+    clock_.Advance(absl::Seconds(1));
+    EXPECT_FALSE(never.Poll(clock_.MonotonicNow(), pulse_.Oldest()));
+  }
+}
+
+class HangingDiskTest : public StoreTest {
+ protected:
+  HangingDiskTest() : disk_(std::make_shared<FaultyFileSystem>()), env_(MakeEnv(disk_)) {
+    options_.env = env_.get();
+    options_.pulse = &pulse_;
+    Open();
+    id_ = Partition(0);
+  }
+  ~HangingDiskTest() override { store_.reset(); }  // Before its environment.
+
+  // A `what` that is under way once `work` on another thread has run into the fault.
+  DiskPulse::Operation OldestDuring(FaultyFileSystem::Fault fault, const std::string& what,
+                                    const std::function<void()>& work) {
+    disk_->Set(fault);
+    std::thread thread(work);
+    while (disk_->hanging() == 0) std::this_thread::yield();
+    std::optional<DiskPulse::Operation> oldest;
+    do {  // Others may be older for a moment.
+      oldest = pulse_.Oldest();
+    } while (!oldest.has_value() || oldest->what != what);
+    disk_->Set(FaultyFileSystem::Fault::kNone);
+    thread.join();
+    while (pulse_.Oldest().has_value()) std::this_thread::yield();  // A flush.
+    return *oldest;
+  }
+
+  const std::shared_ptr<FaultyFileSystem> disk_;
+  const std::unique_ptr<rocksdb::Env> env_;
+  DiskPulse pulse_{&clock_};
+  LocalPartitionId id_;
+};
+
+TEST_F(HangingDiskTest, AnAppendThatHangsIsTold) {
+  using Fault = FaultyFileSystem::Fault;
+  const DiskPulse::Operation sync = OldestDuring(Fault::kHangingSync, "sync", [this] {
+    EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/true).ok());
+  });
+  EXPECT_THAT(sync.path, testing::HasSubstr(".log"));
+  const DiskPulse::Operation write = OldestDuring(Fault::kHangingWrite, "write", [this] {
+    EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok());
+  });
+  EXPECT_GT(write.number, sync.number);
+}
+
+TEST_F(HangingDiskTest, AFlushThatHangsIsToldThoughNobodyWaitsForIt) {
+  const DiskPulse::Operation flush =
+      OldestDuring(FaultyFileSystem::Fault::kHangingSync, "sync", [this] {
+        for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
+      });
+  EXPECT_THAT(flush.path, testing::HasSubstr(options_.directory));
+}
+
+TEST_F(HangingDiskTest, AStoreThatWasGivenUpTakesNoWritesAndIsRead) {
+  ASSERT_TRUE(Append(id_, {1}).ok());
+  store_->Fail("the disk hangs");
+  EXPECT_EQ(ReasonOf(Append(id_, {1})), Reason::kStorageFailed);
+  EXPECT_THAT(store_->Health().message(), testing::HasSubstr("the disk hangs"));
+  EXPECT_FALSE(store_->Maintain(clock_.Now()).ok());
+  EXPECT_EQ(ReadOffsets(*store_, id_, Offset(0), Offset(1)), Range(0, 1));
+  Open();
+  EXPECT_TRUE(Append(id_, {1}).ok());
+}
+
+}  // namespace
+}  // namespace falaj::log
