@@ -86,6 +86,7 @@ ProduceStream* ProduceStream::Start(const GatewayParts* parts, const std::string
   std::shared_ptr<ProduceStream> stream(new ProduceStream(parts, peer));
   stream->self_ = stream;
   parts->metrics->produce_streams->Add(1);
+  parts->calls->Add(stream.get());
   stream->StartRead(&stream->incoming_);
   return stream.get();
 }
@@ -100,12 +101,22 @@ void ProduceStream::OnReadDone(bool ok) {
     FinishWhenDrained();
     return;
   }
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return;  // The end, without an ack before it, says that it was not taken.
+    taking_ = true;
+  }
   const Bytes frame = rpc::ToBytes(incoming_);
   incoming_.Clear();
   if (absl::Status status = TakeFrame(frame); !status.ok()) {
     MutexLock lock(&mu_);
     End(status);
     return;
+  }
+  {
+    MutexLock lock(&mu_);
+    taking_ = false;
+    FinishWhenDrained();
   }
   ReadNext();
 }
@@ -279,7 +290,7 @@ void ProduceStream::Leave(int64_t size_bytes) {
 void ProduceStream::ReadNext() {
   {
     MutexLock lock(&mu_);
-    if (finished_) return;
+    if (finished_ || stopping_) return;
     if (batches_in_flight_ >= parts_->limits.stream_batches_in_flight_max ||
         bytes_in_flight_ >= parts_->limits.stream_bytes_in_flight_max) {
       read_withheld_ = true;  // Leave() goes on.
@@ -292,7 +303,7 @@ void ProduceStream::ReadNext() {
     return;
   }
   MutexLock lock(&mu_);
-  if (!finished_) StartRead(&incoming_);
+  if (!finished_ && !stopping_) StartRead(&incoming_);
 }
 
 void ProduceStream::Send(const v1::StreamProduceResponse& frame) {
@@ -323,8 +334,9 @@ void ProduceStream::OnWriteDone(bool ok) {
 }
 
 void ProduceStream::FinishWhenDrained() {
-  if (half_closed_ && batches_in_flight_ == 0 && acks_out_.empty() && !writing_)
-    End(absl::OkStatus());
+  if (batches_in_flight_ > 0 || !acks_out_.empty() || writing_ || taking_) return;
+  if (half_closed_) End(absl::OkStatus());
+  if (stopping_) End(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
 }
 
 void ProduceStream::End(const absl::Status& status) {
@@ -338,7 +350,14 @@ void ProduceStream::OnCancel() {
   End(MakeError(Reason::kCancelled, "the stream was cancelled"));
 }
 
+void ProduceStream::Stop() {
+  MutexLock lock(&mu_);
+  stopping_ = true;
+  FinishWhenDrained();
+}
+
 void ProduceStream::OnDone() {
+  parts_->calls->Remove(this);
   parts_->metrics->produce_streams->Add(-1);
   const std::shared_ptr<ProduceStream> last = std::move(self_);
 }
