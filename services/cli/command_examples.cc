@@ -79,6 +79,7 @@ constexpr std::pair<absl::string_view, absl::string_view> kExamples[] = {
     {"znode elect", "/app/leader -- sh -c 'work $FALAJ_FENCING_TOKEN'"},
     {"znode elect", "/app/leader --value host-7 --session-timeout 5s -- work"},
     {"znode lock", "/app/nightly -- ./backup.sh"},
+    {"debug bundle", "/tmp/bundle --http gateway:7401,storage-1:7401,metadata-1:7401"},
     {"debug dump-batch", "captured.bin"},
     {"debug dump-batch", "captured.bin --records | jq .payload"},
     {"debug dump-log", "/var/lib/falaj/storage-1 --limit 20"},

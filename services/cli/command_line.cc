@@ -32,6 +32,7 @@ struct Choice {
   ProduceOptions produce;
   ConsumeOptions consume;
   DebugOptions debug;
+  BundleOptions bundle;
   VerifyOptions verify;
   RecoverQuorumOptions recover_quorum;
   DevOptions dev;
@@ -398,6 +399,17 @@ void AddRecoverQuorum(CLI::App* debug, Choice* choice) {
   sub->callback([=] { choice->run = [o] { return RunRecoverQuorum(*o); }; });
 }
 
+void AddBundle(CLI::App* debug, Choice* choice) {
+  BundleOptions* o = &choice->bundle;
+  CLI::App* sub = debug->add_subcommand(
+      "bundle", "Collect what the cluster says of itself into a directory; no records");
+  AddCommon(sub, &o->common);
+  sub->add_option("directory", o->directory, "Where; an empty or a new directory")->required();
+  sub->add_option("--http", o->http, "host:port of /metrics of every server to ask")
+      ->delimiter(',');
+  sub->callback([=] { choice->run = [o] { return RunBundle(*o); }; });
+}
+
 void AddVerify(CLI::App* debug, Choice* choice) {
   VerifyOptions* o = &choice->verify;
   CLI::App* sub = debug->add_subcommand(
@@ -426,7 +438,8 @@ void AddVerify(CLI::App* debug, Choice* choice) {
 void AddDebug(CLI::App* app, Choice* choice) {
   DebugOptions* o = &choice->debug;
   CLI::App* debug =
-      app->add_subcommand("debug", "Look into the files of a stopped node");
+      app->add_subcommand("debug", "Look into a cluster, and into the files of stopped nodes");
+  AddBundle(debug, choice);
   AddRecoverQuorum(debug, choice);
   AddVerify(debug, choice);
   debug->require_subcommand(1);
