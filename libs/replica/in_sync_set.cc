@@ -257,14 +257,15 @@ Offset InSyncSet::LeastLogStart(Offset own) const {
   return least;
 }
 
-int64_t InSyncSet::LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const {
-  Offset least = leader_end;
+FollowerLags InSyncSet::Lags(Offset log_start, Offset high_watermark, Offset leader_end) const {
+  FollowerLags lags;
   for (const Follower& follower : followers_) {
     const Offset unheard = IsMember(follower.who.node) ? high_watermark : log_start;
     // What was deleted from the front is not missing.
-    least = std::min(least, std::max(log_start, follower.heard ? follower.written : unheard));
+    const Offset held = std::max(log_start, follower.heard ? follower.written : unheard);
+    lags.push_back({follower.who.node, std::max<int64_t>(leader_end - held, 0)});
   }
-  return leader_end - least;
+  return lags;
 }
 
 }  // namespace falaj::replica

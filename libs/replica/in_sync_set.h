@@ -22,10 +22,12 @@
 #ifndef LIBS_REPLICA_IN_SYNC_SET_H_
 #define LIBS_REPLICA_IN_SYNC_SET_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 
 #include "libs/base/clock.h"
@@ -35,6 +37,14 @@
 #include "libs/replica/planted_bug.h"
 
 namespace falaj::replica {
+
+struct FollowerLag {
+  NodeId node;
+  int64_t records = 0;
+
+  friend bool operator==(const FollowerLag&, const FollowerLag&) = default;
+};
+using FollowerLags = absl::InlinedVector<FollowerLag, 2>;
 
 class InSyncSet {
  public:
@@ -85,9 +95,9 @@ class InSyncSet {
   std::string Fingerprint(const Settings& settings) const;  // See Replica.
   // Everybody in sync has deleted what is below; the leader what is below `own`.
   Offset LeastLogStart(Offset own) const;
-  // Offsets of the leader's log that are missing at the follower that has least; 0 if alone. Who
-  // has not been heard of holds what is committed, if it is in sync, and else perhaps nothing.
-  int64_t LargestLag(Offset log_start, Offset high_watermark, Offset leader_end) const;
+  // Offsets of the leader's log that are missing at each follower. Who has not been heard of holds
+  // what is committed, if it is in sync, and else perhaps nothing.
+  FollowerLags Lags(Offset log_start, Offset high_watermark, Offset leader_end) const;
 
  private:
   struct Follower {

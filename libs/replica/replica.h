@@ -141,8 +141,8 @@ class Replica {
   std::string Fingerprint() const;
   // Leader only: what lies below is deleted, on disk, wherever a leader may come from.
   Offset log_start_in_sync() const { return in_sync_.LeastLogStart(written_log_start_); }
-  // Leader only: offsets that are missing at the follower that has least.
-  int64_t largest_lag() const { return in_sync_.LargestLag(log_start_, hw_, written_end_); }
+  // Leader only: offsets that are missing at each follower.
+  FollowerLags follower_lags() const { return in_sync_.Lags(log_start_, hw_, written_end_); }
 
  private:
   // A reply that waits for the write or for the high watermark.

@@ -158,6 +158,17 @@ void ServerHost::SetReady(bool ready) {
   for (const std::string& name : service_names_) SetServing(name, ready);
 }
 
+void ServerHost::Drain(absl::Duration wait) {
+  SetReady(false);
+  Mutex mu;
+  CondVar never;  // Waited on for its timeout only.
+  const MonotonicTime until = Clock::Real()->MonotonicNow() + wait;
+  MutexLock lock(&mu);
+  while (Clock::Real()->MonotonicNow() < until) {
+    never.WaitFor(&mu, until - Clock::Real()->MonotonicNow());
+  }
+}
+
 void ServerHost::Stop(absl::Duration grace) {
   MutexLock lock(&mu_);
   if (std::exchange(stopped_, true) || server_ == nullptr) return;

@@ -14,7 +14,8 @@
 // Threads: Start, Stop and the destructor from one thread at a time; the rest from any.
 //
 // Stop: health turns NOT_SERVING, no new calls are taken, calls under way have `grace` to end, then
-// they are cancelled. A reactor must call Finish() when it is cancelled: Stop waits for it.
+// they are cancelled. A reactor must call Finish() when it is cancelled: Stop waits for it. Streams
+// that would go on for ever are best ended before (open_calls.h).
 #ifndef LIBS_RPC_SERVER_H_
 #define LIBS_RPC_SERVER_H_
 
@@ -68,6 +69,9 @@ class ServerHost {
   // Sets "readiness", "" and every service.
   void SetReady(bool ready);
 
+  // Readiness off, and everything is served all the same for so long: whoever sends clients here
+  // needs a while to notice. Blocks. SetReady() must not be called any more.
+  void Drain(absl::Duration wait);
   // See the class comment. May be called again; returns when the server has stopped.
   void Stop(absl::Duration grace);
 

@@ -1,5 +1,6 @@
 #include "libs/rpc/status_grpc.h"
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -35,6 +36,28 @@ absl::Duration GetDuration(const google::protobuf::Duration& from) {
   return absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
 }
 
+// How long to wait before another attempt if whoever made the error did not say. Nothing for an
+// error after which the same request may not be sent again.
+std::optional<absl::Duration> UsualRetryDelay(Reason reason) {
+  switch (reason) {
+    case Reason::kLeaderUnavailable:
+      return absl::Milliseconds(100);  // An election takes that long.
+    case Reason::kNotEnoughReplicas:
+    case Reason::kQuotaExceeded:
+      return absl::Milliseconds(500);
+    case Reason::kDiskFull:
+    case Reason::kShuttingDown:
+      return absl::Seconds(1);
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
+  const std::optional<absl::Duration> delay = RetryAfterOf(status);
+  return delay.has_value() ? delay : UsualRetryDelay(ReasonOf(status));
+}
+
 absl::Status Foreign(int code, const std::string& message) {
   return absl::Status(static_cast<absl::StatusCode>(code), message);
 }
@@ -55,7 +78,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);
   details.add_details()->PackFrom(info);
-  if (const auto delay = RetryAfterOf(status); delay.has_value()) {
+  if (const auto delay = RetryDelay(status); delay.has_value()) {
     google::rpc::RetryInfo retry;
     SetDuration(*delay, retry.mutable_retry_delay());
     details.add_details()->PackFrom(retry);
@@ -101,7 +124,7 @@ void ToProto(const absl::Status& status, v1::Error* error) {
   for (const auto& [key, value] : MetadataOf(status)) {
     (*error->mutable_metadata())[key] = Shortened(value, kValueBytesMax);
   }
-  if (const auto delay = RetryAfterOf(status); delay.has_value()) {
+  if (const auto delay = RetryDelay(status); delay.has_value()) {
     SetDuration(*delay, error->mutable_retry_delay());
   }
 }

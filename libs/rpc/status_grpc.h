@@ -1,7 +1,8 @@
 // Errors on the wire: absl::Status <-> grpc::Status with google.rpc details, and the falaj.v1.Error
 // that reports the failure of a part of a request.
 //
-// A reason, its metadata and its retry hint survive the round trip. An error of a foreign server
+// A reason, its metadata and its retry hint survive the round trip; reasons after which a client
+// should wait and try again get a hint here if they have none. An error of a foreign server
 // (no reason of ours in its details) keeps its code and message. Messages and metadata values are
 // cut so that an error always fits the 8 KiB of trailers every client accepts.
 #ifndef LIBS_RPC_STATUS_GRPC_H_

@@ -46,6 +46,25 @@ TEST(StatusGrpcTest, EveryReasonSurvivesBothRoundTrips) {
 #undef FALAJ_REASON
 }
 
+TEST(StatusGrpcTest, ReasonsThatPassSayHowLongThatUsuallyTakes) {
+  for (const Reason reason : {Reason::kLeaderUnavailable, Reason::kNotEnoughReplicas,
+                              Reason::kQuotaExceeded, Reason::kDiskFull, Reason::kShuttingDown}) {
+    const auto delay = RetryAfterOf(FromGrpc(ToGrpc(MakeError(reason, "m"))));
+    ASSERT_TRUE(delay.has_value()) << ReasonName(reason);
+    EXPECT_GE(*delay, absl::Milliseconds(100));
+    EXPECT_LE(*delay, absl::Seconds(1));
+    v1::Error part;
+    ToProto(MakeError(reason, "m"), &part);
+    EXPECT_TRUE(part.has_retry_delay()) << ReasonName(reason);
+  }
+  // What may have been done must not look as if it could simply be sent again.
+  for (const Reason reason :
+       {Reason::kAppendUncertain, Reason::kMetadataUnavailable, Reason::kTimedOut,
+        Reason::kTopicNotFound, Reason::kOutOfOrderSequence, Reason::kInternal}) {
+    EXPECT_FALSE(RetryAfterOf(FromGrpc(ToGrpc(MakeError(reason, "m")))).has_value());
+  }
+}
+
 TEST(StatusGrpcTest, SuccessIsSuccess) {
   EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
   EXPECT_TRUE(FromGrpc(grpc::Status::OK).ok());

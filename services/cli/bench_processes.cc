@@ -81,9 +81,9 @@ absl::Status BenchProcesses::StartAll(int storage_nodes) {
                "--listen=" + address, "--http_listen=", "--metadata=" + metadata}));
   }
   FALAJ_ASSIGN_OR_RETURN(address_, FreeAddress());
-  FALAJ_RETURN_IF_ERROR(
-      Spawn("gateway", "falaj-gateway",
-            {"--listen=" + address_, "--http_listen=", "--metadata=" + metadata}));
+  FALAJ_RETURN_IF_ERROR(Spawn(
+      "gateway", "falaj-gateway",
+      {"--listen=" + address_, "--http_listen=", "--metadata=" + metadata, "--stop_wait=0s"}));
   return WaitOnline(storage_nodes);
 }
 

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 
 #include "libs/base/status.h"
+#include "libs/telemetry/process_metrics.h"
 #include "services/cli/json_line.h"
 #include "services/cli/values.h"
 
@@ -81,9 +82,12 @@ std::string PhaseJson(const BenchPhase& phase) {
   return line.AddRaw("processes", absl::StrCat("[", processes, "]")).ToString();
 }
 
-std::string ConfigurationJson(const BenchOptions& options) {
+std::string ConfigurationJson(const BenchReport& report) {
+  const BenchOptions& options = report.options;
   return JsonLine()
       .Add("workload", options.workload)
+      .Add("topic", report.topic)
+      .Add("storage_nodes", report.storage_nodes)
       .Add("partitions", options.partitions)
       .Add("replicas", options.replicas)
       .Add("rate", options.rate)
@@ -190,6 +194,8 @@ std::string ReportJson(const BenchReport& report) {
   }
   return JsonLine()
       .Add("time", PrettyTime(absl::Now()))
+      .Add("version", telemetry::BuildVersion())
+      .Add("revision", telemetry::BuildRevision())
       .AddRaw("machine", MachineJson())
       .Add("compiler", __VERSION__)
 #ifdef NDEBUG
@@ -197,7 +203,7 @@ std::string ReportJson(const BenchReport& report) {
 #else
       .Add("build", "debug")
 #endif
-      .AddRaw("configuration", ConfigurationJson(report.options))
+      .AddRaw("configuration", ConfigurationJson(report))
       .AddRaw("phases", absl::StrCat("[", phases, "]"))
       .AddRaw("check", CheckJson(report.check))
       .ToString();

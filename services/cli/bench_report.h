@@ -34,6 +34,8 @@ struct BenchPhase {
 
 struct BenchReport {
   BenchOptions options;
+  std::string topic;      // As it was, made for the run or given.
+  int storage_nodes = 0;  // Online when the run began.
   std::vector<BenchPhase> phases;
   SequenceCheck::Result check;
 };

@@ -55,6 +55,11 @@ class Run {
 
   absl::StatusOr<BenchReport> Execute() {
     FALAJ_RETURN_IF_ERROR(Prepare());
+    report_.topic = load_.topic;
+    FALAJ_ASSIGN_OR_RETURN(const v1::GetClusterResponse cluster, admin_.GetCluster());
+    report_.storage_nodes = static_cast<int>(
+        std::count_if(cluster.nodes().begin(), cluster.nodes().end(),
+                      [](const auto& node) { return node.state() == v1::NODE_STATE_ONLINE; }));
     check_ = std::make_unique<SequenceCheck>(load_.producers * kLoadsMax);
     const std::string& workload = report_.options.workload;
     if (!input_.empty() || workload == "end-to-end") {
@@ -112,6 +117,7 @@ class Run {
       FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin_.GetTopic(options.topic));
       load_.topic = options.topic;
       load_.partitions = topic.partition_count();
+      report_.options.partitions = load_.partitions;
       return absl::OkStatus();
     }
     const int suited = options.workload == "many-partitions" ? kManyPartitions : kDefaultPartitions;
@@ -173,7 +179,7 @@ class Run {
       const double per_second =
           static_cast<double>(peak.delivered) / std::max(absl::ToDoubleSeconds(peak.elapsed), 1e-9);
       report_.phases.push_back(
-          ProducePhase("half", NextLoad(per_second / 2, absl::Seconds(kDefaultSeconds), 0)));
+          ProducePhase("half", NextLoad(per_second / 2, duration, report_.options.records)));
     }
     RunConsume("read back");
   }
@@ -222,7 +228,10 @@ class Run {
 
   void RunBacklog() {
     const double rate = report_.options.rate > 0 ? report_.options.rate : 10 * kDefaultLatencyRate;
-    BenchPhase phase = Both("drain", NextLoad(rate, absl::Seconds(kDefaultSeconds), 0));
+    // --records is what is filled in before; without --seconds as many again come meanwhile.
+    const absl::Duration duration = Seconds(kDefaultSeconds);
+    const int64_t records = duration > absl::ZeroDuration() ? 0 : report_.options.records;
+    BenchPhase phase = Both("drain", NextLoad(rate, duration, records));
     phase.consume->end_to_end = Histogram();
     report_.phases.push_back(std::move(phase));
   }

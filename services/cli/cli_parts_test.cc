@@ -197,6 +197,8 @@ TEST(ProgressTest, TheLineTellsHowFar) {
   EXPECT_EQ(ProgressBar::Render("records", 200, 100, 1'000'000, absl::Seconds(2)),
             "records  [##########----------]  50%  100 / 200  50/s  500.0 kB/s");
   EXPECT_EQ(ProgressBar::Render("records", 0, 100, 0, absl::Seconds(2)), "records  100  50/s");
+  EXPECT_EQ(ProgressBar::Render("records", 0, 100, 0, absl::Seconds(2), 0.25),
+            "records  [#####---------------]  25%  100  50/s");
 }
 
 v1::Topic TopicOf(const std::string& name, const std::vector<std::vector<int32_t>>& replicas) {

@@ -12,13 +12,14 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 
+#include "libs/telemetry/process_metrics.h"
+#include "services/cli/command_examples.h"
 #include "services/cli/commands.h"
 #include "services/cli/completion.h"
+#include "services/cli/held_command.h"
 
 namespace falaj::cli {
 namespace {
-
-constexpr char kVersion[] = "0.1.0";
 
 // What has been chosen. The commands' options live here until they run.
 struct Choice {
@@ -31,6 +32,7 @@ struct Choice {
   ProduceOptions produce;
   ConsumeOptions consume;
   DebugOptions debug;
+  BundleOptions bundle;
   VerifyOptions verify;
   RecoverQuorumOptions recover_quorum;
   DevOptions dev;
@@ -38,12 +40,6 @@ struct Choice {
   std::string completion_shell;
   std::function<ExitCode()> run;
 };
-
-std::string Examples(const std::vector<std::string>& lines) {
-  std::string text = "Examples:";
-  for (const std::string& line : lines) absl::StrAppend(&text, "\n  ", line);
-  return text;
-}
 
 // --output, for the commands whose -o is free.
 void AddOutput(CLI::App* app, OutputMode* mode) {
@@ -332,17 +328,6 @@ void AddZnode(CLI::App* app, Choice* choice) {
   AddZnodeWrites(o, add);
 }
 
-// What stands after the first "--" of `falaj znode` is a command to run, whatever it looks like.
-int TakeCommand(int argc, const char* const* argv, std::vector<std::string>* command) {
-  if (argc < 2 || std::string(argv[1]) != "znode") return argc;
-  for (int i = 2; i < argc; ++i) {
-    if (std::string(argv[i]) != "--") continue;
-    command->assign(argv + i + 1, argv + argc);
-    return i;
-  }
-  return argc;
-}
-
 void AddProduce(CLI::App* app, Choice* choice) {
   ProduceOptions* o = &choice->produce;
   CLI::App* produce = app->add_subcommand("produce", "Append records, one from each line of input");
@@ -414,6 +399,17 @@ void AddRecoverQuorum(CLI::App* debug, Choice* choice) {
   sub->callback([=] { choice->run = [o] { return RunRecoverQuorum(*o); }; });
 }
 
+void AddBundle(CLI::App* debug, Choice* choice) {
+  BundleOptions* o = &choice->bundle;
+  CLI::App* sub = debug->add_subcommand(
+      "bundle", "Collect what the cluster says of itself into a directory; no records");
+  AddCommon(sub, &o->common);
+  sub->add_option("directory", o->directory, "Where; an empty or a new directory")->required();
+  sub->add_option("--http", o->http, "host:port of /metrics of every server to ask")
+      ->delimiter(',');
+  sub->callback([=] { choice->run = [o] { return RunBundle(*o); }; });
+}
+
 void AddVerify(CLI::App* debug, Choice* choice) {
   VerifyOptions* o = &choice->verify;
   CLI::App* sub = debug->add_subcommand(
@@ -441,7 +437,9 @@ void AddVerify(CLI::App* debug, Choice* choice) {
 
 void AddDebug(CLI::App* app, Choice* choice) {
   DebugOptions* o = &choice->debug;
-  CLI::App* debug = app->add_subcommand("debug", "Look into the files of a stopped node");
+  CLI::App* debug =
+      app->add_subcommand("debug", "Look into a cluster, and into the files of stopped nodes");
+  AddBundle(debug, choice);
   AddRecoverQuorum(debug, choice);
   AddVerify(debug, choice);
   debug->require_subcommand(1);
@@ -549,13 +547,27 @@ void AddCompletion(CLI::App* app, Choice* choice) {
   });
 }
 
+// Subcommands whose help has no examples of its own get theirs from command_examples.cc.
+void AddExamples(CLI::App* app, const std::string& prefix) {
+  for (CLI::App* sub : app->get_subcommands([](CLI::App*) { return true; })) {
+    const std::string name = absl::StrCat(prefix, sub->get_name());
+    AddExamples(sub, name + " ");
+    const std::vector<std::string> examples = ExamplesOf(name);
+    if (!examples.empty()) sub->footer(Examples(examples));
+  }
+}
+
+std::string Version() {
+  return absl::StrCat("falaj ", telemetry::BuildVersion(), " (", telemetry::BuildRevision(), ")");
+}
+
 }  // namespace
 
 ExitCode RunCommandLine(int argc, const char* const* argv) {
   CLI::App app("Falaj, a distributed event log.", "falaj");
   Choice choice;
   app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("falaj ") + kVersion);
+  app.set_version_flag("--version", Version());
   app.footer(Examples({"falaj dev --data /tmp/falaj", "falaj topic create orders -p 6",
                        "falaj consume orders -o start -e"}));
   AddContext(&app, &choice);
@@ -571,10 +583,11 @@ ExitCode RunCommandLine(int argc, const char* const* argv) {
   AddCompletion(&app, &choice);
   app.add_subcommand("version", "Print the version")->callback([&] {
     choice.run = [] {
-      std::printf("falaj %s\n", kVersion);
+      std::puts(Version().c_str());
       return ExitCode::kOk;
     };
   });
+  AddExamples(&app, "");
   try {
     app.parse(TakeCommand(argc, argv, &choice.znode.command), argv);
   } catch (const CLI::ParseError& error) {

@@ -152,6 +152,13 @@ struct DebugOptions {
 };
 ExitCode RunDebug(const DebugOptions& options);
 
+struct BundleOptions {
+  CommonOptions common;
+  std::string directory;          // Made if it does not exist; else empty.
+  std::vector<std::string> http;  // host:port of the HTTP ports of servers.
+};
+ExitCode RunBundle(const BundleOptions& options);
+
 struct VerifyOptions {
   std::vector<std::string> paths;
   std::string acknowledged;  // A file; empty: none.

@@ -1,4 +1,5 @@
 #include <re2/re2.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <iterator>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
@@ -17,6 +19,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/consume_plan.h"
 #include "services/cli/interrupt.h"
+#include "services/cli/progress.h"
 #include "services/cli/record_format.h"
 #include "services/cli/session.h"
 #include "services/cli/values.h"
@@ -46,6 +49,7 @@ class RecordPrinter {
         printer.endless_ = true;
       } else if (plan.begin < *plan.end) {
         printer.ends_[{plan.topic, plan.partition}] = *plan.end;
+        printer.total_ += *plan.end - plan.begin;
       }
     }
     return printer;
@@ -53,8 +57,14 @@ class RecordPrinter {
 
   bool done() const { return full_ || (!endless_ && ends_.empty()); }
   int64_t printed() const { return printed_; }
+  int64_t read() const { return read_; }
+  int64_t read_bytes() const { return read_bytes_; }
+  // How many there are to read, gaps included; 0 if there is no end.
+  int64_t total() const { return endless_ ? 0 : total_; }
 
   void Take(const client::RecordRun& run) {
+    read_ += static_cast<int64_t>(run.records().size());
+    read_bytes_ += run.size_bytes();
     const auto end = ends_.find({run.topic(), run.partition()});
     for (const record::RecordView& record : run.records()) {
       if (end != ends_.end() && record.offset >= end->second) break;
@@ -115,11 +125,15 @@ class RecordPrinter {
   bool endless_ = false;
   bool full_ = false;
   int64_t printed_ = 0;
+  int64_t total_ = 0;
+  int64_t read_ = 0;
+  int64_t read_bytes_ = 0;
   std::string out_;
 };
 
+// `progress`: may be null.
 absl::Status ReadAll(const Session& session, const std::vector<PartitionPlan>& plans,
-                     RecordPrinter* printer) {
+                     RecordPrinter* printer, ProgressBar* progress) {
   std::vector<client::ConsumerPosition> positions;
   for (const PartitionPlan& plan : plans) {
     if (plan.end.has_value() && plan.begin >= *plan.end) continue;
@@ -134,6 +148,7 @@ absl::Status ReadAll(const Session& session, const std::vector<PartitionPlan>& p
   while (!printer->done() && !Interrupted()) {
     FALAJ_ASSIGN_OR_RETURN(const client::RecordRun run, consumer->Poll(kPollInterval));
     printer->Take(run);
+    if (progress != nullptr) progress->Update(printer->read(), printer->read_bytes());
     FALAJ_RETURN_IF_ERROR(printer->CheckEnds(*consumer));
     // On a quiet topic every record shows at once; in a flood, whole buffers do.
     if (run.records().size() < 100) printer->Flush();
@@ -148,7 +163,15 @@ absl::Status Consume(const ConsumeOptions& options, const Session& session) {
       const std::vector<PartitionPlan> plans,
       PlanConsume(options.topics, options.partitions, range, options.exit_at_end, &admin));
   FALAJ_ASSIGN_OR_RETURN(RecordPrinter printer, RecordPrinter::Create(options, plans));
-  const absl::Status status = printer.done() ? absl::OkStatus() : ReadAll(session, plans, &printer);
+  std::optional<ProgressBar> progress;
+  // A bar between the records on a terminal would be in the way.
+  if (!options.quiet && isatty(STDOUT_FILENO) == 0) {
+    progress.emplace(absl::StrJoin(options.topics, ","), printer.total(), Clock::Real());
+  }
+  const absl::Status status = printer.done() ? absl::OkStatus()
+                                             : ReadAll(session, plans, &printer,
+                                                       progress.has_value() ? &*progress : nullptr);
+  progress.reset();
   printer.Flush();
   if (!options.quiet && options.exit_at_end) {
     std::fprintf(stderr, "%s records\n", FormatCount(printer.printed()).c_str());

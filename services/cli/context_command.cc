@@ -27,7 +27,10 @@ absl::Status Change(const ContextOptions& options, ContextBook* book) {
     return absl::OkStatus();
   }
   if (options.action == "use") return book->Use(options.name);
-  if (options.action == "previous") return book->Use(book->previous);
+  if (options.action == "previous") {
+    if (!book->previous.empty()) return book->Use(book->previous);
+    return MakeError(Reason::kInvalidRequest, "there is no context before this one");
+  }
   if (book->contexts.erase(options.name) == 0) {
     return MakeError(Reason::kInvalidRequest,
                      absl::StrCat("no context '", options.name, "'; see falaj context list"));
@@ -51,7 +54,7 @@ ExitCode RunContext(const ContextOptions& options) {
   }
   if (absl::Status status = Change(options, &*book); !status.ok()) return FailUsage(status);
   if (absl::Status status = SaveContexts(path, *book); !status.ok()) return Fail(status);
-  if (!book->current.empty()) {
+  if (!book->current.empty() && options.action != "remove") {
     std::fprintf(stderr, "Using context %s (%s).\n", book->current.c_str(),
                  book->contexts[book->current].address.c_str());
   }

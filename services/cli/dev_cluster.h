@@ -31,8 +31,14 @@ class DevCluster {
 
   // Addresses of all parts.
   Table Describe() const;
-  // Of the first gateway. Requires Start().
+  // Of the first gateway. Require Start().
   std::string address() const { return gateways_[0]->grpc_address(); }
+  std::string http_address() const { return gateways_[0]->http_address(); }
+  // One storage node, numbered from 1: for tests of what it says, and of life without it.
+  std::string storage_http_address(int id) const {
+    return storage_[static_cast<size_t>(id - 1)]->http_address();
+  }
+  void StopStorage(int id) { storage_[static_cast<size_t>(id - 1)]->Stop(); }
 
  private:
   absl::Status StartMetadata(const DevOptions& options);

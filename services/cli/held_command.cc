@@ -65,6 +65,16 @@ class Ending {
 
 }  // namespace
 
+int TakeCommand(int argc, const char* const* argv, std::vector<std::string>* command) {
+  if (argc < 2 || std::string(argv[1]) != "znode") return argc;
+  for (int i = 2; i < argc; ++i) {
+    if (std::string(argv[i]) != "--") continue;
+    command->assign(argv + i + 1, argv + argc);
+    return i;
+  }
+  return argc;
+}
+
 ExitCode RunHeld(const HeldCommand& held, Wakeups* wakeups) {
   if (held.command.empty()) return JustHold(held, wakeups);
   if (const absl::Status status = held.held(); !status.ok()) return Fail(status);

@@ -23,6 +23,10 @@ struct HeldCommand {
   std::function<absl::Status()> held;
 };
 
+// What stands after the first "--" of `falaj znode` is a command to run, whatever it looks like.
+// Returns how many of the arguments come before.
+int TakeCommand(int argc, const char* const* argv, std::vector<std::string>* command);
+
 // Runs it to its end and returns its exit code. SIGINT and SIGTERM are passed on; the second one
 // kills. When it is no longer held, that is said, and the command gets SIGTERM, then SIGKILL; the
 // exit code is then never 0.

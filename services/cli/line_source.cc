@@ -1,5 +1,6 @@
 #include "services/cli/line_source.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -40,6 +41,10 @@ absl::StatusOr<std::unique_ptr<LineSource>> LineSource::Open(const std::string& 
     return MakeError(Reason::kInvalidRequest,
                      absl::StrCat("cannot read '", path, "': ", std::strerror(errno)));
   }
+  struct stat file = {};
+  if (fstat(fileno(source->file_), &file) == 0 && S_ISREG(file.st_mode)) {
+    source->size_bytes_ = file.st_size;
+  }
   if (absl::EndsWith(path, ".zst")) source->zstd_ = std::make_unique<Decompressor>();
   return source;
 }
@@ -64,6 +69,13 @@ bool LineSource::Next(absl::string_view* line) {
   }
 }
 
+double LineSource::part_read() const {
+  if (size_bytes_ <= 0) return -1;
+  // What is in the buffer has not been handed out; of a compressed file that is not known so well.
+  const int64_t waiting = zstd_ != nullptr ? 0 : static_cast<int64_t>(buffer_.size() - at_);
+  return static_cast<double>(read_bytes_ - waiting) / static_cast<double>(size_bytes_);
+}
+
 bool LineSource::Fill() {
   if (zstd_ != nullptr) return FillCompressed();
   // A pipe delivers what is there; a whole block at a time would hold lines back.
@@ -75,7 +87,9 @@ bool LineSource::Fill() {
     got = ::read(fileno(file_), buffer_.data() + old, kBlock);
   } while (got < 0 && errno == EINTR && !Interrupted());
   if (got < 0) status_ = MakeError(Reason::kInvalidRequest, std::strerror(errno));
-  buffer_.resize(old + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  got = std::max<ssize_t>(got, 0);
+  read_bytes_ += got;
+  buffer_.resize(old + static_cast<size_t>(got));
   return got > 0;
 }
 
@@ -88,6 +102,7 @@ bool LineSource::FillCompressed() {
         if (zstd_->hint != 0) status_ = MakeError(Reason::kInvalidRequest, "the file is cut short");
         return false;
       }
+      read_bytes_ += static_cast<int64_t>(got);
       zstd_->pending = {zstd_->input.data(), got, 0};
     }
     const size_t room = ZSTD_DStreamOutSize();

@@ -5,6 +5,7 @@
 #ifndef SERVICES_CLI_LINE_SOURCE_H_
 #define SERVICES_CLI_LINE_SOURCE_H_
 
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -24,6 +25,8 @@ class LineSource {
   // status() tells.
   bool Next(absl::string_view* line);
   const absl::Status& status() const { return status_; }
+  // Which part of the file has been read, between 0 and 1; negative for what has no known size.
+  double part_read() const;
 
  private:
   struct Decompressor;
@@ -32,6 +35,8 @@ class LineSource {
   bool FillCompressed();
 
   std::FILE* file_ = nullptr;
+  int64_t size_bytes_ = 0;  // Of a regular file; else 0.
+  int64_t read_bytes_ = 0;
   bool owned_ = false;
   std::unique_ptr<Decompressor> zstd_;
   std::string buffer_;

@@ -160,7 +160,7 @@ absl::Status SendLines(const ProduceOptions& options, const LineParser& parser, 
         to, record, [count](const client::Delivery& delivery) { count->Add(delivery); }));
     ++sent->records;
     sent->bytes += static_cast<int64_t>(line.size());
-    if (!options.quiet) progress.Update(sent->records, sent->bytes);
+    if (!options.quiet) progress.Update(sent->records, sent->bytes, lines->part_read());
   }
   return lines->status();
 }

@@ -2,6 +2,10 @@
 // at most ten times a second, and clears its line at the end.
 //
 //   records  [##########----------]  48%  9,611 / 20,000   12,345/s   12.1 MB/s
+//   records  [##########----------]  48%  9,611   12,345/s   12.1 MB/s
+//
+// The second is of something whose records nobody has counted, but of which one knows how much of
+// its file has been read.
 //
 // Threads: one at a time.
 #ifndef SERVICES_CLI_PROGRESS_H_
@@ -23,9 +27,11 @@ class ProgressBar {
   ~ProgressBar();
 
   void Update(int64_t count, int64_t bytes);  // No bytes: they are not shown.
+  // The same, and which part of all that is, if no total is known; negative: nobody knows.
+  void Update(int64_t count, int64_t bytes, double part);
   // The line for tests.
   static std::string Render(absl::string_view label, int64_t total, int64_t count, int64_t bytes,
-                            absl::Duration elapsed);
+                            absl::Duration elapsed, double part = -1);
 
  private:
   const std::string label_;

@@ -8,6 +8,7 @@
 #include "google/protobuf/util/time_util.h"
 
 #include "libs/base/status.h"
+#include "libs/rpc/status_grpc.h"
 #include "services/cli/commands.h"
 #include "services/cli/move_watch.h"
 #include "services/cli/offset_range.h"
@@ -38,33 +39,64 @@ std::vector<Cell> TopicRow(const v1::Topic& topic) {
           PrettyTime(created)};
 }
 
-absl::Status Create(const TopicOptions& options, client::Admin* admin) {
-  Table table(TopicColumns());
-  for (const std::string& name : options.names) {
-    v1::CreateTopicRequest request;
-    request.set_name(name);
-    if (options.partitions.has_value()) request.set_partition_count(*options.partitions);
-    if (options.replicas.has_value()) request.set_replication_factor(*options.replicas);
-    request.set_validate_only(options.validate_only);
-    FALAJ_RETURN_IF_ERROR(FillConfig(options.settings, request.mutable_config(), nullptr));
-    absl::StatusOr<v1::Topic> topic = admin->CreateTopic(request);
-    if (ReasonOf(topic.status()) == Reason::kTopicAlreadyExists && options.if_not_exists) {
-      topic = admin->GetTopic(name);
-    }
-    if (!topic.ok()) return topic.status();
-    table.Add(TopicRow(*topic));
+// What became of several things asked for at once: each failure is told when it happens, and the
+// exit code says whether all, some or none were done.
+class Outcomes {
+ public:
+  void Add(const absl::Status& status) {
+    ++count_;
+    if (status.ok()) return;
+    ++failed_;
+    const ExitCode code = Fail(status);
+    if (failed_ == 1) first_ = code;
   }
-  table.Print(options.common.output);
-  if (options.validate_only) std::fputs("Valid. Nothing was created.\n", stderr);
-  return absl::OkStatus();
+  ExitCode code() const {
+    if (failed_ == 0) return ExitCode::kOk;
+    return failed_ == count_ ? first_ : ExitCode::kPartial;
+  }
+
+ private:
+  int count_ = 0;
+  int failed_ = 0;
+  ExitCode first_ = ExitCode::kOk;
+};
+
+absl::StatusOr<v1::Topic> CreateOne(const TopicOptions& options, const std::string& name,
+                                    client::Admin* admin) {
+  v1::CreateTopicRequest request;
+  request.set_name(name);
+  if (options.partitions.has_value()) request.set_partition_count(*options.partitions);
+  if (options.replicas.has_value()) request.set_replication_factor(*options.replicas);
+  request.set_validate_only(options.validate_only);
+  FALAJ_RETURN_IF_ERROR(FillConfig(options.settings, request.mutable_config(), nullptr));
+  absl::StatusOr<v1::Topic> topic = admin->CreateTopic(request);
+  if (ReasonOf(topic.status()) == Reason::kTopicAlreadyExists && options.if_not_exists) {
+    return admin->GetTopic(name);
+  }
+  return topic;
 }
 
-absl::Status List(const TopicOptions& options, client::Admin* admin) {
+absl::StatusOr<ExitCode> Create(const TopicOptions& options, client::Admin* admin) {
+  Table table(TopicColumns());
+  Outcomes outcomes;
+  bool any = false;
+  for (const std::string& name : options.names) {
+    const absl::StatusOr<v1::Topic> topic = CreateOne(options, name, admin);
+    outcomes.Add(topic.status());
+    any |= topic.ok();
+    if (topic.ok()) table.Add(TopicRow(*topic));
+  }
+  if (any) table.Print(options.common.output);
+  if (options.validate_only) std::fputs("Nothing was created.\n", stderr);
+  return outcomes.code();
+}
+
+absl::StatusOr<ExitCode> List(const TopicOptions& options, client::Admin* admin) {
   FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::Topic> topics, admin->ListTopics(options.internal));
   Table table(TopicColumns());
   for (const v1::Topic& topic : topics) table.Add(TopicRow(topic));
   table.Print(options.common.output);
-  return absl::OkStatus();
+  return ExitCode::kOk;
 }
 
 absl::Status DescribePartitions(const v1::Topic& topic, OutputMode mode, client::Admin* admin) {
@@ -92,7 +124,7 @@ absl::Status DescribePartitions(const v1::Topic& topic, OutputMode mode, client:
   return absl::OkStatus();
 }
 
-absl::Status Describe(const TopicOptions& options, client::Admin* admin) {
+absl::StatusOr<ExitCode> Describe(const TopicOptions& options, client::Admin* admin) {
   for (const std::string& name : options.names) {
     FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->GetTopic(name));
     if (ResolveMode(options.common.output) == OutputMode::kTable) {
@@ -103,10 +135,10 @@ absl::Status Describe(const TopicOptions& options, client::Admin* admin) {
     }
     FALAJ_RETURN_IF_ERROR(DescribePartitions(topic, options.common.output, admin));
   }
-  return absl::OkStatus();
+  return ExitCode::kOk;
 }
 
-absl::Status Update(const TopicOptions& options, client::Admin* admin) {
+absl::StatusOr<ExitCode> Update(const TopicOptions& options, client::Admin* admin) {
   v1::UpdateTopicRequest request;
   request.set_name(options.names[0]);
   FALAJ_RETURN_IF_ERROR(
@@ -117,30 +149,34 @@ absl::Status Update(const TopicOptions& options, client::Admin* admin) {
   Table table(TopicColumns());
   table.Add(TopicRow(topic));
   table.Print(options.common.output);
-  if (!options.wait) return absl::OkStatus();
-  return WaitForMoves(admin, "moved", [&topic](const std::string& name, const v1::Partition& one) {
-    return name == topic.name() && !one.target_replicas().empty();
-  });
+  if (!options.wait) return ExitCode::kOk;
+  FALAJ_RETURN_IF_ERROR(
+      WaitForMoves(admin, "moved", [&topic](const std::string& name, const v1::Partition& one) {
+        return name == topic.name() && !one.target_replicas().empty();
+      }));
+  return ExitCode::kOk;
 }
 
-absl::Status Delete(const TopicOptions& options, client::Admin* admin) {
+absl::StatusOr<ExitCode> Delete(const TopicOptions& options, client::Admin* admin) {
+  Outcomes outcomes;
   for (const std::string& name : options.names) {
-    FALAJ_RETURN_IF_ERROR(admin->DeleteTopic(name));
-    std::fprintf(stderr, "Deleted %s.\n", name.c_str());
+    const absl::Status status = admin->DeleteTopic(name);
+    outcomes.Add(status);
+    if (status.ok()) std::fprintf(stderr, "Deleted %s.\n", name.c_str());
   }
-  return absl::OkStatus();
+  return outcomes.code();
 }
 
-absl::Status AddPartitions(const TopicOptions& options, client::Admin* admin) {
+absl::StatusOr<ExitCode> AddPartitions(const TopicOptions& options, client::Admin* admin) {
   FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic,
                          admin->AddPartitions(options.names[0], options.partitions.value_or(0)));
   Table table(TopicColumns());
   table.Add(TopicRow(topic));
   table.Print(options.common.output);
-  return absl::OkStatus();
+  return ExitCode::kOk;
 }
 
-absl::Status Truncate(const TopicOptions& options, client::Admin* admin) {
+absl::StatusOr<ExitCode> Truncate(const TopicOptions& options, client::Admin* admin) {
   FALAJ_ASSIGN_OR_RETURN(const OffsetRange range, ParseOffsetRange(options.before, absl::Now()));
   if (range.end.has_value() || range.begin.back > 0) {
     return MakeError(Reason::kInvalidRequest, "--before takes an offset, end, or @TIME");
@@ -159,11 +195,13 @@ absl::Status Truncate(const TopicOptions& options, client::Admin* admin) {
   }
   FALAJ_ASSIGN_OR_RETURN(const v1::TruncateTopicResponse response, admin->TruncateTopic(request));
   Table table({"TOPIC", "PARTITION", "START", "ERROR"});
+  Outcomes outcomes;
   for (const v1::PartitionStart& start : response.starts()) {
     table.Add({topic.name(), start.partition(), start.log_start_offset(), start.error().reason()});
+    outcomes.Add(rpc::FromProto(start.error()));
   }
   table.Print(options.common.output);
-  return absl::OkStatus();
+  return outcomes.code();
 }
 
 }  // namespace
@@ -172,15 +210,15 @@ ExitCode RunTopic(const TopicOptions& options) {
   const absl::StatusOr<Session> session = OpenSession(options.common);
   if (!session.ok()) return FailUsage(session.status());
   client::Admin admin(session->admin_options());
-  using Action = absl::Status (*)(const TopicOptions&, client::Admin*);
+  using Action = absl::StatusOr<ExitCode> (*)(const TopicOptions&, client::Admin*);
   constexpr std::pair<absl::string_view, Action> kActions[] = {
       {"create", Create},    {"list", List},     {"describe", Describe},
       {"update", Update},    {"delete", Delete}, {"add-partitions", AddPartitions},
       {"truncate", Truncate}};
   for (const auto& [name, action] : kActions) {
     if (name != options.action) continue;
-    const absl::Status status = action(options, &admin);
-    return status.ok() ? ExitCode::kOk : Fail(status);
+    const absl::StatusOr<ExitCode> code = action(options, &admin);
+    return code.ok() ? *code : Fail(code.status());
   }
   return ExitCode::kUsage;
 }

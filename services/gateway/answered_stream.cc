@@ -30,6 +30,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AnsweredStream::Sta
   const std::shared_ptr<AnsweredStream> stream(
       new AnsweredStream(method, parts, backend, *std::move(slot), parts->budgets->Open(peer)));
   stream->self_ = stream;
+  parts->calls->Add(stream.get());
   stream->Pump();
   return stream.get();
 }
@@ -59,11 +60,13 @@ void AnsweredStream::Pump() {
   if (!unanswered_.empty() && upstream_ == nullptr && !pausing_) Open();
   WriteUpstream();
   WatchAnswers();
-  if (half_closed_ && unanswered_.empty() && answers_.empty()) End(grpc::Status::OK);
+  if (!unanswered_.empty() || !answers_.empty()) return;
+  if (half_closed_) End(grpc::Status::OK);
+  if (stopping_) End(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
 }
 
 void AnsweredStream::ReadClient() {
-  if (reading_ || half_closed_ || waiting_for_room_) return;
+  if (reading_ || half_closed_ || stopping_ || waiting_for_room_) return;
   if (unanswered_.size() + answers_.size() >= method_.frames_max) return;
   if (unanswered_bytes_ + answers_bytes_ >= method_.held_bytes_max) return;
   const std::optional<BudgetScope> full = budget_.AwaitRoom([weak = weak_from_this()] {
@@ -88,11 +91,12 @@ void AnsweredStream::OnRoom() {
 
 void AnsweredStream::OnReadDone(bool ok) {
   const auto size_bytes = ok ? static_cast<int64_t>(incoming_.Length()) : 0;
-  budget_.Add(size_bytes);
   {
     MutexLock lock(&mu_);
     reading_ = false;
     if (!ok) half_closed_ = true;
+    if (ok && stopping_) return;  // The end, without an answer before it, says it was not taken.
+    budget_.Add(size_bytes);
     if (ok) {
       if (unanswered_.empty()) waiting_since_ = parts_->clock->MonotonicNow();
       unanswered_.push_back(std::exchange(incoming_, grpc::ByteBuffer()));
@@ -284,6 +288,17 @@ void AnsweredStream::OnCancel() {
   End(grpc::Status::CANCELLED);
 }
 
-void AnsweredStream::OnDone() { const std::shared_ptr<AnsweredStream> last = std::move(self_); }
+void AnsweredStream::Stop() {
+  {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  Pump();
+}
+
+void AnsweredStream::OnDone() {
+  parts_->calls->Remove(this);
+  const std::shared_ptr<AnsweredStream> last = std::move(self_);
+}
 
 }  // namespace falaj::gateway

@@ -34,6 +34,7 @@
 
 #include "libs/base/mutex.h"
 #include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/open_calls.h"
 #include "libs/rpc/retry.h"
 #include "services/gateway/coordination_backend.h"
 #include "services/gateway/coordination_requests.h"
@@ -69,6 +70,7 @@ inline constexpr AnsweredMethod kStreamWrites{.path = kStreamWritesPath,
 
 class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                              public UpstreamListener,
+                             public rpc::StoppableCall,
                              public std::enable_shared_from_this<AnsweredStream> {
  public:
   // The reactor of the call; one that has ended already if the gateway is too busy.
@@ -85,6 +87,8 @@ class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  // Takes no more frames; ends when those it has taken are answered.
+  void Stop() override;
   void OnUpstreamMessage(const grpc::ByteBuffer& message) override;
   void OnUpstreamWritten() override;
   void OnUpstreamDone(const CallEnd& end, const grpc::Status& wire) override;
@@ -119,6 +123,7 @@ class AnsweredStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   // How the stream ends once every answer has been written.
   std::optional<grpc::Status> last_word_ ABSL_GUARDED_BY(mu_);
   bool half_closed_ ABSL_GUARDED_BY(mu_) = false;  // The client sends no more.
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool waiting_for_room_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;  // To the client; the front of answers_.

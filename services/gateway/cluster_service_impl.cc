@@ -8,6 +8,7 @@
 
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
+#include "libs/rpc/open_calls.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/metadata_command.h"
 #include "services/gateway/paging.h"
@@ -21,10 +22,11 @@ constexpr char kNodeList[] = "nodes";
 
 // WatchStream is one client's WatchCluster call. It writes one response at a time and looks up the
 // next one when that is done, so it holds an index and no queue.
-class WatchStream : public grpc::ServerWriteReactor<v1::WatchClusterResponse> {
+class WatchStream : public grpc::ServerWriteReactor<v1::WatchClusterResponse>,
+                    public rpc::StoppableCall {
  public:
-  WatchStream(ClusterHistory* history, uint64_t after_index)
-      : history_(history), index_(after_index) {
+  WatchStream(ClusterHistory* history, rpc::OpenCalls* calls, uint64_t after_index)
+      : history_(history), calls_(calls), index_(after_index) {
     // The first write is decided before anybody can wake the stream; what comes in between is found
     // by Pump().
     if (after_index == 0) {
@@ -33,6 +35,7 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchClusterResponse> {
     }
     subscription_ = history_->Subscribe([this] { Pump(); });
     Pump();
+    calls_->Add(this);
   }
 
  private:
@@ -72,12 +75,19 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchClusterResponse> {
     if (!std::exchange(finished_, true)) Finish(rpc::ToGrpc(status));
   }
 
+  void Stop() override {
+    MutexLock lock(&mu_);
+    End(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
+  }
+
   void OnDone() override {
+    calls_->Remove(this);
     history_->Unsubscribe(subscription_);
     delete this;
   }
 
   ClusterHistory* const history_;
+  rpc::OpenCalls* const calls_;
   uint64_t subscription_ = 0;
   Mutex mu_;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
@@ -157,7 +167,7 @@ grpc::ServerUnaryReactor* ClusterServiceImpl::ListNodes(grpc::CallbackServerCont
 
 grpc::ServerWriteReactor<v1::WatchClusterResponse>* ClusterServiceImpl::WatchCluster(
     grpc::CallbackServerContext* /*context*/, const v1::WatchClusterRequest* request) {
-  return new WatchStream(history_, request->after_metadata_index());
+  return new WatchStream(history_, parts_->calls, request->after_metadata_index());
 }
 
 grpc::Status ClusterServiceImpl::ReassignPartitions(grpc::ServerContext* context,

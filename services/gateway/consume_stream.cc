@@ -57,6 +57,7 @@ ConsumeStream* ConsumeStream::Start(const GatewayParts* parts, const std::string
   std::shared_ptr<ConsumeStream> stream(new ConsumeStream(parts, peer));
   stream->self_ = stream;
   parts->metrics->consume_streams->Add(1);
+  parts->calls->Add(stream.get());
   stream->StartRead(&stream->incoming_);
   return stream.get();
 }
@@ -488,7 +489,13 @@ void ConsumeStream::OnCancel() {
   End(MakeError(Reason::kCancelled, "the stream was cancelled"));
 }
 
+void ConsumeStream::Stop() {
+  MutexLock lock(&mu_);
+  End(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
+}
+
 void ConsumeStream::OnDone() {
+  parts_->calls->Remove(this);
   int64_t left = 0;
   {
     MutexLock lock(&mu_);

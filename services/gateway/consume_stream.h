@@ -31,6 +31,7 @@
 
 #include "libs/base/bytes.h"
 #include "libs/base/mutex.h"
+#include "libs/rpc/open_calls.h"
 #include "services/gateway/batch_frames.h"
 #include "services/gateway/consume_positions.h"
 #include "services/gateway/gateway_parts.h"
@@ -40,6 +41,7 @@
 namespace falaj::gateway {
 
 class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                      public rpc::StoppableCall,
                       public std::enable_shared_from_this<ConsumeStream> {
  public:
   static ConsumeStream* Start(const GatewayParts* parts, const std::string& peer);
@@ -70,6 +72,8 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  // At once: the client goes on elsewhere from what it has received.
+  void Stop() override;
 
   // Each takes one frame; an error ends the stream.
   absl::Status TakeFrame(const grpc::ByteBuffer& message);

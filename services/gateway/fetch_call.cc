@@ -1,5 +1,6 @@
 #include "services/gateway/fetch_call.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
+#include "libs/rpc/open_calls.h"
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/batch_frames.h"
 #include "services/gateway/offset_lookup.h"
@@ -85,13 +87,16 @@ absl::Status CheckFetch(const v1::FetchRequest& request) {
   return absl::OkStatus();
 }
 
-class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_from_this<FetchCall> {
+class FetchCall : public grpc::ServerUnaryReactor,
+                  public rpc::StoppableCall,
+                  public std::enable_shared_from_this<FetchCall> {
  public:
   FetchCall(const GatewayParts* parts, const std::string& peer, grpc::ByteBuffer* response)
       : parts_(parts), budget_(parts->budgets->Open(peer)), response_(response) {}
 
   void Begin(const grpc::ByteBuffer& request) {
     self_ = shared_from_this();
+    parts_->calls->Add(this);
     absl::Status status;
     if (!rpc::ParseProto(request, &request_)) {
       status = MakeError(Reason::kInvalidRequest, "the request is not a well-formed FetchRequest",
@@ -128,7 +133,16 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     internal::v1::ReadRequest request;
   };
 
+  // Waits no longer: what has come meanwhile is the answer.
+  void Stop() override {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+    if (!waiting_) return;
+    for (const auto& call : calls_) call->Cancel();
+  }
+
   void OnDone() override {
+    parts_->calls->Remove(this);
     if (answered_) budget_.Remove(static_cast<int64_t>(answer_bytes_));
     const auto last = std::move(self_);
   }
@@ -210,6 +224,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
       MutexLock lock(&mu_);
       calls_left_ = by_node.size();
       calls_.clear();
+      waiting_ = wait > absl::ZeroDuration();
     }
     if (by_node.empty()) {
       Conclude(wait);
@@ -224,7 +239,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
           });
       MutexLock lock(&mu_);
       calls_.push_back(std::move(call));
-      if (cancelled_ || (enough_ && wait > absl::ZeroDuration())) calls_.back()->Cancel();
+      if (cancelled_ || ((enough_ || stopping_) && waiting_)) calls_.back()->Cancel();
     }
   }
 
@@ -238,7 +253,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
     {
       MutexLock lock(&mu_);
       const bool cut_short = !reads.ok() && reads.status().code() == absl::StatusCode::kCancelled &&
-                             (enough_ || cancelled_);
+                             (enough_ || cancelled_ || (stopping_ && waiting_));
       for (size_t k = 0; k < indexes.size() && !cut_short; ++k) {
         State& state = states_[indexes[k]];
         if (!reads.ok()) {
@@ -281,7 +296,7 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   // would be missed in every fetch: then time proves that there is no such leader.
   bool ForgetMissingLeaders() {
     MutexLock lock(&mu_);
-    if (cancelled_ || LeadersAreLate() || parts_->timers->closed()) return false;
+    if (cancelled_ || stopping_ || LeadersAreLate() || parts_->timers->closed()) return false;
     std::vector<State*> missing;
     for (size_t i = 0; i < states_.size(); ++i) {
       if (states_[i].error.ok() || !IsLeaderMissing(states_[i].error)) continue;
@@ -304,13 +319,25 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   // True if waiting may bring something: not enough bytes yet and no error to report.
   bool NothingToTell() {
     MutexLock lock(&mu_);
-    if (enough_ || cancelled_) return false;
+    if (enough_ || cancelled_ || stopping_) return false;
     bytes_ = 0;  // The wait reads the same records again.
     return std::all_of(states_.begin(), states_.end(),
                        [](const State& state) { return state.error.ok(); });
   }
 
+  // True if a client that waits for records has been kept from them by the stop.
+  bool CutShort() {
+    MutexLock lock(&mu_);
+    if (!stopping_ || bytes_ > 0 || max_wait_ == absl::ZeroDuration()) return false;
+    return std::all_of(states_.begin(), states_.end(),
+                       [](const State& state) { return state.error.ok(); });
+  }
+
   void Answer() {
+    if (CutShort()) {
+      Finish(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
+      return;
+    }
     std::vector<Bytes> pieces;
     int64_t bytes = 0;
     for (size_t i = 0; i < states_.size(); ++i) {
@@ -396,6 +423,8 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   int64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool enough_ ABSL_GUARDED_BY(mu_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  bool waiting_ ABSL_GUARDED_BY(mu_) = false;  // The nodes have been asked to wait for records.
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace

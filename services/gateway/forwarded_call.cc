@@ -11,6 +11,7 @@
 
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
+#include "libs/rpc/open_calls.h"
 #include "libs/rpc/status_grpc.h"
 
 namespace falaj::gateway {
@@ -32,6 +33,7 @@ absl::Status Unknown(const absl::Status& later) {
 }
 
 class ForwardedCall final : public grpc::ServerUnaryReactor,
+                            public rpc::StoppableCall,
                             public std::enable_shared_from_this<ForwardedCall> {
  public:
   ForwardedCall(const GatewayParts* parts, CoordinationBackend* backend,
@@ -53,6 +55,7 @@ class ForwardedCall final : public grpc::ServerUnaryReactor,
 
   void Begin(absl::Duration left) {
     self_ = shared_from_this();
+    parts_->calls->Add(this);
     // Until shortly before the caller's deadline, so that the caller still hears what went wrong.
     left -= std::min(left / 10, absl::Milliseconds(200));
     if (left > kForever) left = method_.waits ? kForever : backend_->options().patience;
@@ -80,7 +83,19 @@ class ForwardedCall final : public grpc::ServerUnaryReactor,
     if (attempt_ != nullptr) attempt_->context.TryCancel();
     if (!std::exchange(finished_, true)) Finish(grpc::Status::CANCELLED);
   }
-  void OnDone() override { const std::shared_ptr<ForwardedCall> last = std::move(self_); }
+  // What is answered soon is left to itself. Whoever waits, for a place at the head of a queue,
+  // asks again elsewhere and keeps its place.
+  void Stop() override {
+    if (!method_.waits) return;
+    MutexLock lock(&mu_);
+    if (attempt_ != nullptr) attempt_->context.TryCancel();
+    if (std::exchange(finished_, true)) return;
+    Finish(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
+  }
+  void OnDone() override {
+    parts_->calls->Remove(this);
+    const std::shared_ptr<ForwardedCall> last = std::move(self_);
+  }
   void End(const grpc::Status& status) {
     MutexLock lock(&mu_);
     if (!std::exchange(finished_, true)) Finish(status);

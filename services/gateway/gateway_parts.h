@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/rpc/open_calls.h"
 #include "services/gateway/connection_budgets.h"
 #include "services/gateway/gateway_metrics.h"
 #include "services/gateway/retry_timer.h"
@@ -30,6 +31,7 @@ struct GatewayParts {
   ConnectionBudgets* budgets = nullptr;
   GatewayMetrics* metrics = nullptr;
   RetryTimers* timers = nullptr;
+  rpc::OpenCalls* calls = nullptr;  // Streams and long polls.
   ProducerIds* producer_ids = nullptr;
   ProducerLanes* lanes = nullptr;
   Clock* clock = nullptr;

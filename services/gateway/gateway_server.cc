@@ -8,6 +8,7 @@
 #include "libs/http/http_server.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/metadata_channel.h"
+#include "libs/rpc/open_calls.h"
 #include "libs/rpc/server.h"
 #include "libs/telemetry/process_metrics.h"
 #include "libs/telemetry/registry.h"
@@ -45,8 +46,8 @@ class GatewayServerImpl final : public GatewayServer {
         metrics_(&registry_),
         producer_ids_([this](int32_t count) { return Allocate(count); }, clock_),
         lanes_(&producer_ids_),
-        parts_{&routes_,       &links_, &budgets_, &metrics_,        &timers_,
-               &producer_ids_, &lanes_, clock_,    LimitsOf(options)},
+        parts_{&routes_, &links_,        &budgets_, &metrics_, &timers_,
+               &calls_,  &producer_ids_, &lanes_,   clock_,    LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
@@ -92,6 +93,8 @@ class GatewayServerImpl final : public GatewayServer {
   void Stop() override {
     if (stopped_.exchange(true)) return;
     log::Info("gateway stops", {});
+    if (host_ != nullptr) host_->Drain(options_.stop_wait);
+    calls_.StopAll();
     // What waits for a second attempt is answered now; what is under way has until the grace ends,
     // then the calls to the storage nodes are broken so that no client's call waits for them.
     timers_.Close();
@@ -181,6 +184,7 @@ class GatewayServerImpl final : public GatewayServer {
   ConnectionBudgets budgets_;
   GatewayMetrics metrics_;
   RetryTimers timers_;
+  rpc::OpenCalls calls_;
   ProducerIds producer_ids_;
   ProducerLanes lanes_;
   const GatewayParts parts_;

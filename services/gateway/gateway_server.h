@@ -38,6 +38,9 @@ class GatewayServer {
     int connection_streams_max = 128;                        // Calls at a time on one connection.
     int coordination_calls_max = 20'000;                     // Forwarded at a time.
     absl::Duration routes_age_max = absl::Seconds(30);
+    // Between "not ready" and the end of the streams: whoever sends clients here, a load balancer
+    // or Kubernetes, needs a while to notice.
+    absl::Duration stop_wait = absl::ZeroDuration();
     absl::Duration stop_grace = absl::Seconds(5);  // For calls under way when it stops.
     Clock* clock = nullptr;                        // Not owned. Null: the machine's clock.
   };
@@ -51,7 +54,9 @@ class GatewayServer {
   virtual std::string grpc_address() const = 0;
   virtual std::string http_address() const = 0;  // Empty if there is no HTTP.
   virtual bool Ready() const = 0;
-  // Readiness off, calls under way get a moment to end, then everything closes. Idempotent.
+  // Readiness off; `stop_wait` later streams and long polls end with SHUTTING_DOWN, a produce
+  // stream once it has acked what it has taken; other calls have `stop_grace` to end; then
+  // everything closes. Idempotent.
   virtual void Stop() = 0;
 
  protected:

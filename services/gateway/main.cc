@@ -6,6 +6,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 
 #include "libs/base/log.h"
 #include "libs/rpc/process.h"
@@ -20,6 +21,10 @@ ABSL_FLAG(int64_t, bytes_max, int64_t{512} << 20,
           "Bytes held for all clients together before reading stops.");
 ABSL_FLAG(int64_t, connection_bytes_max, int64_t{64} << 20,
           "Bytes held for one client connection before reading from it stops.");
+ABSL_FLAG(absl::Duration, stop_wait, absl::Seconds(5),
+          "How long a gateway that is told to stop says that it is not ready, and serves all the "
+          "same, before it ends its streams: load balancers need a while to notice.");
+ABSL_FLAG(absl::Duration, stop_grace, absl::Seconds(5), "How long calls under way may take then.");
 ABSL_FLAG(std::string, log_format, "json", "json or text.");
 
 int main(int argc, char** argv) {
@@ -37,6 +42,8 @@ int main(int argc, char** argv) {
       absl::StrSplit(absl::GetFlag(FLAGS_metadata), ',', absl::SkipEmpty());
   options.total_bytes_max = absl::GetFlag(FLAGS_bytes_max);
   options.connection_bytes_max = absl::GetFlag(FLAGS_connection_bytes_max);
+  options.stop_wait = absl::GetFlag(FLAGS_stop_wait);
+  options.stop_grace = absl::GetFlag(FLAGS_stop_grace);
   auto server = falaj::gateway::GatewayServer::Start(options);
   if (!server.ok()) {
     falaj::log::Error("gateway cannot start", {{"error", server.status()}});

@@ -120,6 +120,7 @@ ProduceStream* ProduceStream::Start(const GatewayParts* parts, const std::string
   std::shared_ptr<ProduceStream> stream(new ProduceStream(parts, peer));
   stream->self_ = stream;
   parts->metrics->produce_streams->Add(1);
+  parts->calls->Add(stream.get());
   stream->StartRead(&stream->incoming_);
   return stream.get();
 }
@@ -134,12 +135,22 @@ void ProduceStream::OnReadDone(bool ok) {
     FinishWhenDrained();
     return;
   }
+  {
+    MutexLock lock(&mu_);
+    if (stopping_) return;  // The end, without an ack before it, says that it was not taken.
+    taking_ = true;
+  }
   const Bytes frame = rpc::ToBytes(incoming_);
   incoming_.Clear();
   if (absl::Status status = TakeFrame(frame); !status.ok()) {
     MutexLock lock(&mu_);
     End(status);
     return;
+  }
+  {
+    MutexLock lock(&mu_);
+    taking_ = false;
+    FinishWhenDrained();
   }
   ReadNext();
 }
@@ -329,7 +340,7 @@ void ProduceStream::Leave(int64_t size_bytes) {
 void ProduceStream::ReadNext() {
   {
     MutexLock lock(&mu_);
-    if (finished_) return;
+    if (finished_ || stopping_) return;
     if (batches_in_flight_ >= parts_->limits.stream_batches_in_flight_max ||
         bytes_in_flight_ >= parts_->limits.stream_bytes_in_flight_max) {
       read_withheld_ = true;  // Leave() goes on.
@@ -342,7 +353,7 @@ void ProduceStream::ReadNext() {
     return;
   }
   MutexLock lock(&mu_);
-  if (!finished_) StartRead(&incoming_);
+  if (!finished_ && !stopping_) StartRead(&incoming_);
 }
 
 void ProduceStream::WriteNext() {
@@ -367,8 +378,9 @@ void ProduceStream::OnWriteDone(bool ok) {
 }
 
 void ProduceStream::FinishWhenDrained() {
-  if (half_closed_ && batches_in_flight_ == 0 && frames_out_.empty() && !writing_)
-    End(absl::OkStatus());
+  if (batches_in_flight_ > 0 || !frames_out_.empty() || writing_ || taking_) return;
+  if (half_closed_) End(absl::OkStatus());
+  if (stopping_) End(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
 }
 
 void ProduceStream::End(const absl::Status& status) {
@@ -382,7 +394,14 @@ void ProduceStream::OnCancel() {
   End(MakeError(Reason::kCancelled, "the stream was cancelled"));
 }
 
+void ProduceStream::Stop() {
+  MutexLock lock(&mu_);
+  stopping_ = true;
+  FinishWhenDrained();
+}
+
 void ProduceStream::OnDone() {
+  parts_->calls->Remove(this);
   parts_->metrics->produce_streams->Add(-1);
   const std::shared_ptr<ProduceStream> last = std::move(self_);
 }

@@ -32,6 +32,7 @@
 #include "libs/base/bytes.h"
 #include "libs/base/mutex.h"
 #include "libs/record/partitioner.h"
+#include "libs/rpc/open_calls.h"
 #include "services/gateway/gateway_parts.h"
 #include "services/gateway/partition_appender.h"
 #include "services/gateway/record_append.h"
@@ -39,6 +40,7 @@
 namespace falaj::gateway {
 
 class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                      public rpc::StoppableCall,
                       public std::enable_shared_from_this<ProduceStream> {
  public:
   // Begins reading. gRPC owns the reactor through itself.
@@ -51,6 +53,8 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  // Takes no more frames; ends when those it has taken are acked.
+  void Stop() override;
 
   // Each takes one frame; an error ends the stream.
   absl::Status TakeFrame(const Bytes& frame);
@@ -91,6 +95,8 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   int64_t bytes_in_flight_ ABSL_GUARDED_BY(mu_) = 0;
   bool read_withheld_ ABSL_GUARDED_BY(mu_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mu_) = false;
+  bool taking_ ABSL_GUARDED_BY(mu_) = false;  // A frame has come and is not in flight yet.
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   bool combine_acks_ ABSL_GUARDED_BY(mu_) = false;  // As the open frame has it.

@@ -27,6 +27,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchZnodesStream::Start(
   const std::shared_ptr<WatchZnodesStream> stream(
       new WatchZnodesStream(parts, backend, *std::move(slot), parts->budgets->Open(peer), request));
   stream->self_ = stream;
+  parts->calls->Add(stream.get());
   stream->Open();
   stream->WatchSilence();
   return stream.get();
@@ -174,7 +175,13 @@ void WatchZnodesStream::OnCancel() {
   End(grpc::Status::CANCELLED);
 }
 
+void WatchZnodesStream::Stop() {
+  MutexLock lock(&mu_);
+  End(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
+}
+
 void WatchZnodesStream::OnDone() {
+  parts_->calls->Remove(this);
   const std::shared_ptr<WatchZnodesStream> last = std::move(self_);
 }
 

@@ -21,6 +21,7 @@
 #include <optional>
 
 #include "libs/base/mutex.h"
+#include "libs/rpc/open_calls.h"
 #include "libs/rpc/retry.h"
 #include "services/gateway/coordination_backend.h"
 #include "services/gateway/coordination_requests.h"
@@ -31,6 +32,7 @@ namespace falaj::gateway {
 
 class WatchZnodesStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                                 public UpstreamListener,
+                                public rpc::StoppableCall,
                                 public std::enable_shared_from_this<WatchZnodesStream> {
  public:
   // The reactor of the call; one that has ended already if the gateway is too busy.
@@ -48,6 +50,7 @@ class WatchZnodesStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
+  void Stop() override;
   void OnUpstreamMessage(const grpc::ByteBuffer& message) override;
   void OnUpstreamWritten() override {}
   void OnUpstreamDone(const CallEnd& end, const grpc::Status& wire) override;

@@ -32,6 +32,7 @@ ABSL_FLAG(
     "`falaj metadata members add`.");
 ABSL_FLAG(std::string, cluster_id, "",
           "A UUID, the same on all nodes; empty: derived from the name and the peers.");
+ABSL_FLAG(std::string, log_format, "json", "json or text.");
 ABSL_FLAG(std::string, planted_bug, "none",
           "For tests that must fail: makes one of the mistakes of libs/raft/planted_bug.h, such as "
           "read-without-read-index. Breaks what is promised.");
@@ -62,7 +63,10 @@ int main(int argc, char** argv) {
   falaj::rpc::ParseFlags(
       "A Falaj metadata node. Every flag can be set as FALAJ_<NAME> in the environment.", argc,
       argv);
-  falaj::log::Configure({.component = "metadata"});
+  using falaj::log::Format;
+  falaj::log::Configure(
+      {.format = absl::GetFlag(FLAGS_log_format) == "text" ? Format::kText : Format::kJson,
+       .component = "metadata"});
   falaj::rpc::TuneProcess();
   falaj::rpc::RaiseFileDescriptorLimit();
 

@@ -469,5 +469,22 @@ TEST_F(MetadataServerTest, SeveralNodesRunInOneProcess) {
   EXPECT_NE(there->cluster_id(), here->cluster_id());
 }
 
+TEST_F(MetadataServerTest, AStopEndsWatchesAtOnceAndSaysWhy) {
+  Start();
+  ASSERT_TRUE(Register(1).ok());
+  const auto stub = pb::MetadataService::NewStub(rpc::MakeChannel(server_->grpc_address()));
+  grpc::ClientContext context;
+  const auto watch = stub->WatchCluster(&context, pb::WatchClusterRequest());
+  pb::WatchClusterResponse event;
+  ASSERT_TRUE(watch->Read(&event));
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  server_->Stop();
+  EXPECT_LT(Clock::Real()->MonotonicNow() - start, absl::Seconds(4)) << "the grace is five";
+  while (watch->Read(&event)) continue;
+  const absl::Status end = rpc::FromGrpc(watch->Finish());
+  EXPECT_EQ(ReasonOf(end), Reason::kShuttingDown) << end;
+  EXPECT_TRUE(RetryAfterOf(end).has_value());
+}
+
 }  // namespace
 }  // namespace falaj::metadata

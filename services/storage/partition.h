@@ -55,8 +55,8 @@ struct PartitionState {
   int32_t in_sync_replicas = 0;
   int32_t required_in_sync = 0;  // For anything to be committed.
   int32_t replicas = 0;
-  size_t waiting = 0;       // Appends without an answer.
-  int64_t replica_lag = 0;  // Of a leader: records missing at the follower that has least.
+  size_t waiting = 0;                  // Appends without an answer.
+  replica::FollowerLags replica_lags;  // Of a leader.
   replica::Settings settings;
 };
 

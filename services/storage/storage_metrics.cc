@@ -116,8 +116,12 @@ void StorageMetrics::CollectPartitions(const std::vector<std::shared_ptr<Partiti
       add("falaj_partition_size_bytes", "Bytes of the batches kept, about.", size->second);
     }
     add("falaj_partition_replicas", "Replicas assigned.", state.replicas);
-    add("falaj_replica_lag_records", "Records missing at the follower that has least.",
-        state.replica_lag);
+    for (const replica::FollowerLag& lag : state.replica_lags) {
+      Labels of_node = labels;
+      of_node["node"] = absl::StrCat(lag.node.value());
+      out->Gauge("falaj_replica_lag_records", "Records missing at a follower, as its leader knows.",
+                 of_node, static_cast<double>(lag.records));
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 // The life of a storage node: restarts, sessions, disks, identities, topics that come and go.
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -36,10 +37,7 @@ class StorageNodeTest : public StorageServerTest {
   }
   // The value of a series; -1 if there is none.
   double Metric(const std::string& series) const {
-    const std::string metrics = Get(node_->http_address(), "/metrics");
-    const size_t line = metrics.find(absl::StrCat("\n", series, " "));
-    if (line == std::string::npos) return -1;
-    return std::stod(metrics.substr(line + series.size() + 2));
+    return http::ScrapeMetric(node_->http_address(), series).value_or(-1);
   }
   int64_t Earliest() {
     v1::OffsetTarget target;
@@ -372,6 +370,30 @@ TEST_F(StorageNodeTest, MetricsNameTopicsAndPartitionsUntilTheyAreGone) {
   EXPECT_TRUE(Eventually([&] {
     return Get(node_->http_address(), "/metrics").find("topic=\"t\"") == std::string::npos;
   }));
+}
+
+TEST_F(StorageNodeTest, ADiskWithoutRoomShowsInTheMetrics) {
+  std::atomic<int64_t> free_bytes = int64_t{500} << 30;
+  StorageServer::Options options = Options();
+  options.disk_check_interval = absl::Milliseconds(5);
+  options.disk_probe = [&](const std::string&) -> absl::StatusOr<log::DiskSpace> {
+    return log::DiskSpace{int64_t{1000} << 30, free_bytes.load()};
+  };
+  StartNode(options);
+  CreateTopic("t", 3);
+  EXPECT_EQ(Metric("falaj_storage_read_only_partitions"), 0);
+  EXPECT_EQ(Metric("falaj_storage_disk_total_bytes"), 1000.0 * (1 << 30));
+  free_bytes = 1 << 20;
+  EXPECT_TRUE(Eventually([&] { return Metric("falaj_storage_read_only_partitions") == 3; }));
+  EXPECT_EQ(Metric("falaj_storage_disk_free_bytes"), 1 << 20);
+  const AppendOutcome refused = Append(0, Batch(1));
+  EXPECT_EQ(refused.error().reason(), "DISK_FULL");
+  EXPECT_TRUE(refused.error().has_retry_delay());
+  EXPECT_EQ(Metric("falaj_errors_total{reason=\"DISK_FULL\"}"), 1);
+  free_bytes = int64_t{500} << 30;
+  EXPECT_TRUE(Eventually([&] { return Metric("falaj_storage_read_only_partitions") == 0; }));
+  EXPECT_FALSE(Append(0, Batch(1)).has_error());
+  node_->Stop();  // Before what its probe looks at.
 }
 
 }  // namespace

@@ -3,11 +3,7 @@
 #ifndef SERVICES_STORAGE_STORAGE_SERVER_FIXTURE_H_
 #define SERVICES_STORAGE_STORAGE_SERVER_FIXTURE_H_
 
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <deque>
@@ -28,6 +24,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
+#include "libs/http/testing/scrape.h"
 #include "libs/record/batch_builder.h"
 #include "libs/record/batch_reader.h"
 #include "libs/rpc/channel.h"
@@ -37,6 +34,7 @@
 
 namespace falaj::storage {
 
+using http::Get;
 using internal::v1::AppendBatch;
 using internal::v1::AppendOutcome;
 using internal::v1::AppendRequest;
@@ -73,27 +71,6 @@ inline std::string Batch(int records, const std::string& value = "value",
   record::BatchBuilder::BuildOptions options;
   options.codec = codec;
   return builder.Build(options).value().ToString();
-}
-
-// The answer to a GET, header and all.
-inline std::string Get(const std::string& address, const std::string& path) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
-  std::string answer;
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0) {
-    const std::string request =
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    EXPECT_EQ(::send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
-    char buffer[4096];
-    for (ssize_t n = 0; (n = ::recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
-      answer.append(buffer, static_cast<size_t>(n));
-    }
-  }
-  ::close(fd);
-  return answer;
 }
 
 // One Append stream, used in step.

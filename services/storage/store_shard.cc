@@ -567,7 +567,7 @@ void StoreShard::Publish(Hosted* hosted) {
                            .required_in_sync = core.required_in_sync(),
                            .replicas = core.replication_factor(),
                            .waiting = core.waiting(),
-                           .replica_lag = core.largest_lag(),
+                           .replica_lags = core.follower_lags(),
                            .settings = core.settings()},
                           core.epochs());
 }

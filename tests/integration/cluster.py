@@ -165,7 +165,8 @@ class Cluster:
                       [f"--data_dir={data_directory}", f"--node_id={number}",
                        f"--metadata={metadata}", *advertise, *storage_flags])
         for number, port in gateway_ports.items():
-            self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), port, [f"--metadata={metadata}"])
+            self._add(f"gateway-{number}", os.path.join(binaries, "falaj-gateway"), port,
+                      [f"--metadata={metadata}", "--stop_wait=0s"])
 
     def _address(self, name, port):
         """Where the other nodes find one that listens at `port`."""

@@ -1,0 +1,137 @@
+// What the storage nodes of a cluster say in /metrics after known traffic: only the leader of a
+// partition speaks of it, and of each of its followers.
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "falaj/v1/producer_service.grpc.pb.h"
+
+#include "libs/base/log.h"
+#include "libs/base/testing/temp_directory.h"
+#include "libs/client/admin.h"
+#include "libs/http/testing/scrape.h"
+#include "libs/record/batch_builder.h"
+#include "libs/rpc/channel.h"
+#include "libs/rpc/status_grpc.h"
+#include "services/cli/dev_cluster.h"
+
+namespace falaj::cli {
+namespace {
+
+constexpr absl::Duration kLong = absl::Seconds(20);
+
+class ClusterMetricsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    log::Configure(
+        {.format = log::Format::kText, .level_min = log::Level::kError, .component = "test"});
+    DevOptions options;
+    options.data = directory_.PathOf("data");
+    options.storage = 3;
+    options.port = 0;
+    options.http_port = 0;
+    const absl::Status status = cluster_.Start(options);
+    ASSERT_TRUE(status.ok()) << status;
+    stub_ = v1::ProducerService::NewStub(rpc::MakeChannel(cluster_.address()));
+    v1::CreateTopicRequest request;
+    request.set_name("t");
+    request.set_partition_count(1);
+    request.set_replication_factor(3);
+    request.mutable_config()->set_min_in_sync_replicas(2);
+    ASSERT_TRUE(admin().CreateTopic(request).ok());
+  }
+  void TearDown() override { cluster_.Stop(); }
+
+  client::Admin admin() {
+    return client::Admin({.address = cluster_.address(), .timeout = kLong});
+  }
+  v1::Partition Describe() {
+    const auto topic = admin().GetTopic("t");
+    EXPECT_TRUE(topic.ok()) << topic.status();
+    return topic.ok() ? topic->partitions(0) : v1::Partition();
+  }
+  // Appends one batch of so many records, numbered from `sequence` if that is not negative.
+  v1::PartitionAppend Append(int records, int32_t sequence = -1) {
+    record::BatchBuilder builder;
+    for (int i = 0; i < records; ++i) builder.Add(1'700'000'000'000, "k", "value");
+    record::BatchBuilder::BuildOptions options;
+    if (sequence >= 0) {
+      options.producer_id = ProducerId(producer_);
+      options.producer_epoch = ProducerEpoch(0);
+      options.base_sequence = Sequence(sequence);
+    }
+    v1::ProduceRequest request;
+    request.set_topic("t");
+    request.set_partition(0);
+    request.set_acks(v1::ACKS_ALL);
+    request.set_batch(builder.Build(options)->ToString());
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kLong));
+    v1::ProduceResponse response;
+    const grpc::Status status = stub_->Produce(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.appends_size() == 1 ? response.appends(0) : v1::PartitionAppend();
+  }
+  void InitProducer() {
+    grpc::ClientContext context;
+    v1::InitProducerResponse response;
+    ASSERT_TRUE(stub_->InitProducer(&context, v1::InitProducerRequest(), &response).ok());
+    producer_ = response.producer_id();
+  }
+  // Of a storage node. Nullopt if it has no such series.
+  std::optional<double> Metric(int32_t node, const std::string& series) {
+    return http::ScrapeMetric(cluster_.storage_http_address(node), series);
+  }
+  std::optional<double> Lag(int32_t leader, int32_t follower) {
+    return Metric(leader, absl::StrCat("falaj_replica_lag_records{node=\"", follower,
+                                       "\",partition=\"0\",topic=\"t\"}"));
+  }
+  static bool Eventually(const std::function<bool()>& done) {
+    const absl::Time deadline = absl::Now() + kLong;
+    while (absl::Now() < deadline) {
+      if (done()) return true;
+    }
+    return false;
+  }
+
+  TempDirectory directory_;
+  DevCluster cluster_;
+  std::unique_ptr<v1::ProducerService::Stub> stub_;
+  int64_t producer_ = -1;
+};
+
+TEST_F(ClusterMetricsTest, TheLeaderTellsHowFarEachFollowerLags) {
+  Append(5);
+  const v1::Partition before = Describe();
+  const int32_t leader = before.leader();
+  const int32_t gone = leader == 3 ? 2 : 3;
+  const int32_t other = 6 - leader - gone;
+  EXPECT_TRUE(Eventually([&] { return Lag(leader, gone) == 0 && Lag(leader, other) == 0; }));
+  EXPECT_EQ(Lag(leader, leader), std::nullopt) << "it does not follow itself";
+  EXPECT_EQ(Lag(other, leader), std::nullopt) << "only the leader speaks";
+  cluster_.StopStorage(gone);
+  Append(7);
+  EXPECT_TRUE(Eventually([&] { return Lag(leader, gone) == 7 && Lag(leader, other) == 0; }))
+      << Lag(leader, gone).value_or(-1) << " " << Lag(leader, other).value_or(-1);
+}
+
+TEST_F(ClusterMetricsTest, ABatchThatComesTwiceIsCountedAsADuplicateAndOnceAsRecords) {
+  InitProducer();
+  const int32_t leader = Describe().leader();
+  EXPECT_FALSE(Append(4, 0).duplicate());
+  EXPECT_TRUE(Append(4, 0).duplicate());
+  EXPECT_FALSE(Append(2, 4).duplicate());
+  EXPECT_EQ(Metric(leader, "falaj_produce_duplicates_total{topic=\"t\"}"), 1);
+  EXPECT_EQ(Metric(leader, "falaj_produced_records_total{topic=\"t\"}"), 6);
+  EXPECT_EQ(Metric(leader, "falaj_partition_high_watermark{partition=\"0\",topic=\"t\"}"), 6);
+  EXPECT_EQ(Metric(leader, "falaj_partition_replicas{partition=\"0\",topic=\"t\"}"), 3);
+}
+
+}  // namespace
+}  // namespace falaj::cli
