@@ -11,8 +11,7 @@ constexpr absl::Duration kStepMax = absl::Seconds(1);
 
 }  // namespace
 
-DiskPulse::Beat::Beat(DiskPulse* pulse, const char* what, const std::string& path)
-    : pulse_(pulse) {
+DiskPulse::Beat::Beat(DiskPulse* pulse, const char* what, const std::string& path) : pulse_(pulse) {
   const MonotonicTime begun = pulse->clock_->MonotonicNow();
   MutexLock lock(&pulse->mu_);
   number_ = ++pulse->last_number_;

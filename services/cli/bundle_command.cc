@@ -50,11 +50,11 @@ class Bundle {
     ProgressBar progress("bundle", static_cast<int64_t>(3 + 2 * options_.http.size()),
                          Clock::Real());
     Write("about.json", JsonLine()
-                            .Add("version", telemetry::BuildVersion())
-                            .Add("revision", telemetry::BuildRevision())
-                            .Add("time", PrettyTime(absl::Now()))
-                            .AddRaw("machine", MachineJson())
-                            .ToString() +
+                                .Add("version", telemetry::BuildVersion())
+                                .Add("revision", telemetry::BuildRevision())
+                                .Add("time", PrettyTime(absl::Now()))
+                                .AddRaw("machine", MachineJson())
+                                .ToString() +
                             "\n");
     CollectCluster();
     progress.Update(3, 0);

@@ -48,9 +48,7 @@ class ClusterMetricsTest : public testing::Test {
   }
   void TearDown() override { cluster_.Stop(); }
 
-  client::Admin admin() {
-    return client::Admin({.address = cluster_.address(), .timeout = kLong});
-  }
+  client::Admin admin() { return client::Admin({.address = cluster_.address(), .timeout = kLong}); }
   v1::Partition Describe() {
     const auto topic = admin().GetTopic("t");
     EXPECT_TRUE(topic.ok()) << topic.status();

@@ -1,5 +1,7 @@
 // Commands as they are typed, against a real cluster of three storage nodes in this process: what
 // they print, what they change, and their exit codes.
+#include "services/cli/commands.h"
+
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -20,7 +22,6 @@
 #include "libs/client/admin.h"
 #include "libs/http/testing/scrape.h"
 #include "libs/record/batch_builder.h"
-#include "services/cli/commands.h"
 #include "services/cli/dev_cluster.h"
 
 namespace falaj::cli {
@@ -184,8 +185,8 @@ class CommandsTest : public testing::Test {
 TEST_F(CommandsTest, StatusHealthAndPartitionsTellOfALostNode) {
   CreateTopic("orders", 6, 1);
   CreateTopic("safe", 1, 3);
-  EXPECT_THAT(Cluster("status").rows(), ElementsAre(MatchesRegex(
-                                            "[0-9a-f-]+\t[0-9]+\t3\t3\t2\t7\t0\t0\t0")));
+  EXPECT_THAT(Cluster("status").rows(),
+              ElementsAre(MatchesRegex("[0-9a-f-]+\t[0-9]+\t3\t3\t2\t7\t0\t0\t0")));
   EXPECT_EQ(Cluster("health").code, ExitCode::kOk);
   EXPECT_THAT(Cluster("health").rows(), ElementsAre("ok\t"));
   EXPECT_THAT(Cluster("partitions").rows(), SizeIs(7));
@@ -242,9 +243,8 @@ TEST_F(CommandsTest, AWatchPrintsWhatIsThereAndWhatChanges) {
   testing::internal::CaptureStderr();
   std::thread watching([&] { RunCluster(ClusterOf("watch")); });
   const auto sent = [&] {
-    const char series[] =
-        R"(grpc_server_msg_sent_total{grpc_method="WatchCluster",)"
-        R"(grpc_service="falaj.v1.ClusterService",grpc_type="server_stream"})";
+    const char series[] = R"(grpc_server_msg_sent_total{grpc_method="WatchCluster",)"
+                          R"(grpc_service="falaj.v1.ClusterService",grpc_type="server_stream"})";
     return http::ScrapeMetric(cluster_.http_address(), series).value_or(0);
   };
   EXPECT_TRUE(Eventually([&](client::Admin* /*admin*/) { return sent() >= 1; }));
@@ -393,8 +393,8 @@ TEST_F(CommandsTest, ABundleHoldsWhatCanBeHadAndNamesWhatCannot) {
   options.http = {"127.0.0.1:1", "no port"};
   outcome = Capture(RunBundle, options);
   EXPECT_EQ(outcome.code, ExitCode::kPartial);
-  EXPECT_THAT(read("missing.txt"), AllOf(HasSubstr("metrics-127.0.0.1-1.txt: "),
-                                         HasSubstr("is not host:port")));
+  EXPECT_THAT(read("missing.txt"),
+              AllOf(HasSubstr("metrics-127.0.0.1-1.txt: "), HasSubstr("is not host:port")));
   EXPECT_THAT(read("cluster.json"), HasSubstr("\"partition_count\":2"));
 }
 
@@ -427,8 +427,8 @@ TEST_F(DumpBatchTest, BatchesOfAFileAreTakenApart) {
   const std::string path = Write(Batch(5, {"a", "b"}) + Batch(7, {"c"}));
   Outcome outcome = Dump(path);
   EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
-  EXPECT_THAT(outcome.rows(), ElementsAre(MatchesRegex("\t0\t5\t2\t.*\tok"),
-                                          MatchesRegex("\t0\t7\t1\t.*\tok")));
+  EXPECT_THAT(outcome.rows(),
+              ElementsAre(MatchesRegex("\t0\t5\t2\t.*\tok"), MatchesRegex("\t0\t7\t1\t.*\tok")));
   EXPECT_THAT(outcome.err, HasSubstr("2 batches, 3 records, 0 damaged"));
   EXPECT_THAT(Dump(path, false, 1).rows(), SizeIs(1));
   const std::vector<std::string> records =

@@ -67,8 +67,8 @@ absl::StatusOr<std::unique_ptr<Socket>> Connect(const std::string& address,
 absl::StatusOr<std::string> HttpGet(const std::string& address, const std::string& path,
                                     absl::Duration timeout) {
   FALAJ_ASSIGN_OR_RETURN(const std::unique_ptr<Socket> socket, Connect(address, timeout));
-  const std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: ", address,
-                                           "\r\nConnection: close\r\n\r\n");
+  const std::string request =
+      absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: ", address, "\r\nConnection: close\r\n\r\n");
   if (::send(socket->fd(), request.data(), request.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request.size())) {
     return Failed(address, std::strerror(errno));

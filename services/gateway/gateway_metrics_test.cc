@@ -102,9 +102,8 @@ TEST_F(GatewayMetricsTest, RetriesAndTheAgeOfTheRoutesAreTold) {
   const double age = Metric("falaj_gateway_route_table_age_seconds");
   EXPECT_GE(age, 0);
   EXPECT_LT(age, 30);
-  const char handled[] =
-      R"(grpc_server_handled_total{grpc_code="OK",grpc_method="Produce",)"
-      R"(grpc_service="falaj.v1.ProducerService",grpc_type="unary"})";
+  const char handled[] = R"(grpc_server_handled_total{grpc_code="OK",grpc_method="Produce",)"
+                         R"(grpc_service="falaj.v1.ProducerService",grpc_type="unary"})";
   EXPECT_TRUE(Eventually([&] { return Metric(handled) == 1; })) << "counted once it is over";
 }
 

@@ -67,9 +67,8 @@ TEST(ScrubPlanTest, AnInterruptedPassGoesOnWhereItWas) {
   EXPECT_TRUE(after.Due(kStart)) << "though the period is not over";
   ASSERT_TRUE(after.NeedsPartitions());
   after.Begin(Ids({3, 7, 9, 12}));
-  EXPECT_THAT(Read(&after, 100),
-              ElementsAre(Pair(7, 20), Pair(9, 0), Pair(9, 10), Pair(9, 20), Pair(12, 0),
-                          Pair(12, 10), Pair(12, 20)));
+  EXPECT_THAT(Read(&after, 100), ElementsAre(Pair(7, 20), Pair(9, 0), Pair(9, 10), Pair(9, 20),
+                                             Pair(12, 0), Pair(12, 10), Pair(12, 20)));
 }
 
 TEST(ScrubPlanTest, APartitionThatIsGoneAfterARestartIsPassedOver) {

@@ -76,8 +76,7 @@ absl::Duration Scrubber::Step() {
     plan_.Complete(parts_.clock->Now());
     log::Info("all that is on the disk has been read again");
   }
-  parts_.metrics->scrub_completed()->Set(
-      static_cast<double>(plan_.position().completed_ms) / 1000);
+  parts_.metrics->scrub_completed()->Set(static_cast<double>(plan_.position().completed_ms) / 1000);
   if (!place.has_value() || now - saved_at_ >= kSaveInterval) Save();
   return absl::ZeroDuration();
 }
