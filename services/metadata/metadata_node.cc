@@ -16,6 +16,7 @@ namespace pb = ::falaj::internal::v1;
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 constexpr absl::Duration kWatchPatience = absl::Seconds(2);  // A watch may take that long to begin.
+constexpr absl::Duration kConfirmPatience = absl::Seconds(1);  // Some heartbeats.
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
@@ -204,7 +205,7 @@ void MetadataNode::Read(const PendingReads::Options& options, PendingReads::Call
   }
   if (core_->leader() == NodeId()) return done(NotLeader("none"));
   const uint64_t id = reads_.AddUnconfirmed(options, std::move(done));
-  const absl::Status asked = core_->ReadIndex(id);
+  const absl::Status asked = core_->ReadIndex(id, options.patience);
   if (asked.ok()) return;
   const bool elsewhere = ReasonOf(asked) == Reason::kMetadataUnavailable;
   reads_.Drop(id, elsewhere ? NotLeader("none") : asked);
@@ -424,10 +425,12 @@ void MetadataNode::KeepWatchesAlive() {
 }
 
 // Only the leader can say that the state is the newest, and a node that hears its leader need not
-// be heard by it: then it gets no entries, and must not keep its watchers.
+// be heard by it: then it gets no entries, and must not keep its watchers. Nobody waits for the
+// answer, so it comes with the heartbeats there are.
 void MetadataNode::Confirm() {
   PendingReads::Options options;
-  options.deadline = now_ + options_.watch_keepalive;
+  options.deadline = now_ + std::max(options_.watch_keepalive, kConfirmPatience);
+  options.patience = raft::ReadPatience::kNextHeartbeat;
   Read(options, [this](const absl::Status& status) {
     if (!status.ok()) return;
     confirmed_ = now_;
