@@ -44,6 +44,12 @@ ABSL_FLAG(int64_t, snapshot_entries, 100'000, "A snapshot is made after so many 
 ABSL_FLAG(int64_t, snapshot_log_bytes, 64 << 20, "...or so many bytes of them.");
 ABSL_FLAG(int64_t, entries_kept, 10'000,
           "Log entries kept behind a snapshot: a node that misses no more needs no snapshot.");
+ABSL_FLAG(absl::Duration, leader_rebalance_period, absl::Minutes(5),
+          "How often leads go back to their preferred leaders by themselves; 0: never.");
+ABSL_FLAG(
+    int32_t, leader_imbalance_percent, 10,
+    "Others may have so many percent of the leads a node is preferred for before it gets them "
+    "back.");
 ABSL_FLAG(std::string, planted_bug, "none",
           "For tests that must fail: makes one of the mistakes of libs/raft/planted_bug.h, such as "
           "read-without-read-index. Breaks what is promised.");
@@ -94,6 +100,8 @@ int main(int argc, char** argv) {
   options.snapshot_entries = absl::GetFlag(FLAGS_snapshot_entries);
   options.snapshot_log_bytes = absl::GetFlag(FLAGS_snapshot_log_bytes);
   options.entries_kept = absl::GetFlag(FLAGS_entries_kept);
+  options.leader_rebalance_period = absl::GetFlag(FLAGS_leader_rebalance_period);
+  options.leader_imbalance_percent = absl::GetFlag(FLAGS_leader_imbalance_percent);
   const auto peers = ParsePeers(absl::GetFlag(FLAGS_peers));
   if (!peers.ok()) {
     falaj::log::Error("the metadata node cannot start", {{"error", peers.status()}});

@@ -60,6 +60,25 @@ TEST_F(MetadataMetricsTest, GaugesFollowAPartitionThatLosesItsReplicas) {
   EXPECT_TRUE(Counted("falaj_cluster_leaderless_partitions", 1));
 }
 
+TEST_F(MetadataMetricsTest, LeadsGoBackToTheirPreferredLeaderAndAreCounted) {
+  options_.preferred_leaders.period = absl::Minutes(5);
+  StartWithCollector();
+  for (const int32_t id : {1, 2, 3}) ASSERT_TRUE(Register(id, 600'000).ok());
+  CreateTopic();
+  const auto partition = [this] { return node_->state().cluster().topics().at("t").partitions(0); };
+  const int32_t preferred = partition().replicas(0);
+  pb::ClusterCommand elect;
+  elect.mutable_elect_leaders()->set_topic("t");
+  elect.mutable_elect_leaders()->set_node_id(partition().replicas(1));
+  ASSERT_TRUE(Execute(elect).ok());
+  ASSERT_NE(preferred, partition().leader());
+  Round(absl::Minutes(4));
+  EXPECT_NE(preferred, partition().leader());
+  Round(absl::Minutes(2));
+  EXPECT_EQ(preferred, partition().leader());
+  EXPECT_TRUE(Counted("falaj_cluster_preferred_elections_total", 1));
+}
+
 TEST_F(MetadataMetricsTest, AGaugeCountsNodesThatAreDrained) {
   StartWithCollector();
   ASSERT_TRUE(Register(1, 600'000).ok());
@@ -88,8 +107,7 @@ TEST_F(MetadataMetricsTest, CommandsOfALeaderThatIsReplacedCountAsPendingAndThen
   Start({kOther});
   Lead();
   Acknowledge();
-  registry_.AddCollector(
-      [this](telemetry::Samples* out) { CollectMetrics(node_->Status(), out); });
+  registry_.AddCollector([this](telemetry::Samples* out) { CollectMetrics(node_->Status(), out); });
   pb::ClusterCommand command;
   command.mutable_coordination()->mutable_create()->set_path("/a");
   node_->Execute(command, [](const auto&) {});

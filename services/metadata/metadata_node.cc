@@ -49,6 +49,10 @@ MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
       unclean_elections(registry->AddCounter("falaj_cluster_unclean_elections_total",
                                              "Partitions that got a leader that may lack committed "
                                              "records, counted by the metadata leader.")),
+      preferred_elections(registry->AddCounter(
+          "falaj_cluster_preferred_elections_total",
+          "Leads given back to preferred leaders without anybody's asking, counted by the metadata "
+          "leader.")),
       isr_shrinks(registry->AddCounter(
           "falaj_cluster_isr_shrinks_total",
           "Times a partition had fewer replicas in sync, counted by the metadata leader.")),
@@ -61,6 +65,7 @@ MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
 MetadataNode::MetadataNode(const Options& options, MonotonicTime now, telemetry::Registry* registry)
     : options_(options),
       metrics_(registry),
+      preferred_leaders_(options.preferred_leaders),
       hub_(options.watches),
       znode_hub_(options.znode_watches),
       random_(options.random_seed),
@@ -109,6 +114,7 @@ MonotonicTime MetadataNode::WakeBy() const {
 void MetadataNode::EndRound() {
   ExpireSessions();
   ElectUncleanly();
+  ElectPreferredLeaders();
   reads_.Expire(now_);
   campaigns_.Expire(now_);
   CheckCaughtUp();
@@ -376,6 +382,29 @@ void MetadataNode::ElectUncleanly() {
                     {"partition", election.partition()}});
     }
   });
+}
+
+void MetadataNode::ElectPreferredLeaders() {
+  if (!KnowsSessions() || core_->transferring_to() != NodeId()) return;
+  for (pb::ElectLeadersCommand& due : preferred_leaders_.TakeDue(state_.cluster(), now_)) {
+    pb::ClusterCommand command;
+    *command.mutable_elect_leaders() = std::move(due);
+    StampCommand(&command);
+    const std::vector<int32_t> wished(command.elect_leaders().partitions().begin(),
+                                      command.elect_leaders().partitions().end());
+    Propose(command, [this, wished](const auto& response) {
+      if (!response.ok()) return;  // The next look finds them again.
+      int64_t given_back = 0;
+      for (const int32_t index : wished) {
+        if (index >= response->topic().partitions_size()) continue;
+        const pb::PartitionState& partition = response->topic().partitions(index);
+        if (partition.leader() == partition.replicas(0)) ++given_back;
+      }
+      metrics_.preferred_elections->Add(given_back);
+      log::Info("preferred leaders have their leads back",
+                {{"topic", response->topic().name()}, {"partitions", given_back}});
+    });
+  }
 }
 
 // Asks a new leader once how far the log was committed; what is applied from there on is current.

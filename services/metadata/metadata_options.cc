@@ -173,6 +173,12 @@ absl::Status ValidateOptions(const MetadataServer::Options& options) {
   if (options.watch_keepalive <= absl::ZeroDuration()) {
     return InvalidOption("watch_keepalive", "must be positive");
   }
+  if (options.leader_rebalance_period < absl::ZeroDuration()) {
+    return InvalidOption("leader_rebalance_period", "must not be negative");
+  }
+  if (options.leader_imbalance_percent < 0 || options.leader_imbalance_percent > 100) {
+    return InvalidOption("leader_imbalance_percent", "must be 0 to 100");
+  }
   if (!raft::PlantedBugFromName(options.planted_bug)) {
     return InvalidOption("planted_bug",
                          absl::StrCat("is none of libs/raft/planted_bug.h: ", options.planted_bug));
@@ -217,6 +223,8 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   node->random_seed = Random::FromSystem().Next();
   node->draw_secret = [] { return DrawSecret(coordination::kSessionSecretSize); };
   node->watch_keepalive = options.watch_keepalive;
+  node->preferred_leaders.period = options.leader_rebalance_period;
+  node->preferred_leaders.imbalance_percent = options.leader_imbalance_percent;
   node->watches.history_entries = options.delta_history_entries;
   node->watches.history_bytes = options.delta_history_bytes;
   node->watches.watchers_max = options.watchers_max;

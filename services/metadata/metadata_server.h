@@ -73,6 +73,10 @@ class MetadataServer {
     size_t watchers_max = 10'000;           // Further ones are refused.
     size_t proposals_queued_max = 10'000;   // Further ones are refused.
     absl::Duration watch_keepalive = absl::Seconds(1);
+    // Leads go back to preferred leaders of which others have more than so many percent, when the
+    // leader looks, once a period; 0: never.
+    absl::Duration leader_rebalance_period = absl::Minutes(5);
+    int32_t leader_imbalance_percent = 10;
 
     std::string planted_bug = "none";  // For tests that must fail: see libs/raft/planted_bug.h.
   };

@@ -442,6 +442,10 @@ TEST_F(MetadataServerTest, OptionsThatMakeNoSenseAreRefused) {
   EXPECT_EQ("snapshot_entries", field([](Options* o) { o->snapshot_entries = 0; }));
   EXPECT_EQ("snapshot_log_bytes", field([](Options* o) { o->snapshot_log_bytes = -1; }));
   EXPECT_EQ("entries_kept", field([](Options* o) { o->entries_kept = -1; }));
+  EXPECT_EQ("leader_rebalance_period",
+            field([](Options* o) { o->leader_rebalance_period = -absl::Seconds(1); }));
+  EXPECT_EQ("leader_imbalance_percent",
+            field([](Options* o) { o->leader_imbalance_percent = 101; }));
   for (const char* address :
        {"host", "host:", ":1", "host:0", "host:65536", "host:http", "a b:1"}) {
     MetadataServer::Options options = options_;
