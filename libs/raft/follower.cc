@@ -161,12 +161,13 @@ void Follower::ReplyHeld(const pb::RaftMessage& message, uint64_t held, bool ref
   state_->SendAfterPersist(std::move(reply));
 }
 
-absl::Status Follower::ReadIndex(uint64_t request_id) {
-  if (state_->leader == NodeId()) return RoleBehaviour::ReadIndex(request_id);
+absl::Status Follower::ReadIndex(uint64_t request_id, ReadPatience patience) {
+  if (state_->leader == NodeId()) return RoleBehaviour::ReadIndex(request_id, patience);
   if (reads_waiting_ >= state_->options.reads_waiting_max) {
     return MakeError(Reason::kQuotaExceeded, "too many reads wait for the leader");
   }
   new_reads_.push_back(request_id);
+  in_haste_ = in_haste_ || patience == ReadPatience::kNone;
   ++reads_waiting_;
   return absl::OkStatus();
 }
@@ -176,6 +177,7 @@ void Follower::Flush() {
   batches_.push_back({.number = ++state_->read_batch, .requests = std::exchange(new_reads_, {})});
   pb::RaftMessage ask = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX, state_->leader);
   ask.set_read_round(batches_.back().number);
+  ask.set_patient(!std::exchange(in_haste_, false));
   state_->SendNow(std::move(ask));
 }
 
@@ -213,6 +215,7 @@ void Follower::Retire() {
   Drop(new_reads_);
   batches_.clear();
   new_reads_.clear();
+  in_haste_ = false;
 }
 
 }  // namespace falaj::raft

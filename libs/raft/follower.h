@@ -24,7 +24,8 @@ namespace falaj::raft {
 // Reads (thesis 6.4): the requests made since the last Ready go to the leader as one batch, which
 // the leader puts into its own rounds. An answer is good for the batch whose number it carries, and
 // for no other: a late one to an earlier batch says nothing of what was committed since. Nothing is
-// sent twice: what is not answered in time is given up, and whoever asked asks again.
+// sent twice: what is not answered in time is given up, and whoever asked asks again. A batch is
+// patient if all in it are.
 class Follower final : public RoleBehaviour {
  public:
   explicit Follower(CoreState* state) : state_(state) {}
@@ -33,7 +34,7 @@ class Follower final : public RoleBehaviour {
   absl::StatusOr<Next> Step(const pb::RaftMessage& message) override;
   Next Tick() override;
   int TicksUntilDue() const override;
-  absl::Status ReadIndex(uint64_t request_id) override;
+  absl::Status ReadIndex(uint64_t request_id, ReadPatience patience) override;
   void Flush() override;
   void Retire() override;
 
@@ -57,6 +58,7 @@ class Follower final : public RoleBehaviour {
 
   CoreState* const state_;           // Not owned; outlives this.
   std::vector<uint64_t> new_reads_;  // Wait for a batch.
+  bool in_haste_ = false;            // One of them is not patient.
   std::deque<ReadBatch> batches_;    // Oldest first.
   size_t reads_waiting_ = 0;         // In both.
 };

@@ -125,7 +125,14 @@ Next Leader::Tick() {
     quorum_elapsed_ = 0;
     if (!HearsMajority()) return Next::kFollow;
   }
-  if (++heartbeat_elapsed_ >= state_->options.heartbeat_ticks) SendHeartbeats();
+  if (++heartbeat_elapsed_ >= state_->options.heartbeat_ticks) {
+    // Who is in haste has a round of his own when the Ready is taken, and the patient go with him.
+    if (MayStartReadRound() && !in_haste_) {
+      StartReadRound();
+    } else {
+      SendHeartbeats();
+    }
+  }
   return Next::kStay;
 }
 
@@ -164,6 +171,7 @@ void Leader::Retire() {
   }
   round_reads_.clear();
   new_reads_.clear();
+  in_haste_ = false;
 }
 
 absl::Status Leader::CheckMayPropose(size_t bytes) const {
@@ -229,11 +237,11 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
   return id;
 }
 
-absl::Status Leader::ReadIndex(uint64_t request_id) {
+absl::Status Leader::ReadIndex(uint64_t request_id, ReadPatience patience) {
   if (reads_waiting() >= state_->options.reads_waiting_max) {
     return MakeError(Reason::kQuotaExceeded, "too many reads wait for the quorum");
   }
-  TakeIn({state_->self(), request_id});
+  TakeIn({state_->self(), request_id, patience});
   return absl::OkStatus();
 }
 
@@ -242,13 +250,15 @@ void Leader::TakeIn(const Read& read) {
     Answer(read, state_->log.committed());
   } else {
     new_reads_.push_back(read);
+    in_haste_ = in_haste_ || read.patience == ReadPatience::kNone;
   }
 }
 
 void Leader::StepReadIndex(const pb::RaftMessage& message) {
   const NodeId node(message.from());
   if (reads_waiting() < state_->options.reads_waiting_max) {
-    return TakeIn({node, message.read_round()});
+    return TakeIn({node, message.read_round(),
+                   message.patient() ? ReadPatience::kNextHeartbeat : ReadPatience::kNone});
   }
   pb::RaftMessage reply = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY, node);
   reply.set_read_round(message.read_round());
@@ -287,7 +297,8 @@ void Leader::TransferIfCaughtUp() {
 }
 
 void Leader::Flush() {
-  StartReadRound();
+  // Patience that saves no message is for nothing.
+  if (MayStartReadRound() && (in_haste_ || progress_.empty())) StartReadRound();
   for (auto& [node, progress] : progress_) Replicate(node, &progress);
 }
 
@@ -339,11 +350,15 @@ void Leader::SendHeartbeats() {
   }
 }
 
+bool Leader::MayStartReadRound() const {
+  return !new_reads_.empty() && round_reads_.empty() && HasCommittedOwnTerm();
+}
+
 void Leader::StartReadRound() {
-  if (new_reads_.empty() || !round_reads_.empty() || !HasCommittedOwnTerm()) return;
   ++read_round_;
   round_index_ = state_->log.committed();
   round_reads_.swap(new_reads_);
+  in_haste_ = false;
   SendHeartbeats();
   ConfirmReads();
 }

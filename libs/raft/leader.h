@@ -29,7 +29,9 @@ namespace falaj::raft {
 //
 // Reads (thesis 6.4): requests, this node's and the followers' batches, are gathered into rounds; a
 // round is confirmed when a majority has answered a heartbeat sent after it began. Before the no-op
-// is committed they wait.
+// is committed they wait. One round is under way at a time. The next one begins at once, with
+// heartbeats of its own, if somebody waits who is not patient; else with the heartbeats that are
+// due anyway, if anybody waits.
 class Leader final : public RoleBehaviour {
  public:
   explicit Leader(CoreState* state);
@@ -39,7 +41,7 @@ class Leader final : public RoleBehaviour {
   Next Tick() override;
   int TicksUntilDue() const override;
   Next OnPersisted() override { return AdvanceCommit(); }
-  absl::Status ReadIndex(uint64_t request_id) override;
+  absl::Status ReadIndex(uint64_t request_id, ReadPatience patience) override;
   // The messages and reads that are due.
   void Flush() override;
   void Retire() override;
@@ -57,6 +59,7 @@ class Leader final : public RoleBehaviour {
   struct Read {
     NodeId node;
     uint64_t number = 0;  // Request id, or the follower's number of the batch.
+    ReadPatience patience = ReadPatience::kNone;
   };
 
   Next StepAppendReply(const pb::RaftMessage& message, Progress* progress);
@@ -78,6 +81,7 @@ class Leader final : public RoleBehaviour {
   void StepReadIndex(const pb::RaftMessage& message);
   void TakeIn(const Read& read);
   size_t reads_waiting() const { return new_reads_.size() + round_reads_.size(); }
+  bool MayStartReadRound() const;
   void StartReadRound();
   void ConfirmReads();
   void Answer(const Read& read, LogIndex index);
@@ -92,6 +96,7 @@ class Leader final : public RoleBehaviour {
   uint64_t read_round_ = 0;
   LogIndex round_index_;           // Committed when round read_round_ began.
   std::vector<Read> new_reads_;    // Wait for a round.
+  bool in_haste_ = false;          // One of them is not patient.
   std::vector<Read> round_reads_;  // Wait for round read_round_ to be confirmed.
   NodeId transfer_target_;         // 0: none.
   bool transfer_told_ = false;

@@ -209,9 +209,9 @@ absl::StatusOr<EntryId> RaftCore::ProposeMembership(const MembershipChange& chan
   return leader_->ProposeMembership(change);
 }
 
-absl::Status RaftCore::ReadIndex(uint64_t request_id) {
+absl::Status RaftCore::ReadIndex(uint64_t request_id, ReadPatience patience) {
   if (state_->storage_failed) return StorageFailedError();
-  return role_->ReadIndex(request_id);
+  return role_->ReadIndex(request_id, patience);
 }
 
 absl::Status RaftCore::TransferLeadership(NodeId target) {

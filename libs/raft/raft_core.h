@@ -94,7 +94,7 @@ class RaftCore {
   // or as Ready::dropped_reads if the leader changes or does not answer within an election timeout.
   // A follower or learner asks the leader. Returns METADATA_UNAVAILABLE if it knows none;
   // QUOTA_EXCEEDED.
-  absl::Status ReadIndex(uint64_t request_id);
+  absl::Status ReadIndex(uint64_t request_id, ReadPatience patience = ReadPatience::kNone);
   // Hands the lead to `target` as soon as its log equals this one; proposals are refused meanwhile.
   // Given up after an election timeout. NODE_LAGS if the target is far behind or was not heard from
   // within an election timeout; NODE_NOT_FOUND if it is no member; INVALID_REQUEST if it is this

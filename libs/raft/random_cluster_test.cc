@@ -122,7 +122,8 @@ class RandomLife {
 
   void Propose(TestNode* node) {
     if (Chance(50)) {
-      const absl::Status asked = node->core->ReadIndex(++reads_);
+      const ReadPatience patience = Chance(30) ? ReadPatience::kNextHeartbeat : ReadPatience::kNone;
+      const absl::Status asked = node->core->ReadIndex(++reads_, patience);
       if (asked.ok()) read_floor_[reads_] = committed_.size();
     } else {
       (void)node->core->Propose(absl::StrCat("c", ++proposals_));

@@ -89,6 +89,10 @@ struct EntryId {
   friend bool operator==(const EntryId&, const EntryId&) = default;
 };
 
+// Whether a read may wait for the leader's next scheduled heartbeats, and so cost next to nothing,
+// or is to have a round of heartbeats at once. Only the time of the answer depends on it.
+enum class ReadPatience { kNone, kNextHeartbeat };
+
 // A linearizable read may be served by a state machine that has applied `index`.
 struct ReadState {
   uint64_t request_id = 0;

@@ -42,7 +42,7 @@ class RoleBehaviour {
   // Something more of what was asked to be stored is stored.
   virtual Next OnPersisted() { return Next::kStay; }
   // Asks for a point from which a linearizable read may be served; RaftCore::ReadIndex().
-  virtual absl::Status ReadIndex(uint64_t) {
+  virtual absl::Status ReadIndex(uint64_t, ReadPatience) {
     return MakeError(Reason::kMetadataUnavailable, "this metadata node knows no leader");
   }
   // Makes the messages that are due; called before a Ready is taken. Does nothing if called again

@@ -195,7 +195,8 @@ std::string Describe(const pb::RaftMessage& message) {
                       message.reject() ? " refused," : "", " holds ", message.chunk_offset());
       break;
     case pb::RAFT_MESSAGE_TYPE_READ_INDEX:
-      absl::StrAppend(&text, " batch ", message.read_round() & kBatchOfLife);
+      absl::StrAppend(&text, " batch ", message.read_round() & kBatchOfLife,
+                      message.patient() ? " patient" : "");
       break;
     case pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY:
       absl::StrAppend(&text, " batch ", message.read_round() & kBatchOfLife,

@@ -102,7 +102,11 @@ Transcript::Transcript() {
   };
   commands_["doubt"] = [this](const Words& w) { core(w).Doubt(ToNode(w.at(2))); };
   commands_["propose"] = [this](const Words& w) { SayStatus(core(w).Propose(w.at(2)).status()); };
-  commands_["read"] = [this](const Words& w) { SayStatus(core(w).ReadIndex(ToNumber(w.at(2)))); };
+  commands_["read"] = [this](const Words& w) {
+    const bool patient = std::count(w.begin(), w.end(), "patient") > 0;
+    const ReadPatience patience = patient ? ReadPatience::kNextHeartbeat : ReadPatience::kNone;
+    SayStatus(core(w).ReadIndex(ToNumber(w.at(2)), patience));
+  };
   commands_["transfer"] = [this](const Words& w) {
     SayStatus(core(w).TransferLeadership(ToNode(w.at(2))));
   };

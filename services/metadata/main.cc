@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
@@ -33,6 +34,23 @@ ABSL_FLAG(
 ABSL_FLAG(std::string, cluster_id, "",
           "A UUID, the same on all nodes; empty: derived from the name and the peers.");
 ABSL_FLAG(std::string, log_format, "json", "json or text.");
+ABSL_FLAG(absl::Duration, tick, absl::Milliseconds(30),
+          "Raft's unit of time, 1ms to 10s. The same on every node, as the ticks that follow.");
+ABSL_FLAG(int32_t, heartbeat_ticks, 6, "The leader's heartbeats are so many ticks apart.");
+ABSL_FLAG(int32_t, election_ticks_min, 15,
+          "Who hears no leader for so many ticks stands for election; at least two heartbeats.");
+ABSL_FLAG(int32_t, election_ticks_max, 30,
+          "The longest of these patiences, which are drawn by chance; more than the least.");
+ABSL_FLAG(int64_t, snapshot_entries, 100'000, "A snapshot is made after so many log entries...");
+ABSL_FLAG(int64_t, snapshot_log_bytes, 64 << 20, "...or so many bytes of them.");
+ABSL_FLAG(int64_t, entries_kept, 10'000,
+          "Log entries kept behind a snapshot: a node that misses no more needs no snapshot.");
+ABSL_FLAG(absl::Duration, leader_rebalance_period, absl::Minutes(5),
+          "How often leads go back to their preferred leaders by themselves; 0: never.");
+ABSL_FLAG(
+    int32_t, leader_imbalance_percent, 10,
+    "Others may have so many percent of the leads a node is preferred for before it gets them "
+    "back.");
 ABSL_FLAG(std::string, planted_bug, "none",
           "For tests that must fail: makes one of the mistakes of libs/raft/planted_bug.h, such as "
           "read-without-read-index. Breaks what is promised.");
@@ -79,6 +97,15 @@ int main(int argc, char** argv) {
   options.cluster_id = absl::GetFlag(FLAGS_cluster_id);
   options.join = absl::GetFlag(FLAGS_join);
   options.planted_bug = absl::GetFlag(FLAGS_planted_bug);
+  options.tick = absl::GetFlag(FLAGS_tick);
+  options.heartbeat_ticks = absl::GetFlag(FLAGS_heartbeat_ticks);
+  options.election_ticks_min = absl::GetFlag(FLAGS_election_ticks_min);
+  options.election_ticks_max = absl::GetFlag(FLAGS_election_ticks_max);
+  options.snapshot_entries = absl::GetFlag(FLAGS_snapshot_entries);
+  options.snapshot_log_bytes = absl::GetFlag(FLAGS_snapshot_log_bytes);
+  options.entries_kept = absl::GetFlag(FLAGS_entries_kept);
+  options.leader_rebalance_period = absl::GetFlag(FLAGS_leader_rebalance_period);
+  options.leader_imbalance_percent = absl::GetFlag(FLAGS_leader_imbalance_percent);
   const auto peers = ParsePeers(absl::GetFlag(FLAGS_peers));
   if (!peers.ok()) {
     falaj::log::Error("the metadata node cannot start", {{"error", peers.status()}});

@@ -16,6 +16,7 @@ namespace pb = ::falaj::internal::v1;
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 constexpr absl::Duration kWatchPatience = absl::Seconds(2);  // A watch may take that long to begin.
+constexpr absl::Duration kConfirmPatience = absl::Seconds(1);  // Some heartbeats.
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
@@ -48,6 +49,10 @@ MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
       unclean_elections(registry->AddCounter("falaj_cluster_unclean_elections_total",
                                              "Partitions that got a leader that may lack committed "
                                              "records, counted by the metadata leader.")),
+      preferred_elections(registry->AddCounter(
+          "falaj_cluster_preferred_elections_total",
+          "Leads given back to preferred leaders without anybody's asking, counted by the metadata "
+          "leader.")),
       isr_shrinks(registry->AddCounter(
           "falaj_cluster_isr_shrinks_total",
           "Times a partition had fewer replicas in sync, counted by the metadata leader.")),
@@ -60,6 +65,7 @@ MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
 MetadataNode::MetadataNode(const Options& options, MonotonicTime now, telemetry::Registry* registry)
     : options_(options),
       metrics_(registry),
+      preferred_leaders_(options.preferred_leaders),
       hub_(options.watches),
       znode_hub_(options.znode_watches),
       random_(options.random_seed),
@@ -108,6 +114,7 @@ MonotonicTime MetadataNode::WakeBy() const {
 void MetadataNode::EndRound() {
   ExpireSessions();
   ElectUncleanly();
+  ElectPreferredLeaders();
   reads_.Expire(now_);
   campaigns_.Expire(now_);
   CheckCaughtUp();
@@ -204,7 +211,7 @@ void MetadataNode::Read(const PendingReads::Options& options, PendingReads::Call
   }
   if (core_->leader() == NodeId()) return done(NotLeader("none"));
   const uint64_t id = reads_.AddUnconfirmed(options, std::move(done));
-  const absl::Status asked = core_->ReadIndex(id);
+  const absl::Status asked = core_->ReadIndex(id, options.patience);
   if (asked.ok()) return;
   const bool elsewhere = ReasonOf(asked) == Reason::kMetadataUnavailable;
   reads_.Drop(id, elsewhere ? NotLeader("none") : asked);
@@ -377,6 +384,29 @@ void MetadataNode::ElectUncleanly() {
   });
 }
 
+void MetadataNode::ElectPreferredLeaders() {
+  if (!KnowsSessions() || core_->transferring_to() != NodeId()) return;
+  for (pb::ElectLeadersCommand& due : preferred_leaders_.TakeDue(state_.cluster(), now_)) {
+    pb::ClusterCommand command;
+    *command.mutable_elect_leaders() = std::move(due);
+    StampCommand(&command);
+    const std::vector<int32_t> wished(command.elect_leaders().partitions().begin(),
+                                      command.elect_leaders().partitions().end());
+    Propose(command, [this, wished](const auto& response) {
+      if (!response.ok()) return;  // The next look finds them again.
+      int64_t given_back = 0;
+      for (const int32_t index : wished) {
+        if (index >= response->topic().partitions_size()) continue;
+        const pb::PartitionState& partition = response->topic().partitions(index);
+        if (partition.leader() == partition.replicas(0)) ++given_back;
+      }
+      metrics_.preferred_elections->Add(given_back);
+      log::Info("preferred leaders have their leads back",
+                {{"topic", response->topic().name()}, {"partitions", given_back}});
+    });
+  }
+}
+
 // Asks a new leader once how far the log was committed; what is applied from there on is current.
 void MetadataNode::CheckCaughtUp() {
   if (storage_failed_ || catch_up_ != CatchUp::kUnknown || core_->leader() == NodeId()) return;
@@ -424,10 +454,12 @@ void MetadataNode::KeepWatchesAlive() {
 }
 
 // Only the leader can say that the state is the newest, and a node that hears its leader need not
-// be heard by it: then it gets no entries, and must not keep its watchers.
+// be heard by it: then it gets no entries, and must not keep its watchers. Nobody waits for the
+// answer, so it comes with the heartbeats there are.
 void MetadataNode::Confirm() {
   PendingReads::Options options;
-  options.deadline = now_ + options_.watch_keepalive;
+  options.deadline = now_ + std::max(options_.watch_keepalive, kConfirmPatience);
+  options.patience = raft::ReadPatience::kNextHeartbeat;
   Read(options, [this](const absl::Status& status) {
     if (!status.ok()) return;
     confirmed_ = now_;

@@ -27,6 +27,7 @@
 #include "services/metadata/node_status.h"
 #include "services/metadata/partition_changes.h"
 #include "services/metadata/pending_reads.h"
+#include "services/metadata/preferred_leaders.h"
 #include "services/metadata/session_holders.h"
 #include "services/metadata/session_table.h"
 #include "services/metadata/unclean_elections.h"
@@ -92,6 +93,7 @@ class MetadataNode {
     absl::Duration unconfirmed_max = absl::Seconds(3);
     // How long a session lives on after the call that held it has broken.
     absl::Duration broken_hold_grace = absl::Milliseconds(250);
+    PreferredLeaders::Options preferred_leaders;  // By default they get nothing back by themselves.
     WatchHub::Options watches;
     coordination::ZnodeWatchHub::Options znode_watches;
     size_t waiting_max = 100'000;  // Reads and candidates; further ones are refused.
@@ -205,6 +207,7 @@ class MetadataNode {
     telemetry::Counter* sessions_expired;
     telemetry::Counter* elections;
     telemetry::Counter* unclean_elections;
+    telemetry::Counter* preferred_elections;
     telemetry::Counter* isr_shrinks;
     telemetry::Counter* isr_expands;
     telemetry::Histogram* commit_seconds;
@@ -224,6 +227,7 @@ class MetadataNode {
   void TouchWriter(const internal::v1::CoordinationCommand& command);
   void ExpireSessions();
   void ElectUncleanly();
+  void ElectPreferredLeaders();
   void RecordAddresses();
   void AnswerTransfers();
   void KeepWatchesAlive();
@@ -254,6 +258,7 @@ class MetadataNode {
   SessionTable sessions_;
   SessionHolders holders_;  // While it leads.
   UncleanElections unclean_elections_;
+  PreferredLeaders preferred_leaders_;
   WatchHub hub_;
   coordination::ZnodeWatchHub znode_hub_;
   PendingReads reads_;

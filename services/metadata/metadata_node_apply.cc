@@ -177,6 +177,7 @@ void MetadataNode::BeginLeading() {
 void MetadataNode::StopLeading() {
   if (!HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) sessions_.Clear();
   unclean_elections_.Clear();
+  preferred_leaders_.Clear();
   holders_.CloseAll(NotLeader("none"));
   FailPending(NotLeader("unknown"));
 }

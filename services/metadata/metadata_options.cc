@@ -58,6 +58,31 @@ absl::Status ValidatePeers(const MetadataServer::Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateRaft(const MetadataServer::Options& options) {
+  if (options.tick < absl::Milliseconds(1) || options.tick > absl::Seconds(10)) {
+    return InvalidOption("tick", "must be 1 ms to 10 s");
+  }
+  if (options.heartbeat_ticks < 1) return InvalidOption("heartbeat_ticks", "must be at least 1");
+  // A read that joins the next heartbeat is given up after the least patience.
+  if (options.election_ticks_min < 2 * options.heartbeat_ticks) {
+    return InvalidOption("election_ticks_min",
+                         absl::StrCat("must be at least twice heartbeat_ticks, ",
+                                      2 * int64_t{options.heartbeat_ticks}));
+  }
+  // Nodes that stand at the same time split the votes.
+  if (options.election_ticks_max <= options.election_ticks_min) {
+    return InvalidOption(
+        "election_ticks_max",
+        absl::StrCat("must be more than election_ticks_min, ", options.election_ticks_min));
+  }
+  if (options.snapshot_entries < 1) return InvalidOption("snapshot_entries", "must be at least 1");
+  if (options.snapshot_log_bytes < 1) {
+    return InvalidOption("snapshot_log_bytes", "must be at least 1");
+  }
+  if (options.entries_kept < 0) return InvalidOption("entries_kept", "must not be negative");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Uuid> NewClusterId(const MetadataServer::Options& options) {
   if (!options.cluster_id.empty()) return Uuid::Parse(options.cluster_id);
   if (options.peers.empty()) return Random::FromSystem().NextUuid();
@@ -144,9 +169,15 @@ absl::Status ValidateOptions(const MetadataServer::Options& options) {
   if (options.node_id < 1) return InvalidOption("node_id", "must be at least 1");
   if (options.data_dir.empty()) return InvalidOption("data_dir", "must be set");
   FALAJ_RETURN_IF_ERROR(ValidatePeers(options));
-  if (options.tick <= absl::ZeroDuration()) return InvalidOption("tick", "must be positive");
+  FALAJ_RETURN_IF_ERROR(ValidateRaft(options));
   if (options.watch_keepalive <= absl::ZeroDuration()) {
     return InvalidOption("watch_keepalive", "must be positive");
+  }
+  if (options.leader_rebalance_period < absl::ZeroDuration()) {
+    return InvalidOption("leader_rebalance_period", "must not be negative");
+  }
+  if (options.leader_imbalance_percent < 0 || options.leader_imbalance_percent > 100) {
+    return InvalidOption("leader_imbalance_percent", "must be 0 to 100");
   }
   if (!raft::PlantedBugFromName(options.planted_bug)) {
     return InvalidOption("planted_bug",
@@ -192,6 +223,8 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   node->random_seed = Random::FromSystem().Next();
   node->draw_secret = [] { return DrawSecret(coordination::kSessionSecretSize); };
   node->watch_keepalive = options.watch_keepalive;
+  node->preferred_leaders.period = options.leader_rebalance_period;
+  node->preferred_leaders.imbalance_percent = options.leader_imbalance_percent;
   node->watches.history_entries = options.delta_history_entries;
   node->watches.history_bytes = options.delta_history_bytes;
   node->watches.watchers_max = options.watchers_max;
@@ -200,11 +233,12 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   node->znode_watches.watchers_max = options.watchers_max;
   node->raft.self = NodeId(options.node_id);
   node->raft.random_seed = Random::FromSystem().Next();
-  // Two and a half in the least patience: streams lose nothing, and each wakes every node.
-  node->raft.heartbeat_ticks = 6;
-  node->raft.snapshot_entries = options.snapshot_entries;
-  node->raft.snapshot_log_bytes = options.snapshot_log_bytes;
-  node->raft.entries_kept = options.entries_kept;
+  node->raft.heartbeat_ticks = options.heartbeat_ticks;
+  node->raft.election_ticks_min = options.election_ticks_min;
+  node->raft.election_ticks_max = options.election_ticks_max;
+  node->raft.snapshot_entries = static_cast<size_t>(options.snapshot_entries);
+  node->raft.snapshot_log_bytes = static_cast<size_t>(options.snapshot_log_bytes);
+  node->raft.entries_kept = static_cast<uint64_t>(options.entries_kept);
   node->raft.planted_bug = *raft::PlantedBugFromName(options.planted_bug);
   return result;
 }

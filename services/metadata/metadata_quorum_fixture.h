@@ -179,7 +179,7 @@ class MetadataQuorumTest : public ::testing::Test {
   }
 
   const std::string directory_;
-  size_t snapshot_entries_ = 100'000;
+  int64_t snapshot_entries_ = 100'000;
   std::vector<MetadataServer::Peer> peers_ = {{1, ""}, {2, ""}, {3, ""}};
   std::unique_ptr<MetadataServer> servers_[3];
   std::unique_ptr<rpc::MetadataChannel> channel_;

@@ -54,10 +54,16 @@ class MetadataServer {
     // cluster's name and peers, so that nodes that were told of different peers refuse each other.
     std::string cluster_id;
 
-    absl::Duration tick = absl::Milliseconds(30);  // Of the Raft core.
-    size_t snapshot_entries = 100'000;             // A snapshot is due after so many entries...
-    size_t snapshot_log_bytes = 64 << 20;          // ...or bytes.
-    uint64_t entries_kept = 10'000;                // Behind a snapshot.
+    absl::Duration tick = absl::Milliseconds(30);  // Raft's unit of time, 1 ms to 10 s.
+    // Two and a half heartbeats in the least patience: streams lose nothing, and each wakes every
+    // node.
+    int heartbeat_ticks = 6;
+    int election_ticks_min =
+        15;  // Who hears no leader for so long, at least, stands for election...
+    int election_ticks_max = 30;            // ...and at most, drawn each time.
+    int64_t snapshot_entries = 100'000;     // A snapshot is due after so many entries...
+    int64_t snapshot_log_bytes = 64 << 20;  // ...or bytes.
+    int64_t entries_kept = 10'000;          // Behind a snapshot.
 
     size_t delta_history_entries = 10'000;  // Kept in memory to resume watches from.
     size_t delta_history_bytes = 32 << 20;  //
@@ -67,6 +73,10 @@ class MetadataServer {
     size_t watchers_max = 10'000;           // Further ones are refused.
     size_t proposals_queued_max = 10'000;   // Further ones are refused.
     absl::Duration watch_keepalive = absl::Seconds(1);
+    // Leads go back to preferred leaders of which others have more than so many percent, when the
+    // leader looks, once a period; 0: never.
+    absl::Duration leader_rebalance_period = absl::Minutes(5);
+    int32_t leader_imbalance_percent = 10;
 
     std::string planted_bug = "none";  // For tests that must fail: see libs/raft/planted_bug.h.
   };

@@ -428,6 +428,24 @@ TEST_F(MetadataServerTest, OptionsThatMakeNoSenseAreRefused) {
   EXPECT_EQ(Reason::kInvalidConfig, reason([](Options* o) { o->data_dir = ""; }));
   EXPECT_EQ(Reason::kInvalidConfig, reason([](Options* o) { o->tick = absl::ZeroDuration(); }));
   EXPECT_EQ(Reason::kInvalidConfig, reason([](Options* o) { o->peers = {{2, "127.0.0.1:1"}}; }));
+  const auto field = [this](auto change) {
+    MetadataServer::Options options = options_;
+    change(&options);
+    const absl::Status refused = MetadataServer::Start(options).status();
+    EXPECT_EQ(Reason::kInvalidConfig, ReasonOf(refused)) << refused;
+    return MetadataOf(refused)["field"];
+  };
+  EXPECT_EQ("tick", field([](Options* o) { o->tick = absl::Seconds(11); }));
+  EXPECT_EQ("heartbeat_ticks", field([](Options* o) { o->heartbeat_ticks = 0; }));
+  EXPECT_EQ("election_ticks_min", field([](Options* o) { o->election_ticks_min = 11; }));
+  EXPECT_EQ("election_ticks_max", field([](Options* o) { o->election_ticks_max = 15; }));
+  EXPECT_EQ("snapshot_entries", field([](Options* o) { o->snapshot_entries = 0; }));
+  EXPECT_EQ("snapshot_log_bytes", field([](Options* o) { o->snapshot_log_bytes = -1; }));
+  EXPECT_EQ("entries_kept", field([](Options* o) { o->entries_kept = -1; }));
+  EXPECT_EQ("leader_rebalance_period",
+            field([](Options* o) { o->leader_rebalance_period = -absl::Seconds(1); }));
+  EXPECT_EQ("leader_imbalance_percent",
+            field([](Options* o) { o->leader_imbalance_percent = 101; }));
   for (const char* address :
        {"host", "host:", ":1", "host:0", "host:65536", "host:http", "a b:1"}) {
     MetadataServer::Options options = options_;

@@ -14,6 +14,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
+#include "libs/raft/ready.h"
 #include "services/metadata/round_timer.h"
 
 namespace falaj::metadata {
@@ -32,6 +33,8 @@ class PendingReads {
     bool linearizable = true;
     LogIndex min_index;      // Answer at this index or a later one.
     MonotonicTime deadline;  // Then TIMED_OUT.
+    // Of linearizable ones: when the quorum is asked.
+    raft::ReadPatience patience = raft::ReadPatience::kNone;
   };
   using Callback = std::function<void(absl::Status)>;
 

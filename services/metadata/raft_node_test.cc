@@ -1,7 +1,10 @@
 #include "services/metadata/raft_node.h"
 
 #include <filesystem>
+#include <future>
 #include <memory>
+#include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,17 +19,22 @@ namespace {
 
 class RaftNodeTest : public testing::Test {
  protected:
-  RaftNodeTest() {
+  RaftNodeTest() { Make(&clock_, {NodeId(1)}); }
+
+  void Make(Clock* clock, std::vector<NodeId> voters) {
     directory_ = absl::StrCat(testing::TempDir(), "/raft_node_test_", Random::FromSystem().Next());
     log::RaftLog::Options log_options;
     log_options.directory = directory_;
     log_options.node_id = NodeId(1);
     log_options.cluster_id_if_new = Uuid::FromRandomBits(1, 2);
-    log_options.initial_membership.voters = {NodeId(1)};
+    log_options.initial_membership.voters = std::move(voters);
     auto log = log::RaftLog::Open(log_options);
     RaftNode::Options options;
     options.node.raft.self = NodeId(1);
-    options.clock = &clock_;
+    options.node.raft.snapshot_entries = 5;
+    options.node.cluster_id = Uuid::FromRandomBits(1, 2);
+    options.clock = clock;
+    options.send = [this](raft::pb::RaftMessage message) { AnswerAsNodeTwo(message); };
     node_ = *RaftNode::Create(options, *std::move(log), &registry_);
   }
   ~RaftNodeTest() override {
@@ -38,6 +46,45 @@ class RaftNodeTest : public testing::Test {
   int64_t rounds() {
     return registry_.AddHistogram("falaj_raft_round_seconds", "", {{"raft_group", "metadata"}})
         ->count();
+  }
+
+  // Node 2 agrees with everything.
+  void AnswerAsNodeTwo(const raft::pb::RaftMessage& message) {
+    raft::pb::RaftMessage answer;
+    answer.set_from(2);
+    answer.set_to(1);
+    answer.set_term(message.term());
+    switch (message.type()) {
+      case raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE:
+        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
+        break;
+      case raft::pb::RAFT_MESSAGE_TYPE_VOTE:
+        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY);
+        break;
+      case raft::pb::RAFT_MESSAGE_TYPE_APPEND:
+        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
+        answer.set_log_index(message.log_index() + static_cast<uint64_t>(message.entries_size()));
+        break;
+      case raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT:
+        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
+        answer.set_read_round(message.read_round());
+        break;
+      default:
+        return;
+    }
+    node_->Step(std::move(answer));
+  }
+  // Executes a command and waits for what becomes of it.
+  absl::Status ExecuteOne() {
+    std::promise<absl::Status> answered;
+    node_->Post([&answered](MetadataNode* node, const absl::Status& refused) {
+      if (node == nullptr) return answered.set_value(refused);
+      internal::v1::ClusterCommand command;
+      command.mutable_allocate_producer_ids()->set_count(1);
+      node->Execute(std::move(command),
+                    [&answered](const auto& done) { answered.set_value(done.status()); });
+    });
+    return answered.get_future().get();
   }
 
   std::string directory_;
@@ -61,6 +108,31 @@ TEST_F(RaftNodeTest, LongWorkIsSpreadOverRoundsAndKeepsItsOrder) {
   node_->Stop();  // After all that was posted.
   EXPECT_EQ((std::vector<int>{0, 1, 2, 3, 4, 5}), done);
   EXPECT_EQ((std::vector<int64_t>{0, 0, 1, 1, 2, 2}), rounds_before) << "two of 15 ms in 20 ms";
+}
+
+TEST_F(RaftNodeTest, SyncsAndSnapshotsAreMeasured) {
+  node_->Start();
+  const telemetry::Labels group = {{"raft_group", "metadata"}};
+  const auto* const made = registry_.AddHistogram("falaj_raft_snapshot_seconds", "", group);
+  int executed = 0;
+  while (made->count() == 0) executed += ExecuteOne().ok() ? 1 : 0;
+  node_->Stop();
+  EXPECT_GE(executed, 3) << "a snapshot is due after five entries, two of which are the node's own";
+  EXPECT_GE(registry_.AddHistogram("falaj_raft_sync_seconds", "", group)->count(), executed);
+  EXPECT_NE(std::string::npos,
+            registry_.Serialize().find(
+                "falaj_raft_snapshots_total{direction=\"saved\",raft_group=\"metadata\"}"));
+}
+
+TEST_F(RaftNodeTest, TheRoundTripToAPeerIsMeasured) {
+  node_.reset();
+  std::filesystem::remove_all(directory_);
+  Make(Clock::Real(), {NodeId(1), NodeId(2)});
+  node_->Start();
+  const auto* const round_trip = registry_.AddHistogram(
+      "falaj_raft_peer_round_trip_seconds", "", {{"raft_group", "metadata"}, {"peer", "2"}});
+  while (round_trip->count() < 2) std::this_thread::yield();
+  node_->Stop();
 }
 
 }  // namespace
