@@ -33,6 +33,7 @@ PartitionInfo ToPartitionInfo(const pb::PartitionState& state) {
   info.leader_epoch = LeaderEpoch(state.leader_epoch());
   info.partition_epoch = PartitionEpoch(state.partition_epoch());
   info.unclean_epoch = LeaderEpoch(state.unclean_epoch());
+  info.last_leader = NodeId(state.last_leader());
   for (int32_t node : state.replicas()) info.replicas.emplace_back(node);
   for (int32_t node : state.isr()) info.isr.emplace_back(node);
   for (int32_t node : state.elr()) info.elr.emplace_back(node);

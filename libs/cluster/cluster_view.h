@@ -41,6 +41,7 @@ struct PartitionInfo {
   std::vector<NodeId> replicas;  // Preferred leader first; those that are being added last.
   std::vector<NodeId> isr;
   std::vector<NodeId> elr;     // Eligible to lead while too few are in sync.
+  NodeId last_leader;          // Of a partition without a leader; 0: nobody.
   std::vector<NodeId> target;  // Of the reassignment that is going on; else empty.
   std::vector<NodeId> adding;  // Of the target: those that did not hold it before.
 

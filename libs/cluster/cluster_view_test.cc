@@ -66,6 +66,23 @@ TEST_F(ClusterViewTest, AChangeMakesANewViewAndLeavesTheOldOneAlone) {
   EXPECT_FALSE(view_->FindNode(leader)->online());
 }
 
+TEST_F(ClusterViewTest, APartitionWithoutALeaderSaysWhoMayLeadAgain) {
+  const auto partition = [this] { return view_->FindTopic("flights")->partitions[0]; };
+  const NodeId first = partition().leader;
+  ASSERT_TRUE(Follow(cluster_.Apply(testing::EndCommand(
+                         cluster_.state().nodes().at(first.value()).session_id())))
+                  .ok());
+  EXPECT_EQ(NodeId(0), partition().last_leader) << "another one leads";
+  const NodeId last = partition().leader;
+  ASSERT_NE(NodeId(0), last);
+  ASSERT_TRUE(Follow(cluster_.Apply(testing::EndCommand(
+                         cluster_.state().nodes().at(last.value()).session_id())))
+                  .ok());
+  ASSERT_EQ(NodeId(0), partition().leader);
+  EXPECT_EQ(last, partition().last_leader);
+  EXPECT_EQ(std::vector<NodeId>{last}, partition().elr);
+}
+
 TEST_F(ClusterViewTest, ANodeThatIsAboutToStopSaysSo) {
   EXPECT_FALSE(view_->FindNode(NodeId(1))->stopping);
   ASSERT_TRUE(Follow(cluster_.Apply(testing::StopCommand(cluster_.state(), 1))).ok());

@@ -70,6 +70,7 @@ struct ClusterOptions {
   std::vector<int32_t> replicas;  // reassign: the target.
   std::string file;               // reassign: a ReassignPartitionsRequest as JSON.
   bool wait = false;
+  bool all = false;  // elect: in all topics.
 };
 ExitCode RunCluster(const ClusterOptions& options);
 

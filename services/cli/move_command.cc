@@ -101,27 +101,51 @@ absl::StatusOr<ExitCode> Cancel(const ClusterOptions& options, client::Admin* ad
   return ExitCode::kOk;
 }
 
-// kPartial if somebody else still leads, as the one asked for is not in sync.
-absl::StatusOr<ExitCode> Elect(const ClusterOptions& options, client::Admin* admin) {
+// Asks for one topic. False if somebody else still leads, as the one asked for is not in sync.
+absl::StatusOr<bool> ElectInTopic(const ClusterOptions& options, const std::string& name,
+                                  client::Admin* admin, Table* table) {
   v1::ElectLeadersRequest request;
-  request.set_topic(options.topic);
+  request.set_topic(name);
   request.mutable_partitions()->Add(options.partitions.begin(), options.partitions.end());
   if (options.node != 0) request.set_node_id(options.node);
   FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->ElectLeaders(request));
-  Table table({"TOPIC", "PARTITION", "LEADER", "WANTED", "EPOCH", "REPLICAS", "IN-SYNC"});
-  ExitCode code = ExitCode::kOk;
+  bool all_lead = true;
   for (const v1::Partition& partition : topic.partitions()) {
     if (!options.partitions.empty() && !Contains(request.partitions(), partition.partition()))
       continue;
     const int32_t wanted = options.node != 0 ? options.node : partition.replicas(0);
-    if (partition.leader() != wanted) code = ExitCode::kPartial;
-    table.Add({topic.name(), partition.partition(),
-               partition.has_leader() ? Cell(partition.leader()) : Cell("none"), wanted,
-               partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
-               absl::StrJoin(partition.in_sync_replicas(), ",")});
+    all_lead = all_lead && partition.leader() == wanted;
+    table->Add({topic.name(), partition.partition(),
+                partition.has_leader() ? Cell(partition.leader()) : Cell("none"), wanted,
+                partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
+                absl::StrJoin(partition.in_sync_replicas(), ",")});
+  }
+  return all_lead;
+}
+
+// kPartial if somebody else still leads somewhere. With `all`: a topic that is deleted meanwhile is
+// left out, any other failure ends it, and what was asked for before stays.
+absl::StatusOr<ExitCode> Elect(const ClusterOptions& options, client::Admin* admin) {
+  if (options.all != options.topic.empty()) {
+    return MakeError(Reason::kInvalidRequest, "give a topic, or else --all");
+  }
+  std::vector<std::string> names = {options.topic};
+  if (options.all) {
+    names.clear();
+    FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::Topic> topics,
+                           admin->ListTopics(/*include_internal=*/true));
+    for (const v1::Topic& topic : topics) names.push_back(topic.name());
+  }
+  Table table({"TOPIC", "PARTITION", "LEADER", "WANTED", "EPOCH", "REPLICAS", "IN-SYNC"});
+  bool all_lead = true;
+  for (const std::string& name : names) {
+    const absl::StatusOr<bool> lead = ElectInTopic(options, name, admin, &table);
+    if (options.all && ReasonOf(lead.status()) == Reason::kTopicNotFound) continue;
+    if (!lead.ok()) return lead.status();
+    all_lead = all_lead && *lead;
   }
   table.Print(options.common.output);
-  return code;
+  return all_lead ? ExitCode::kOk : ExitCode::kPartial;
 }
 
 void PrintNode(const v1::StorageNode& node, int32_t reassigned, OutputMode mode) {

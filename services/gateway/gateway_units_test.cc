@@ -53,6 +53,21 @@ TEST(TopicMessages, SettingsSurviveTheRoundTrip) {
   EXPECT_EQ(ToConfig(*ToSettings(config)).SerializeAsString(), config.SerializeAsString());
 }
 
+TEST(TopicMessages, APartitionWithoutALeaderNamesWhoMayLeadAgain) {
+  cluster::TopicInfo topic;
+  cluster::PartitionInfo& partition = topic.partitions.emplace_back();
+  partition.replicas = {NodeId(1), NodeId(2), NodeId(3)};
+  partition.elr = {NodeId(3), NodeId(2)};
+  partition.last_leader = NodeId(2);
+  const v1::Topic message = ToTopic(topic, true);
+  EXPECT_FALSE(message.partitions(0).has_leader());
+  EXPECT_THAT(message.partitions(0).eligible_leader_replicas(), testing::ElementsAre(3, 2));
+  EXPECT_EQ(message.partitions(0).last_leader(), 2);
+  topic.partitions[0].leader = NodeId(2);
+  topic.partitions[0].last_leader = NodeId(0);
+  EXPECT_FALSE(ToTopic(topic, true).partitions(0).has_last_leader());
+}
+
 TEST(TopicMessages, BadSettingsNameTheirField) {
   v1::TopicConfig config;
   config.mutable_retention()->set_seconds(-5);

@@ -24,6 +24,8 @@ v1::Partition ToPartition(const cluster::PartitionInfo& info) {
   for (const NodeId node : info.isr) partition.add_in_sync_replicas(node.value());
   for (const NodeId node : info.target) partition.add_target_replicas(node.value());
   partition.set_unclean_epoch(info.unclean_epoch.value());
+  for (const NodeId node : info.elr) partition.add_eligible_leader_replicas(node.value());
+  if (info.last_leader.value() != 0) partition.set_last_leader(info.last_leader.value());
   return partition;
 }
 

@@ -113,6 +113,9 @@ class ReassignTest(unittest.TestCase):
         self.assertEqual(self.falaj("cluster", "reassignments"), [])
         rows = self.falaj("cluster", "elect", TOPIC)
         self.assertEqual([row["leader"] for row in rows], [4] * PARTITIONS)
+        self.falaj("cluster", "elect", TOPIC, "--node", "1")
+        rows = self.falaj("cluster", "elect", "--all")
+        self.assertEqual([row["leader"] for row in rows], [4] * PARTITIONS)
         self.wait_for_progress()
         self.verify()
 
