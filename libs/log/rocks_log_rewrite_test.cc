@@ -200,7 +200,7 @@ TEST_F(StoreRewriteTest, DamageIsLeftToWhoReadsItAndDoesNotStopTheStore) {
     EXPECT_TRUE(store_->Maintain(clock_.Now()).ok());
   }
   EXPECT_TRUE(store_->Health().ok());
-  EXPECT_THAT(store_->TakeDamaged(), testing::ElementsAre(straggler));
+  EXPECT_THAT(store_->TakeDamaged(), testing::ElementsAre(straggler_));
   EXPECT_EQ(store_->Stats().slabs_held_by_stragglers, 1);
   absl::Status seen;
   for (int64_t offset = 0; seen.ok() && offset < 7; ++offset) {
