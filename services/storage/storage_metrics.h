@@ -58,6 +58,9 @@ class StorageMetrics {
   telemetry::Counter* replica_sent_bytes(Lane lane) const {
     return lane == Lane::kLive ? sent_live_ : sent_catch_up_;
   }
+  // Of a leader's replica streams. None while nothing changes.
+  telemetry::Counter* replica_messages_sent() const { return replica_messages_sent_; }
+  telemetry::Counter* replica_messages_received() const { return replica_messages_received_; }
   telemetry::Gauge* replica_unread_answers() const { return replica_unread_answers_; }
   telemetry::Gauge* replica_streams_paused() const { return replica_streams_paused_; }
   void CountError(const absl::Status& status) { errors_.Count(status); }
@@ -80,6 +83,8 @@ class StorageMetrics {
   telemetry::Histogram* const delivery_seconds_;
   telemetry::Counter* const sent_live_;
   telemetry::Counter* const sent_catch_up_;
+  telemetry::Counter* const replica_messages_sent_;
+  telemetry::Counter* const replica_messages_received_;
   telemetry::Gauge* const replica_unread_answers_;
   telemetry::Gauge* const replica_streams_paused_;
 
