@@ -261,7 +261,9 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   // What to do once every node that was asked has answered.
   void Conclude(absl::Duration wait) {
     const bool glance = wait == absl::ZeroDuration();
-    if (glance && ForgetMissingLeaders() &&
+    // The lead may have moved during the wait: then this is about to look for it.
+    if (!glance) leaders_deadline_ = parts_->clock->MonotonicNow() + kLeadersWait;
+    if (ForgetMissingLeaders() &&
         parts_->timers->RunAfter(kLeaderRetryDelay, [self = shared_from_this()] {
           self->ReadNodes(absl::ZeroDuration());
         })) {
@@ -275,18 +277,23 @@ class FetchCall : public grpc::ServerUnaryReactor, public std::enable_shared_fro
   }
 
   // True if the leader of some partition was missing (a topic just made, a node just restarted) and
-  // there is time to look for it again.
+  // there is time to look for it again. What others have waits only for a leader that is there, and
+  // has not taken over yet, or has just handed over.
   bool ForgetMissingLeaders() {
     MutexLock lock(&mu_);
     const bool late = parts_->clock->MonotonicNow() >= leaders_deadline_;
-    if (enough_ || cancelled_ || late || parts_->timers->closed()) return false;
+    if (cancelled_ || late || parts_->timers->closed()) return false;
     bool missing = false;
     for (State& state : states_) {
       if (state.error.ok() || !IsLeaderMissing(state.error)) continue;
+      if (enough_ && ReasonOf(state.error) != Reason::kNotLeader) continue;
       state.error = absl::OkStatus();
       missing = true;
     }
-    if (missing) bytes_ = 0;  // Everything is read again.
+    if (missing) {  // Everything is read again.
+      bytes_ = 0;
+      enough_ = false;
+    }
     return missing;
   }
 
