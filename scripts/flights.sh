@@ -13,8 +13,12 @@ patience_s=300
 null=$'\x01'  # No JSON text holds it, and no key that awk and people can read.
 cd "$(dirname "$0")/.."
 . scripts/dev_cluster.sh
-scripts/build.sh release falaj
-falaj=build/release/bin/falaj
+if [ -n "${FALAJ_BINARIES:-}" ]; then
+  falaj=$FALAJ_BINARIES/falaj  # A test has built it.
+else
+  scripts/build.sh release falaj
+  falaj=build/release/bin/falaj
+fi
 work=$(mktemp -d)
 running=()
 cleanup() {

@@ -38,4 +38,23 @@ std::optional<PlantedBug> PlantedBugFromName(absl::string_view name) {
   return std::nullopt;
 }
 
+bool PlantedBugIsOfReplica(PlantedBug bug) {
+  switch (bug) {
+    case PlantedBug::kOldEpochAckCounts:
+    case PlantedBug::kRestartWithoutIncarnation:
+    case PlantedBug::kFollowerAcksBeforeFsync:
+    case PlantedBug::kDeduplicationNotReplicated:
+      return false;
+    case PlantedBug::kNone:
+    case PlantedBug::kTruncateToHighWatermark:
+    case PlantedBug::kNoLeaderEpochEntry:
+    case PlantedBug::kHighWatermarkOverCommittedIsr:
+    case PlantedBug::kJoinBeforeCatchUp:
+    case PlantedBug::kZombieLeaderServes:
+    case PlantedBug::kLogStartAheadIgnored:
+      return true;
+  }
+  return false;
+}
+
 }  // namespace falaj::replica

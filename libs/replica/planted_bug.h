@@ -61,6 +61,8 @@ inline constexpr std::array kPlantedBugs = {
 absl::string_view PlantedBugName(PlantedBug bug);
 // nullopt if no bug has this name.
 std::optional<PlantedBug> PlantedBugFromName(absl::string_view name);
+// True if Replica alone makes the mistake, whatever its host does; also for kNone.
+bool PlantedBugIsOfReplica(PlantedBug bug);
 
 }  // namespace falaj::replica
 

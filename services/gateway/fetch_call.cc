@@ -278,7 +278,9 @@ class FetchCall : public grpc::ServerUnaryReactor,
   // What to do once every node that was asked has answered.
   void Conclude(absl::Duration wait) {
     const bool glance = wait == absl::ZeroDuration();
-    if (glance && ForgetMissingLeaders() &&
+    // The lead may have moved during the wait: then this is about to look for it.
+    if (!glance) leaders_deadline_ = parts_->clock->MonotonicNow() + kLeadersWait;
+    if (ForgetMissingLeaders() &&
         parts_->timers->RunAfter(kLeaderRetryDelay, [self = shared_from_this()] {
           self->ReadNodes(absl::ZeroDuration());
         })) {
@@ -292,15 +294,17 @@ class FetchCall : public grpc::ServerUnaryReactor,
   }
 
   // True if the leader of some partition was missing (a topic just made, a node just restarted) and
-  // there is time to look for it again. Once there are records it is not waited for, unless it
-  // would be missed in every fetch: then time proves that there is no such leader.
+  // there is time to look for it again. Once there are records it is waited for only if it is
+  // there, and has not taken over yet, or has just handed over, or has not come as far as the
+  // client: then it would be missed in every fetch, and time proves that there is no such leader.
   bool ForgetMissingLeaders() {
     MutexLock lock(&mu_);
     if (cancelled_ || stopping_ || LeadersAreLate() || parts_->timers->closed()) return false;
     std::vector<State*> missing;
     for (size_t i = 0; i < states_.size(); ++i) {
       if (states_[i].error.ok() || !IsLeaderMissing(states_[i].error)) continue;
-      if (!enough_ || IsUnreachedAt(i)) missing.push_back(&states_[i]);
+      if (!enough_ || ReasonOf(states_[i].error) == Reason::kNotLeader)
+        missing.push_back(&states_[i]);
     }
     if (missing.empty()) return false;
     for (State& state : states_) state.settled = enough_ && state.error.ok();

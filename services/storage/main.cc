@@ -48,6 +48,9 @@ ABSL_FLAG(int64_t, append_bytes_max, int64_t{128} << 20, "Memory for batches in 
 ABSL_FLAG(int32_t, reader_threads, 2, "Threads that read the disk.");
 ABSL_FLAG(bool, metrics_partition_level, true, "Export series per partition (up to 2,000).");
 ABSL_FLAG(std::string, log_format, "json", "json or text.");
+ABSL_FLAG(std::string, planted_bug, "none",
+          "For tests that must fail: makes one of the mistakes of libs/replica/planted_bug.h, such "
+          "as no-leader-epoch-entry. Breaks what is promised.");
 
 namespace {
 
@@ -71,6 +74,7 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   options.append_bytes_max = absl::GetFlag(FLAGS_append_bytes_max);
   options.reader_threads = absl::GetFlag(FLAGS_reader_threads);
   options.metrics_partition_level = absl::GetFlag(FLAGS_metrics_partition_level);
+  options.planted_bug = absl::GetFlag(FLAGS_planted_bug);
   return options;
 }
 
@@ -83,13 +87,17 @@ int main(int argc, char** argv) {
                          .component = "storage"});
   falaj::rpc::TuneProcess();
   falaj::rpc::RaiseFileDescriptorLimit();
-  auto server = falaj::storage::StorageServer::Start(OptionsFromFlags());
+  const falaj::storage::StorageServer::Options options = OptionsFromFlags();
+  auto server = falaj::storage::StorageServer::Start(options);
   if (!server.ok()) {
     falaj::log::Error("cannot start", {{"error", server.status()}});
     return 1;
   }
   falaj::log::Info("listening", {{"address", (*server)->grpc_address()},
                                  {"http_address", (*server)->http_address()}});
+  if (options.planted_bug != "none") {
+    falaj::log::Warning("this node makes mistakes on purpose", {{"bug", options.planted_bug}});
+  }
   falaj::rpc::WaitForTermination();
   if ((*server)->DiskHangs()) {
     // There is no proper stop with a thread that does not return.

@@ -106,7 +106,10 @@ ReplicaStream* ReplicaStream::Open(const ServiceParts* parts) {
 
 void ReplicaStream::OnReadDone(bool ok) {
   absl::Status status;
-  if (ok) status = TakeFrame(inbox_);
+  if (ok) {
+    parts_->metrics->replica_messages_received()->Add(1);
+    status = TakeFrame(inbox_);
+  }
   inbox_.Clear();
   MutexLock lock(&mu_);
   reading_ = false;
@@ -575,6 +578,7 @@ void ReplicaStream::MaybeWrite() {
     parts_->metrics->replica_unread_answers()->Add(-1);
   }
   writing_ = true;
+  parts_->metrics->replica_messages_sent()->Add(1);
   StartWrite(&outgoing_);
 }
 

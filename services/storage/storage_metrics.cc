@@ -22,6 +22,13 @@ telemetry::Counter* Sent(telemetry::Registry* registry, const char* lane) {
       {{"lane", lane}});
 }
 
+telemetry::Counter* Messages(telemetry::Registry* registry, const char* direction) {
+  return registry->AddCounter(
+      "falaj_replica_messages_total",
+      "Messages on replica streams, counted by the leader: sent to followers, or received.",
+      {{"direction", direction}});
+}
+
 }  // namespace
 
 StorageMetrics::StorageMetrics(telemetry::Registry* registry)
@@ -42,6 +49,8 @@ StorageMetrics::StorageMetrics(telemetry::Registry* registry)
       replica_looks_(registry->AddCounter(
           "falaj_replica_looks_total",
           "Times that a partition was looked at for something to send to a follower.")),
+      replica_messages_sent_(Messages(registry, "sent")),
+      replica_messages_received_(Messages(registry, "received")),
       replica_unread_answers_(
           registry->AddGauge("falaj_replica_unread_answers",
                              "Answers to followers' attaches that wait until they are read.")),

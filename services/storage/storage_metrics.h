@@ -69,6 +69,9 @@ class StorageMetrics {
     return lane == Lane::kLive ? sent_live_ : sent_catch_up_;
   }
   telemetry::Counter* replica_looks() const { return replica_looks_; }
+  // Of a leader's replica streams. None while nothing changes.
+  telemetry::Counter* replica_messages_sent() const { return replica_messages_sent_; }
+  telemetry::Counter* replica_messages_received() const { return replica_messages_received_; }
   telemetry::Gauge* replica_unread_answers() const { return replica_unread_answers_; }
   telemetry::Gauge* replica_streams_paused() const { return replica_streams_paused_; }
   telemetry::Counter* scrubbed_bytes() const { return scrubbed_bytes_; }
@@ -94,6 +97,8 @@ class StorageMetrics {
   telemetry::Counter* const sent_live_;
   telemetry::Counter* const sent_catch_up_;
   telemetry::Counter* const replica_looks_;
+  telemetry::Counter* const replica_messages_sent_;
+  telemetry::Counter* const replica_messages_received_;
   telemetry::Gauge* const replica_unread_answers_;
   telemetry::Gauge* const replica_streams_paused_;
   telemetry::Counter* const scrubbed_bytes_;

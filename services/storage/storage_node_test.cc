@@ -296,6 +296,12 @@ TEST_F(StorageNodeTest, OptionsThatMakeNoSenseAreRefused) {
   options = Options();
   options.metadata_addresses.clear();
   EXPECT_EQ(ReasonOf(StorageServer::Start(options).status()), Reason::kInvalidConfig);
+  // One that nobody knows, and one that only a simulated host makes.
+  for (const char* bug : {"", "no-such-bug", "follower-acks-before-fsync"}) {
+    options = Options();
+    options.planted_bug = bug;
+    EXPECT_EQ(ReasonOf(StorageServer::Start(options).status()), Reason::kInvalidConfig) << bug;
+  }
 }
 
 TEST_F(StorageNodeTest, SettingsChangeWhileRunning) {

@@ -16,6 +16,7 @@
 #include "libs/log/disk_pulse.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/tail_cache.h"
+#include "libs/replica/planted_bug.h"
 #include "libs/rpc/metadata_channel.h"
 #include "libs/rpc/server.h"
 #include "libs/telemetry/process_metrics.h"
@@ -73,6 +74,11 @@ absl::Status Validate(const StorageServer::Options& options) {
   }
   if (options.session_timeout < absl::Milliseconds(100)) {
     return BadOption("session_timeout", "must be at least 100 ms");
+  }
+  const auto bug = replica::PlantedBugFromName(options.planted_bug);
+  if (!bug.has_value() || !replica::PlantedBugIsOfReplica(*bug)) {
+    return BadOption("planted_bug",
+                     absl::StrCat("is none that a storage node can make: ", options.planted_bug));
   }
   return absl::OkStatus();
 }
@@ -135,9 +141,11 @@ class Node final : public StorageServer {
     store_options.pulse = &pulse_;
     if (options_.slab_bytes_max > 0) store_options.slab_bytes_max = options_.slab_bytes_max;
     FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
-    shard_.emplace(StoreShard::Options{.node = identity_.node(),
-                                       .mailbox_bytes_max = 2 * options_.append_bytes_max},
-                   StoreShard::Parts{store_.get(), &tail_cache_, &metrics_, clock_, &links_});
+    shard_.emplace(
+        StoreShard::Options{.node = identity_.node(),
+                            .mailbox_bytes_max = 2 * options_.append_bytes_max,
+                            .planted_bug = *replica::PlantedBugFromName(options_.planted_bug)},
+        StoreShard::Parts{store_.get(), &tail_cache_, &metrics_, clock_, &links_});
     assignments_.emplace(identity_.node(), &*shard_, options_.replica_lag_max);
     parts_ = {.node = identity_.node(),
               .shard = &*shard_,

@@ -88,6 +88,8 @@ class StorageServer {
     bool metrics_partition_level = true;  // Up to 2,000 partitions.
     Clock* clock = nullptr;               // Not owned. Null: the machine's clock.
     rocksdb::Env* store_env = nullptr;    // Not owned. Null: the operating system's.
+    // For tests that must fail: one of libs/replica/planted_bug.h that Replica makes by itself.
+    std::string planted_bug = "none";
   };
 
   // Returns when the node listens; Ready() becomes true once it is registered. Returns

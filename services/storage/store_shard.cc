@@ -352,14 +352,14 @@ absl::StatusOr<StoreShard::Hosted*> StoreShard::Host(const Assignment& assignmen
   auto shared = std::make_shared<Partition>(assignment.key, assignment.topic,
                                             log::TailKey{options_.index, stored.id},
                                             metrics_->Topic(assignment.topic));
-  auto hosted = std::make_unique<Hosted>(
-      Hosted{.shared = shared,
-             .core = replica::Replica(options_.node, known, assignment.settings),
-             .wanted = assignment,
-             .effects = {},
-             .checkpointed = stored.high_watermark,
-             .reported = {},
-             .asked = {}});
+  auto hosted = std::make_unique<Hosted>(Hosted{
+      .shared = shared,
+      .core = replica::Replica(options_.node, known, assignment.settings, options_.planted_bug),
+      .wanted = assignment,
+      .effects = {},
+      .checkpointed = stored.high_watermark,
+      .reported = {},
+      .asked = {}});
   Hosted* result = hosted.get();
   hosted_.emplace(assignment.key, std::move(hosted));
   MutexLock lock(&mu_);

@@ -63,6 +63,7 @@ class StoreShard {
     NodeId node;
     int64_t round_bytes_max = int64_t{4} << 20;
     int64_t mailbox_bytes_max = int64_t{256} << 20;
+    replica::PlantedBug planted_bug = replica::PlantedBug::kNone;  // For tests that must fail.
   };
 
   // Neither is owned; they outlive the shard.

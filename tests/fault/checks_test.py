@@ -9,6 +9,7 @@ import unittest
 
 import checks
 import session_checks
+import stream_checks
 
 CHECKER = os.path.join(os.environ["FALAJ_BINARIES"], "falaj_check_history")
 
@@ -154,6 +155,69 @@ class SessionChecksTest(unittest.TestCase):
         self.assertNotEqual(checks.check_queue([done], []), [])
         self.assertNotEqual(checks.check_queue([done], [("/q/1", "n"), ("/q/2", "n")]), [])
         self.assertEqual(checks.check_queue([{**done, "outcome": "unknown"}], []), [])
+
+
+def stream(sent, results, outcome="ok", client="s"):
+    """`results`: the places that were answered, from the first write on; each at an index of its own."""
+    told = [{"outcome": "ok", "path": f"/fault/streams/{value}-{place:010d}", "index": 100 + place}
+            for value, place in zip(sent, results)]
+    return {"f": "stream", "client": client, "node": 1, "invoked": 0, "returned": 1, "outcome": outcome, "sent": sent,
+            "results": told}
+
+
+def there(**places):
+    return [f"{value}-{place:010d}" for value, place in places.items()]
+
+
+class StreamChecksTest(unittest.TestCase):
+
+    ALL = ["a", "b", "c", "d"]
+
+    def assert_right(self, history, final):
+        self.assertEqual(stream_checks.check_streams(history, final), [])
+
+    def assert_found(self, history, final):
+        self.assertEqual(len(stream_checks.check_streams(history, final)), 1)
+
+    def test_streams_that_are_right_pass(self):
+        self.assert_right([], [])
+        self.assert_right([stream(self.ALL, [0, 1, 4, 5])], there(a=0, b=1, c=4, d=5))
+        lost = stream(self.ALL, [0], "unknown")
+        for left in (there(a=0), there(a=0, b=1), there(a=0, b=2, c=3), there(a=0, b=1, c=2, d=3)):
+            self.assert_right([lost], left)
+        self.assert_right([stream(self.ALL, [0, 1], "none")], there(a=0, b=1))
+        self.assert_right([stream(["a"], [0]), stream(["b"], [1])], there(a=0, b=1))
+        # What was not answered may come later than what the next stream wrote.
+        self.assert_right([stream(["a"], [], "unknown"), stream(["b"], [0])], there(b=0, a=1))
+
+    def test_a_write_behind_one_that_is_not_there_is_found(self):
+        self.assert_found([stream(self.ALL, [0], "unknown")], there(a=0, c=1))
+
+    def test_writes_in_another_order_are_found(self):
+        self.assert_found([stream(self.ALL, [0], "unknown")], there(a=0, c=1, b=2))
+        answered = stream(["a", "b"], [1, 0])
+        self.assertNotEqual(stream_checks.check_streams([answered], there(a=1, b=0)), [])
+
+    def test_an_answered_write_that_is_gone_or_elsewhere_is_found(self):
+        self.assertNotEqual(stream_checks.check_streams([stream(["a", "b"], [0, 1])], there(b=1)), [])
+        self.assert_found([stream(["a"], [0])], there(a=1))
+
+    def test_an_effect_where_none_was_promised_is_found(self):
+        self.assert_found([stream(self.ALL, [0], "none")], there(a=0, b=1))
+        refused = stream(["a", "b"], [0])
+        refused["results"].append({"outcome": "QUOTA_EXCEEDED"})
+        self.assert_right([refused], there(a=0))
+        self.assert_found([refused], there(a=0, b=1))
+
+    def test_a_write_that_is_there_twice_or_that_nobody_sent_is_found(self):
+        self.assertNotEqual(stream_checks.check_streams([stream(["a"], [0])], there(a=0) + there(a=1)), [])
+        self.assert_found([stream(["a"], [0])], there(a=0, z=1))
+
+    def test_a_missing_answer_is_found(self):
+        self.assert_found([stream(["a", "b"], [0])], there(a=0, b=1))
+
+    def test_a_later_stream_before_what_was_answered_is_found(self):
+        self.assert_found([stream(["a"], [1]), stream(["b"], [], "unknown")], there(b=0, a=1))
 
 
 if __name__ == "__main__":

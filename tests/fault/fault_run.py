@@ -15,6 +15,8 @@ import data_clients
 import report
 import session_checks
 import session_clients
+import stream_checks
+import stream_clients
 from caller import Caller, now
 from cluster import Cluster, wait_until
 from falaj.v1 import coordination_service_pb2 as pb
@@ -37,6 +39,7 @@ class Run:
         self.clients = []
         self.unsettled = []  # What does not recover, as sentences.
         self.final_queue = []  # The sequential znodes that are there at the end: [(path, data)].
+        self.final_streams = []  # The names of those that streams have created.
         self._addresses = {n: f"127.0.0.1:{port}" for n, port in cluster.metadata_ports.items()}
 
     def caller(self, pinned=None):
@@ -51,7 +54,7 @@ class Run:
     def prepare(self):
         caller = self.caller()
         for path in (data_clients.ROOT, session_clients.EPHEMERALS, session_clients.ELECTION, session_clients.QUEUE,
-                     data_clients.PulseWriter.PATH):
+                     stream_clients.STREAMS, data_clients.PulseWriter.PATH):
             request = pb.CreateZnodeRequest(path=path, data=b"0", create_parents=True)
             answer = caller.call_until_answered("CreateZnode", request, session_clients.NEVER, timeout_s=10)
             assert answer.outcome in ("ok", "ZNODE_ALREADY_EXISTS"), answer.outcome
@@ -74,6 +77,8 @@ class Run:
              for i in range(3)] +
             [session_clients.LeaderObserver("observer", self.caller(), history, self._next_seed(), 0.3)] +
             [session_clients.Enqueuer(f"enqueuer-{i}", self.caller(), history, self._next_seed(), 0.2)
+             for i in range(2)] +
+            [stream_clients.StreamWriter(f"streamer-{i}", self.caller(), history, self._next_seed())
              for i in range(2)])
         if os.environ.get("FALAJ_FAULT_GATEWAY", "1") == "1":
             self._start([
@@ -103,11 +108,13 @@ class Run:
         try:
             wait_until(lambda: not self._names(session_clients.EPHEMERALS), "all ephemeral znodes have gone", SETTLE_S)
             queues = {node: self._queue_of(node) for node in self._addresses}
+            streams = {node: self._names(stream_clients.STREAMS, node) for node in self._addresses}
         except AssertionError as error:
             self.unsettled.append(str(error))
             return
-        self.final_queue = queues[1]
-        self.unsettled += [f"node {node} has other znodes than node 1" for node in queues if queues[node] != queues[1]]
+        self.final_queue, self.final_streams = queues[1], streams[1]
+        self.unsettled += [f"node {node} has other znodes than node 1" for node in queues
+                           if (queues[node], streams[node]) != (queues[1], streams[1])]
 
     def _names(self, path, node=None):
         """The children of a znode, by linearizable reads."""
@@ -199,8 +206,11 @@ def run(options, directory):
     history.close()
     verdicts = verdicts_of(history.records, history.path)
     verdicts["requests with a number take effect once"] = checks.check_queue(history.records, the_run.final_queue)
+    verdicts["streams of writes take effect in order"] = stream_checks.check_streams(history.records,
+                                                                                     the_run.final_streams)
     verdicts["everything recovers, nothing is left over"] = the_run.unsettled
     verdicts["clients"] = [c.failure for c in the_run.clients + [nemesis] if c.failure]
+    verdicts["faults"] = report.check_drawn("fault_run.py", options, nemesis)
     report.print_report(options, history.records, nemesis.counts, verdicts)
     return not any(verdicts.values())
 

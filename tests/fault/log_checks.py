@@ -5,6 +5,7 @@ Jepsen's Kafka workload, where it has them.
 """
 
 import bisect
+import collections
 
 PRODUCED = ("produce", "command")
 
@@ -13,13 +14,13 @@ def partition_of(record):
     return record["topic"], record["partition"]
 
 
-def final_of(history):
-    """{(topic, partition): {offset: value}}, of the first final reading; the others are compared with it as reads."""
-    final = {}
+def finals_of(history):
+    """{(topic, partition): [(who read it, {offset: value})]}"""
+    finals = collections.defaultdict(list)
     for record in history:
         if record["f"] == "final":
-            final.setdefault(partition_of(record), dict(map(tuple, record["records"])))
-    return final
+            finals[partition_of(record)].append((record["client"], dict(map(tuple, record["records"]))))
+    return finals
 
 
 def places_of(history):
@@ -57,13 +58,16 @@ def check_duplicates(history):
 
 
 def check_lost(history):
-    """lost-write: what was acknowledged, or read by anybody, is there at the end, where it was."""
-    violations, final, told = [], final_of(history), set()
-    values = {(topic, value) for (topic, _), log in final.items() for value in log.values()}
+    """lost-write: what was acknowledged, or read by anybody, is there at the end, where it was, whoever looks."""
+    violations, finals, told = [], finals_of(history), set()
+    values = {(topic, value) for (topic, _), logs in finals.items() for _, log in logs for value in log.values()}
     for partition, offset, value, who in places_of(history):
-        if final.get(partition, {}).get(offset) != value and (partition, offset, value) not in told:
+        if (partition, offset, value) in told:
+            continue
+        missed_by = [reader for reader, log in finals.get(partition, [("anybody", {})]) if log.get(offset) != value]
+        if missed_by:
             told.add((partition, offset, value))
-            violations.append(f"{value} at {partition}, offset {offset}, is lost for {who}")
+            violations.append(f"{value} at {partition}, offset {offset}, is lost for {who}: not seen by {missed_by[0]}")
     for record in history:
         if record["f"] in PRODUCED and record["outcome"] == "ok" and record["offsets"] is None:
             lost = [value for value in record["values"] if (record["topic"], value) not in values]
@@ -101,7 +105,8 @@ def check_origin(history):
 def check_polls(history):
     """nonmonotonic-poll and poll-skip: offsets rise, and what a read passed over holds no record."""
     violations = []
-    final = {partition: sorted(log) for partition, log in final_of(history).items()}
+    final = {partition: sorted(set().union(*(log for _, log in logs)))
+             for partition, logs in finals_of(history).items()}
     for record in history:
         if record["f"] != "read":
             continue

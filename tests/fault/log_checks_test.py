@@ -63,16 +63,25 @@ class LogChecksTest(unittest.TestCase):
     def test_a_record_the_command_was_told_of_and_is_gone_is_found(self):
         self.assert_finds("lost", WRITES + [final(LOG[:3])])
 
+    def test_a_record_that_is_gone_at_one_gateway_is_found(self):
+        self.assert_finds("lost", WRITES + [final(LOG), final(LOG[:3], client="other")])
+        self.assert_finds("lost", WRITES + [final(LOG[:3]), final(LOG, client="other")])
+
+    def test_a_record_that_was_read_and_replaced_is_found(self):
+        self.assert_finds("offsets", WRITES + [read(3, 5, [(3, "c"), (4, "d")]), final(LOG)])
+
     def test_an_empty_log_is_found(self):
         self.assert_finds("lost", WRITES)
 
     def test_a_value_that_is_there_twice_is_found(self):
         self.assert_finds("duplicates", WRITES + [final(LOG + [(7, "f")])])
+        self.assert_finds("duplicates", WRITES + [final(LOG + [(5, "d"), (6, "d")])])
         self.assert_finds("duplicates", RIGHT + [final([(9, "a")], partition=1)])
 
     def test_an_offset_with_two_values_is_found(self):
         self.assert_finds("offsets", RIGHT + [read(3, 4, [(3, "d")], client="s")])
         self.assert_finds("offsets", WRITES + [final(LOG), final(LOG[:3] + [(4, "d")], client="other")])
+        self.assert_finds("offsets", RIGHT + [produce(70, 80, ["g"], [3])])
 
     def test_a_refused_record_that_is_there_is_found(self):
         self.assert_finds("aborted", WRITES + [final(LOG + [(5, "e")])])
@@ -87,6 +96,7 @@ class LogChecksTest(unittest.TestCase):
     def test_a_read_that_goes_back_is_found(self):
         self.assert_finds("polls", RIGHT + [read(0, 4, [(1, "b"), (0, "a"), (3, "c")])])
         self.assert_finds("polls", RIGHT + [read(1, 2, [(0, "a"), (1, "b")])])
+        self.assert_finds("polls", RIGHT + [read(1, 2, [(1, "b"), (1, "b")])])
         self.assert_finds("polls", RIGHT + [read(3, 2, [])])
 
     def test_a_read_that_skips_is_found(self):

@@ -12,6 +12,8 @@ import time
 
 import log_checks
 import log_report
+import notes
+import report
 from caller import now
 from cluster import Cluster, wait_until
 from falaj.v1 import topic_service_pb2
@@ -26,7 +28,7 @@ BINARIES = os.environ["FALAJ_BINARIES"]
 FALAJ = os.path.join(BINARIES, "falaj")
 FLIGHTS = os.path.join(ROOT, "tests/testdata/flights-20k.tsv")
 STORAGE_FLAGS = (f"--session_timeout={SESSION_TIMEOUT_S}s", "--replica_lag_max=3s")
-SETTLE_S = 60  # Everything is whole: by then every replica must be in sync.
+START_S = 60
 DISK_NODE = "storage-1"  # Has a small disk of its own, if that is allowed.
 
 
@@ -41,6 +43,7 @@ class Run:
         self.facts = []  # For the report.
         self.acknowledged = None
         self.topics = {"flights": 3} if options.flights else {"ledger": 4, "cached": 2}
+        self._settle_s = options.settle
         self._seed = options.seed * 1000
         self._addresses = {name: process.grpc_address for name, process in cluster.processes.items()
                            if name.startswith("gateway-")}
@@ -54,7 +57,7 @@ class Run:
             self.cluster.create_topic(topic, partitions, replicas=3, min_in_sync_replicas=2, durability=durability)
             request = topic_service_pb2.GetTopicRequest(name=topic)
             ids[topic] = self.cluster.topics().GetTopic(request, timeout=10).topic.topic_id
-        wait_until(self.in_sync, "all replicas are in sync", SETTLE_S)
+        wait_until(self.in_sync, "all replicas are in sync", START_S)
         self.acknowledged = Acknowledged(os.path.join(self.cluster.directory, "acknowledged.tsv"), ids)
 
     def falaj(self, *arguments):
@@ -104,9 +107,9 @@ class Run:
         """Nothing is broken any more: everything must be in sync within a bound."""
         began = time.monotonic()
         try:
-            wait_until(nemesis.undrain, "nothing is drained", SETTLE_S)
+            wait_until(nemesis.undrain, "nothing is drained", self._settle_s)
             self.cluster.wait_ready()
-            wait_until(self.in_sync, "all replicas are in sync", SETTLE_S)
+            wait_until(self.in_sync, "all replicas are in sync", self._settle_s)
         except AssertionError as error:
             self.unsettled.append(str(error))
             self.facts += [f"{topic}: {p}".replace("\n", " ") for topic in self.topics
@@ -166,8 +169,9 @@ def small_disk(options, directory):
 def run(options, directory):
     disk = small_disk(options, directory)
     history = History(options.history or os.path.join(directory, "history.jsonl"))
+    bug = (f"--planted_bug={options.planted_bug}",) if options.planted_bug else ()
     with Cluster(BINARIES, directory, storage_nodes=options.storage, gateways=2, metadata_nodes=3, proxied=True,
-                 storage_flags=STORAGE_FLAGS) as cluster:
+                 storage_flags=STORAGE_FLAGS + bug) as cluster:
         the_run = Run(cluster, history, options)
         the_run.prepare()
         nemesis = LogNemesis(cluster, history, options.seed, the_run.topics, the_run.falaj, disk, options.faults,
@@ -185,12 +189,14 @@ def run(options, directory):
         the_run.read_everything()
         disks = the_run.verify_disks()
         if disk is None and not options.faults:
-            the_run.facts.append("no full disk: mounting a small one is not allowed here")
+            notes.note("skipped", "full-disk in log_fault_run.py: may not mount a small file system here")
     history.close()
     verdicts = {about: check(history.records) for about, check in log_checks.CHECKS.items()}
     verdicts["every acknowledged record is on every disk, all replicas are alike"] = disks
     verdicts["everything recovers"] = the_run.unsettled
     verdicts["clients"] = [c.failure for c in the_run.clients + [nemesis] if c.failure]
+    verdicts["faults"] = report.check_drawn("log_fault_run.py" + (" --flights" if options.flights else ""), options,
+                                            nemesis)
     log_report.print_report(options, history.records, nemesis.counts, verdicts, the_run.facts)
     return not any(verdicts.values())
 
@@ -200,8 +206,11 @@ def parse_arguments():
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seconds", type=float, help="instead of --minutes")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--settle", type=float, default=60, metavar="SECONDS",
+                        help="every replica must be in sync so long after the last fault")
     parser.add_argument("--storage", type=int, default=4, help="storage nodes, at least 3")
     parser.add_argument("--faults", type=lambda text: text.split(","), help="only these, e.g. kill,pause,restart")
+    parser.add_argument("--planted-bug", help="run falaj-storage with this bug: the run must fail")
     parser.add_argument("--flights", action="store_true",
                         help="produce the flights over and over while a storage node is killed every few seconds")
     parser.add_argument("--keep", action="store_true", help="keep history, logs and disks even if all is well")

@@ -30,8 +30,9 @@ def write_pauses(records):
 def print_report(options, records, fault_counts, verdicts, facts):
     """`facts`: further lines."""
     what = "flights, " if options.flights else ""
+    bug = f", with the planted bug {options.planted_bug}" if options.planted_bug else ""
     print(f"fault run against the log: {what}seed {options.seed}, {options.seconds:.0f} s, three metadata nodes, "
-          f"{options.storage} storage nodes, two gateways")
+          f"{options.storage} storage nodes, two gateways{bug}")
     produced = [r for r in records if r["f"] in ("produce", "command")]
     outcomes = collections.Counter(r["outcome"] for r in produced)
     acknowledged = sum(len(r["values"]) for r in produced if r["outcome"] == "ok")

@@ -2,6 +2,9 @@
 
 import collections
 
+import notes
+
+DRAWN_AFTER_S = 20  # A run of this length must have broken something.
 DATA = ("get", "create", "set", "delete", "multi", "pulse")
 RECOVERY_NS = 2_000_000_000  # A pause that begins so soon after a fault has healed still belongs to it.
 
@@ -39,12 +42,28 @@ def print_report(options, records, fault_counts, verdicts):
         pauses = write_pauses(records, client)
         print(f"longest write pause of {client}: " + _describe(pauses) +
               "; with one node at a time in trouble: " + _describe([p for p in pauses if has_majority(p[1])]))
+    streams = [r for r in records if r["f"] == "stream"]
+    ends = collections.Counter(r["outcome"] for r in streams)
+    print(f"streams of writes: {len(streams)}, {sum(len(r['sent']) for r in streams):,} writes, "
+          f"{sum(len(r['results']) for r in streams):,} answered; ended well {ends['ok']}, without effect of the rest "
+          f"{ends['none']}, unknown {ends['unknown']}")
     watched = sum(len(r["events"]) for r in records if r["f"] == "watch")
     print(f"watches: {watched:,} events; {sum(r['f'] == 'watch_resync' for r in records)} times behind what is kept")
     expired = {r["session"] for r in operations if r["f"] == "keep" and r["outcome"] == "SESSION_EXPIRED"}
     print(f"sessions: {kinds['open']} opened, {len(expired)} expired under their client; "
           f"elections: {kinds['lead']} leaders")
     print_verdicts(verdicts)
+
+
+def check_drawn(name, options, nemesis):
+    """Says which faults the run has drawn, also where nobody reads its report, and which not. A run that has broken
+    nothing proves nothing."""
+    drawn = {kind: count for kind, count in nemesis.counts.items() if kind != "quiet"}
+    missing = [kind for kind in nemesis.FAULTS if kind not in drawn]
+    notes.note("faults", f"{name}, seed {options.seed}, {options.seconds:.0f} s: " +
+               (", ".join(f"{kind} {count}" for kind, count in sorted(drawn.items())) or "none") +
+               "; not drawn: " + (", ".join(missing) or "none"))
+    return [] if drawn or options.seconds < DRAWN_AFTER_S else ["nothing was broken"]
 
 
 def print_verdicts(verdicts):

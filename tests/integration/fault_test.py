@@ -17,6 +17,7 @@ import grpc
 
 from cluster import Cluster, error_reason, wait_until
 from falaj.v1 import producer_service_pb2, record_pb2, topic_service_pb2
+from notes import skip
 from workload import Producer, check, read_all
 
 BINARIES = os.environ["FALAJ_BINARIES"]
@@ -180,7 +181,7 @@ class FaultTest(unittest.TestCase):
         os.mkdir(mount)
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mount]
         if subprocess.run(command, check=False).returncode != 0:
-            self.skipTest("may not mount a small file system here: wants root, outside an unprivileged container")
+            skip(self, "may not mount a small file system here: wants root, outside an unprivileged container")
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
         return mount
 

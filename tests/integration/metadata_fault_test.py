@@ -17,6 +17,7 @@ from google.protobuf import duration_pb2
 
 from cluster import wait_until
 from falaj.v1 import coordination_service_pb2 as pb
+from notes import skip
 from quorum_case import NODES, QuorumTestCase
 from znode_writer import ROOT, caller_of
 
@@ -121,7 +122,7 @@ class MetadataFaultTest(QuorumTestCase):
         mount = os.path.join(self.directory, "small")
         os.mkdir(mount)
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", mount], check=False).returncode != 0:
-            self.skipTest("may not mount a small file system here: wants root, outside an unprivileged container")
+            skip(self, "may not mount a small file system here: wants root, outside an unprivileged container")
         self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
         self.start(data_directories={"metadata-1": os.path.join(mount, "data")})
         if self.leader() != leader:

@@ -16,6 +16,7 @@ import grpc
 
 from cluster import Cluster, error_reason, wait_until
 from falaj.v1 import consumer_service_pb2, producer_service_pb2, record_pb2, topic_service_pb2
+from readers import FetchReader, StreamReader
 from workload import BATCH_RECORDS, Producer, check, read_all
 
 BINARIES = os.environ["FALAJ_BINARIES"]
@@ -240,20 +241,31 @@ class ReplicationTest(unittest.TestCase):
         self.verify()
 
     def test_a_stop_hands_over_so_many_leads_that_no_client_sees_an_error(self):
-        # Each node leads more than it hands over at a time.
+        # Each node leads more than it hands over at a time. Producers, and who reads all the while, go on.
         self.create(partitions=150)
+        readers = [kind(self.cluster.consumer(), TOPIC, range(PARTITIONS), kind.__name__)
+                   for kind in (StreamReader, FetchReader)]
+        for reader in readers:
+            reader.start()
+            self.addCleanup(reader.stop)
         for name in NODES:
             self.wait_for_progress()
             failed = sum(producer.failures for producer in self.producers)
             self.cluster.stop(name)
             self.wait_for_progress()
             self.assertEqual(sum(producer.failures for producer in self.producers), failed, f"{name} was stopped")
+            self.assertEqual([reader.errors for reader in readers], [[], []], f"{name} was stopped")
             self.cluster.start_process(name)
             self.wait_in_sync()
         for producer in self.producers:
             producer.stop()
-            check(self, read_all(self.cluster.consumer(), TOPIC, producer.partition), [producer],
-                  control_records=ELECTIONS_MAX)
+            records = read_all(self.cluster.consumer(), TOPIC, producer.partition)
+            check(self, records, [producer], control_records=ELECTIONS_MAX)
+            offsets = [offset for offset, _ in records]
+            for reader in readers:
+                wait_until(lambda: len(reader.offsets[producer.partition]) >= len(offsets), f"{reader.name} has it all")
+                self.assertEqual(reader.offsets[producer.partition], offsets, f"{reader.name} skips, or goes back")
+        self.assertEqual([reader.errors for reader in readers], [[], []])
 
     def test_a_partition_without_records_is_read_to_its_end(self):
         """It has a control record, which nobody is shown."""

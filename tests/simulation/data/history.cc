@@ -21,7 +21,8 @@ void History::AddReads(PartitionHistory* history, Reader reader,
   for (const Batch& batch : batches) {
     if (batch.leader_change) continue;  // Consumers skip it.
     ++reads_;
-    const bool follows = !reads.empty() && history->seeking.erase(reader) == 0;
+    const bool sought = history->seeking.erase(reader) > 0;
+    const bool follows = !reads.empty() && !sought;
     reads.push_back({.offset = batch.base, .value = batch.value, .follows = follows});
   }
 }
@@ -107,15 +108,17 @@ std::optional<Finding> History::JudgeSends(const PartitionHistory& history) {
   return std::nullopt;
 }
 
-std::optional<Finding> History::JudgeLosses(const PartitionHistory& history) {
+std::optional<Finding> History::JudgeLosses(const PartitionHistory& history, const Log& log) {
   for (const auto& [reader, from] : history.final_from) {
-    std::set<int64_t> read;
-    for (const Read& one : history.reads.at(reader)) read.insert(one.value);
-    for (const auto& [value, send] : history.sends) {
-      if (send.outcome != Outcome::kAcknowledged || send.offset < from) continue;
-      if (read.contains(value)) continue;
-      return Finding{"lost", absl::StrCat("value ", value, ", acknowledged at ", send.offset,
-                                          ", is not in the final read ", reader)};
+    std::set<Offset> read;  // An offset has one value, or it would have been found before.
+    for (const Read& one : history.reads.at(reader)) read.insert(one.offset);
+    for (auto it = log.values.lower_bound(from); it != log.values.end(); ++it) {
+      const auto& [offset, value] = *it;
+      if (read.contains(offset)) continue;
+      const bool acknowledged = history.sends.at(value).outcome == Outcome::kAcknowledged;
+      return Finding{
+          "lost", absl::StrCat("value ", value, acknowledged ? ", acknowledged" : ", read", " at ",
+                               offset, ", is not in the final read ", reader)};
     }
   }
   return std::nullopt;
@@ -126,9 +129,10 @@ std::optional<Finding> History::Judge() const {
     if (exempt_.contains(partition)) continue;
     Log log;
     std::optional<Finding> finding = BuildLog(history, &log);
+    // A final read that skips a value has lost it.
+    if (!finding) finding = JudgeLosses(history, log);
     if (!finding) finding = JudgeReads(history, log);
     if (!finding) finding = JudgeSends(history);
-    if (!finding) finding = JudgeLosses(history);
     if (!finding) continue;
     finding->invariant = absl::StrCat("history: ", finding->invariant);
     finding->what = absl::StrCat("partition ", partition, ": ", finding->what);

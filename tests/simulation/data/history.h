@@ -28,12 +28,16 @@ enum class Outcome {
 //   inconsistent offsets  an offset holds two values
 //   duplicate             a value is at two offsets
 //   aborted read          a value was read whose send had failed
-//   lost                  an acknowledged value is not in a final read that reaches behind it
+//   lost                  a value that was acknowledged, or read by anybody, is not where it was in
+//                         a final read that begins at or before it
 //   nonmonotonic poll     a reader went back
 //   skipped poll          a reader left out what others read between two of its values
 //   nonmonotonic send     a producer's values are not in the order in which it sent them
 //
-// It trusts no offset but those the clients were told. Values are those of batches.
+//   unknown value         a value was read that nobody had sent to this partition
+//
+// It trusts no offset but those the clients were told. Values are those of batches. Without effect
+// on the verdict: what was sent and never answered, unless somebody has read it.
 class History {
  public:
   using Reader = int;
@@ -44,7 +48,7 @@ class History {
   void OnPoll(PartitionNumber partition, Reader reader, const std::vector<Batch>& batches);
   // The reader goes on elsewhere: what it reads next need not follow what it read last.
   void OnSeek(PartitionNumber partition, Reader reader);
-  // A whole read, from the log start, when all is over.
+  // A whole read, from the log start, when all is over; the reader has read nothing before.
   void OnFinalRead(PartitionNumber partition, Reader reader, Offset log_start,
                    const std::vector<Batch>& batches);
   // Records of the partition may be lost after all: it is not judged.
@@ -85,7 +89,7 @@ class History {
   std::optional<Finding> Learn(Offset offset, int64_t value, Log* log) const;
   static std::optional<Finding> JudgeReads(const PartitionHistory& history, const Log& log);
   static std::optional<Finding> JudgeSends(const PartitionHistory& history);
-  static std::optional<Finding> JudgeLosses(const PartitionHistory& history);
+  static std::optional<Finding> JudgeLosses(const PartitionHistory& history, const Log& log);
 
   std::map<PartitionNumber, PartitionHistory> partitions_;
   std::set<PartitionNumber> exempt_;
