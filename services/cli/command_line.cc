@@ -167,16 +167,13 @@ void AddMoves(ClusterOptions* o, const AddClusterCommand& add) {
   reassign->add_flag("--wait", o->wait, "Until they are there");
   add("reassignments", "What is on its way")->add_option("topic", o->topic, "Only of this topic");
   CLI::App* cancel = add("cancel", "Take partitions back to where they came from");
+  cancel->add_option("topic", o->topic, "The topic")->required();
+  cancel->add_option("-p,--partitions", o->partitions, "Only these, e.g. 0,2")->delimiter(',');
   CLI::App* elect = add("elect", "Hand the lead to the preferred leaders, or to one node");
   elect->add_option("--node", o->node, "Who shall lead; default: the preferred leaders");
-  cancel->add_option("topic", o->topic, "The topic")->required();
   CLI::Option* const one = elect->add_option("topic", o->topic, "The topic");
   CLI::Option* const all = elect->add_flag("--all", o->all, "In all topics")->excludes(one);
-  for (CLI::App* sub : {cancel, elect}) {
-    CLI::Option* const some =
-        sub->add_option("-p,--partitions", o->partitions, "Only these, e.g. 0,2")->delimiter(',');
-    if (sub == elect) some->excludes(all);
-  }
+  elect->add_option("-p,--partitions", o->partitions, "Only these")->delimiter(',')->excludes(all);
 }
 
 void AddCluster(CLI::App* app, Choice* choice) {
