@@ -1,6 +1,7 @@
 // Opening a store: RocksDB replays its write-ahead log, then the tables in memory are filled from
 // `meta`, and the ends of the logs are read from the slabs that still take batches.
 #include <algorithm>
+#include <initializer_list>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "rocksdb/env.h"
 #include "rocksdb/iterator.h"
+#include "rocksdb/sst_file_reader.h"
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
@@ -24,6 +26,32 @@ constexpr char kFormatKey[] = "format";
 constexpr char kFormat[] = "falaj log 1";
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+// The name of a file of one of these kinds, the first that stands in `text`; empty if none does.
+std::string FileNamedIn(absl::string_view text, std::initializer_list<absl::string_view> kinds) {
+  for (const absl::string_view kind : kinds) {
+    const size_t at = text.find(kind);
+    if (at == absl::string_view::npos) continue;
+    const size_t begin = text.find_last_of("/ ", at) + 1;
+    return std::string(text.substr(begin, text.find_first_of(" :,'\n", at) - begin));
+  }
+  return "";
+}
+
+// Which table cannot be opened, by name; empty if all can. For messages only: reads of each file
+// what tells where the rest is.
+std::string FindDamagedTable(rocksdb::Env* env, const std::string& directory) {
+  std::vector<std::string> files;
+  if (!env->GetChildren(directory, &files).ok()) return "";
+  std::sort(files.begin(), files.end());
+  rocksdb::Options options;
+  options.env = env;
+  for (const std::string& file : files) {
+    if (!absl::EndsWith(file, ".sst")) continue;
+    if (!rocksdb::SstFileReader(options).Open(absl::StrCat(directory, "/", file)).ok()) return file;
+  }
+  return "";
+}
 
 }  // namespace
 
@@ -80,14 +108,12 @@ absl::Status RocksLogStore::Impl::ExplainOpen(const rocksdb::Status& status) con
     return FromRocks(status, options_.directory, "open the store");
   }
   const std::string text = status.ToString();
-  std::string file;
-  for (const char* const kind : {".sst", "MANIFEST-", "CURRENT", ".log"}) {
-    const size_t at = text.find(kind);
-    if (at == std::string::npos) continue;
-    const size_t begin = text.find_last_of("/ ", at) + 1;
-    file = text.substr(begin, text.find_first_of(" :,'\n", at) - begin);
-    break;
-  }
+  std::string file = FileNamedIn(text, {".sst", ".ldb"});
+  // Of a table that is missing RocksDB tells the name it would have had long ago, of one that is
+  // cut short the manifest's.
+  if (absl::EndsWith(file, ".ldb")) file.replace(file.size() - 3, 3, "sst");
+  if (file.empty()) file = FindDamagedTable(db_options_.env, options_.directory);
+  if (file.empty()) file = FileNamedIn(text, {"MANIFEST-", "CURRENT", ".log"});
   if (file.empty()) file = FindDamagedWal(db_options_.env, options_.directory);
   if (file.empty() &&
       rocksdb::ReadFileToString(db_options_.env, options_.directory + "/CURRENT", &file).ok()) {
