@@ -215,7 +215,7 @@ TEST_F(DevClusterTest, TopicsAreDescribedInTsvAndJson) {
   EXPECT_EQ(RunTopic(options), ExitCode::kOk);
   const std::string tsv = testing::internal::GetCapturedStdout();
   EXPECT_THAT(tsv, StartsWith("TOPIC\tPARTITION\tLEADER\tEPOCH\tREPLICAS\tIN-SYNC\tSTART\tEND\t"
-                              "RECORDS\tERROR\norders\t0\t1\t"));
+                              "RECORDS\tERROR\tELIGIBLE\tLAST-LEADER\norders\t0\t1\t"));
   options.common = Common(OutputMode::kJson);
   options.action = "list";
   testing::internal::CaptureStdout();

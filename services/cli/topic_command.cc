@@ -108,19 +108,19 @@ absl::Status DescribePartitions(const v1::Topic& topic, OutputMode mode, client:
     query.mutable_target()->set_named(v1::NAMED_OFFSET_LATEST);
   }
   FALAJ_ASSIGN_OR_RETURN(const std::vector<v1::OffsetResult> offsets, admin->ListOffsets(queries));
-  Table table({"TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "ELIGIBLE",
-               "LAST-LEADER", "START", "END", "RECORDS", "ERROR"});
+  // Scripts count columns: new ones come last.
+  Table table({"TOPIC", "PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN-SYNC", "START", "END",
+               "RECORDS", "ERROR", "ELIGIBLE", "LAST-LEADER"});
   for (int i = 0; i < topic.partitions_size(); ++i) {
     const v1::Partition& partition = topic.partitions(i);
     const v1::OffsetResult& at = offsets[static_cast<size_t>(i)];
     table.Add({topic.name(), partition.partition(),
                partition.has_leader() ? Cell(partition.leader()) : Cell("none"),
                partition.leader_epoch(), absl::StrJoin(partition.replicas(), ","),
-               absl::StrJoin(partition.in_sync_replicas(), ","),
-               absl::StrJoin(partition.eligible_leader_replicas(), ","),
-               partition.has_last_leader() ? Cell(partition.last_leader()) : Cell(""),
-               at.log_start_offset(), at.high_watermark(),
-               at.high_watermark() - at.log_start_offset(), at.error().reason()});
+               absl::StrJoin(partition.in_sync_replicas(), ","), at.log_start_offset(),
+               at.high_watermark(), at.high_watermark() - at.log_start_offset(),
+               at.error().reason(), absl::StrJoin(partition.eligible_leader_replicas(), ","),
+               partition.has_last_leader() ? Cell(partition.last_leader()) : Cell("")});
   }
   table.Print(mode);
   return absl::OkStatus();
