@@ -460,9 +460,9 @@ void MetadataNode::Confirm() {
   PendingReads::Options options;
   options.deadline = now_ + std::max(options_.watch_keepalive, kConfirmPatience);
   options.patience = raft::ReadPatience::kNextHeartbeat;
-  Read(options, [this](const absl::Status& status) {
+  Read(options, [this, asked = now_](const absl::Status& status) {
     if (!status.ok()) return;
-    confirmed_ = now_;
+    confirmed_ = std::max(confirmed_, asked);  // Of what came since the answer says nothing.
     if (!IsReady()) return;
     hub_.Keepalive(state_.index());
     znode_hub_.Keepalive(state_.index());
