@@ -9,6 +9,7 @@
 
 #include "libs/base/log.h"
 #include "libs/raft/planted_bug.h"
+#include "tests/simulation/print_findings.h"
 #include "tests/simulation/simulation.h"
 
 namespace falaj::simulation {
@@ -27,10 +28,12 @@ TEST_P(PlantedBugTest, IsCaught) {
   log::Configure(quiet);
   RunOptions options;
   options.planted_bug = GetParam();
+  uint64_t events = 0;
   for (options.seed = 1; options.seed <= kSeedsMax; ++options.seed) {
     const RunReport report = simulation::Run(options);
+    events += report.events;
     if (!report.finding) continue;
-    RecordProperty("caught", Describe(options, report));
+    PrintCaught(raft::PlantedBugName(GetParam()), options.seed, events, Describe(options, report));
     return;
   }
   FAIL() << raft::PlantedBugName(GetParam()) << " was not caught within " << kSeedsMax << " seeds";

@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 
 #include "tests/simulation/findings.h"
+#include "tests/simulation/print_findings.h"
 #include "tests/simulation/quiet_log.h"
 
 namespace falaj::simulation {
@@ -22,6 +23,7 @@ const testing::Environment* const kQuietLog =
 
 std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count) {
   std::array<uint64_t, kMarks> marks{};
+  uint64_t events = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     RunOptions options;
     options.seed = seed;
@@ -29,7 +31,9 @@ std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count) {
     EXPECT_FALSE(report.finding) << Describe(options, report);
     if (report.finding) break;
     for (size_t i = 0; i < kMarks; ++i) marks[i] += report.marks[i];
+    events += report.events;
   }
+  if (count > 1) PrintSeeds<Mark>(first, count, events, marks);
   return marks;
 }
 

@@ -14,6 +14,7 @@
 
 #include "libs/replica/planted_bug.h"
 #include "tests/simulation/data/findings.h"
+#include "tests/simulation/print_findings.h"
 #include "tests/simulation/quiet_log.h"
 
 namespace falaj::simulation::data {
@@ -28,13 +29,16 @@ const testing::Environment* const kQuietLog =
 
 std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count, RunOptions options = {}) {
   std::array<uint64_t, kMarks> marks{};
+  uint64_t events = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     options.seed = seed;
     const RunReport report = data::Run(options);
     EXPECT_FALSE(report.finding) << Describe(options, report);
     if (report.finding) break;
     for (size_t i = 0; i < kMarks; ++i) marks[i] += report.marks[i];
+    events += report.events;
   }
+  if (count > 1) PrintSeeds<Mark>(first, count, events, marks);
   return marks;
 }
 
@@ -96,10 +100,13 @@ class DataPlantedBugTest : public testing::TestWithParam<PlantedBug> {};
 TEST_P(DataPlantedBugTest, IsCaught) {
   RunOptions options;
   options.planted_bug = GetParam();
+  uint64_t events = 0;
   for (options.seed = 1; options.seed <= kBugSeedsMax; ++options.seed) {
     const RunReport report = data::Run(options);
+    events += report.events;
     if (!report.finding) continue;
-    RecordProperty("caught", Describe(options, report));
+    PrintCaught(replica::PlantedBugName(GetParam()), options.seed, events,
+                Describe(options, report));
     return;
   }
   FAIL() << replica::PlantedBugName(GetParam()) << " was not caught within " << kBugSeedsMax
