@@ -9,12 +9,10 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
-#include "libs/base/log.h"
-#include "libs/base/testing/temp_directory.h"
 #include "libs/client/admin.h"
 #include "libs/telemetry/process_metrics.h"
 #include "services/cli/commands.h"
-#include "services/cli/dev_cluster.h"
+#include "services/cli/dev_cluster_fixture.h"
 
 namespace falaj::cli {
 namespace {
@@ -24,25 +22,16 @@ using testing::ElementsAre;
 using testing::SizeIs;
 using testing::StartsWith;
 
-class BenchWorkloadTest : public testing::Test {
+class BenchWorkloadTest : public DevClusterFixture {
  protected:
   void SetUp() override {
-    log::Configure(
-        {.format = log::Format::kText, .level_min = log::Level::kError, .component = "test"});
-    DevOptions options;
-    options.data = directory_.PathOf("data");
-    options.storage = 2;
-    options.port = 0;
-    options.http_port = 0;
-    const absl::Status status = cluster_.Start(options);
-    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_NO_FATAL_FAILURE(StartCluster(2));
     options_.common.address = cluster_.address();
     options_.records = 400;
     options_.partitions = 3;
     options_.durability = "os";
     options_.json = directory_.PathOf("result.json");
   }
-  void TearDown() override { cluster_.Stop(); }
 
   // Runs a workload that must find nothing wrong, and returns what it writes down.
   json Run(const std::string& workload) {
@@ -71,8 +60,6 @@ class BenchWorkloadTest : public testing::Test {
     return names;
   }
 
-  TempDirectory directory_;
-  DevCluster cluster_;
   BenchOptions options_;
 };
 

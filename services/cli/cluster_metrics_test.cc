@@ -12,32 +12,22 @@
 
 #include "falaj/v1/producer_service.grpc.pb.h"
 
-#include "libs/base/log.h"
-#include "libs/base/testing/temp_directory.h"
 #include "libs/client/admin.h"
 #include "libs/http/testing/scrape.h"
 #include "libs/record/batch_builder.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
-#include "services/cli/dev_cluster.h"
+#include "services/cli/dev_cluster_fixture.h"
 
 namespace falaj::cli {
 namespace {
 
 constexpr absl::Duration kLong = absl::Seconds(20);
 
-class ClusterMetricsTest : public testing::Test {
+class ClusterMetricsTest : public DevClusterFixture {
  protected:
   void SetUp() override {
-    log::Configure(
-        {.format = log::Format::kText, .level_min = log::Level::kError, .component = "test"});
-    DevOptions options;
-    options.data = directory_.PathOf("data");
-    options.storage = 3;
-    options.port = 0;
-    options.http_port = 0;
-    const absl::Status status = cluster_.Start(options);
-    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_NO_FATAL_FAILURE(StartCluster(3));
     stub_ = v1::ProducerService::NewStub(rpc::MakeChannel(cluster_.address()));
     v1::CreateTopicRequest request;
     request.set_name("t");
@@ -46,7 +36,6 @@ class ClusterMetricsTest : public testing::Test {
     request.mutable_config()->set_min_in_sync_replicas(2);
     ASSERT_TRUE(admin().CreateTopic(request).ok());
   }
-  void TearDown() override { cluster_.Stop(); }
 
   client::Admin admin() { return client::Admin({.address = cluster_.address(), .timeout = kLong}); }
   v1::Partition Describe() {
@@ -98,8 +87,6 @@ class ClusterMetricsTest : public testing::Test {
     return false;
   }
 
-  TempDirectory directory_;
-  DevCluster cluster_;
   std::unique_ptr<v1::ProducerService::Stub> stub_;
   int64_t producer_ = -1;
 };

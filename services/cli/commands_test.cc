@@ -17,12 +17,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "libs/base/log.h"
 #include "libs/base/testing/temp_directory.h"
 #include "libs/client/admin.h"
 #include "libs/http/testing/scrape.h"
 #include "libs/record/batch_builder.h"
-#include "services/cli/dev_cluster.h"
+#include "services/cli/dev_cluster_fixture.h"
 
 namespace falaj::cli {
 namespace {
@@ -116,20 +115,9 @@ TEST_F(ContextTest, WhatIsNotThereIsAMistakeOfWhoTypedIt) {
   EXPECT_EQ(Capture(RunTopic, topics).code, ExitCode::kUsage);
 }
 
-class CommandsTest : public testing::Test {
+class CommandsTest : public DevClusterFixture {
  protected:
-  void SetUp() override {
-    log::Configure(
-        {.format = log::Format::kText, .level_min = log::Level::kError, .component = "test"});
-    DevOptions options;
-    options.data = directory_.PathOf("data");
-    options.storage = 3;
-    options.port = 0;
-    options.http_port = 0;
-    const absl::Status status = cluster_.Start(options);
-    ASSERT_TRUE(status.ok()) << status;
-  }
-  void TearDown() override { cluster_.Stop(); }
+  void SetUp() override { ASSERT_NO_FATAL_FAILURE(StartCluster(3)); }
 
   CommonOptions Common() const {
     CommonOptions common;
@@ -177,9 +165,6 @@ class CommandsTest : public testing::Test {
     EXPECT_TRUE(topic.ok()) << topic.status();
     return topic.ok() ? *topic : v1::Topic();
   }
-
-  TempDirectory directory_;
-  DevCluster cluster_;
 };
 
 TEST_F(CommandsTest, StatusHealthAndPartitionsTellOfALostNode) {
