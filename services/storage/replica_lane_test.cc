@@ -1,5 +1,6 @@
 // The two lanes of replica streams, seen by a follower that is this test: who is told to attach
 // where, and that whatever a follower does or leaves undone costs the leader little.
+#include <deque>
 #include <memory>
 #include <string>
 #include <thread>
@@ -91,18 +92,25 @@ class ReplicaLaneTest : public ReplicaStreamTest {
       for (const auto& answer : response.attached()) {
         ASSERT_FALSE(answer.has_error() || answer.has_cut()) << answer.DebugString();
       }
+      KeepNews(response);  // Of those that were answered first.
     }
   }
   // The next news with batches.
   internal::v1::ReplicaNews NextNews() {
     ReplicateResponse response;
-    while (stream_->Read(&response)) {
-      for (const auto& news : response.news()) {
-        if (!news.batches().empty()) return news;
-      }
+    while (news_.empty() && stream_->Read(&response)) KeepNews(response);
+    if (news_.empty()) {
+      ADD_FAILURE() << "the stream has ended";
+      return {};
     }
-    ADD_FAILURE() << "the stream has ended";
-    return {};
+    internal::v1::ReplicaNews next = std::move(news_.front());
+    news_.pop_front();
+    return next;
+  }
+  void KeepNews(const ReplicateResponse& response) {
+    for (const auto& news : response.news()) {
+      if (!news.batches().empty()) news_.push_back(news);
+    }
   }
   void Grant(int64_t bytes) {
     ReplicateRequest request;
@@ -162,6 +170,7 @@ class ReplicaLaneTest : public ReplicaStreamTest {
 
   int64_t end_ = 1;
   uint32_t asked_ = 1'000'000;
+  std::deque<internal::v1::ReplicaNews> news_;  // With batches, and not asked for yet.
 };
 
 TEST_F(ReplicaLaneTest, WhoLagsCatchesUpOnTheOtherLaneAndComesBackWhenAllIsAcknowledged) {
