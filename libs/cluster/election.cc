@@ -70,8 +70,8 @@ const ReplicaReport* FindReport(const PartitionState& partition, int32_t node_id
   return nullptr;
 }
 
-// One whose log is empty has not been a witness of anything: its directory may have been lost, or its
-// copy dropped, when the partition moved or was damaged. A leader writes the start of its epoch
+// One whose log is empty has not been a witness of anything: its directory may have been lost, or
+// its copy dropped, when the partition moved or was damaged. A leader writes the start of its epoch
 // before anything else, so who followed or led it has an entry.
 bool HoldsSomething(const ReplicaReport& report) {
   return report.last_epoch() > 0 || report.log_end() > 0;
@@ -198,7 +198,11 @@ bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partitio
 int32_t UncleanCandidate(const NodeTable& nodes, const PartitionState& partition) {
   if (partition.leader() != 0) return 0;
   if (partition.recovering()) {
-    // Better one who is known to hold something than one who may hold nothing.
+    // Those that are there will speak soon. Then better one who is known to hold something than one
+    // who may hold nothing.
+    for (int32_t node : partition.replicas()) {
+      if (IsAlive(nodes, node) && FindReport(partition, node) == nullptr) return 0;
+    }
     const Witnesses found = FindWitnesses(nodes, partition);
     if (found.best != nullptr) return found.best->node_id();
   }

@@ -50,8 +50,8 @@ bool MoveLead(const NodeTable& nodes, int32_t node_id, internal::v1::PartitionSt
 bool Elect(const NodeTable& nodes, int32_t min_in_sync, internal::v1::PartitionState* partition);
 // Who would lead if it need not hold every committed record; 0: nobody, or there is a leader. The
 // first replica that is alive; who is about to stop only if nobody stays, and who is being added,
-// and may hold nothing at all, only if no other is alive. While the partition is recovering, first
-// whoever holds most of those who have said what they hold.
+// and may hold nothing at all, only if no other is alive. While the partition is recovering, nobody
+// before all that are alive have said what they hold, and then first whoever holds most.
 int32_t UncleanCandidate(const NodeTable& nodes, const internal::v1::PartitionState& partition);
 // Lets that one lead, alone in the ISR. The others are eligible no more: what they hold beyond the
 // new leader's log is lost. The epoch that begins is remembered as an unclean one.
