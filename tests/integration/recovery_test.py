@@ -136,7 +136,7 @@ class RecoveryTest(unittest.TestCase):
                    f"{more} more records of each writer are acknowledged", timeout_s=60)
 
     def check_written(self, writers):
-        """The storage nodes acknowledged without the quorum, and let go of all they led when they heard of the new one."""
+        """Acknowledged without a quorum, too: the nodes have let go of what they led when they heard of the new one."""
         for writer in writers:
             writer.stop()
             records = read_all(self.cluster.consumer(), "busy", writer.partition)
