@@ -60,6 +60,13 @@ absl::Status CheckPartition(const NodeTable& nodes, const pb::PartitionState& pa
   if (partition.unclean_epoch() > partition.leader_epoch()) {
     return Damaged("an unclean epoch is still to come");
   }
+  if (partition.recovering() && (partition.leader() != 0 || !partition.elr().empty())) {
+    return Damaged("who is in sync is known and not known");
+  }
+  for (const pb::ReplicaReport& report : partition.reports()) {
+    if (!partition.recovering()) return Damaged("a replica was asked for nothing");
+    if (!Contains(partition.replicas(), report.node_id())) return Damaged("a stranger was asked");
+  }
   if (partition.leader() == 0) {
     return partition.isr().empty() ? absl::OkStatus() : Damaged("nobody in sync leads");
   }
@@ -106,6 +113,7 @@ absl::StatusOr<ClusterState> ClusterState::FromSnapshot(const pb::ClusterState& 
   }
   if (snapshot.next_producer_id() < 1) return Damaged("a counter is missing");
   state.next_producer_id_ = snapshot.next_producer_id();
+  state.recoveries_ = snapshot.recoveries();
   return state;
 }
 
@@ -116,6 +124,7 @@ pb::ClusterState ClusterState::Snapshot() const {
   for (const auto& [id, node] : nodes_) *snapshot.add_nodes() = node;
   for (const auto& [name, topic] : topics_) *snapshot.add_topics() = topic;
   snapshot.set_next_producer_id(next_producer_id_);
+  snapshot.set_recoveries(recoveries_);
   return snapshot;
 }
 

@@ -61,6 +61,9 @@ absl::Status ValidateRegistration(const pb::RegisterNodeCommand& command) {
   FALAJ_RETURN_IF_ERROR(CheckUuid("directory_id", command.directory_id(), false));
   FALAJ_RETURN_IF_ERROR(CheckUuid("cluster_id", command.cluster_id(), true));
   FALAJ_RETURN_IF_ERROR(CheckUuid("incarnation_id", command.incarnation_id(), true));
+  for (const pb::StoredReplica& replica : command.replicas()) {
+    FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", replica.topic_id(), false));
+  }
   if (command.address().empty() || command.address().size() > kAddressSizeMax ||
       !IsPrintable(command.address())) {
     return InvalidField("address", "must be host:port");
@@ -98,6 +101,7 @@ ClusterState::Applied ClusterState::Apply(LogIndex index, const pb::ClusterComma
   }
   response.set_index(index.value());
   response.set_cluster_id(std::string(cluster_id_.bytes()));
+  response.set_recoveries(recoveries_);
   applied.response = std::move(response);
   return applied;
 }
@@ -141,6 +145,8 @@ absl::Status ClusterState::Execute(const pb::ClusterCommand& command, ExecuteRes
       return ReportDamage(command.report_damage(), response, delta);
     case Kind::kElectUncleanly:
       return ElectUncleanly(command.elect_uncleanly(), delta);
+    case Kind::kBeginHistory:
+      return BeginHistory(command.begin_history(), delta);
     case Kind::kCoordination:  // Of the other half of the metadata service's state.
     case Kind::COMMAND_NOT_SET:
       break;
@@ -197,7 +203,9 @@ absl::Status ClusterState::RegisterNode(const pb::RegisterNodeCommand& command,
   node.set_session_timeout_ms(command.session_timeout_ms());
   node.set_incarnation_id(command.incarnation_id());
   node.clear_stopping();  // Before the elections: this one has come to stay.
+  TakeReports(command, kept_data, &touched);
   ReviveNode(command.node_id(), kept_data, &touched);
+  response->set_report_wanted(WantsReportOf(command.node_id()));
   *response->mutable_node() = node;
   *delta->add_nodes() = node;
   ListChanges(touched, delta);

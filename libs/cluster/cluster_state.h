@@ -34,8 +34,9 @@ namespace falaj::cluster {
 //   who is in an ISR is alive, so a partition without a leader has an empty one
 //   ISR and ELR are disjoint subsets of the replicas; replicas are distinct
 //   the target of a reassignment is a subset of the replicas, and what is being added one of the
-//   target leader epoch, partition epoch and node epoch only rise a command that is refused changes
-//   nothing but the index
+//   target
+//   leader epoch and partition epoch only rise, and so does a node epoch until the quorum is
+//   recovered a command that is refused changes nothing but the index
 //
 // Who may lead (README.md has the reasons): the leader of today if it is valid; else the first
 // assigned replica that is alive and in the ISR, or in the ELR while the ISR is empty; else, if
@@ -66,6 +67,8 @@ class ClusterState {
 
   LogIndex index() const { return index_; }
   const Uuid& cluster_id() const { return cluster_id_; }  // Nil before init_cluster.
+  // How often the quorum was recovered from the loss of its majority, as far as the log says.
+  uint64_t recoveries() const { return recoveries_; }
   // By node id, by topic name.
   const std::map<int32_t, internal::v1::NodeState>& nodes() const { return nodes_; }
   const std::map<std::string, internal::v1::TopicState>& topics() const { return topics_; }
@@ -106,6 +109,12 @@ class ClusterState {
                             ExecuteResponse* response, ClusterDelta* delta);
   absl::Status ElectUncleanly(const internal::v1::ElectUncleanlyCommand& command,
                               ClusterDelta* delta);
+  // These are in cluster_recovery.cc.
+  absl::Status BeginHistory(const internal::v1::BeginHistoryCommand& command, ClusterDelta* delta);
+  // What a node that registers says that it holds, or has lost.
+  void TakeReports(const internal::v1::RegisterNodeCommand& command, bool kept_data,
+                   Touched* touched);
+  bool WantsReportOf(int32_t node_id) const;
   // These are in cluster_reassign.cc.
   absl::Status ReassignPartitions(const internal::v1::ReassignPartitionsCommand& command,
                                   ExecuteResponse* response, ClusterDelta* delta);
@@ -172,6 +181,7 @@ class ClusterState {
   std::map<int32_t, NodeLoad> loads_;
   std::map<std::string, std::string> topic_names_;  // By topic id.
   int64_t next_producer_id_ = 1;
+  uint64_t recoveries_ = 0;
 };
 
 }  // namespace falaj::cluster

@@ -70,6 +70,7 @@ absl::StatusOr<ClusterView::Ptr> ClusterView::FromSnapshot(const pb::ClusterStat
   auto view = std::make_shared<ClusterView>();
   FALAJ_ASSIGN_OR_RETURN(view->cluster_id_, Uuid::FromBytes(snapshot.cluster_id()));
   view->index_ = LogIndex(snapshot.index());
+  view->recoveries_ = snapshot.recoveries();
   for (const pb::NodeState& node : snapshot.nodes()) {
     view->nodes_[NodeId(node.node_id())] = ToNodeInfo(node);
   }
@@ -84,7 +85,8 @@ absl::StatusOr<ClusterView::Ptr> ClusterView::Advance(const Ptr& base,
   if (event.event_case() == pb::WatchClusterResponse::kSnapshot) {
     FALAJ_ASSIGN_OR_RETURN(Ptr next, FromSnapshot(event.snapshot()));
     if (base != nullptr && next->cluster_id() == base->cluster_id() &&
-        next->index() < base->index()) {
+        std::pair(next->recoveries(), next->index()) <
+            std::pair(base->recoveries(), base->index())) {
       return DoesNotFit(absl::StrCat("it is a snapshot of index ", next->index(),
                                      ", older than what is known, ", base->index()));
     }
@@ -103,6 +105,7 @@ absl::StatusOr<ClusterView::Ptr> ClusterView::Advance(const Ptr& base,
 }
 
 absl::Status ClusterView::Apply(const pb::ClusterDelta& delta) {
+  if (delta.recoveries() != 0) recoveries_ = delta.recoveries();
   for (const pb::NodeState& node : delta.nodes()) {
     nodes_[NodeId(node.node_id())] = ToNodeInfo(node);
   }

@@ -85,12 +85,14 @@ class ClusterView {
   // what it names, a sign of life only moves the index. `base` may be null.
   // CORRUPT_RECORD if the event does not fit, or is a snapshot of the same cluster that is older
   // than `base`: what is decided from a view, such as what to delete, is never decided from an
-  // older one.
+  // older one. One from after a recovery of the quorum is newer, whatever its index.
   static absl::StatusOr<Ptr> Advance(const Ptr& base,
                                      const internal::v1::WatchClusterResponse& event);
 
   const Uuid& cluster_id() const { return cluster_id_; }  // Nil: no snapshot has come yet.
   LogIndex index() const { return index_; }               // Everything up to here is included.
+  // How often the quorum was recovered; indexes are comparable only while that stays the same.
+  uint64_t recoveries() const { return recoveries_; }
 
   // Null if there is none. Pointers live as long as the view.
   const TopicInfo* FindTopic(absl::string_view name) const;
@@ -112,6 +114,7 @@ class ClusterView {
 
   Uuid cluster_id_;
   LogIndex index_;
+  uint64_t recoveries_ = 0;
   std::map<NodeId, NodeInfo> nodes_;
   std::map<std::string, std::shared_ptr<const TopicInfo>, std::less<>> topics_;
   absl::flat_hash_map<TopicId, std::shared_ptr<const TopicInfo>> topics_by_id_;

@@ -1,12 +1,14 @@
 #include "libs/cluster/election.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace falaj::cluster {
 namespace {
 
 using internal::v1::PartitionState;
+using internal::v1::ReplicaReport;
 using NodeList = google::protobuf::RepeatedField<int32_t>;
 
 NodeList Without(const NodeList& list, int32_t value) {
@@ -60,6 +62,70 @@ void ForgetLastLeader(PartitionState* partition) {
   partition->clear_last_leader_directory();
 }
 
+// Null: the node has not said yet what it holds.
+const ReplicaReport* FindReport(const PartitionState& partition, int32_t node_id) {
+  for (const ReplicaReport& report : partition.reports()) {
+    if (report.node_id() == node_id) return &report;
+  }
+  return nullptr;
+}
+
+// One whose log is empty has not been a witness of anything: its directory may have been lost, or
+// its copy dropped, when the partition moved or was damaged. A leader writes the start of its epoch
+// before anything else, so who followed or led it has an entry.
+bool HoldsSomething(const ReplicaReport& report) {
+  return report.last_epoch() > 0 || report.log_end() > 0;
+}
+
+// Of two logs the one with the later epoch holds more, as each leader had everything that was
+// committed before; of one epoch, the longer one.
+bool HoldsMore(const ReplicaReport& a, const ReplicaReport& b) {
+  return std::pair(a.last_epoch(), a.log_end()) > std::pair(b.last_epoch(), b.log_end());
+}
+
+struct Witnesses {
+  int32_t count = 0;
+  const ReplicaReport* best = nullptr;  // Of equals the most preferred. Null: there are none.
+};
+
+// The replicas that are there and have said what they hold.
+Witnesses FindWitnesses(const NodeTable& nodes, const PartitionState& partition) {
+  Witnesses found;
+  for (int32_t node : partition.replicas()) {
+    const ReplicaReport* const report = FindReport(partition, node);
+    if (report == nullptr || !HoldsSomething(*report) || !IsAlive(nodes, node)) continue;
+    ++found.count;
+    if (found.best == nullptr || HoldsMore(*report, *found.best)) found.best = report;
+  }
+  return found;
+}
+
+// Whoever holds most, if there are so many witnesses that one of them must hold every committed
+// record: whatever is committed is on `min_in_sync` replicas at least. 0: too few have come.
+int32_t ChooseRecovered(const NodeTable& nodes, int32_t min_in_sync,
+                        const PartitionState& partition) {
+  const int32_t minimum = std::clamp(min_in_sync, 1, partition.replicas_size());
+  const Witnesses found = FindWitnesses(nodes, partition);
+  return found.count > partition.replicas_size() - minimum ? found.best->node_id() : 0;
+}
+
+// Saturates, since an epoch that wraps would be refused by every log for ever.
+int32_t EpochOfNextHistory(int32_t epoch) {
+  return std::min(epoch, std::numeric_limits<int32_t>::max() - 2 * kEpochsOfHistory) +
+         kEpochsOfHistory;
+}
+
+// Whoever leads next must be later than every log that is known, also if there was more in the lost
+// history than anybody expected, or another recovery that this quorum does not know of.
+void EndRecovery(PartitionState* partition) {
+  for (const ReplicaReport& report : partition->reports()) {
+    if (report.last_epoch() < partition->leader_epoch()) continue;
+    partition->set_leader_epoch(EpochOfNextHistory(report.last_epoch()));
+  }
+  partition->clear_recovering();
+  partition->clear_reports();
+}
+
 void RememberLastLeader(const NodeTable& nodes, PartitionState* partition) {
   const auto node = nodes.find(partition->leader());
   if (node == nodes.end()) return;
@@ -111,12 +177,14 @@ bool Disqualify(int32_t node_id, PartitionState* partition) {
 }
 
 bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partition) {
-  const int32_t leader = ChooseLeader(nodes, *partition);
+  const int32_t leader = partition->recovering() ? ChooseRecovered(nodes, min_in_sync, *partition)
+                                                 : ChooseLeader(nodes, *partition);
   if (leader == partition->leader()) return false;
   if (leader == 0) {
     RememberLastLeader(nodes, partition);
   } else {
     ForgetLastLeader(partition);
+    EndRecovery(partition);
     if (partition->isr().empty()) {
       NodeList isr;
       isr.Add(leader);
@@ -129,6 +197,15 @@ bool Elect(const NodeTable& nodes, int32_t min_in_sync, PartitionState* partitio
 
 int32_t UncleanCandidate(const NodeTable& nodes, const PartitionState& partition) {
   if (partition.leader() != 0) return 0;
+  if (partition.recovering()) {
+    // Those that are there will speak soon. Then better one who is known to hold something than one
+    // who may hold nothing.
+    for (int32_t node : partition.replicas()) {
+      if (IsAlive(nodes, node) && FindReport(partition, node) == nullptr) return 0;
+    }
+    const Witnesses found = FindWitnesses(nodes, partition);
+    if (found.best != nullptr) return found.best->node_id();
+  }
   // Those that are being added are the last of the replicas.
   const auto settled = partition.replicas_size() - partition.adding_replicas_size();
   const auto first = [&](int from, int to, bool (*accepts)(const NodeTable&, int32_t)) {
@@ -149,11 +226,47 @@ bool ElectUncleanly(const NodeTable& nodes, PartitionState* partition) {
   const int32_t leader = UncleanCandidate(nodes, *partition);
   if (leader == 0) return false;
   ForgetLastLeader(partition);
+  EndRecovery(partition);
   partition->clear_elr();
   partition->clear_isr();
   partition->add_isr(leader);
   SetLeader(leader, partition);
   partition->set_unclean_epoch(partition->leader_epoch());
+  return true;
+}
+
+void BeginRecovery(PartitionState* partition) {
+  ForgetLastLeader(partition);
+  partition->clear_reports();  // Of an earlier recovery.
+  partition->clear_elr();
+  partition->clear_isr();
+  partition->set_leader(0);
+  partition->set_leader_epoch(EpochOfNextHistory(partition->leader_epoch()));
+  partition->set_partition_epoch(partition->partition_epoch() + kEpochsOfHistory);
+  partition->set_recovering(true);
+}
+
+bool WantsReport(int32_t node_id, const PartitionState& partition) {
+  return partition.recovering() && Contains(partition.replicas(), node_id) &&
+         FindReport(partition, node_id) == nullptr;
+}
+
+bool ForgetReport(int32_t node_id, PartitionState* partition) {
+  const ReplicaReport* const report = FindReport(*partition, node_id);
+  if (report == nullptr) return false;
+  const auto kept =
+      std::remove_if(partition->mutable_reports()->begin(), partition->mutable_reports()->end(),
+                     [node_id](const ReplicaReport& one) { return one.node_id() == node_id; });
+  partition->mutable_reports()->erase(kept, partition->mutable_reports()->end());
+  partition->set_partition_epoch(partition->partition_epoch() + 1);
+  return true;
+}
+
+bool TakeReport(const ReplicaReport& report, PartitionState* partition) {
+  if (!partition->recovering() || !Contains(partition->replicas(), report.node_id())) return false;
+  ForgetReport(report.node_id(), partition);
+  *partition->add_reports() = report;
+  partition->set_partition_epoch(partition->partition_epoch() + 1);
   return true;
 }
 

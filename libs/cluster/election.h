@@ -50,11 +50,27 @@ bool MoveLead(const NodeTable& nodes, int32_t node_id, internal::v1::PartitionSt
 bool Elect(const NodeTable& nodes, int32_t min_in_sync, internal::v1::PartitionState* partition);
 // Who would lead if it need not hold every committed record; 0: nobody, or there is a leader. The
 // first replica that is alive; who is about to stop only if nobody stays, and who is being added,
-// and may hold nothing at all, only if no other is alive.
+// and may hold nothing at all, only if no other is alive. While the partition is recovering, nobody
+// before all that are alive have said what they hold, and then first whoever holds most.
 int32_t UncleanCandidate(const NodeTable& nodes, const internal::v1::PartitionState& partition);
 // Lets that one lead, alone in the ISR. The others are eligible no more: what they hold beyond the
 // new leader's log is lost. The epoch that begins is remembered as an unclean one.
 bool ElectUncleanly(const NodeTable& nodes, internal::v1::PartitionState* partition);
+
+// By how much the epochs of a partition rise when the quorum is recovered: more than there can have
+// been changes that the recovered node did not hear of. Leaves room for 2,000 recoveries.
+inline constexpr int32_t kEpochsOfHistory = 1 << 20;
+
+// The quorum has been recovered, and nobody knows who is in sync. There is no leader, until enough
+// replicas have said what they hold: Elect() then chooses by that, and by nothing else. Who has an
+// empty log has said nothing.
+void BeginRecovery(internal::v1::PartitionState* partition);
+// Takes the word of a replica, in place of an earlier one. False if nobody waits for it.
+bool TakeReport(const internal::v1::ReplicaReport& report, internal::v1::PartitionState* partition);
+// Whether the partition waits for the word of that node.
+bool WantsReport(int32_t node_id, const internal::v1::PartitionState& partition);
+// What the node has said does not count any more: it may have lost it since.
+bool ForgetReport(int32_t node_id, internal::v1::PartitionState* partition);
 
 }  // namespace falaj::cluster
 

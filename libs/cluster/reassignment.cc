@@ -60,6 +60,7 @@ const NodeList& WantedReplicas(const PartitionState& partition) {
 }
 
 bool KeepsCommitted(const PartitionState& partition, int32_t min_in_sync, const NodeList& target) {
+  if (partition.recovering()) return false;  // Nobody knows yet who holds what.
   const NodeList kept = Join(SettledReplicas(partition), target);
   // Who surely holds whatever is committed: also those who are eligible, and away.
   const NodeList holders = Join(partition.isr(), partition.elr());

@@ -226,6 +226,7 @@ class MetadataChannel::WatchStreams final : public MetadataChannel::Watch {
   absl::Status Read(const MetadataNodes::Node& node, grpc::ClientContext* context, bool* received) {
     pb::WatchClusterRequest request;
     request.set_after_index(after_index_);
+    request.set_recoveries(recoveries_);
     if (!cluster_id_.is_nil()) request.set_cluster_id(std::string(cluster_id_.bytes()));
     const auto stub = pb::MetadataService::NewStub(node.channel);
     ParkedReader<pb::WatchClusterResponse> reader;
@@ -253,6 +254,8 @@ class MetadataChannel::WatchStreams final : public MetadataChannel::Watch {
     }
     absl::Status status = callback_(message);
     after_index_ = status.ok() ? message.index() : 0;
+    if (message.has_snapshot()) recoveries_ = message.snapshot().recoveries();
+    if (message.delta().recoveries() != 0) recoveries_ = message.delta().recoveries();
     MutexLock lock(&mu_);
     connected_ = status.ok();
     if (status.ok()) last_error_ = absl::OkStatus();
@@ -275,6 +278,7 @@ class MetadataChannel::WatchStreams final : public MetadataChannel::Watch {
   // Of the thread.
   Uuid cluster_id_;
   uint64_t after_index_ = 0;
+  uint64_t recoveries_ = 0;  // Of the quorum, as of after_index_.
 
   mutable Mutex mu_;
   bool connected_ ABSL_GUARDED_BY(mu_) = false;

@@ -35,6 +35,7 @@ struct Choice {
   BundleOptions bundle;
   VerifyOptions verify;
   RecoverQuorumOptions recover_quorum;
+  ReleaseQuarantineOptions release_quarantine;
   DevOptions dev;
   BenchOptions bench;
   std::string completion_shell;
@@ -121,9 +122,6 @@ void AddTopic(CLI::App* app, Choice* choice) {
   TopicOptions* o = &choice->topic;
   CLI::App* topic = app->add_subcommand("topic", "Create, look at, change and delete topics");
   topic->require_subcommand(1);
-  topic->footer(Examples({"falaj topic create orders -p 6 --retention 7d",
-                          "falaj topic describe orders -o json",
-                          "falaj topic truncate orders --before @-24h"}));
   const std::function<CLI::App*(const char*, const char*)> add = [=](const char* name,
                                                                      const char* help) {
     CLI::App* sub = topic->add_subcommand(name, help);
@@ -180,10 +178,6 @@ void AddCluster(CLI::App* app, Choice* choice) {
   ClusterOptions* o = &choice->cluster;
   CLI::App* cluster = app->add_subcommand("cluster", "Look at the cluster, move partitions in it");
   cluster->require_subcommand(1);
-  cluster->footer(Examples({"falaj cluster health && echo fine", "falaj cluster nodes",
-                            "falaj cluster partitions --leaderless",
-                            "falaj cluster reassign orders -p 0 --replicas 2,3,4 --wait",
-                            "falaj cluster drain 3 --wait"}));
   const AddClusterCommand add = [=](const char* name, const char* help) {
     CLI::App* sub = cluster->add_subcommand(name, help);
     AddCommon(sub, &o->common);
@@ -379,10 +373,16 @@ void AddConsume(CLI::App* app, Choice* choice) {
   consume->add_option("--grep", o->grep, "Only records whose key or value matches (RE2)");
   consume->add_option("-Z,--null", o->null_text, "What to print for null")->default_str("");
   consume->add_flag("-q,--quiet", o->quiet, "No summary");
-  consume->footer(Examples({R"(falaj consume orders -o start -e -f '%p %o %k %s\n')",
-                            "falaj consume orders -o -10 -e -J | jq .payload",
-                            "falaj consume orders -o @-2h --grep 'status.:.failed'"}));
   consume->callback([=] { choice->run = [o] { return RunConsume(*o); }; });
+}
+
+// For what an operator does to a stopped node when nothing better is left. `o` is what the command
+// is run with.
+template <typename Options>
+void AddLastResort(CLI::App* sub, const char* directory, Options* o) {
+  sub->add_option("path", o->path, directory)->required()->check(CLI::ExistingDirectory);
+  sub->add_flag("--yes-lose-data", o->yes_lose_data, "Do it; without this it only tells the risks");
+  AddOutput(sub, &o->output);
 }
 
 void AddRecoverQuorum(CLI::App* debug, Choice* choice) {
@@ -390,13 +390,9 @@ void AddRecoverQuorum(CLI::App* debug, Choice* choice) {
   CLI::App* sub = debug->add_subcommand(
       "recover-quorum",
       "Go on with one metadata node after the majority is lost for good; loses data");
-  sub->add_option("path", o->path, "Data directory of a stopped metadata node")
-      ->required()
-      ->check(CLI::ExistingDirectory);
+  AddLastResort(sub, "Data directory of a stopped metadata node", o);
   sub->add_option("--node", o->node, "Id of the node whose directory it is")->required();
   sub->add_option("--node-address", o->address, "host:port where new nodes will find it");
-  sub->add_flag("--yes-lose-data", o->yes_lose_data, "Do it; without this it only tells the risks");
-  AddOutput(sub, &o->output);
   sub->callback([=] { choice->run = [o] { return RunRecoverQuorum(*o); }; });
 }
 
@@ -409,6 +405,15 @@ void AddBundle(CLI::App* debug, Choice* choice) {
   sub->add_option("--http", o->http, "host:port of /metrics of every server to ask")
       ->delimiter(',');
   sub->callback([=] { choice->run = [o] { return RunBundle(*o); }; });
+}
+
+void AddReleaseQuarantine(CLI::App* debug, Choice* choice) {
+  ReleaseQuarantineOptions* o = &choice->release_quarantine;
+  CLI::App* sub = debug->add_subcommand(
+      "release-quarantine",
+      "Let go of the partitions that a recovered metadata quorum does not give a storage node");
+  AddLastResort(sub, "Data directory of a stopped storage node", o);
+  sub->callback([=] { choice->run = [o] { return RunReleaseQuarantine(*o); }; });
 }
 
 void AddVerify(CLI::App* debug, Choice* choice) {
@@ -442,12 +447,9 @@ void AddDebug(CLI::App* app, Choice* choice) {
       app->add_subcommand("debug", "Look into a cluster, and into the files of stopped nodes");
   AddBundle(debug, choice);
   AddRecoverQuorum(debug, choice);
+  AddReleaseQuarantine(debug, choice);
   AddVerify(debug, choice);
   debug->require_subcommand(1);
-  debug->footer(Examples({"falaj debug dump-batch captured.bin --records",
-                          "falaj debug dump-log /var/lib/falaj/storage-1 --limit 20",
-                          "falaj debug verify /mnt/storage-1 /mnt/storage-2 /mnt/storage-3",
-                          "falaj debug recover-quorum /var/lib/falaj/metadata-3 --node 3"}));
   const std::pair<const char*, const char*> subs[] = {
       {"dump-batch", "Print the encoded batches in a file"},
       {"dump-log", "Print the batches in a storage directory"}};
@@ -472,8 +474,6 @@ void AddDev(CLI::App* app, Choice* choice) {
       ->capture_default_str();
   dev->add_option("--http-port", o->http_port, "HTTP port of the first gateway; 0: any")
       ->capture_default_str();
-  dev->footer(Examples({"falaj dev --data /tmp/falaj", "falaj dev --data /tmp/falaj --storage 3",
-                        "falaj dev --data /tmp/falaj --port 0 --http-port 0"}));
   dev->callback([=] { choice->run = [o] { return RunDev(*o); }; });
 }
 
@@ -518,10 +518,6 @@ void AddBench(CLI::App* app, Choice* choice) {
       ->capture_default_str();
   bench->add_option("--json", o->json, "Write the result here; -: standard output");
   bench->add_flag("--keep-topic", o->keep_topic, "Do not delete the topic that was made");
-  bench->footer(Examples({"falaj bench produce --dev --durability os --batch-bytes 128KiB",
-                          "falaj bench end-to-end --rate 1000 --seconds 30 --batch-bytes 1",
-                          "falaj bench end-to-end --dev --input flights.tsv.zst --producers 4",
-                          "falaj bench suite --dev --replicas 3"}));
   bench->callback([=] { choice->run = [o] { return RunBench(*o); }; });
 }
 

@@ -178,6 +178,13 @@ struct RecoverQuorumOptions {
 };
 ExitCode RunRecoverQuorum(const RecoverQuorumOptions& options);
 
+struct ReleaseQuarantineOptions {
+  std::string path;  // The data directory of a stopped storage node.
+  bool yes_lose_data = false;
+  OutputMode output = OutputMode::kAuto;
+};
+ExitCode RunReleaseQuarantine(const ReleaseQuarantineOptions& options);
+
 struct DevOptions {
   std::string data;
   int metadata = 1;

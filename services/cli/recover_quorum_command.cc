@@ -23,15 +23,21 @@ others are lost for good. What that risks:
 
   - What the lost nodes had acknowledged and this one had not received is gone. Topics, sessions
     and znodes go back to what this node knows; fencing tokens and versions may be handed out again.
-    Partitions that it does not know are deleted by the storage nodes when they start again.
+  - Partitions that it does not know, or knew on other storage nodes, are kept on the disks of those
+    that have them, in quarantine: nothing serves them. falaj debug verify names them, falaj debug
+    release-quarantine lets them go.
+  - A partition that it knows is led again once so many replicas have come back that one of them
+    must hold every acknowledged record, by the min_in_sync_replicas that it knows. Replicas whose
+    log is empty do not count, such as those of a partition that had moved since. If too few come:
+    falaj topic update TOPIC --unclean-election-after 1s. That may lose acknowledged records.
   - What this node holds becomes committed, even where a client was told that it had failed.
   - If a majority of the old nodes is not lost but only out of reach, and comes back, there are two
     clusters. They refuse each other, but clients may find either.
 
 So: stop all metadata nodes; run this without --yes-lose-data on every directory that is left;
 choose the one with the highest LAST-TERM, and of those the highest LAST-INDEX; erase the others.
-Then start that node, and add new ones: falaj-metadata --join, falaj metadata members add. Restart
-all storage nodes and gateways: they refuse to go back to a state older than the last they saw.
+Then start that node, and add new ones: falaj-metadata --join, falaj metadata members add. Storage
+nodes and gateways notice that the quorum was recovered, and need not be restarted.
 )";
 
 absl::StatusOr<falaj::log::RaftLog::Options> FindLog(const RecoverQuorumOptions& options) {

@@ -15,6 +15,7 @@
 #include "services/cli/session.h"
 #include "services/cli/store_walk.h"
 #include "services/cli/values.h"
+#include "services/storage/known_history.h"
 
 namespace falaj::cli {
 namespace {
@@ -95,6 +96,17 @@ void PrintSummary(const BatchVerifier& verifier, const AcknowledgedRecords& ackn
                FormatCount(acknowledged.deleted()).c_str());
 }
 
+// Partitions in quarantine are checked as all others; that they are there is told, and no finding.
+absl::Status PrintQuarantine(const std::string& path) {
+  FALAJ_ASSIGN_OR_RETURN(const auto history, storage::KnownHistory::Open(path));
+  for (const log::PartitionKey& key : history->Quarantined()) {
+    std::fprintf(stderr,
+                 "%s in %s is in quarantine: the recovered metadata quorum does not put it there\n",
+                 PartitionName(key).c_str(), path.c_str());
+  }
+  return absl::OkStatus();
+}
+
 ExitCode Report(const std::vector<std::string>& findings) {
   if (findings.empty()) return ExitCode::kOk;
   for (size_t i = 0; i < findings.size() && i < kFindingsPrinted; ++i) {
@@ -116,7 +128,8 @@ ExitCode RunVerify(const VerifyOptions& options) {
   }
   BatchVerifier verifier(&acknowledged);
   for (const std::string& path : options.paths) {
-    const absl::Status status = WalkBatches(path, &verifier, /*show_progress=*/true);
+    absl::Status status = WalkBatches(path, &verifier, /*show_progress=*/true);
+    if (status.ok()) status = PrintQuarantine(path);
     if (status.ok()) continue;
     return ReasonOf(status) == Reason::kInvalidRequest ? FailUsage(status) : Fail(status);
   }

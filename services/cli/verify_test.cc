@@ -13,6 +13,7 @@
 #include "libs/log/store_fixture.h"
 #include "services/cli/commands.h"
 #include "services/cli/replica_comparison.h"
+#include "services/storage/known_history.h"
 
 namespace falaj::cli {
 namespace {
@@ -74,6 +75,25 @@ TEST_F(VerifyTest, ReplicasThatAreAlikePass) {
   EXPECT_EQ(ExitCode::kOk, Verify());
   options_.in_sync = true;
   EXPECT_EQ(ExitCode::kOk, Verify());
+}
+
+TEST_F(VerifyTest, PartitionsInQuarantineAreNamedUntilTheyAreReleased) {
+  Write("a", {Batch(0), Batch(2)}, 4);
+  const auto verify = [&] {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(ExitCode::kOk, Verify());
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(std::string::npos, verify().find("quarantine"));
+  ASSERT_TRUE(storage::KnownHistory::Open(Path("a")).value()->Adopt(1, {log::MakeKey(0)}).ok());
+  EXPECT_NE(std::string::npos, verify().find("is in quarantine"));
+  ReleaseQuarantineOptions release;
+  release.path = Path("a");
+  EXPECT_EQ(ExitCode::kUsage, RunReleaseQuarantine(release));
+  EXPECT_NE(std::string::npos, verify().find("is in quarantine"));
+  release.yes_lose_data = true;
+  EXPECT_EQ(ExitCode::kOk, RunReleaseQuarantine(release));
+  EXPECT_EQ(std::string::npos, verify().find("quarantine"));
 }
 
 TEST_F(VerifyTest, AnotherBatchBelowTheHighWatermarkIsFound) {

@@ -32,6 +32,16 @@ telemetry::Counter* AddSnapshots(telemetry::Registry* registry, const char* dire
                               {{"raft_group", "metadata"}, {"direction", direction}});
 }
 
+// Whether the index that a watcher goes on from is of the history of now.
+absl::Status CheckHistory(const cluster::ClusterState& cluster,
+                          const pb::WatchClusterRequest& request) {
+  const uint64_t recoveries = cluster.recoveries();
+  if (request.after_index() == 0 || request.recoveries() == recoveries) return absl::OkStatus();
+  return MakeError(Reason::kWatchCompacted,
+                   absl::StrCat("the quorum has been recovered ", recoveries, " times, not ",
+                                request.recoveries(), ": begin with a snapshot"));
+}
+
 }  // namespace
 
 MetadataNode::Metrics::Metrics(telemetry::Registry* registry)
@@ -125,7 +135,7 @@ void MetadataNode::EndRound() {
 }
 
 void MetadataNode::Execute(pb::ClusterCommand command, ExecuteCallback done) {
-  if (!Leads()) return done(NotLeader("none"));
+  if (!Leads() || !KnowsHistory()) return done(NotLeader("none"));
   if (command.command_case() == pb::ClusterCommand::COMMAND_NOT_SET) {
     return done(MakeError(Reason::kInvalidRequest, "command must be set", {{"field", "command"}}));
   }
@@ -199,7 +209,7 @@ absl::StatusOr<absl::Duration> MetadataNode::KeepSession(const v1::SessionHandle
 }
 
 void MetadataNode::Read(const PendingReads::Options& options, PendingReads::Callback done) {
-  if (storage_failed_) return done(NotLeader("none"));
+  if (storage_failed_ || !KnowsHistory()) return done(NotLeader("none"));
   if (!options.linearizable && options.min_index <= state_.index()) return done(absl::OkStatus());
   if (reads_.size() + campaigns_.size() >= options_.waiting_max) {
     return done(MakeError(Reason::kQuotaExceeded,
@@ -251,6 +261,8 @@ void MetadataNode::Watch(const pb::WatchClusterRequest& request, std::shared_ptr
     return done(MakeError(Reason::kClusterMismatch, "this is another cluster",
                           {{"cluster_id", cluster_id.ToString()}}));
   }
+  if (const absl::Status same = CheckHistory(state_.cluster(), request); !same.ok())
+    return done(same);
   // Nobody may be shown an older state than another node has shown him: a storage node would drop
   // the partitions that it does not have yet. Who goes on from an index waits until it is applied
   // here; who wants a snapshot, perhaps because he could not go on, gets one of now.
@@ -258,10 +270,12 @@ void MetadataNode::Watch(const pb::WatchClusterRequest& request, std::shared_ptr
   options.linearizable = request.after_index() == 0;
   options.min_index = LogIndex(request.after_index());
   options.deadline = now_ + kWatchPatience;
-  Read(options, [this, after = request.after_index(), watcher = std::move(watcher),
-                 done = std::move(done)](const absl::Status& readable) {
-    done(readable.ok() ? hub_.Add(state_.cluster(), after, watcher) : readable);
-  });
+  Read(options,
+       [this, request, watcher = std::move(watcher), done = std::move(done)](absl::Status status) {
+         if (status.ok()) status = CheckHistory(state_.cluster(), request);
+         if (status.ok()) status = hub_.Add(state_.cluster(), request.after_index(), watcher);
+         done(status);
+       });
 }
 
 void MetadataNode::WatchZnodes(v1::WatchZnodesRequest request, MonotonicTime deadline,
@@ -288,7 +302,7 @@ void MetadataNode::Transfer(NodeId target, StatusCallback done) {
 }
 
 void MetadataNode::ChangeMembership(const raft::MembershipChange& change, ExecuteCallback done) {
-  if (!Leads()) return done(NotLeader("none"));
+  if (!Leads() || !KnowsHistory()) return done(NotLeader("none"));
   const absl::StatusOr<raft::EntryId> entry = core_->ProposeMembership(change);
   if (!entry.ok()) {
     const bool elsewhere = ReasonOf(entry.status()) == Reason::kMetadataUnavailable;
@@ -423,6 +437,7 @@ void MetadataNode::CheckCaughtUp() {
 bool MetadataNode::IsReady() const {
   if (storage_failed_ || core_->leader() == NodeId()) return false;
   if (state_.cluster().cluster_id().is_nil() || catch_up_ != CatchUp::kDone) return false;
+  if (!KnowsHistory()) return false;
   if (now_ - confirmed_ > options_.unconfirmed_max) return false;
   return core_->applied() == core_->committed();
 }

@@ -83,6 +83,9 @@ class MetadataNode {
   struct Options {
     raft::Options raft;  // A planted bug in it may be one of this class.
     Uuid cluster_id;     // What the first leader names the cluster.
+    // How often the quorum was recovered from the loss of its majority, by the word of the log's
+    // directory. Nothing is executed, read or watched before the log itself says so.
+    uint64_t recoveries = 0;
     uint64_t random_seed = 1;
     // Draws the secret of a session. Unset: from random_seed, which is for tests only, since who
     // knows one secret could work out the others.
@@ -218,6 +221,7 @@ class MetadataNode {
   bool HasBug(raft::PlantedBug bug) const { return options_.raft.planted_bug == bug; }
   bool Leads() const { return !storage_failed_ && core_->is_leader(); }
   bool KnowsSessions() const;
+  bool KnowsHistory() const { return state_.cluster().recoveries() >= options_.recoveries; }
   bool IsUnsettled() const;
   absl::Status NotLeader(absl::string_view outcome) const;
   std::string AddressOf(NodeId node) const;

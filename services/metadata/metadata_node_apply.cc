@@ -105,7 +105,12 @@ void MetadataNode::ApplyEntry(const pb::RaftEntry& entry) {
 
 void MetadataNode::Publish(MetadataState::Applied* applied, LogIndex index) {
   const pb::ClusterDelta& delta = applied->cluster;
-  if (delta.nodes_size() + delta.topics_size() + delta.deleted_topics_size() > 0) {
+  if (delta.recoveries() != 0) {
+    log::Warning("the quorum was recovered: partitions wait for what their replicas hold",
+                 {{"recoveries", delta.recoveries()}});
+  }
+  if (delta.nodes_size() + delta.topics_size() + delta.deleted_topics_size() > 0 ||
+      delta.recoveries() != 0) {
     counts_stale_ = true;
     CountChanges(delta);
     hub_.Publish(std::move(applied->cluster));
@@ -167,11 +172,18 @@ void MetadataNode::BeginLeading() {
   for (const auto& [id, session] : state_.coordination().sessions()) {
     sessions_.Put(id, absl::Milliseconds(session->timeout_ms), now_);
   }
-  if (!state_.cluster().cluster_id().is_nil()) return;
+  const auto propose = [this](pb::ClusterCommand command) {
+    StampCommand(&command);
+    Propose(command, nullptr);
+  };
   pb::ClusterCommand command;
-  command.mutable_init_cluster()->set_cluster_id(std::string(options_.cluster_id.bytes()));
-  StampCommand(&command);
-  Propose(command, nullptr);
+  if (state_.cluster().cluster_id().is_nil()) {
+    command.mutable_init_cluster()->set_cluster_id(std::string(options_.cluster_id.bytes()));
+    propose(command);
+  }
+  if (KnowsHistory()) return;
+  command.mutable_begin_history()->set_recoveries(options_.recoveries);
+  propose(std::move(command));
 }
 
 void MetadataNode::StopLeading() {

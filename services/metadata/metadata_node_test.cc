@@ -415,6 +415,36 @@ TEST_F(MetadataNodeTest, ALeaderThatIsReplacedLeavesTheOutcomeOpen) {
   EXPECT_EQ("unknown", MetadataOf(answer->status())["outcome"]);
 }
 
+TEST_F(MetadataNodeTest, TheFirstLeaderOfARecoveredQuorumBeginsANewHistory) {
+  options_.recoveries = 1;
+  Start({kOther});
+  Lead();
+  Drain();
+  pb::ClusterCommand command;
+  command.mutable_coordination()->mutable_create()->set_path("/a");
+  Reason refused = Reason::kNone;
+  node_->Execute(command, [&](const auto& response) { refused = ReasonOf(response.status()); });
+  EXPECT_EQ(Reason::kMetadataUnavailable, refused) << "nothing comes before the new history";
+  Acknowledge();
+  EXPECT_EQ(1u, node_->state().cluster().recoveries());
+  Round();
+  Acknowledge();
+  node_->Execute(command, [&](const auto& response) { refused = ReasonOf(response.status()); });
+  Acknowledge();
+  EXPECT_EQ(Reason::kNone, refused);
+}
+
+TEST_F(MetadataNodeTest, AWatchDoesNotGoOnInAnotherHistory) {
+  options_.recoveries = 1;
+  Start();
+  ASSERT_TRUE(Register(1).ok());
+  pb::WatchClusterRequest request;
+  request.set_after_index(1);
+  Reason reason = Reason::kNone;
+  node_->Watch(request, nullptr, [&](const absl::Status& status) { reason = ReasonOf(status); });
+  EXPECT_EQ(Reason::kWatchCompacted, reason);
+}
+
 TEST_F(MetadataNodeTest, AnAddressThatIsRefusedKeepsNoOtherFromBeingEntered) {
   Start();
   for (const int32_t node : {2, 3, 4}) {

@@ -96,6 +96,7 @@ class MetadataServerImpl final : public MetadataServer {
     const Uuid cluster_id = cluster_id_ = log->cluster_id();
     const uint64_t incarnation = log->incarnation();
     RaftNode::Options node_options = NodeOptions(options, cluster_id);
+    node_options.node.recoveries = incarnation;
     links_ = std::make_unique<PeerLinks>(PeerLinks::Options{.self = NodeId(options.node_id),
                                                             .cluster_id = cluster_id,
                                                             .incarnation = incarnation,

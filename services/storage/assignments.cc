@@ -1,5 +1,7 @@
 #include "services/storage/assignments.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -49,6 +51,10 @@ absl::Status Assignments::OnEvent(const internal::v1::WatchClusterResponse& even
   MutexLock lock(&mu_);
   FALAJ_ASSIGN_OR_RETURN(view_, cluster::ClusterView::Advance(view_, event));
   advanced_.NotifyAll();  // They see it once the lock is released: after what follows.
+  if (!cluster_.is_nil() && view_->recoveries() > std::max(recoveries_, told_recoveries_)) {
+    told_recoveries_ = view_->recoveries();
+    if (on_history_) on_history_(told_recoveries_);
+  }
   if (!Counts()) return absl::OkStatus();
   if (!applied_ || event.has_snapshot()) {
     ApplyAll();
@@ -58,12 +64,27 @@ absl::Status Assignments::OnEvent(const internal::v1::WatchClusterResponse& even
   return absl::OkStatus();
 }
 
-void Assignments::Allow(const Uuid& cluster, LogIndex index) {
+void Assignments::Allow(const Uuid& cluster, LogIndex index, uint64_t recoveries) {
   MutexLock lock(&mu_);
   cluster_ = cluster;
+  SetHistory(recoveries);
   if (applied_) return;  // Registered again: what counted goes on counting.
   allowed_from_ = index;
   if (Counts()) ApplyAll();
+}
+
+void Assignments::BeginHistory(uint64_t recoveries) {
+  MutexLock lock(&mu_);
+  SetHistory(recoveries);
+}
+
+void Assignments::SetHistory(uint64_t recoveries) {
+  if (recoveries <= recoveries_) return;
+  // What was asked of the shard in another history says nothing of what this one has changed.
+  recoveries_ = recoveries;
+  allowed_from_ = LogIndex(std::numeric_limits<uint64_t>::max());
+  applied_ = false;
+  asked_.clear();
 }
 
 cluster::ClusterView::Ptr Assignments::view() const {
@@ -126,7 +147,8 @@ bool Assignments::SharesPartitions() const {
 }
 
 bool Assignments::Counts() const {
-  return !cluster_.is_nil() && view_->cluster_id() == cluster_ && view_->index() >= allowed_from_;
+  return !cluster_.is_nil() && view_->cluster_id() == cluster_ &&
+         view_->recoveries() == recoveries_ && view_->index() >= allowed_from_;
 }
 
 void Assignments::ApplyAll() {
@@ -140,7 +162,7 @@ void Assignments::ApplyAll() {
     }
   }
   absl::erase_if(asked_, [&](const auto& entry) { return !live.contains(entry.first); });
-  shard_->DropExcept(std::move(assigned));
+  shard_->DropExcept(std::move(assigned), view_->recoveries());
   if (applied_) return;
   applied_ = true;
   shard_->Post([opened = opened_] { opened->store(true); });

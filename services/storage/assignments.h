@@ -8,8 +8,11 @@
 // twice and a partition is only ever made for an assignment that a view had, so either the topic
 // has been deleted, or the partition has been reassigned: then everything committed is on its
 // replicas of now (libs/cluster lets no replica go that alone is known to hold it). A node that
-// gets it back begins with nothing. A foreign cluster's view never gets here, and views never go
-// back (ClusterView::Advance): one from before the partition was made comes neither after the
+// gets it back begins with nothing. All that holds within one history of the cluster: after a
+// recovery of the quorum a view may know less, and nothing is dropped for what the first one says,
+// but set aside (KnownHistory). The node must then be registered anew, and say what it holds,
+// before the view counts. A foreign cluster's view never gets here, and views never go back
+// (ClusterView::Advance): one from before the partition was made comes neither after the
 // registration, nor later from a metadata node that lags.
 //
 // Threads: OnEvent by the watch, Allow by the session, the rest by any.
@@ -17,6 +20,8 @@
 #define SERVICES_STORAGE_ASSIGNMENTS_H_
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -38,13 +43,26 @@ namespace falaj::storage {
 
 class Assignments {
  public:
-  Assignments(NodeId self, StoreShard* shard, absl::Duration replica_lag_max)
-      : self_(self), shard_(shard), replica_lag_max_(replica_lag_max) {}
+  // Told once of every history that the node is not registered in, on the watch's thread.
+  using HistoryCallback = std::function<void(uint64_t recoveries)>;
+
+  Assignments(NodeId self, StoreShard* shard, absl::Duration replica_lag_max,
+              HistoryCallback on_history = nullptr)
+      : self_(self),
+        shard_(shard),
+        replica_lag_max_(replica_lag_max),
+        on_history_(std::move(on_history)) {}
 
   // Takes an event of the watch. An error asks for a new snapshot.
   absl::Status OnEvent(const internal::v1::WatchClusterResponse& event);
-  // The node is registered in `cluster`, as of the entry `index`. Views from there on count.
-  void Allow(const Uuid& cluster, LogIndex index);
+  // The node is registered in `cluster`, as of the entry `index` of the history after so many
+  // recoveries of the quorum. Views of it from there on count.
+  void Allow(const Uuid& cluster, LogIndex index, uint64_t recoveries);
+
+  // The node is about to say what it holds in the history after so many recoveries. Views of
+  // earlier ones do not count any more, though some may still be on their way: what they give the
+  // node, or take from it, must not change what it says. Those of this one count from Allow() on.
+  void BeginHistory(uint64_t recoveries);
 
   // Waits until the view is of `index` or later, and the shard has been asked for what it shows.
   // False: it did not come.
@@ -76,6 +94,7 @@ class Assignments {
     std::map<PartitionIndex, PartitionEpoch> partitions;
   };
 
+  void SetHistory(uint64_t recoveries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Counts() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ApplyAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ApplyDelta(const internal::v1::ClusterDelta& delta) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -85,6 +104,7 @@ class Assignments {
   const NodeId self_;
   StoreShard* const shard_;  // Not owned; outlives this.
   const absl::Duration replica_lag_max_;
+  const HistoryCallback on_history_;  // May be null.
   const std::shared_ptr<std::atomic<bool>> opened_ = std::make_shared<std::atomic<bool>>(false);
 
   mutable Mutex mu_;
@@ -92,6 +112,8 @@ class Assignments {
   cluster::ClusterView::Ptr view_ ABSL_GUARDED_BY(mu_) = cluster::ClusterView::Empty();
   Uuid cluster_ ABSL_GUARDED_BY(mu_);  // Nil: not registered yet.
   LogIndex allowed_from_ ABSL_GUARDED_BY(mu_);
+  uint64_t recoveries_ ABSL_GUARDED_BY(mu_) = 0;       // Of the history it is registered in.
+  uint64_t told_recoveries_ ABSL_GUARDED_BY(mu_) = 0;  // The callback was.
   bool applied_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_map<TopicId, Asked> asked_ ABSL_GUARDED_BY(mu_);
 };

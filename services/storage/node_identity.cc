@@ -1,24 +1,20 @@
 #include "services/storage/node_identity.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <system_error>
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
 #include "libs/base/crc32c.h"
 #include "libs/base/status.h"
+#include "services/storage/small_file.h"
 
 namespace falaj::storage {
 namespace {
@@ -26,47 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr absl::string_view kMagic = "falaj-storage 1\n";
-
-absl::Status Failed(absl::string_view what, const std::string& path) {
-  return MakeError(Reason::kStorageFailed,
-                   absl::StrCat(what, " ", path, ": ", std::generic_category().message(errno)),
-                   {{"path", path}});
-}
-
-// nullopt: no such file.
-std::optional<std::string> ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-absl::Status SyncDirectory(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return Failed("cannot open", path);
-  const absl::Cleanup close_fd = [fd] { ::close(fd); };
-  return ::fsync(fd) == 0 ? absl::OkStatus() : Failed("cannot sync", path);
-}
-
-absl::Status WriteAndSync(const std::string& path, absl::string_view text) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return Failed("cannot create", path);
-  const absl::Cleanup close_fd = [fd] { ::close(fd); };
-  if (::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    return Failed("cannot write", path);
-  }
-  return ::fsync(fd) == 0 ? absl::OkStatus() : Failed("cannot sync", path);
-}
-
-// All of `text` is in the file, or the file is as it was.
-absl::Status ReplaceFile(const std::string& directory, const std::string& name,
-                         absl::string_view text) {
-  const std::string path = absl::StrCat(directory, "/", name);
-  FALAJ_RETURN_IF_ERROR(WriteAndSync(path + ".new", text));
-  if (::rename((path + ".new").c_str(), path.c_str()) != 0) return Failed("cannot rename", path);
-  return SyncDirectory(directory);
-}
 
 absl::Status Damaged(const std::string& data_dir) {
   return MakeError(
@@ -98,7 +53,7 @@ absl::StatusOr<NodeIdentity> NodeIdentity::Open(const std::string& data_dir, Nod
   if (const std::optional<std::string> text = ReadFile(clean)) {
     int64_t epoch = 0;
     if (absl::SimpleAtoi(*text, &epoch)) identity.clean_epoch_ = NodeEpoch{epoch};
-    if (::unlink(clean.c_str()) != 0) return Failed("cannot remove", clean);
+    if (::unlink(clean.c_str()) != 0) return FileFailed("cannot remove", clean);
     FALAJ_RETURN_IF_ERROR(SyncDirectory(data_dir));
   }
   return identity;

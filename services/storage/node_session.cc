@@ -14,6 +14,18 @@ constexpr absl::Duration kRegisterRetry = absl::Milliseconds(200);
 constexpr absl::Duration kMismatchRetry = absl::Seconds(5);
 constexpr absl::Duration kEndPatience = absl::Seconds(2);
 
+void AddReplicas(const std::vector<log::StoredPartition>& stored,
+                 internal::v1::RegisterNodeCommand* node) {
+  node->clear_replicas();
+  for (const log::StoredPartition& one : stored) {
+    internal::v1::StoredReplica* const replica = node->add_replicas();
+    replica->set_topic_id(one.key.topic.bytes().data(), Uuid::kSize);
+    replica->set_partition(one.key.partition.value());
+    replica->set_last_epoch(one.epochs.empty() ? 0 : one.epochs.back().epoch.value());
+    replica->set_log_end(one.log_end.value());
+  }
+}
+
 }  // namespace
 
 NodeSession::NodeSession(Options options, NodeIdentity* identity, rpc::MetadataChannel* channel,
@@ -97,6 +109,17 @@ bool NodeSession::Register() {
     const MonotonicTime asked = clock_->MonotonicNow();
     const auto response = channel_->Execute(command, kRegisterPatience);
     absl::Status status = response.status();
+    const uint64_t recoveries = status.ok() ? response->recoveries() : 0;
+    if (status.ok() && response->report_wanted() && node.recoveries() != recoveries &&
+        options_.tell_stored) {
+      log::Warning("the quorum was recovered and asks what this node holds",
+                   {{"node", identity_->node()}, {"recoveries", recoveries}});
+      const auto stored = options_.tell_stored(recoveries);
+      if (!stored.has_value()) return false;
+      AddReplicas(*stored, &node);
+      node.set_recoveries(recoveries);
+      continue;
+    }
     if (status.ok()) {
       const absl::StatusOr<Uuid> cluster = Uuid::FromBytes(response->cluster_id());
       status = cluster.ok() ? identity_->JoinCluster(*cluster) : cluster.status();
@@ -110,7 +133,7 @@ bool NodeSession::Register() {
         log::Info("registered", {{"node", identity_->node()},
                                  {"node_epoch", response->node().node_epoch()},
                                  {"cluster_id", cluster->ToString()}});
-        options_.on_registered(*cluster, LogIndex{response->index()});
+        options_.on_registered(*cluster, LogIndex{response->index()}, recoveries);
         return !WaitOrStop(absl::ZeroDuration());
       }
     }

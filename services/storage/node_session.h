@@ -15,8 +15,10 @@
 #define SERVICES_STORAGE_NODE_SESSION_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -26,6 +28,7 @@
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
+#include "libs/log/log_store.h"
 #include "libs/rpc/metadata_channel.h"
 #include "services/storage/node_identity.h"
 
@@ -39,7 +42,12 @@ class NodeSession {
     absl::Duration timeout = absl::Seconds(10);
     Uuid incarnation;  // Of this process.
     // Told of every registration, on the session's thread.
-    std::function<void(const Uuid& cluster, LogIndex index)> on_registered;
+    std::function<void(const Uuid& cluster, LogIndex index, uint64_t recoveries)> on_registered;
+    // Asked, on the session's thread, what the node holds, when a recovered quorum wants to know.
+    // From then on nothing more is acknowledged of what was led or followed before that recovery.
+    // nullopt: the node is about to end and says nothing.
+    std::function<std::optional<std::vector<log::StoredPartition>>(uint64_t recoveries)>
+        tell_stored;
   };
 
   // Neither is owned; both outlive the session. The identity belongs to the session until End() or
@@ -63,6 +71,9 @@ class NodeSession {
   // on; `leads_max` of them, or all if that is 0. Returns METADATA_UNAVAILABLE, TIMED_OUT, or why
   // the session does not count any more.
   absl::StatusOr<Relieved> PrepareStop(int32_t leads_max, absl::Duration patience);
+
+  // The session is of another history of the cluster: opens one in the history of now.
+  void RegisterAgain() { Expired(); }
 
   // Stops the heartbeats and ends the session. Waits at most two seconds for the metadata service.
   void End();

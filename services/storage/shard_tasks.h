@@ -66,6 +66,18 @@ struct AppendTask {
   std::shared_ptr<AppendSink> sink;
 };
 
+// An append whose reply waits for the round, or for other replicas.
+struct HeldAppend {
+  std::shared_ptr<AppendSink> sink;
+  std::shared_ptr<Partition> partition;
+  uint64_t request_id = 0;
+  int64_t size_bytes = 0;
+  int64_t append_time_ms = -1;
+  MonotonicTime received;
+  MonotonicTime deadline;  // 0: none.
+  replica::Acks acks = replica::Acks::kAll;
+};
+
 }  // namespace falaj::storage
 
 #endif  // SERVICES_STORAGE_SHARD_TASKS_H_

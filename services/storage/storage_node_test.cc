@@ -10,6 +10,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "libs/cluster/election.h"
+#include "services/storage/known_history.h"
 #include "services/storage/storage_server_fixture.h"
 
 namespace falaj::storage {
@@ -34,6 +36,11 @@ class StorageNodeTest : public StorageServerTest {
       if (!gone) bytes += size;
     }
     return static_cast<int64_t>(bytes);
+  }
+  void BeginHistory(uint64_t recoveries) {
+    internal::v1::ClusterCommand command;
+    command.mutable_begin_history()->set_recoveries(recoveries);
+    ASSERT_TRUE(metadata_.Apply(command).ok());
   }
   // The value of a series; -1 if there is none.
   double Metric(const std::string& series) const {
@@ -207,6 +214,40 @@ TEST_F(StorageNodeTest, TopicDeletedWhileTheNodeWasAwayIsDroppedWhenItComesBack)
   StartNode();
   WaitForTopic("kept");
   EXPECT_EQ(Latest(0).offset(), 5);
+}
+
+TEST_F(StorageNodeTest, LeadsInANewHistoryOnceItHasSaidWhatItHolds) {
+  StartNode();
+  CreateTopic("t", 1);
+  Append(0, Batch(3));
+  const int32_t before = metadata_.Topic("t").partitions(0).leader_epoch();
+  BeginHistory(1);
+  ASSERT_TRUE(Eventually([&] { return metadata_.Topic("t").partitions(0).leader() == 1; }));
+  EXPECT_GT(metadata_.Topic("t").partitions(0).leader_epoch(), before + cluster::kEpochsOfHistory);
+  WaitForTopic("t");
+  EXPECT_EQ(Append(0, Batch(1)).base_offset(), 3);
+  EXPECT_EQ(Metric("falaj_storage_quarantined_partitions"), 0);
+}
+
+TEST_F(StorageNodeTest, WhatANewHistoryDoesNotKnowStaysOnDiskUntilItIsReleased) {
+  StartNode();
+  CreateTopic("unknown", 1);
+  for (int i = 0; i < 10; ++i) Append(0, Batch(1, std::string(100'000, 'x')));
+  node_->Stop();
+  metadata_.DeleteTopic("unknown");
+  BeginHistory(1);
+  StartTidyNode();
+  ASSERT_TRUE(Eventually([&] { return Metric("falaj_storage_quarantined_partitions") == 1; }));
+  node_->Stop();
+  StartTidyNode();
+  CreateTopic("t", 1);
+  EXPECT_EQ(Append(0, Batch(1)).base_offset(), 0);
+  EXPECT_EQ(Metric("falaj_storage_quarantined_partitions"), 1);
+  EXPECT_GT(TableBytes(), 1'000'000);
+  node_->Stop();
+  ASSERT_TRUE(KnownHistory::Open(dir_).value()->Release().ok());
+  StartTidyNode();
+  EXPECT_TRUE(Eventually([&] { return TableBytes() < 100'000; })) << TableBytes();
 }
 
 TEST_F(StorageNodeTest, RetentionBySizeKeepsTheNewestAndCountsWhatGoes) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -23,6 +26,7 @@
 #include "libs/telemetry/registry.h"
 #include "services/storage/assignments.h"
 #include "services/storage/housekeeping.h"
+#include "services/storage/known_history.h"
 #include "services/storage/lead_giver.h"
 #include "services/storage/node_identity.h"
 #include "services/storage/node_session.h"
@@ -45,6 +49,7 @@ constexpr absl::Duration kHandOverRetry = absl::Milliseconds(200);
 constexpr int32_t kLeadsAtATime = 32;
 constexpr int32_t kPortionsMax = 16;
 constexpr int32_t kAllLeads = 0;
+constexpr std::chrono::milliseconds kTellStoredPoll{100};
 
 absl::Status BadOption(absl::string_view name, absl::string_view why) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat(name, " ", why),
@@ -100,11 +105,12 @@ absl::Status AdviseIfDamaged(const absl::Status& status, const std::string& data
 // The parts of one storage node, in the order in which they depend on each other.
 class Node final : public StorageServer {
  public:
-  Node(const Options& options, NodeIdentity identity)
+  Node(const Options& options, NodeIdentity identity, std::unique_ptr<KnownHistory> history)
       : options_(options),
         clock_(options.clock == nullptr ? Clock::Real() : options.clock),
         metrics_(&registry_),
         identity_(std::move(identity)),
+        history_(std::move(history)),
         disk_(options.data_dir, options.disk_watermarks,
               options.disk_probe ? options.disk_probe : log::ReadDiskSpace),
         pulse_(clock_),
@@ -145,8 +151,20 @@ class Node final : public StorageServer {
         StoreShard::Options{.node = identity_.node(),
                             .mailbox_bytes_max = 2 * options_.append_bytes_max,
                             .planted_bug = *replica::PlantedBugFromName(options_.planted_bug)},
-        StoreShard::Parts{store_.get(), &tail_cache_, &metrics_, clock_, &links_});
-    assignments_.emplace(identity_.node(), &*shard_, options_.replica_lag_max);
+        StoreShard::Parts{.store = store_.get(),
+                          .tail_cache = &tail_cache_,
+                          .metrics = &metrics_,
+                          .clock = clock_,
+                          .outbox = &links_,
+                          .history = history_.get()});
+    assignments_.emplace(identity_.node(), &*shard_, options_.replica_lag_max, [this](uint64_t) {
+      // The watch begins after the session.
+      session_->RegisterAgain();
+    });
+    if (history_->quarantined_count() > 0) {
+      log::Warning("partitions are in quarantine since the quorum was recovered",
+                   {{"partitions", history_->quarantined_count()}});
+    }
     parts_ = {.node = identity_.node(),
               .shard = &*shard_,
               .assignments = &*assignments_,
@@ -233,10 +251,18 @@ class Node final : public StorageServer {
     session_options.zone = options_.zone;
     session_options.timeout = options_.session_timeout;
     session_options.incarnation = Random::FromSystem().NextUuid();
-    session_options.on_registered = [this](const Uuid& cluster, LogIndex index) {
+    session_options.tell_stored = [this](uint64_t recoveries) { return TellStored(recoveries); };
+    session_options.on_registered = [this](const Uuid& cluster, LogIndex index,
+                                           uint64_t recoveries) {
       // The entry that registered the node is its node epoch.
       links_.SetNodeEpoch(NodeEpoch{static_cast<int64_t>(index.value())});
-      assignments_->Allow(cluster, index);
+      if (recoveries < history_->recoveries()) {
+        // A quorum that was given up is back. What it says of this node's partitions is of the
+        // past.
+        return log::Error("the metadata service is of an earlier history than this node's data",
+                          {{"recoveries", recoveries}, {"known", history_->recoveries()}});
+      }
+      assignments_->Allow(cluster, index, recoveries);
     };
     session_.emplace(std::move(session_options), &identity_, &channel_, clock_);
     watch_ = channel_.WatchCluster(
@@ -254,6 +280,20 @@ class Node final : public StorageServer {
                                         .period = options_.scrub_period,
                                         .position_file = absl::StrCat(options_.data_dir, "/scrub")},
                       Scrubber::Parts{store_.get(), &*shard_, &metrics_, clock_});
+  }
+
+  // Nothing that this node held before the recovery is acknowledged once it has said what it holds.
+  std::optional<std::vector<log::StoredPartition>> TellStored(uint64_t recoveries) {
+    assignments_->BeginHistory(recoveries);
+    std::promise<std::vector<log::StoredPartition>> told;
+    auto stored = told.get_future();
+    // A shard that has stopped calls nobody back.
+    const auto done = std::make_shared<decltype(told)>(std::move(told));
+    shard_->TellStored(recoveries, [done](auto all) { done->set_value(std::move(all)); });
+    while (stored.wait_for(kTellStoredPoll) != std::future_status::ready) {
+      if (stopped_.load()) return std::nullopt;
+    }
+    return stored.get();
   }
 
   // Lets others lead what they can, while everything is still served, and waits until whoever sent
@@ -353,6 +393,10 @@ class Node final : public StorageServer {
                                  .stands = stands,
                                  .partitions = partitions.size()},
                                 out);
+    out->Gauge(
+        "falaj_storage_quarantined_partitions",
+        "Partitions that a recovered metadata quorum does not give the node: kept, not served.", {},
+        static_cast<double>(history_->quarantined_count()));
     out->Gauge("falaj_storage_append_queue_bytes", "Bytes of batches that wait for the appender.",
                {}, static_cast<double>(shard_->queued_bytes()));
   }
@@ -366,6 +410,7 @@ class Node final : public StorageServer {
   telemetry::Registry registry_;
   StorageMetrics metrics_;
   NodeIdentity identity_;
+  const std::unique_ptr<KnownHistory> history_;
   log::DiskWatch disk_;
   log::DiskPulse pulse_;
   log::StallWatch stall_;              // Housekeeping's pulse asks it.
@@ -405,7 +450,9 @@ absl::StatusOr<std::unique_ptr<StorageServer>> StorageServer::Start(const Option
   absl::StatusOr<NodeIdentity> identity =
       NodeIdentity::Open(options.data_dir, NodeId{options.node_id}, &random);
   if (!identity.ok()) return AdviseIfDamaged(identity.status(), options.data_dir);
-  auto node = std::make_unique<Node>(options, *std::move(identity));
+  FALAJ_ASSIGN_OR_RETURN(std::unique_ptr<KnownHistory> history,
+                         KnownHistory::Open(options.data_dir));
+  auto node = std::make_unique<Node>(options, *std::move(identity), std::move(history));
   FALAJ_RETURN_IF_ERROR(AdviseIfDamaged(node->Open(), options.data_dir));
   return node;
 }

@@ -40,6 +40,7 @@ StoreShard::StoreShard(const Options& options, const Parts& parts)
       metrics_(parts.metrics),
       clock_(parts.clock),
       outbox_(parts.outbox),
+      history_(parts.history),
       thread_([this] { Run(); }) {}
 
 StoreShard::~StoreShard() {
@@ -266,14 +267,14 @@ void StoreShard::Take(AppendTask task) {
                                                                   .batch = task.info},
                                                   &hosted->effects);
   if (!accepted.ok()) return Refuse(task, accepted);
-  held_.emplace(token, Held{.sink = std::move(task.sink),
-                            .partition = task.partition,
-                            .request_id = task.request_id,
-                            .size_bytes = static_cast<int64_t>(task.batch.size()),
-                            .append_time_ms = now_ms,
-                            .received = task.received,
-                            .deadline = task.deadline,
-                            .acks = task.acks});
+  held_.emplace(token, HeldAppend{.sink = std::move(task.sink),
+                                  .partition = task.partition,
+                                  .request_id = task.request_id,
+                                  .size_bytes = static_cast<int64_t>(task.batch.size()),
+                                  .append_time_ms = now_ms,
+                                  .received = task.received,
+                                  .deadline = task.deadline,
+                                  .acks = task.acks});
   Bytes batch = std::move(task.batch);
   int64_t max_timestamp_ms = task.info.max_timestamp_ms;
   if (hosted->core.settings().append_time) {
@@ -288,6 +289,10 @@ void StoreShard::Take(AppendTask task) {
 }
 
 void StoreShard::Apply(const Assignment& assignment) {
+  if (IsQuarantined(assignment.key)) {
+    return log::Error("a partition is in quarantine here and is not served until it is released",
+                      {{"topic", assignment.topic}, {"partition", assignment.key.partition}});
+  }
   absl::StatusOr<Hosted*> hosted = Host(assignment);
   absl::Status status = hosted.status();
   // A new reign comes before new settings, which would else be applied to the old one: a lower

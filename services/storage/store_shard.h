@@ -49,6 +49,7 @@
 #include "libs/log/log_store.h"
 #include "libs/log/tail_cache.h"
 #include "libs/replica/replica.h"
+#include "services/storage/known_history.h"
 #include "services/storage/partition.h"
 #include "services/storage/replication.h"
 #include "services/storage/shard_tasks.h"
@@ -73,6 +74,7 @@ class StoreShard {
     StorageMetrics* metrics = nullptr;
     Clock* clock = nullptr;
     ReplicaOutbox* outbox = nullptr;  // Null: there are no other nodes.
+    KnownHistory* history = nullptr;  // Null: the quorum is never recovered.
   };
 
   StoreShard(const Options& options, const Parts& parts);
@@ -92,8 +94,14 @@ class StoreShard {
   // The partition is on other nodes now: it is dropped.
   void Unassign(const log::PartitionKey& key);
   void DropTopic(const TopicId& topic);
-  // Drops every partition in the store that is not in `assigned`.
-  void DropExcept(absl::flat_hash_set<log::PartitionKey> assigned);
+  // Drops every partition in the store that is not in `assigned`, nor in quarantine. If
+  // `recoveries` is news, the quorum has been recovered, they are all quarantined instead.
+  void DropExcept(absl::flat_hash_set<log::PartitionKey> assigned, uint64_t recoveries);
+  // Tells what the store holds, once all that is under way is written. If `recoveries` is news,
+  // also lets go of all that the shard hosts, so that nothing is acknowledged any more that it does
+  // not tell.
+  using StoredCallback = std::function<void(std::vector<log::StoredPartition>)>;
+  void TellStored(uint64_t recoveries, StoredCallback done);
 
   // Moves the log start up to `before` and calls back once that is on disk here and at every
   // in-sync replica: whoever leads next has it. SHUTTING_DOWN if the shard stops before, or has
@@ -159,17 +167,6 @@ class StoreShard {
 
  private:
   struct Hosted;
-  // An append whose reply waits for the round, or for other replicas.
-  struct Held {
-    std::shared_ptr<AppendSink> sink;
-    std::shared_ptr<Partition> partition;
-    uint64_t request_id = 0;
-    int64_t size_bytes = 0;
-    int64_t append_time_ms = -1;
-    MonotonicTime received;
-    MonotonicTime deadline;  // 0: none.
-    replica::Acks acks = replica::Acks::kAll;
-  };
   // Somebody waits until this is so; becomes true under mu_.
   struct Awaited {
     std::function<bool()> condition;
@@ -225,6 +222,9 @@ class StoreShard {
   // Ends what the replica does; `last` is what others see of it from now on.
   void LetGo(Hosted* hosted, const PartitionState& last);
   void DropHosted(const log::PartitionKey& key);
+  void Quarantine(const absl::flat_hash_set<log::PartitionKey>& assigned, uint64_t recoveries);
+  bool IsNews(uint64_t recoveries) const;
+  bool IsQuarantined(const log::PartitionKey& key) const;
 
   void MarkDamaged(Hosted* hosted);
   void ReportDamage(Hosted* hosted);
@@ -260,6 +260,7 @@ class StoreShard {
   StorageMetrics* const metrics_;
   Clock* const clock_;
   ReplicaOutbox* const outbox_;
+  KnownHistory* const history_;
 
   mutable Mutex mu_;
   CondVar filled_;
@@ -277,7 +278,7 @@ class StoreShard {
   absl::flat_hash_map<log::PartitionKey, std::unique_ptr<Hosted>> hosted_;
   absl::flat_hash_map<log::PartitionKey, Assignment> unapplied_;  // Wait for RetryAssignments().
   absl::flat_hash_set<log::PartitionKey> watched_;                // Some may be gone.
-  absl::flat_hash_map<uint64_t, Held> held_;                      // By token.
+  absl::flat_hash_map<uint64_t, HeldAppend> held_;                // By token.
   std::vector<Awaited> awaited_;
   std::vector<Truncation> truncations_;
   uint64_t next_token_ = 1;

@@ -23,7 +23,7 @@ void StoreShard::Refuse(const AppendTask& task, absl::Status status) {
 void StoreShard::Answer(const replica::Reply& reply) {
   const auto it = held_.find(reply.token);
   if (it == held_.end()) return;
-  Held& held = it->second;
+  HeldAppend& held = it->second;
   metrics_->produce_seconds(held.acks)->Observe(clock_->MonotonicNow() - held.received);
   if (reply.status.ok()) {
     TopicCounters* counters = held.partition->counters();

@@ -33,11 +33,52 @@ void StoreShard::DropTopic(const TopicId& topic) {
   });
 }
 
-void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned) {
-  Post([this, assigned = std::move(assigned)] {
+bool StoreShard::IsNews(uint64_t recoveries) const {
+  return history_ != nullptr && recoveries > history_->recoveries();
+}
+
+bool StoreShard::IsQuarantined(const log::PartitionKey& key) const {
+  return history_ != nullptr && history_->IsQuarantined(key);
+}
+
+void StoreShard::Quarantine(const absl::flat_hash_set<log::PartitionKey>& assigned,
+                            uint64_t recoveries) {
+  std::vector<log::PartitionKey> unknown;
+  for (const log::StoredPartition& stored : store_->ListPartitions()) {
+    if (assigned.contains(stored.key)) continue;
+    unknown.push_back(stored.key);
+    Unhost(stored.key);
+    log::Error(
+        "the recovered quorum does not give this node a partition that it holds: quarantined",
+        {{"topic_id", stored.key.topic.ToString()},
+         {"partition", stored.key.partition},
+         {"log_start_offset", stored.log_start},
+         {"log_end_offset", stored.log_end}});
+  }
+  const absl::Status adopted = history_->Adopt(recoveries, unknown);
+  // Nothing is dropped in this case either, and the next snapshot or start tries again.
+  if (!adopted.ok()) log::Error("the quarantine cannot be written", {{"error", adopted}});
+}
+
+void StoreShard::TellStored(uint64_t recoveries, StoredCallback done) {
+  Post([this, recoveries, done = std::move(done)] {
     Commit();
+    if (IsNews(recoveries)) {
+      unapplied_.clear();
+      for (const auto& [key, hosted] : hosted_) LetGo(hosted.get(), hosted->shared->state());
+      Commit();
+    }
+    done(store_->ListPartitions());
+  });
+}
+
+void StoreShard::DropExcept(absl::flat_hash_set<log::PartitionKey> assigned, uint64_t recoveries) {
+  Post([this, recoveries, assigned = std::move(assigned)] {
+    Commit();
+    if (IsNews(recoveries)) return Quarantine(assigned, recoveries);
+    if (history_ != nullptr && recoveries < history_->recoveries()) return;  // Of the past.
     for (const log::StoredPartition& stored : store_->ListPartitions()) {
-      if (assigned.contains(stored.key)) continue;
+      if (assigned.contains(stored.key) || IsQuarantined(stored.key)) continue;
       log::Info("dropping a partition that is deleted or on other nodes now",
                 {{"topic_id", stored.key.topic.ToString()},
                  {"partition", stored.key.partition},

@@ -116,8 +116,9 @@ class StoreShardTest : public testing::Test {
 
   void Reopen() {
     shard_.reset();
-    shard_.emplace(StoreShard::Options{.node = NodeId{1}, .mailbox_bytes_max = 1 << 20},
-                   StoreShard::Parts{&store_, &tail_cache_, &metrics_, &clock_, &outbox_});
+    shard_.emplace(
+        StoreShard::Options{.node = NodeId{1}, .mailbox_bytes_max = 1 << 20},
+        StoreShard::Parts{&store_, &tail_cache_, &metrics_, &clock_, &outbox_, history_.get()});
   }
   static log::PartitionKey Key(int32_t partition) {
     return {Uuid::FromRandomBits(1, 1), PartitionIndex{partition}};
@@ -238,6 +239,7 @@ class StoreShardTest : public testing::Test {
   log::TailCache tail_cache_{log::TailCache::Options()};
   std::shared_ptr<Answers> answers_ = std::make_shared<Answers>();
   int64_t partition_epoch_ = 0;
+  std::unique_ptr<KnownHistory> history_;  // Null, unless a test sets it and reopens.
   std::optional<StoreShard> shard_;
 };
 

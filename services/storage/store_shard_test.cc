@@ -1,5 +1,6 @@
 #include "services/storage/store_shard.h"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -290,15 +291,133 @@ TEST_F(StoreShardTest, RetentionNeverPassesTheHighWatermark) {
 TEST_F(StoreShardTest, OnlyPartitionsThatAreNotAssignedAreDropped) {
   Lead(0);
   Lead(1);
-  shard_->DropExcept({Key(0), Key(1)});
+  shard_->DropExcept({Key(0), Key(1)}, 0);
   Drain();
   EXPECT_EQ(store_.ListPartitions().size(), 2u);
-  shard_->DropExcept({Key(1)});
+  shard_->DropExcept({Key(1)}, 0);
   Drain();
   ASSERT_EQ(store_.ListPartitions().size(), 1u);
   EXPECT_EQ(store_.ListPartitions()[0].key, Key(1));
   EXPECT_EQ(shard_->Find(Key(0)), nullptr);
   EXPECT_NE(shard_->Find(Key(1)), nullptr);
+}
+
+class StoreShardRecoveryTest : public StoreShardTest {
+ protected:
+  StoreShardRecoveryTest()
+      : directory_(testing::TempDir() + "/store-shard-" +
+                   testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directories(directory_);
+    LoadHistory();
+  }
+  void LoadHistory() {
+    shard_.reset();
+    history_ = KnownHistory::Open(directory_).value();
+    Reopen();
+  }
+
+  const std::string directory_;
+};
+
+TEST_F(StoreShardRecoveryTest, WhatARecoveredQuorumDoesNotKnowIsKeptAndNotServed) {
+  Lead(0);
+  Lead(1);
+  shard_->DropExcept({Key(1)}, /*recoveries=*/1);
+  Drain();
+  EXPECT_EQ(store_.ListPartitions().size(), 2u);
+  EXPECT_EQ(shard_->Find(Key(0)), nullptr);
+  EXPECT_NE(shard_->Find(Key(1)), nullptr);
+  EXPECT_TRUE(history_->IsQuarantined(Key(0)));
+  EXPECT_FALSE(history_->IsQuarantined(Key(1)));
+  // Neither the next view, nor a restart, nor one of the same name that comes back, touches it.
+  shard_->DropExcept({Key(1)}, 1);
+  Drain();
+  LoadHistory();
+  shard_->DropExcept({Key(1)}, 1);
+  EXPECT_EQ(Lead(0), nullptr);
+  EXPECT_EQ(store_.ListPartitions().size(), 2u);
+}
+
+TEST_F(StoreShardRecoveryTest, WhatIsReleasedIsDroppedAsAnyOther) {
+  Lead(0);
+  shard_->DropExcept({}, 1);
+  Drain();
+  ASSERT_TRUE(history_->Release().ok());
+  shard_->DropExcept({}, 1);
+  Drain();
+  EXPECT_TRUE(store_.ListPartitions().empty());
+}
+
+TEST_F(StoreShardRecoveryTest, WhoSaysWhatItHoldsAcknowledgesNothingBeyondThat) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 10)).ok());
+  answers_->Wait(1);
+  std::vector<log::StoredPartition> told;
+  shard_->TellStored(1, [&](std::vector<log::StoredPartition> all) { told = std::move(all); });
+  Drain();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].log_end, Offset{10});
+  EXPECT_EQ(told[0].epochs.back().epoch, LeaderEpoch{3});
+  EXPECT_FALSE(partition->state().serving);
+  ASSERT_TRUE(shard_->Append(Task(partition, 2, 1)).ok());
+  EXPECT_FALSE(answers_->Wait(2).status.ok());
+}
+
+TEST_F(StoreShardRecoveryTest, WhoHasSaidWhatItHoldsLeadsAgainInTheEpochsOfNow) {
+  auto partition = Lead(0);
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 10)).ok());
+  answers_->Wait(1);
+  shard_->TellStored(1, [](const auto&) {});
+  Assignment next;
+  next.key = Key(0);
+  next.topic = "t";
+  next.leader = NodeId{1};
+  next.epoch = LeaderEpoch{(1 << 20) + 3};
+  next.partition_epoch = PartitionEpoch{(1 << 20) + 3};
+  next.isr = {NodeId{1}};
+  shard_->Assign(next);
+  shard_->DropExcept({Key(0)}, 1);
+  Drain();
+  AppendTask task = Task(partition, 2, 1);
+  task.epoch = next.epoch;
+  ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+  const AppendAnswer answer = answers_->Wait(2);
+  EXPECT_TRUE(answer.status.ok()) << answer.status;
+  EXPECT_EQ(answer.outcome.base, Offset{10});
+  EXPECT_EQ(history_->quarantined_count(), 0u);
+}
+
+TEST_F(StoreShardRecoveryTest, AQuorumThatWasGivenUpDeletesNothing) {
+  ASSERT_TRUE(history_->Adopt(2, {}).ok());
+  Lead(0);
+  shard_->DropExcept({}, 1);
+  Drain();
+  EXPECT_EQ(store_.ListPartitions().size(), 1u);
+  EXPECT_EQ(history_->quarantined_count(), 0u);
+}
+
+TEST_F(StoreShardRecoveryTest, NothingIsDroppedIfTheQuarantineCannotBeWritten) {
+  const std::string in_the_way = directory_ + "/history.new";
+  std::filesystem::create_directories(in_the_way);
+  Lead(0);
+  shard_->DropExcept({}, 1);
+  Drain();
+  EXPECT_EQ(history_->recoveries(), 0u);
+  EXPECT_EQ(store_.ListPartitions().size(), 1u);
+  std::filesystem::remove(in_the_way);
+  shard_->DropExcept({}, 1);
+  Drain();
+  EXPECT_EQ(store_.ListPartitions().size(), 1u);
+  EXPECT_TRUE(history_->IsQuarantined(Key(0)));
+}
+
+TEST_F(StoreShardRecoveryTest, WhoIsAskedAgainInTheSameHistoryGoesOn) {
+  ASSERT_TRUE(history_->Adopt(1, {}).ok());
+  auto partition = Lead(0);
+  shard_->TellStored(1, [](const auto&) {});
+  ASSERT_TRUE(shard_->Append(Task(partition, 1, 1)).ok());
+  EXPECT_TRUE(answers_->Wait(1).status.ok());
 }
 
 TEST_F(StoreShardTest, APartitionThatWasTakenAwayComesBackEmpty) {
