@@ -4,6 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/wire_format_lite.h"
 
 #include "libs/base/status.h"
 #include "libs/coordination/coordination_state.h"
@@ -14,6 +17,10 @@ namespace falaj::coordination {
 namespace {
 
 namespace pb = ::falaj::internal::v1;
+
+using google::protobuf::internal::WireFormatLite;
+
+constexpr size_t kRoomPerItem = 64;  // What a session or znode has besides its bytes.
 
 absl::Status Damaged(absl::string_view what) {
   return MakeError(Reason::kCorruptRecord,
@@ -100,6 +107,22 @@ absl::Status CountChild(const ZnodePtr* parent, ChildCounter* children) {
   return absl::OkStatus();
 }
 
+// All of `saved`, which may have been another session's.
+void FillWithoutAnswers(const Session& session, pb::CoordinationSession* saved) {
+  saved->set_session_id(session.id.value());
+  saved->set_secret(session.secret);
+  saved->set_timeout_ms(session.timeout_ms);
+}
+
+// The head of a field that holds `size` bytes. Of fields 1 to 15.
+void WriteHeader(int field, size_t size, google::protobuf::io::CodedOutputStream* out) {
+  out->WriteTag(WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+  out->WriteVarint32(static_cast<uint32_t>(size));
+}
+
+// A field of `size` bytes with its head.
+size_t FieldSize(size_t size) { return 1 + WireFormatLite::LengthDelimitedSize(size); }
+
 }  // namespace
 
 absl::StatusOr<CoordinationState> CoordinationState::FromSnapshot(
@@ -159,9 +182,7 @@ pb::CoordinationState CoordinationState::Snapshot() const {
   snapshot.mutable_sessions()->Reserve(static_cast<int>(sessions_.size()));
   for (const auto& [id, session] : sessions_) {
     pb::CoordinationSession* const saved = snapshot.add_sessions();
-    saved->set_session_id(id.value());
-    saved->set_secret(session->secret);
-    saved->set_timeout_ms(session->timeout_ms);
+    FillWithoutAnswers(*session, saved);
     for (const SavedAnswer& answer : session->answers) {
       // It was encoded by this process, or parsed by it: it parses.
       saved->add_saved_results()->ParseFromString(answer.encoded->bytes);
@@ -170,6 +191,37 @@ pb::CoordinationState CoordinationState::Snapshot() const {
   snapshot.mutable_znodes()->Reserve(static_cast<int>(tree_.size()));
   for (const auto& [key, znode] : tree_) FillState(*znode, snapshot.add_znodes());
   return snapshot;
+}
+
+// One message of each kind is filled again and again: hardly any memory is taken but for the
+// result, and answers are copied as they are kept.
+std::string CoordinationState::SerializeSnapshot() const {
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(data_bytes_ + saved_answer_bytes_) +
+                kRoomPerItem * (sessions_.size() + tree_.size()));
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream out(&stream);
+  pb::CoordinationSession session;
+  for (const auto& [id, kept] : sessions_) {
+    FillWithoutAnswers(*kept, &session);
+    size_t size = session.ByteSizeLong();
+    for (const SavedAnswer& answer : kept->answers) size += FieldSize(answer.encoded->bytes.size());
+    WriteHeader(pb::CoordinationState::kSessionsFieldNumber, size, &out);
+    session.SerializeWithCachedSizes(&out);
+    for (const SavedAnswer& answer : kept->answers) {
+      const std::string& encoded = answer.encoded->bytes;
+      WriteHeader(pb::CoordinationSession::kSavedResultsFieldNumber, encoded.size(), &out);
+      out.WriteString(encoded);
+    }
+  }
+  pb::ZnodeState znode;
+  for (const auto& [key, kept] : tree_) {
+    FillState(*kept, &znode);
+    WriteHeader(pb::CoordinationState::kZnodesFieldNumber, znode.ByteSizeLong(), &out);
+    znode.SerializeWithCachedSizes(&out);
+  }
+  out.Trim();
+  return bytes;
 }
 
 }  // namespace falaj::coordination

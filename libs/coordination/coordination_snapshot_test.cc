@@ -104,6 +104,7 @@ TEST(CoordinationSnapshotTest, RestoresTheSameState) {
   const auto restored = CoordinationState::FromSnapshot(snapshot);
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ(restored->Snapshot().SerializeAsString(), snapshot.SerializeAsString());
+  EXPECT_EQ(tree.state.SerializeSnapshot(), snapshot.SerializeAsString());
   EXPECT_EQ(restored->digest(), tree.state.digest());
   EXPECT_EQ(restored->data_bytes(), tree.state.data_bytes());
   EXPECT_EQ(restored->saved_answer_bytes(), tree.state.saved_answer_bytes());

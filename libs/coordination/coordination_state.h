@@ -54,6 +54,8 @@ class CoordinationState {
   static absl::StatusOr<CoordinationState> FromSnapshot(
       const internal::v1::CoordinationState& snapshot);
   internal::v1::CoordinationState Snapshot() const;
+  // The bytes of Snapshot(), much faster.
+  std::string SerializeSnapshot() const;
 
   // Applies the entry at `index`. Requires: index is above that of every entry before. A repetition
   // of a request whose answer is kept gets that answer, with the index it has, and changes nothing.

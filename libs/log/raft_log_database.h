@@ -96,9 +96,8 @@ class RaftLog::Database {
   void RememberEntries(const std::vector<internal::v1::RaftEntry>& entries);
 
   // Snapshots.
-  absl::StatusOr<Family> CreateFamily(const std::string& name);
-  void DropFamily(Family family);
   absl::StatusOr<Written> WriteGeneration(const raft::Snapshot& snapshot);
+  absl::Status CreateFamilies(Written* written);
   absl::Status FillSnapshot(const raft::Snapshot& snapshot, Family family);
   std::optional<Written> TakeWritten();
   void GiveUp(const Written& written);

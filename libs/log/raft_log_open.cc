@@ -227,7 +227,10 @@ absl::Status RaftLog::Database::StampNew(const Options& options) {
                      absl::StrCat("node ", options.node_id, " is not among the initial voters"));
   }
   if (generations_.empty()) {
-    FALAJ_ASSIGN_OR_RETURN(generations_[1].log, CreateFamily(absl::StrCat(kLogPrefix, 1)));
+    const std::string name = absl::StrCat(kLogPrefix, 1);
+    const rocksdb::Status made =
+        db_->CreateColumnFamily(RaftFamilyOptions(name), name, &generations_[1].log);
+    if (!made.ok()) return Failed("create a column family", made);
     MutexLock lock(&mu_);
     last_number_ = 1;
   }

@@ -20,13 +20,6 @@ constexpr uint64_t kSyncBytes = 256 << 10;
 
 }  // namespace
 
-absl::StatusOr<RaftLog::Database::Family> RaftLog::Database::CreateFamily(const std::string& name) {
-  Family family = nullptr;
-  const rocksdb::Status status = db_->CreateColumnFamily(RaftFamilyOptions(name), name, &family);
-  if (!status.ok()) return Failed(absl::StrCat("create the column family ", name), status);
-  return family;
-}
-
 // Makes the column families of the next generation and fills in the snapshot. Nothing refers to
 // them yet. On any thread.
 absl::StatusOr<RaftLog::Database::Written> RaftLog::Database::WriteGeneration(
@@ -37,14 +30,23 @@ absl::StatusOr<RaftLog::Database::Written> RaftLog::Database::WriteGeneration(
     MutexLock lock(&mu_);
     written.number = ++last_number_;
   }
-  FALAJ_ASSIGN_OR_RETURN(written.log, CreateFamily(absl::StrCat(kLogPrefix, written.number)));
-  absl::StatusOr<Family> family = CreateFamily(absl::StrCat(kSnapshotPrefix, written.number));
-  if (family.ok()) written.snapshot = *family;
-  const absl::Status filled =
-      family.ok() ? FillSnapshot(snapshot, written.snapshot) : family.status();
-  if (filled.ok()) return written;
+  absl::Status made = CreateFamilies(&written);
+  if (made.ok()) made = FillSnapshot(snapshot, written.snapshot);
+  if (made.ok()) return written;
   GiveUp(written);
-  return filled;
+  return made;
+}
+
+// In one call: RocksDB stops all writes while it stores its options, once for each call.
+absl::Status RaftLog::Database::CreateFamilies(Written* written) {
+  const std::vector<std::string> names = {absl::StrCat(kLogPrefix, written->number),
+                                          absl::StrCat(kSnapshotPrefix, written->number)};
+  std::vector<Family> families;  // Those that were made before one could not be.
+  const rocksdb::Status status =
+      db_->CreateColumnFamilies(RaftFamilyOptions(names[0]), names, &families);
+  if (!families.empty()) written->log = families[0];
+  if (families.size() > 1) written->snapshot = families[1];
+  return status.ok() ? absl::OkStatus() : Failed("create column families", status);
 }
 
 // Into a table of its own beside the database, which then takes it in as a whole: neither the
@@ -58,10 +60,11 @@ absl::Status RaftLog::Database::FillSnapshot(const raft::Snapshot& snapshot, Fam
   env_options.strict_bytes_per_sync = true;
   rocksdb::SstFileWriter writer(env_options, db_->GetOptions(family), family);
   rocksdb::Status status = writer.Open(path);
-  uint64_t piece = 0;
-  for (size_t offset = 0; status.ok() && offset < snapshot.data.size(); offset += kPieceBytes) {
-    const size_t size = std::min(kPieceBytes, snapshot.data.size() - offset);
-    status = writer.Put(EncodeNumber(piece++), snapshot.data.Subrange(offset, size).ToString());
+  uint64_t number = 0;
+  const Bytes data = snapshot.data.Flatten();
+  for (size_t offset = 0; status.ok() && offset < data.size(); offset += kPieceBytes) {
+    const absl::string_view piece = data.view().substr(offset, kPieceBytes);
+    status = writer.Put(EncodeNumber(number++), rocksdb::Slice(piece.data(), piece.size()));
   }
   if (status.ok()) status = writer.Finish();
   rocksdb::IngestExternalFileOptions options;
@@ -119,17 +122,11 @@ void RaftLog::Database::DropObsolete() {
     MutexLock lock(&mu_);
     obsolete.swap(obsolete_);
   }
-  for (Family family : obsolete) DropFamily(family);
-}
-
-void RaftLog::Database::DropFamily(Family family) {
-  const std::string name = family->GetName();
-  const rocksdb::Status status = db_->DropColumnFamily(family);
-  // It is obsolete all the same, and dropped by the next Open().
-  if (!status.ok()) {
-    Warning("column family not dropped", {{"name", name}, {"error", status.ToString()}});
-  }
-  db_->DestroyColumnFamilyHandle(family);
+  if (obsolete.empty()) return;
+  const rocksdb::Status status = db_->DropColumnFamilies(obsolete);  // In one call, as they came.
+  // They are obsolete all the same, and dropped by the next Open().
+  if (!status.ok()) Warning("column families not dropped", {{"error", status.ToString()}});
+  for (Family family : obsolete) db_->DestroyColumnFamilyHandle(family);
 }
 
 absl::Status RaftLog::Database::WriteSnapshot(const raft::Snapshot& snapshot) {

@@ -1,6 +1,7 @@
 #include "libs/raft/follower.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,8 @@
 
 namespace falaj::raft {
 namespace {
+
+constexpr int kPatienceFactor = 4;  // Of the longest election timeout: whoever asked sets a limit.
 
 bool IsSameSnapshot(const pb::RaftSnapshot& a, const pb::RaftSnapshot& b) {
   return a.index() == b.index() && a.term() == b.term() && a.size_bytes() == b.size_bytes() &&
@@ -47,7 +50,7 @@ absl::StatusOr<Next> Follower::Step(const pb::RaftMessage& message) {
 }
 
 Next Follower::Tick() {
-  AgeReads();
+  for (ReadBatch& batch : batches_) --batch.ticks_left;
   if (!state_->timer.Tick()) return Next::kStay;
   if (state_->MayStand()) return state_->IsOnlyVoter() ? Next::kCampaign : Next::kPreCampaign;
   // It cannot stand for election. But it may have been left behind, and must not pass for one that
@@ -59,8 +62,9 @@ Next Follower::Tick() {
 int Follower::TicksUntilDue() const {
   const bool waits = state_->MayStand() || state_->leader != NodeId();
   const int election = waits ? state_->timer.TicksLeft() : kNoTickMatters;
-  if (batches_.empty()) return election;
-  return std::min(election, state_->options.election_ticks_min - batches_.front().age_ticks);
+  return std::accumulate(
+      batches_.begin(), batches_.end(), election,
+      [](int first, const ReadBatch& batch) { return std::min(first, batch.ticks_left); });
 }
 
 void Follower::HearLeader(const pb::RaftMessage& message) {
@@ -163,21 +167,31 @@ void Follower::ReplyHeld(const pb::RaftMessage& message, uint64_t held, bool ref
 
 absl::Status Follower::ReadIndex(uint64_t request_id, ReadPatience patience) {
   if (state_->leader == NodeId()) return RoleBehaviour::ReadIndex(request_id, patience);
-  if (reads_waiting_ >= state_->options.reads_waiting_max) {
+  const bool patient = patience == ReadPatience::kNextHeartbeat;
+  if (!patient && reads_waiting_ >= state_->options.reads_waiting_max) {
     return MakeError(Reason::kQuotaExceeded, "too many reads wait for the leader");
   }
-  new_reads_.push_back(request_id);
-  in_haste_ = in_haste_ || patience == ReadPatience::kNone;
+  (patient ? new_patient_reads_ : new_reads_).push_back(request_id);
   ++reads_waiting_;
   return absl::OkStatus();
 }
 
 void Follower::Flush() {
-  if (new_reads_.empty()) return;
-  batches_.push_back({.number = ++state_->read_batch, .requests = std::exchange(new_reads_, {})});
+  GiveUpReads();
+  Ask(false, &new_reads_);
+  Ask(true, &new_patient_reads_);
+}
+
+void Follower::Ask(bool patient, std::vector<uint64_t>* requests) {
+  if (requests->empty()) return;
+  const Options& options = state_->options;
+  batches_.push_back({.number = ++state_->read_batch,
+                      .ticks_left = patient ? kPatienceFactor * options.election_ticks_max
+                                            : options.election_ticks_min,
+                      .requests = std::exchange(*requests, {})});
   pb::RaftMessage ask = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX, state_->leader);
   ask.set_read_round(batches_.back().number);
-  ask.set_patient(!std::exchange(in_haste_, false));
+  ask.set_patient(patient);
   state_->SendNow(std::move(ask));
 }
 
@@ -197,12 +211,14 @@ void Follower::StepReadIndexReply(const pb::RaftMessage& message) {
   batches_.erase(batch);
 }
 
-void Follower::AgeReads() {
-  for (ReadBatch& batch : batches_) ++batch.age_ticks;
-  while (!batches_.empty() && batches_.front().age_ticks >= state_->options.election_ticks_min) {
-    Drop(batches_.front().requests);
-    batches_.pop_front();
-  }
+// Not as soon as the ticks are counted: a node that waited for its disk counts them before it takes
+// in the answers that have come meanwhile.
+void Follower::GiveUpReads() {
+  std::erase_if(batches_, [this](const ReadBatch& batch) {
+    if (batch.ticks_left > 0) return false;
+    Drop(batch.requests);
+    return true;
+  });
 }
 
 void Follower::Drop(const std::vector<uint64_t>& requests) {
@@ -212,10 +228,11 @@ void Follower::Drop(const std::vector<uint64_t>& requests) {
 
 void Follower::Retire() {
   for (const ReadBatch& batch : batches_) Drop(batch.requests);
-  Drop(new_reads_);
+  for (std::vector<uint64_t>* requests : {&new_reads_, &new_patient_reads_}) {
+    Drop(*requests);
+    requests->clear();
+  }
   batches_.clear();
-  new_reads_.clear();
-  in_haste_ = false;
 }
 
 }  // namespace falaj::raft

@@ -2,7 +2,6 @@
 #define LIBS_RAFT_FOLLOWER_H_
 
 #include <cstdint>
-#include <deque>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,8 +23,9 @@ namespace falaj::raft {
 // Reads (thesis 6.4): the requests made since the last Ready go to the leader as one batch, which
 // the leader puts into its own rounds. An answer is good for the batch whose number it carries, and
 // for no other: a late one to an earlier batch says nothing of what was committed since. Nothing is
-// sent twice: what is not answered in time is given up, and whoever asked asks again. A batch is
-// patient if all in it are.
+// sent twice: what is not answered in time is given up, and whoever asked asks again. The patient
+// ones go in batches of their own and wait much longer: they are a node's own questions, which cost
+// nobody anything, and slow disks must not keep it from ever getting an answer.
 class Follower final : public RoleBehaviour {
  public:
   explicit Follower(CoreState* state) : state_(state) {}
@@ -42,7 +42,7 @@ class Follower final : public RoleBehaviour {
   // Reads the leader was asked about.
   struct ReadBatch {
     uint64_t number = 0;
-    int age_ticks = 0;
+    int ticks_left = 0;
     std::vector<uint64_t> requests;
   };
 
@@ -53,14 +53,15 @@ class Follower final : public RoleBehaviour {
   absl::Status InstallSnapshot(const pb::RaftMessage& message, Membership membership);
   void ReplyHeld(const pb::RaftMessage& message, uint64_t held, bool refused);
   void StepReadIndexReply(const pb::RaftMessage& message);
-  void AgeReads();
+  void Ask(bool patient, std::vector<uint64_t>* requests);
+  void GiveUpReads();
   void Drop(const std::vector<uint64_t>& requests);
 
-  CoreState* const state_;           // Not owned; outlives this.
-  std::vector<uint64_t> new_reads_;  // Wait for a batch.
-  bool in_haste_ = false;            // One of them is not patient.
-  std::deque<ReadBatch> batches_;    // Oldest first.
-  size_t reads_waiting_ = 0;         // In both.
+  CoreState* const state_;                   // Not owned; outlives this.
+  std::vector<uint64_t> new_reads_;          // Wait for a batch.
+  std::vector<uint64_t> new_patient_reads_;  // As well.
+  std::vector<ReadBatch> batches_;           // Oldest first.
+  size_t reads_waiting_ = 0;                 // In all of these.
 };
 
 }  // namespace falaj::raft

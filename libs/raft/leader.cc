@@ -238,7 +238,7 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
 }
 
 absl::Status Leader::ReadIndex(uint64_t request_id, ReadPatience patience) {
-  if (reads_waiting() >= state_->options.reads_waiting_max) {
+  if (patience == ReadPatience::kNone && reads_waiting() >= state_->options.reads_waiting_max) {
     return MakeError(Reason::kQuotaExceeded, "too many reads wait for the quorum");
   }
   TakeIn({state_->self(), request_id, patience});
@@ -256,7 +256,7 @@ void Leader::TakeIn(const Read& read) {
 
 void Leader::StepReadIndex(const pb::RaftMessage& message) {
   const NodeId node(message.from());
-  if (reads_waiting() < state_->options.reads_waiting_max) {
+  if (message.patient() || reads_waiting() < state_->options.reads_waiting_max) {
     return TakeIn({node, message.read_round(),
                    message.patient() ? ReadPatience::kNextHeartbeat : ReadPatience::kNone});
   }

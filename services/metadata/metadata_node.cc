@@ -16,7 +16,7 @@ namespace pb = ::falaj::internal::v1;
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 constexpr absl::Duration kWatchPatience = absl::Seconds(2);  // A watch may take that long to begin.
-constexpr absl::Duration kConfirmPatience = absl::Seconds(1);  // Some heartbeats.
+constexpr absl::Duration kConfirmPatienceMin = absl::Seconds(1);  // Some heartbeats.
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
@@ -80,6 +80,7 @@ MetadataNode::MetadataNode(const Options& options, MonotonicTime now, telemetry:
       znode_hub_(options.znode_watches),
       random_(options.random_seed),
       now_(now),
+      last_round_(now),
       next_keepalive_(now + options.watch_keepalive),
       confirmed_(now) {}
 
@@ -125,7 +126,9 @@ void MetadataNode::EndRound() {
   ExpireSessions();
   ElectUncleanly();
   ElectPreferredLeaders();
-  reads_.Expire(now_);
+  // An answer that came while the node waited for its disk is in this round, and not yet told: so
+  // only those whose time was up in the round before.
+  reads_.Expire(std::exchange(last_round_, now_));
   campaigns_.Expire(now_);
   CheckCaughtUp();
   RecordAddresses();
@@ -211,6 +214,7 @@ absl::StatusOr<absl::Duration> MetadataNode::KeepSession(const v1::SessionHandle
 void MetadataNode::Read(const PendingReads::Options& options, PendingReads::Callback done) {
   if (storage_failed_ || !KnowsHistory()) return done(NotLeader("none"));
   if (!options.linearizable && options.min_index <= state_.index()) return done(absl::OkStatus());
+  // The node's own questions are none of these: however many wait, it must know where it stands.
   if (reads_.size() + campaigns_.size() >= options_.waiting_max) {
     return done(MakeError(Reason::kQuotaExceeded,
                           absl::StrCat("more than ", options_.waiting_max, " requests wait"),
@@ -219,6 +223,10 @@ void MetadataNode::Read(const PendingReads::Options& options, PendingReads::Call
   if (!options.linearizable) {
     return reads_.AddConfirmed(options.min_index, options.deadline, std::move(done));
   }
+  AskQuorum(options, std::move(done));
+}
+
+void MetadataNode::AskQuorum(const PendingReads::Options& options, PendingReads::Callback done) {
   if (core_->leader() == NodeId()) return done(NotLeader("none"));
   const uint64_t id = reads_.AddUnconfirmed(options, std::move(done));
   const absl::Status asked = core_->ReadIndex(id, options.patience);
@@ -427,7 +435,7 @@ void MetadataNode::CheckCaughtUp() {
   catch_up_ = CatchUp::kAsked;
   PendingReads::Options options;
   options.deadline = now_ + absl::Seconds(1);
-  Read(options, [this, asked = ++catch_up_asked_](const absl::Status& status) {
+  AskQuorum(options, [this, asked = ++catch_up_asked_](const absl::Status& status) {
     if (asked != catch_up_asked_) return;  // What an earlier leader said.
     catch_up_ = status.ok() ? CatchUp::kDone : CatchUp::kUnknown;
     if (status.ok()) confirmed_ = now_;
@@ -470,12 +478,14 @@ void MetadataNode::KeepWatchesAlive() {
 
 // Only the leader can say that the state is the newest, and a node that hears its leader need not
 // be heard by it: then it gets no entries, and must not keep its watchers. Nobody waits for the
-// answer, so it comes with the heartbeats there are.
+// answer, so it comes with the heartbeats there are. On slow disks that takes a while; an answer is
+// worth waiting for as long as it keeps the node ready until the next one comes.
 void MetadataNode::Confirm() {
   PendingReads::Options options;
-  options.deadline = now_ + std::max(options_.watch_keepalive, kConfirmPatience);
+  options.deadline = now_ + std::max(options_.unconfirmed_max - options_.watch_keepalive,
+                                     std::max(options_.watch_keepalive, kConfirmPatienceMin));
   options.patience = raft::ReadPatience::kNextHeartbeat;
-  Read(options, [this, asked = now_](const absl::Status& status) {
+  AskQuorum(options, [this, asked = now_](const absl::Status& status) {
     if (!status.ok()) return;
     confirmed_ = std::max(confirmed_, asked);  // Of what came since the answer says nothing.
     if (!IsReady()) return;

@@ -235,6 +235,7 @@ class MetadataNode {
   void RecordAddresses();
   void AnswerTransfers();
   void KeepWatchesAlive();
+  void AskQuorum(const PendingReads::Options& options, PendingReads::Callback done);
   void Confirm();
   void CheckCaughtUp();
   void CountCluster();
@@ -268,7 +269,8 @@ class MetadataNode {
   PendingReads reads_;
   CampaignQueue campaigns_;
   Random random_;
-  MonotonicTime now_;  // Of the last Tick().
+  MonotonicTime now_;         // Of the last Tick().
+  MonotonicTime last_round_;  // Then EndRound() was last called.
   int64_t wall_ms_ = 0;
 
   std::map<LogIndex, Pending> pending_;

@@ -14,7 +14,7 @@ namespace falaj::metadata {
 namespace pb = ::falaj::internal::v1;
 
 raft::Snapshot SnapshotJob::Build() const {
-  return raft::FinishSnapshot(meta, Bytes::Own(state.Snapshot().SerializeAsString()));
+  return raft::FinishSnapshot(meta, Bytes::Own(state.SerializeSnapshot()));
 }
 
 absl::Status MetadataNode::Prepare(const raft::Ready& ready) {

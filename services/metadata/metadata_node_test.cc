@@ -274,6 +274,7 @@ TEST_F(MetadataNodeTest, AClusterWatchIsSentElsewhereByANodeThatLags) {
   std::optional<absl::Status> begun;
   node_->Watch(request, watcher, [&begun](const absl::Status& status) { begun = status; });
   Round(absl::Seconds(3));
+  Round();
   ASSERT_TRUE(begun.has_value());
   EXPECT_EQ(Reason::kTimedOut, ReasonOf(*begun)) << "a snapshot would take the watcher back";
   EXPECT_THAT(watcher->seen, IsEmpty());
@@ -309,7 +310,9 @@ TEST_F(MetadataNodeTest, ASnapshotForAWatchWaitsForTheMajority) {
 // A follower of node 2, which has named the cluster.
 class FollowerNodeTest : public MetadataNodeTest {
  protected:
-  FollowerNodeTest() {
+  FollowerNodeTest() { FollowNode2(); }
+
+  void FollowNode2() {
     Start({kOther, NodeId(3)});
     raft::pb::RaftMessage append = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_APPEND);
     pb::ClusterCommand init;
@@ -379,6 +382,80 @@ TEST_F(FollowerNodeTest, SendsItsWatchersAwayIfItsLeaderDoesNotHearIt) {
   EXPECT_EQ(Reason::kMetadataUnavailable, ReasonOf(*begun));
   Follow(absl::Seconds(2), /*heard=*/true);
   EXPECT_TRUE(node_->IsReady());
+}
+
+// The node waited for its disk until the time of a read was up; the answer had come before.
+TEST_F(FollowerNodeTest, AnAnswerThatCameDuringALongWriteIsInTime) {
+  Follow(absl::Seconds(1), /*heard=*/true);
+  std::optional<absl::Status> read;
+  node_->Read({.linearizable = true, .min_index = {}, .deadline = now_ + absl::Milliseconds(300)},
+              [&read](const absl::Status& status) { read = status; });
+  Drain();
+  ASSERT_FALSE(sent_.empty());
+  auto reply = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY);
+  reply.set_read_round(sent_.back().read_round());
+  reply.set_log_index(1);
+  now_ = now_ + absl::Milliseconds(400);
+  node_->Tick(now_, wall_ms_ += 400, 1);
+  ASSERT_TRUE(node_->Step(reply).ok());
+  node_->EndRound();
+  Drain();
+  ASSERT_TRUE(read.has_value());
+  EXPECT_TRUE(read->ok()) << *read;
+  // Without one, the next round ends it.
+  read.reset();
+  node_->Read({.linearizable = true, .min_index = {}, .deadline = now_ + absl::Milliseconds(20)},
+              [&read](const absl::Status& status) { read = status; });
+  for (int i = 0; i < 4 && !read.has_value(); ++i) Round();
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(Reason::kTimedOut, ReasonOf(*read));
+}
+
+// Every answer takes 1.8 seconds, as with disks that take hundreds of milliseconds for a write.
+TEST_F(FollowerNodeTest, StaysReadyOnSlowDisks) {
+  Follow(absl::Seconds(1), /*heard=*/true);
+  ASSERT_TRUE(node_->IsReady());
+  std::vector<std::pair<MonotonicTime, uint64_t>> asked;
+  for (const MonotonicTime end = now_ + absl::Seconds(20); now_ < end;) {
+    Round(absl::Milliseconds(30));
+    raft::pb::RaftMessage beat = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT);
+    beat.set_commit(1);
+    ASSERT_TRUE(node_->Step(beat).ok());
+    for (const raft::pb::RaftMessage& message : std::exchange(sent_, {})) {
+      if (message.type() != raft::pb::RAFT_MESSAGE_TYPE_READ_INDEX) continue;
+      asked.emplace_back(now_, message.read_round());
+    }
+    while (!asked.empty() && asked.front().first + absl::Milliseconds(1'800) <= now_) {
+      auto reply = FromLeader(raft::pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY);
+      reply.set_read_round(asked.front().second);
+      reply.set_log_index(1);
+      ASSERT_TRUE(node_->Step(reply).ok());
+      asked.erase(asked.begin());
+    }
+    Drain();
+    ASSERT_TRUE(node_->IsReady());
+  }
+}
+
+TEST_F(FollowerNodeTest, StaysReadyHoweverManyReadsWait) {
+  options_.waiting_max = 3;
+  options_.raft.reads_waiting_max = 3;
+  FollowNode2();
+  Follow(absl::Seconds(1), /*heard=*/true);
+  PendingReads::Options read;
+  read.linearizable = false;
+  read.min_index = LogIndex(1'000);
+  read.deadline = now_ + absl::Seconds(60);
+  int refused = 0;
+  for (int i = 0; i < 5; ++i) {
+    node_->Read(read, [&refused](const absl::Status& status) {
+      refused += ReasonOf(status) == Reason::kQuotaExceeded ? 1 : 0;
+    });
+  }
+  EXPECT_GE(refused, 2);
+  Follow(absl::Seconds(10), /*heard=*/true);
+  EXPECT_TRUE(node_->IsReady());
+  node_->Stop();
 }
 
 TEST_F(MetadataNodeTest, WithoutAMajorityNothingIsAnswered) {

@@ -4,6 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/wire_format_lite.h"
 
 #include "libs/base/crc32c.h"
 #include "libs/base/status.h"
@@ -13,6 +16,9 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
+using google::protobuf::internal::WireFormatLite;
+
+constexpr size_t kFieldHeadMax = 16;  // Tag and length.
 constexpr char kNodesPath[] = "/falaj/nodes";
 
 // Addresses and zones are printable, so only these two need a backslash.
@@ -42,11 +48,18 @@ absl::StatusOr<MetadataState> MetadataState::FromSnapshot(const pb::MetadataSnap
   return state;
 }
 
-pb::MetadataSnapshot MetadataState::Snapshot() const {
-  pb::MetadataSnapshot snapshot;
-  *snapshot.mutable_cluster() = cluster_.Snapshot();
-  *snapshot.mutable_coordination() = coordination_.Snapshot();
-  return snapshot;
+std::string MetadataState::SerializeSnapshot() const {
+  const std::string cluster = cluster_.Snapshot().SerializeAsString();
+  const std::string coordination = coordination_.SerializeSnapshot();
+  // Not by way of a message, which would hold all of it a second time.
+  std::string bytes;
+  bytes.reserve(cluster.size() + coordination.size() + kFieldHeadMax * 2);
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream out(&stream);
+  WireFormatLite::WriteBytes(pb::MetadataSnapshot::kClusterFieldNumber, cluster, &out);
+  WireFormatLite::WriteBytes(pb::MetadataSnapshot::kCoordinationFieldNumber, coordination, &out);
+  out.Trim();
+  return bytes;
 }
 
 uint64_t MetadataState::Digest() const {

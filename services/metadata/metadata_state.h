@@ -54,7 +54,8 @@ class MetadataState {
   // Entries that change nothing (no-ops, membership) only move the index.
   void Skip(LogIndex index) { cluster_.Skip(index); }
 
-  internal::v1::MetadataSnapshot Snapshot() const;
+  // An internal.v1.MetadataSnapshot.
+  std::string SerializeSnapshot() const;
 
   LogIndex index() const { return cluster_.index(); }
   const cluster::ClusterState& cluster() const { return cluster_; }
