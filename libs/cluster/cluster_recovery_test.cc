@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "libs/base/random.h"
 #include "libs/cluster/cluster_test_support.h"
 #include "libs/cluster/cluster_view.h"
 #include "libs/cluster/election.h"
@@ -280,6 +283,93 @@ TEST_F(ClusterRecoveryTest, WhatIsRecoveringIsNotReassigned) {
   target->add_replicas(3);
   target->add_replicas(1);
   EXPECT_EQ(Reason::kNotEnoughReplicas, RefusalOf(&cluster_, reassign));
+}
+
+// A partition before its quorum was lost, as its logs tell: each record is the epoch it is of.
+class LostHistory {
+ public:
+  LostHistory(uint64_t seed, int32_t replicas, int32_t min_in_sync)
+      : random_(seed), min_in_sync_(static_cast<size_t>(min_in_sync)) {
+    for (int32_t id = 1; id <= replicas; ++id) logs_[id] = {};
+    for (const auto& [id, log] : logs_) isr_.push_back(id);
+    for (int32_t epoch = 1; epoch <= 8; ++epoch) Reign(epoch);
+  }
+
+  const std::vector<int32_t>& LogOf(int32_t id) const { return logs_.at(id); }
+  const std::vector<int32_t>& committed() const { return committed_; }
+
+ private:
+  // One of those in sync leads. Who follows is cut where its log parts from the leader's, and gets
+  // some of the rest: who is in sync, all that is committed.
+  void Reign(int32_t epoch) {
+    const int32_t leader = isr_[random_.Below(isr_.size())];
+    logs_[leader].insert(logs_[leader].end(), static_cast<size_t>(random_.Between(1, 4)), epoch);
+    const std::vector<int32_t> whole = logs_[leader];
+    std::vector<int32_t> in_sync;
+    for (const auto& [id, log] : logs_) {
+      if (id == leader || random_.Below(2) == 0) in_sync.push_back(id);
+    }
+    // Below the minimum nothing is committed, and those of before stay eligible.
+    const bool commits = in_sync.size() >= min_in_sync_;
+    const size_t before = committed_.size();
+    // As far as something of its own epoch, or as far as it was: else those who hold the most
+    // recent epoch need not hold what a later leader has committed of an older one (figure 8 of
+    // Raft).
+    const auto own = std::find(whole.begin(), whole.end(), epoch) - whole.begin();
+    const size_t least = static_cast<size_t>(own) + 1;
+    const bool begins = random_.Below(4) == 0;
+    const size_t high =
+        !commits || begins ? before : least + random_.Below(whole.size() - least + 1);
+    for (int32_t id : in_sync) {
+      if (id != leader) logs_[id] = Follow(logs_[id], whole, high);
+    }
+    if (!commits) return;
+    isr_ = in_sync;
+    committed_ = Beginning(whole, high);
+  }
+
+  static std::vector<int32_t> Beginning(const std::vector<int32_t>& log, size_t size) {
+    return {log.begin(), log.begin() + static_cast<ptrdiff_t>(size)};
+  }
+  std::vector<int32_t> Follow(const std::vector<int32_t>& own, const std::vector<int32_t>& leaders,
+                              size_t at_least) {
+    const auto parts = std::mismatch(own.begin(), own.end(), leaders.begin(), leaders.end());
+    const size_t least = std::max(at_least, static_cast<size_t>(parts.first - own.begin()));
+    return Beginning(leaders, least + random_.Below(leaders.size() - least + 1));
+  }
+
+  Random random_;
+  const size_t min_in_sync_;
+  std::map<int32_t, std::vector<int32_t>> logs_;
+  std::vector<int32_t> isr_;
+  std::vector<int32_t> committed_;
+};
+
+TEST_F(ClusterRecoveryTest, WhoeverLeadsHoldsAllThatWasCommitted) {
+  int led = 0;
+  for (uint64_t seed = 1; seed <= 2'000; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    const auto nodes = static_cast<int32_t>(random.Between(1, 5));
+    const auto minimum = static_cast<int32_t>(random.Between(1, nodes));
+    const LostHistory lost(seed, nodes, minimum);
+    cluster_ = TestCluster();
+    Start(nodes, minimum);
+    BeginHistory();
+    std::vector<int32_t> order = replicas_;
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.Below(i)]);
+    for (int32_t node : order) {
+      if (partition().leader() != 0) break;
+      const std::vector<int32_t>& log = lost.LogOf(node);
+      Report(node, {log.empty() ? 0 : log.back(), static_cast<int64_t>(log.size())});
+    }
+    if (partition().leader() == 0) continue;  // Some have never held anything.
+    ++led;
+    const std::vector<int32_t>& log = lost.LogOf(partition().leader());
+    ASSERT_GE(log.size(), lost.committed().size());
+    ASSERT_TRUE(std::equal(lost.committed().begin(), lost.committed().end(), log.begin()));
+  }
+  EXPECT_GT(led, 1'000);
 }
 
 TEST_F(ClusterRecoveryTest, ASnapshotRemembersWhatWasSaid) {
