@@ -36,7 +36,7 @@ ABSL_FLAG(std::string, cluster_id, "",
 ABSL_FLAG(std::string, log_format, "json", "json or text.");
 ABSL_FLAG(absl::Duration, tick, absl::Milliseconds(30),
           "Raft's unit of time, 1ms to 10s. The same on every node, as the ticks that follow.");
-ABSL_FLAG(int32_t, heartbeat_ticks, 6, "The leader's heartbeats are so many ticks apart.");
+ABSL_FLAG(int32_t, heartbeat_ticks, 7, "The leader's heartbeats are so many ticks apart.");
 ABSL_FLAG(int32_t, election_ticks_min, 15,
           "Who hears no leader for so many ticks stands for election; at least two heartbeats.");
 ABSL_FLAG(int32_t, election_ticks_max, 30,

@@ -63,7 +63,7 @@ absl::Status ValidateRaft(const MetadataServer::Options& options) {
     return InvalidOption("tick", "must be 1 ms to 10 s");
   }
   if (options.heartbeat_ticks < 1) return InvalidOption("heartbeat_ticks", "must be at least 1");
-  // A read that joins the next heartbeat is given up after the least patience.
+  // A heartbeat may be late without anybody's standing for election.
   if (options.election_ticks_min < 2 * options.heartbeat_ticks) {
     return InvalidOption("election_ticks_min",
                          absl::StrCat("must be at least twice heartbeat_ticks, ",

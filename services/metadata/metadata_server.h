@@ -55,9 +55,9 @@ class MetadataServer {
     std::string cluster_id;
 
     absl::Duration tick = absl::Milliseconds(30);  // Raft's unit of time, 1 ms to 10 s.
-    // Two and a half heartbeats in the least patience: streams lose nothing, and each wakes every
-    // node.
-    int heartbeat_ticks = 6;
+    // Two heartbeats in the least patience, and one may come 240 ms late: streams lose nothing, and
+    // each wakes every node.
+    int heartbeat_ticks = 7;
     int election_ticks_min =
         15;  // Who hears no leader for so long, at least, stands for election...
     int election_ticks_max = 30;            // ...and at most, drawn each time.
