@@ -164,6 +164,30 @@ TEST_F(ProducerTest, UncertainBatchesAreSentAgainIfAskedTo) {
   EXPECT_THAT(gateway_->Values(0), ElementsAre("a"));
 }
 
+// It has answered what it took, so that the rest may be sent again without sequences.
+TEST_F(ProducerTest, WhatAStoppingGatewayLeavesUnansweredIsSentAgainInOrder) {
+  using Verdict = FakeGateway::Verdict;
+  gateway_->judge = [](int batch) {
+    return batch % 5 == 3 ? Verdict{Verdict::kStop, absl::OkStatus()} : Verdict();
+  };
+  options_.acks = v1::ACKS_LEADER;
+  options_.batch_bytes = 300;
+  auto producer = MakeProducer();
+  constexpr int kRecords = 100;
+  std::vector<std::future<Delivery>> deliveries;
+  for (int i = 0; i < kRecords; ++i) {
+    deliveries.push_back(producer->Send(Partition(0), MakeRecord(absl::StrCat(i))));
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  for (int i = 0; i < kRecords; ++i) {
+    const Delivery delivery = deliveries[static_cast<size_t>(i)].get();
+    EXPECT_TRUE(delivery.status.ok()) << i << ": " << delivery.status;
+    EXPECT_EQ(delivery.offset, Offset(i));
+  }
+  EXPECT_EQ(gateway_->Values(0).size(), static_cast<size_t>(kRecords));
+  EXPECT_GT(gateway_->opens(), 1);
+}
+
 TEST_F(ProducerTest, AReplacedGatewayGetsWhatWaits) {
   options_.idempotent = false;
   auto producer = MakeProducer();

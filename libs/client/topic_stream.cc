@@ -325,18 +325,23 @@ void TopicStream::FailProducer(const absl::Status& status) {
 }
 
 void TopicStream::OnAck(const v1::BatchAck& ack, std::vector<Finished>* finished) {
-  const auto it = sent_.find(ack.batch_id());
-  if (it == sent_.end()) return;
-  Slot& slot = slots_[static_cast<size_t>(it->second.first)];
-  sent_bytes_ -= it->second.second;
-  sent_.erase(it);
-  const MonotonicTime now = context_->clock->MonotonicNow();
   PartitionQueue::Answer answer{.status = StatusOf(ack)};
   if (answer.status.ok()) {
     answer.base_offset = Offset(ack.appends(0).base_offset());
     answer.duplicate = ack.appends(0).duplicate();
   }
-  slot.queue.OnAck(ack.batch_id(), answer, now, finished);
+  OnAnswer(ack.batch_id(), answer, finished);
+}
+
+void TopicStream::OnAnswer(uint64_t batch_id, const PartitionQueue::Answer& answer,
+                           std::vector<Finished>* finished) {
+  const auto it = sent_.find(batch_id);
+  if (it == sent_.end()) return;
+  Slot& slot = slots_[static_cast<size_t>(it->second.first)];
+  sent_bytes_ -= it->second.second;
+  sent_.erase(it);
+  const MonotonicTime now = context_->clock->MonotonicNow();
+  slot.queue.OnAck(batch_id, answer, now, finished);
   if (slot.queue.NeedsProducer()) {  // Its epochs are used up.
     producer_ = ProducerId(-1);
     Equip(&slot);
@@ -366,7 +371,12 @@ void TopicStream::OnBroken(const absl::Status& status, std::vector<Finished>* fi
       status.ok() ? MakeError(Reason::kShuttingDown, "the gateway ended the stream") : status;
   const absl::Duration backoff = kReconnectBase * (1 << std::min(failures_++, 6));
   reconnect_at_ = now + std::min(backoff, kReconnectMax);
-  BreakInFlight(BrokenStatus(last_error_), now, finished);
+  if (ReasonOf(status) == Reason::kShuttingDown) {
+    // A gateway that stops in good order has answered all it took: it refuses the rest by this.
+    while (!sent_.empty()) OnAnswer(sent_.begin()->first, {.status = status}, finished);
+  } else {
+    BreakInFlight(BrokenStatus(last_error_), now, finished);
+  }
   if (!IsRetryable(last_error_)) Expire(PartitionQueue::kNever, last_error_, finished);
   PlanTimer(now);
   changed_.NotifyAll();

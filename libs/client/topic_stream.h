@@ -96,6 +96,8 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   void OnOpened(const v1::ProduceStreamOpened& opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnAck(const v1::BatchAck& ack, std::vector<Finished>* finished)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnAnswer(uint64_t batch_id, const PartitionQueue::Answer& answer,
+                std::vector<Finished>* finished) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnWritten(uint64_t call) ABSL_LOCKS_EXCLUDED(mu_);
   void OnCallDone(uint64_t call, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   void OnBroken(const absl::Status& status, std::vector<Finished>* finished)
