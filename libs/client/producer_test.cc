@@ -371,6 +371,35 @@ TEST_F(ProducerTest, BatchesThatWaitShareAFrame) {
   }
 }
 
+TEST_F(ProducerTest, SmallBatchesShareAFrameHoweverLargeOnesMayGrow) {
+  gateway_->partitions = 40;
+  options_.batches_in_flight_max = 100;
+  options_.batch_bytes = 512 << 10;
+  options_.linger = absl::Hours(1);
+  auto producer = MakeProducer();
+  for (int32_t p = 0; p < 40; ++p) {
+    ASSERT_TRUE(producer->Send(Partition(p), MakeRecord("value"), nullptr).ok());
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->largest_frame(), 40u);
+}
+
+TEST_F(ProducerTest, AFrameTakesNoMoreThanIsCompressedInAMoment) {
+  gateway_->partitions = 100;
+  options_.batches_in_flight_max = 100;
+  options_.compression = v1::COMPRESSION_ZSTD;
+  options_.linger = absl::Hours(1);
+  auto producer = MakeProducer();
+  const record::Record zeros = MakeRecord(std::string(20 << 10, '0'));  // Some 2 MiB in all.
+  for (int32_t p = 0; p < 100; ++p) {
+    ASSERT_TRUE(producer->Send(Partition(p), zeros, nullptr).ok());
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->batches(), 100);
+  EXPECT_GT(gateway_->largest_frame(), 12u) << "it counts what goes over the wire, too";
+  EXPECT_LE(gateway_->largest_frame(), 52u);
+}
+
 TEST_F(ProducerTest, AGatewayThatKnowsNoSharedFramesGetsBatchesOneByOne) {
   gateway_->partitions = 40;
   gateway_->batches_per_frame_max = 0;
