@@ -24,6 +24,12 @@ constexpr int kLanesBegin = 1 << 30;
 constexpr int32_t kPageSize = 1000;
 constexpr size_t kQueriesPerCall = 10'000;
 
+// A gateway that stops may still take a connection, and then cut it off.
+bool MayPass(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kCancelled;
+}
+
 }  // namespace
 
 class Admin::Impl {
@@ -207,6 +213,7 @@ absl::Status Admin::WatchCluster(
   uint64_t after = after_metadata_index;
   bool resumed = false;
   std::unique_ptr<v1::ClusterService::Stub> anew;  // Once a gateway has said that it stops.
+  bool leaving = false;                            // It has, and no other one has worked yet.
   MonotonicTime worked_at = Clock::Real()->MonotonicNow();
   while (true) {
     grpc::ClientContext context;
@@ -229,10 +236,10 @@ absl::Status Admin::WatchCluster(
     const MonotonicTime now = Clock::Real()->MonotonicNow();
     worked |= now - opened >= kWatchWorked;
     if (worked) worked_at = now;
+    leaving = ReasonOf(ended) == Reason::kShuttingDown || (leaving && !worked);
     if (resumed && ReasonOf(ended) == Reason::kWatchCompacted) {
       after = 0;  // A snapshot replaces what has come.
-    } else if (ReasonOf(ended) == Reason::kShuttingDown &&
-               now - worked_at < impl_->options_.timeout) {
+    } else if (leaving && MayPass(ended) && now - worked_at < impl_->options_.timeout) {
       if (!worked) absl::SleepFor(RetryAfterOf(ended).value_or(kWatchRetry));
       anew = impl_->ConnectAnew();
     } else if (!worked || ended.code() != absl::StatusCode::kUnavailable) {

@@ -114,7 +114,7 @@ absl::Status Stopping() {
 TEST_F(AdminWatchTest, AWatchGoesOnAfterAGatewayThatStops) {
   service_.Script({5}, Stopping());
   service_.Script({}, Stopping());
-  service_.Script({}, Stopping());
+  service_.Script({}, absl::CancelledError("took the connection and cut it off"));
   service_.Script({9}, absl::OkStatus());
   EXPECT_TRUE(Watch(9).ok());
   EXPECT_THAT(seen_, ElementsAre(5, 9));
