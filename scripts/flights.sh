@@ -2,14 +2,15 @@
 # A file goes into a cluster of its own, with three replicas of everything, and comes back, by several producers and several
 # consumers at once: scripts/flights.sh FILE [PARTITIONS=6]. A line of FILE, which may end in .zst, is key<TAB>value; an empty
 # key is a null key. Fails unless exactly the lines of FILE come back, as many with a null key as went in, each other key from
-# one partition, in the order of offsets that have no gaps. Leaves nothing behind but the build.
+# one partition, in the order of offsets that have no gaps. Leaves nothing behind but the build. Once everything was put
+# in, it waits FLIGHTS_PATIENCE_S (300) for it to come back.
 set -euo pipefail
-[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 file=$(realpath "$1")
 partitions=${2:-6}
 producers=4
 consumers=3
-patience_s=300
+patience_s=${FLIGHTS_PATIENCE_S:-300}
 null=$'\x01'  # No JSON text holds it, and no key that awk and people can read.
 cd "$(dirname "$0")/.."
 . scripts/dev_cluster.sh
@@ -42,10 +43,12 @@ start_dev_cluster "$falaj" "$work" --storage 3
 "$falaj" topic create flights --partitions "$partitions" --replicas 3 --min-in-sync-replicas 2
 
 echo "flights: $producers producers put $sum records in, $consumers consumers get them, all at once"
+consuming=()
 for ((i = 0; i < consumers && i < partitions; i++)); do
   own=$(seq -s , "$i" "$consumers" $((partitions - 1)))
   "$falaj" consume flights -p "$own" -o start -Z "$null" -f '%p\t%o\t%k\t%s\n' > "$work/consumed-$i" &
   running+=($!)
+  consuming+=($!)
 done
 producing=()
 for slice in "$work"/slice-*; do
@@ -59,9 +62,13 @@ arrived() { cat "$work"/consumed-* | wc -l; }
 deadline=$((SECONDS + patience_s))
 while [ "$(arrived)" -lt "$sum" ]; do
   [ $SECONDS -lt $deadline ] || fail "only $(arrived) of $sum records have arrived"
+  for consumer in "${consuming[@]}"; do kill -0 "$consumer" 2> /dev/null || fail "a consumer has ended"; done
   sleep 0.2
 done
-for child in "${running[@]}"; do kill "$child" 2> /dev/null || continue; wait "$child" || fail "a consumer failed"; done
+for consumer in "${consuming[@]}"; do
+  kill "$consumer" 2> /dev/null || fail "a consumer had ended before it was told to"
+  wait "$consumer" || fail "a consumer failed"
+done
 running=()
 
 cat "$work"/consumed-* > "$work/consumed"

@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "falaj/v1/cluster_service.grpc.pb.h"
@@ -17,9 +18,17 @@
 namespace falaj::client {
 namespace {
 
-constexpr absl::Duration kWatchWorked = absl::Seconds(1);  // Without an event, but so long.
+constexpr absl::Duration kWatchWorked = absl::Seconds(1);        // Without an event, but so long.
+constexpr absl::Duration kWatchRetry = absl::Milliseconds(200);  // If a gateway does not say.
+constexpr int kLanesBegin = 1 << 30;
 constexpr int32_t kPageSize = 1000;
 constexpr size_t kQueriesPerCall = 10'000;
+
+// A gateway that stops may still take a connection, and then cut it off.
+bool MayPass(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kCancelled;
+}
 
 }  // namespace
 
@@ -31,6 +40,15 @@ class Admin::Impl {
         topics_(v1::TopicService::NewStub(channel_)),
         cluster_(v1::ClusterService::NewStub(channel_)),
         consumer_(v1::ConsumerService::NewStub(channel_)) {}
+
+  // A stub with a new connection: the one there is may lead to a gateway that stops until that has
+  // closed it, and others share it. Lanes from 0 are producers', those below consumers'.
+  std::unique_ptr<v1::ClusterService::Stub> ConnectAnew() const {
+    static std::atomic<int> lanes{kLanesBegin};
+    rpc::ChannelOptions options;
+    options.lane = lanes.fetch_add(1);
+    return v1::ClusterService::NewStub(rpc::MakeChannel(options_.address, options));
+  }
 
   // One unary call with the deadline of the options.
   template <typename Response, typename Stub, typename Request>
@@ -194,12 +212,15 @@ absl::Status Admin::WatchCluster(
     const std::function<bool(const v1::WatchClusterResponse&)>& event) {
   uint64_t after = after_metadata_index;
   bool resumed = false;
+  std::unique_ptr<v1::ClusterService::Stub> anew;  // Once a gateway has said that it stops.
+  bool leaving = false;                            // It has, and no other one has worked yet.
+  MonotonicTime worked_at = Clock::Real()->MonotonicNow();
   while (true) {
     grpc::ClientContext context;
     v1::WatchClusterRequest request;
     request.set_after_metadata_index(after);
     const MonotonicTime opened = Clock::Real()->MonotonicNow();
-    const auto reader = impl_->cluster_->WatchCluster(&context, request);
+    const auto reader = (anew ? anew : impl_->cluster_)->WatchCluster(&context, request);
     v1::WatchClusterResponse response;
     bool worked = false;
     while (reader->Read(&response)) {
@@ -212,9 +233,15 @@ absl::Status Admin::WatchCluster(
       return absl::OkStatus();
     }
     const absl::Status ended = rpc::FromGrpc(reader->Finish());
-    worked |= Clock::Real()->MonotonicNow() - opened >= kWatchWorked;
+    const MonotonicTime now = Clock::Real()->MonotonicNow();
+    worked |= now - opened >= kWatchWorked;
+    if (worked) worked_at = now;
+    leaving = ReasonOf(ended) == Reason::kShuttingDown || (leaving && !worked);
     if (resumed && ReasonOf(ended) == Reason::kWatchCompacted) {
       after = 0;  // A snapshot replaces what has come.
+    } else if (leaving && MayPass(ended) && now - worked_at < impl_->options_.timeout) {
+      if (!worked) absl::SleepFor(RetryAfterOf(ended).value_or(kWatchRetry));
+      anew = impl_->ConnectAnew();
     } else if (!worked || ended.code() != absl::StatusCode::kUnavailable) {
       return ended;
     }

@@ -51,8 +51,9 @@ class Admin {
   absl::StatusOr<v1::DrainNodeResponse> DrainNode(int32_t node_id);
   absl::StatusOr<v1::StorageNode> UndrainNode(int32_t node_id);
   // Calls `event` for the snapshot and every change until it returns false. A connection that
-  // worked and broke is made again, and the watch goes on where it was; otherwise returns why it
-  // ended. No deadline.
+  // worked and broke is made again, and the watch goes on where it was; a gateway that says it
+  // stops is left for another one, until none has been found for the timeout of the options.
+  // Otherwise returns why it ended. No deadline.
   absl::Status WatchCluster(uint64_t after_metadata_index,
                             const std::function<bool(const v1::WatchClusterResponse&)>& event);
 

@@ -196,7 +196,11 @@ Consumer::Impl::Outcome Consumer::Impl::TakeEnd() {
       ended_->ok() ? MakeError(Reason::kShuttingDown, "the gateway ended the stream") : *ended_;
   Disconnect();
   const MonotonicTime now = clock_->MonotonicNow();
-  if (Place* culprit = FindCulprit(status); culprit != nullptr) return TakeError(status, culprit);
+  if (Place* culprit = FindCulprit(status); culprit != nullptr) {
+    // It may be about the position before the seek; the next call asks for the new one only.
+    if (culprit->seeking) return std::nullopt;
+    return TakeError(status, culprit);
+  }
   const absl::Duration backoff = kReconnectBase * (1 << std::min(failures_++, 6));
   reconnect_at_ = now + std::min(backoff, kReconnectMax);
   if (!lost_at_.has_value()) lost_at_ = now;
@@ -244,7 +248,11 @@ Consumer::Impl::Outcome Consumer::Impl::TakeRecords(RecordsFrame frame) {
   Grant(frame.size_bytes);
   if (!found.ok() || (*found)->resting) return std::nullopt;
   Place* place = *found;
-  if (!frame.error.ok()) return TakeError(frame.error, place);
+  if (!frame.error.ok()) {
+    if (!place->seeking) return TakeError(frame.error, place);
+    Disconnect();  // As in TakeEnd().
+    return std::nullopt;
+  }
   if (place->seeking) {
     // Frames from before the seek: those ahead of the new position are dropped, those behind it are
     // skipped below, and one that spans it holds the very records the new ones would.

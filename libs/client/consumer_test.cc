@@ -240,6 +240,47 @@ TEST_F(ConsumerTest, SeekingBackDropsWhatWasSentBefore) {
   EXPECT_THAT(Values(consumer.get()), ElementsAre("d"));
 }
 
+// Reads offset 10, seeks offset 3, and gets an error that the gateway had sent by then.
+grpc::Status OutOfRangeBeforeTheSeek(FakeGateway::ConsumeStream* stream) {
+  stream->Write(Frame(0, 10, {"k"}));
+  v1::ConsumeRequest request;
+  while (stream->Read(&request) && !request.has_seek()) continue;
+  return rpc::ToGrpc(MakeError(Reason::kOffsetOutOfRange, "of the position before",
+                               {{"topic", "orders"}, {"partition", "0"}}));
+}
+
+TEST_F(ConsumerTest, AnErrorOfThePositionBeforeASeekIsNotReported) {
+  for (const auto reset : {v1::NAMED_OFFSET_UNSPECIFIED, v1::NAMED_OFFSET_LATEST}) {
+    gateway_.consume = [base = -1](int call, const v1::OpenConsumeStream& open,
+                                   auto* stream) mutable {
+      if (base < 0) base = call;
+      if (call == base) return OutOfRangeBeforeTheSeek(stream);
+      EXPECT_EQ(open.partitions().positions(0).position().offset(), 3);
+      stream->Write(Frame(0, 3, {"d"}));
+      return Drain(stream);
+    };
+    options_.offset_reset = reset;
+    auto consumer = MakeConsumer({At(0, 10)});
+    EXPECT_THAT(Values(consumer.get()), ElementsAre("k"));
+    ASSERT_TRUE(consumer->Seek("orders", PartitionIndex(0), AtOffset(Offset(3))).ok());
+    EXPECT_THAT(Values(consumer.get()), ElementsAre("d"));
+  }
+}
+
+TEST_F(ConsumerTest, AnErrorOfThePositionThatWasSoughtIsReported) {
+  gateway_.consume = [](int call, const v1::OpenConsumeStream& /*open*/, auto* stream) {
+    if (call == 0) return OutOfRangeBeforeTheSeek(stream);
+    return rpc::ToGrpc(MakeError(Reason::kOffsetOutOfRange, "of the new one",
+                                 {{"topic", "orders"}, {"partition", "0"}}));
+  };
+  auto consumer = MakeConsumer({At(0, 10)});
+  EXPECT_THAT(Values(consumer.get()), ElementsAre("k"));
+  ASSERT_TRUE(consumer->Seek("orders", PartitionIndex(0), AtOffset(Offset(5000))).ok());
+  const absl::StatusOr<RecordRun> run = consumer->Poll(kLong);
+  EXPECT_EQ(ReasonOf(run.status()), Reason::kOffsetOutOfRange);
+  EXPECT_EQ(run.status().message(), "of the new one");
+}
+
 TEST_F(ConsumerTest, TheEpochOfRecordsBelowAForwardSeekIsNotTakenOver) {
   gateway_.consume = [](int call, const v1::OpenConsumeStream& open, auto* stream) {
     const auto write = [&](int64_t base, const std::vector<std::string>& values, int epoch) {

@@ -107,6 +107,8 @@ class PartitionQueue {
   // The head batch, sealed and numbered; null if there is none. It stays at the head while it is
   // being encoded.
   BatchPtr Head();
+  // The same as it is; may still grow.
+  const PendingBatch* head() const { return waiting_.empty() ? nullptr : waiting_.front().get(); }
   // The head batch cannot be sent at all.
   void DropHead(const absl::Status& status, std::vector<Finished>* finished);
   // Moves the head batch to the batches in flight.

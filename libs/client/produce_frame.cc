@@ -3,20 +3,13 @@
 #include <string>
 #include <utility>
 
+#include "falaj/v1/producer_service.pb.h"
+
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/wire.h"
 
 namespace falaj::client {
 namespace {
-
-// Field numbers of StreamProduceRequest, ProduceBatches and ProduceBatch, see
-// proto/falaj/v1/producer_service.proto.
-constexpr int kBatchFrame = 3;
-constexpr int kBatchesFrame = 4;
-constexpr int kBatches = 1;
-constexpr int kBatchId = 1;
-constexpr int kPartition = 2;
-constexpr int kBatch = 15;
 
 record::Codec ToCodec(v1::Compression compression) {
   switch (compression) {
@@ -44,9 +37,10 @@ absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression
 void ProduceFrame::Add(uint64_t batch_id, PartitionIndex partition, const Bytes& batch) {
   std::string fields;
   rpc::WireWriter writer(&fields);
-  writer.AppendVarint(kBatchId, batch_id);
-  writer.AppendVarint(kPartition, static_cast<uint32_t>(partition.value()));
-  writer.AppendBytesHeader(kBatch, batch.size());
+  writer.AppendVarint(v1::ProduceBatch::kBatchIdFieldNumber, batch_id);
+  writer.AppendVarint(v1::ProduceBatch::kPartitionFieldNumber,
+                      static_cast<uint32_t>(partition.value()));
+  writer.AppendBytesHeader(v1::ProduceBatch::kBatchFieldNumber, batch.size());
   size_bytes_ += fields.size() + batch.size();
   entries_.push_back({std::move(fields), batch});
 }
@@ -60,7 +54,8 @@ grpc::ByteBuffer ProduceFrame::Take() {
   for (const Entry& entry : entries) {
     const size_t entry_bytes = entry.fields.size() + entry.batch.size();
     std::string header;
-    const int field = entries.size() == 1 ? kBatchFrame : kBatches;
+    int field = v1::ProduceBatches::kBatchesFieldNumber;
+    if (entries.size() == 1) field = v1::StreamProduceRequest::kBatchFieldNumber;
     rpc::WireWriter(&header).AppendBytesHeader(field, entry_bytes);
     list_bytes += header.size() + entry_bytes;
     parts.push_back(Bytes::Own(header + entry.fields));
@@ -68,7 +63,8 @@ grpc::ByteBuffer ProduceFrame::Take() {
   }
   if (entries.size() == 1) return rpc::ToByteBuffer(parts);
   std::string header;
-  rpc::WireWriter(&header).AppendBytesHeader(kBatchesFrame, list_bytes);
+  rpc::WireWriter(&header).AppendBytesHeader(v1::StreamProduceRequest::kBatchesFieldNumber,
+                                             list_bytes);
   parts.insert(parts.begin(), Bytes::Own(std::move(header)));
   return rpc::ToByteBuffer(parts);
 }

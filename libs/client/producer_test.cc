@@ -164,6 +164,30 @@ TEST_F(ProducerTest, UncertainBatchesAreSentAgainIfAskedTo) {
   EXPECT_THAT(gateway_->Values(0), ElementsAre("a"));
 }
 
+// It has answered what it took, so that the rest may be sent again without sequences.
+TEST_F(ProducerTest, WhatAStoppingGatewayLeavesUnansweredIsSentAgainInOrder) {
+  using Verdict = FakeGateway::Verdict;
+  gateway_->judge = [](int batch) {
+    return batch % 5 == 3 ? Verdict{Verdict::kStop, absl::OkStatus()} : Verdict();
+  };
+  options_.acks = v1::ACKS_LEADER;
+  options_.batch_bytes = 300;
+  auto producer = MakeProducer();
+  constexpr int kRecords = 100;
+  std::vector<std::future<Delivery>> deliveries;
+  for (int i = 0; i < kRecords; ++i) {
+    deliveries.push_back(producer->Send(Partition(0), MakeRecord(absl::StrCat(i))));
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  for (int i = 0; i < kRecords; ++i) {
+    const Delivery delivery = deliveries[static_cast<size_t>(i)].get();
+    EXPECT_TRUE(delivery.status.ok()) << i << ": " << delivery.status;
+    EXPECT_EQ(delivery.offset, Offset(i));
+  }
+  EXPECT_EQ(gateway_->Values(0).size(), static_cast<size_t>(kRecords));
+  EXPECT_GT(gateway_->opens(), 1);
+}
+
 TEST_F(ProducerTest, AReplacedGatewayGetsWhatWaits) {
   options_.idempotent = false;
   auto producer = MakeProducer();
@@ -345,6 +369,35 @@ TEST_F(ProducerTest, BatchesThatWaitShareAFrame) {
   for (int32_t p = 0; p < 40; ++p) {
     EXPECT_THAT(gateway_->Values(p), ElementsAre(absl::StrCat("value ", p)));
   }
+}
+
+TEST_F(ProducerTest, SmallBatchesShareAFrameHoweverLargeOnesMayGrow) {
+  gateway_->partitions = 40;
+  options_.batches_in_flight_max = 100;
+  options_.batch_bytes = 512 << 10;
+  options_.linger = absl::Hours(1);
+  auto producer = MakeProducer();
+  for (int32_t p = 0; p < 40; ++p) {
+    ASSERT_TRUE(producer->Send(Partition(p), MakeRecord("value"), nullptr).ok());
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->largest_frame(), 40u);
+}
+
+TEST_F(ProducerTest, AFrameTakesNoMoreThanIsCompressedInAMoment) {
+  gateway_->partitions = 100;
+  options_.batches_in_flight_max = 100;
+  options_.compression = v1::COMPRESSION_ZSTD;
+  options_.linger = absl::Hours(1);
+  auto producer = MakeProducer();
+  const record::Record zeros = MakeRecord(std::string(20 << 10, '0'));  // Some 2 MiB in all.
+  for (int32_t p = 0; p < 100; ++p) {
+    ASSERT_TRUE(producer->Send(Partition(p), zeros, nullptr).ok());
+  }
+  ASSERT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_EQ(gateway_->batches(), 100);
+  EXPECT_GT(gateway_->largest_frame(), 12u) << "it counts what goes over the wire, too";
+  EXPECT_LE(gateway_->largest_frame(), 52u);
 }
 
 TEST_F(ProducerTest, AGatewayThatKnowsNoSharedFramesGetsBatchesOneByOne) {

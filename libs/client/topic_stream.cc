@@ -20,6 +20,8 @@ constexpr absl::Duration kReconnectMax = absl::Seconds(2);
 constexpr absl::Duration kExpiryCheck = absl::Seconds(1);
 // Batches share a frame up to this size: more would save little, and delay the first.
 constexpr size_t kFrameBytesMax = 256 << 10;
+// And so many before compression, which takes its time while the first waits.
+constexpr size_t kFramePlainBytesMax = 1 << 20;
 
 absl::Status StatusOf(const v1::BatchAck& ack) {
   if (ack.has_error()) return rpc::FromProto(ack.error());
@@ -149,7 +151,7 @@ void TopicStream::Reschedule(Slot* slot, MonotonicTime now) {
   if (timers_.begin()->second == partition) context_->wake_at(at);
 }
 
-BatchPtr TopicStream::PickBatch(MonotonicTime now) {
+BatchPtr TopicStream::PickBatch(const Outgoing& out, MonotonicTime now) {
   const auto& options = context_->options;
   const size_t batches_max = static_cast<size_t>(
       limits_.batches_in_flight_max() > 0
@@ -162,9 +164,11 @@ BatchPtr TopicStream::PickBatch(MonotonicTime now) {
   }
   while (!ready_.empty()) {
     Slot& slot = slots_[static_cast<size_t>(ready_.front())];
+    const bool due = slot.queue.ReadyAt(flushes_ > 0) <= now;
+    if (due && !Fits(slot.queue, out)) return nullptr;  // The next frame begins with it.
     ready_.pop_front();
     slot.listed = false;
-    if (slot.queue.ReadyAt(flushes_ > 0) <= now) return slot.queue.Head();
+    if (due) return slot.queue.Head();
     Reschedule(&slot, now);
   }
   return nullptr;
@@ -187,10 +191,10 @@ bool TopicStream::MarkSent(const BatchPtr& batch, uint64_t id) {
 
 void TopicStream::Pump() {
   // OnWritten() goes on from there.
-  ProduceFrame frame;
-  std::shared_ptr<RawStream> stream;
-  while (AddBatch(&frame, &stream)) continue;
-  if (!frame.empty()) stream->Write(frame.Take());
+  Outgoing out;
+  while (AddBatch(&out)) continue;
+  if (!out.frame.empty()) out.stream->Write(out.frame.Take());
+  if (!out.failed.empty()) Deliver(std::move(out.failed));
 }
 
 absl::Status TopicStream::Encode(PendingBatch* batch, const record::ProducerStamp& stamp,
@@ -204,7 +208,7 @@ absl::Status TopicStream::Encode(PendingBatch* batch, const record::ProducerStam
   return absl::OkStatus();
 }
 
-bool TopicStream::AddBatch(ProduceFrame* frame, std::shared_ptr<RawStream>* stream) {
+bool TopicStream::AddBatch(Outgoing* out) {
   BatchPtr batch;
   uint64_t id = 0;
   v1::Compression codec = context_->options.compression;
@@ -212,39 +216,43 @@ bool TopicStream::AddBatch(ProduceFrame* frame, std::shared_ptr<RawStream>* stre
   {
     MutexLock lock(&mu_);
     if (encoding_ != nullptr || stream_ == nullptr || !opened_) return false;
-    if (frame->empty() ? writing_ : stream_ != *stream) return false;
-    if (!frame->empty() && IsFull(*frame)) return false;
-    batch = PickBatch(context_->clock->MonotonicNow());
+    if (out->frame.empty() ? writing_ : stream_ != out->stream) return false;
+    batch = PickBatch(*out, context_->clock->MonotonicNow());
     if (batch == nullptr) return false;
     encoding_ = batch.get();
     stamp = batch->stamp.value_or(record::ProducerStamp());
-    *stream = stream_;
+    out->stream = stream_;
+    if (batch->encoded.empty()) out->plain_bytes += batch->builder.size_bytes();
     id = next_batch_id_++;
     if (codec == v1::COMPRESSION_UNSPECIFIED) codec = limits_.compression();
   }
   // Outside the lock: senders go on appending while this batch is compressed and summed.
   const absl::Status encoded = Encode(batch.get(), stamp, codec);
-  std::vector<Finished> failed;
-  {
-    MutexLock lock(&mu_);
-    encoding_ = nullptr;
-    Slot& slot = slots_[static_cast<size_t>(batch->partition.value())];
-    if (!encoded.ok()) slot.queue.DropHead(encoded, &failed);
-    if (encoded.ok() && stream_ == *stream && opened_ && MarkSent(batch, id)) {
-      frame->Add(id, batch->partition, batch->encoded);
-      writing_ = true;
-    }
-    Reschedule(&slot, context_->clock->MonotonicNow());
-    ++delivering_;
+  MutexLock lock(&mu_);
+  encoding_ = nullptr;
+  Slot& slot = slots_[static_cast<size_t>(batch->partition.value())];
+  if (!encoded.ok()) {
+    if (out->failed.empty()) ++delivering_;
+    slot.queue.DropHead(encoded, &out->failed);
+  } else if (stream_ == out->stream && opened_ && MarkSent(batch, id)) {
+    out->frame.Add(id, batch->partition, batch->encoded);
+    writing_ = true;
   }
-  Deliver(std::move(failed));
+  Reschedule(&slot, context_->clock->MonotonicNow());
   return true;
 }
 
-bool TopicStream::IsFull(const ProduceFrame& frame) const {
+bool TopicStream::Fits(const PartitionQueue& queue, const Outgoing& out) const {
+  if (out.frame.empty()) return true;
   const auto batches_max = static_cast<size_t>(std::max(limits_.batches_per_frame_max(), 1));
-  const auto next_bytes = static_cast<size_t>(queue_options_.batch_bytes);
-  return frame.batches() >= batches_max || frame.size_bytes() + next_bytes > kFrameBytesMax;
+  if (out.frame.batches() >= batches_max) return false;
+  const PendingBatch& next = *queue.head();
+  if (!next.encoded.empty()) {
+    return out.frame.size_bytes() + next.encoded.size() <= kFrameBytesMax;
+  }
+  const size_t plain_bytes = next.builder.size_bytes();
+  return out.frame.size_bytes() + plain_bytes <= kFrameBytesMax &&
+         out.plain_bytes + plain_bytes <= kFramePlainBytesMax;
 }
 
 void TopicStream::OnWritten(uint64_t call) {
@@ -325,18 +333,23 @@ void TopicStream::FailProducer(const absl::Status& status) {
 }
 
 void TopicStream::OnAck(const v1::BatchAck& ack, std::vector<Finished>* finished) {
-  const auto it = sent_.find(ack.batch_id());
-  if (it == sent_.end()) return;
-  Slot& slot = slots_[static_cast<size_t>(it->second.first)];
-  sent_bytes_ -= it->second.second;
-  sent_.erase(it);
-  const MonotonicTime now = context_->clock->MonotonicNow();
   PartitionQueue::Answer answer{.status = StatusOf(ack)};
   if (answer.status.ok()) {
     answer.base_offset = Offset(ack.appends(0).base_offset());
     answer.duplicate = ack.appends(0).duplicate();
   }
-  slot.queue.OnAck(ack.batch_id(), answer, now, finished);
+  OnAnswer(ack.batch_id(), answer, finished);
+}
+
+void TopicStream::OnAnswer(uint64_t batch_id, const PartitionQueue::Answer& answer,
+                           std::vector<Finished>* finished) {
+  const auto it = sent_.find(batch_id);
+  if (it == sent_.end()) return;
+  Slot& slot = slots_[static_cast<size_t>(it->second.first)];
+  sent_bytes_ -= it->second.second;
+  sent_.erase(it);
+  const MonotonicTime now = context_->clock->MonotonicNow();
+  slot.queue.OnAck(batch_id, answer, now, finished);
   if (slot.queue.NeedsProducer()) {  // Its epochs are used up.
     producer_ = ProducerId(-1);
     Equip(&slot);
@@ -366,7 +379,12 @@ void TopicStream::OnBroken(const absl::Status& status, std::vector<Finished>* fi
       status.ok() ? MakeError(Reason::kShuttingDown, "the gateway ended the stream") : status;
   const absl::Duration backoff = kReconnectBase * (1 << std::min(failures_++, 6));
   reconnect_at_ = now + std::min(backoff, kReconnectMax);
-  BreakInFlight(BrokenStatus(last_error_), now, finished);
+  if (ReasonOf(status) == Reason::kShuttingDown) {
+    // A gateway that stops in good order has answered all it took: it refuses the rest by this.
+    while (!sent_.empty()) OnAnswer(sent_.begin()->first, {.status = status}, finished);
+  } else {
+    BreakInFlight(BrokenStatus(last_error_), now, finished);
+  }
   if (!IsRetryable(last_error_)) Expire(PartitionQueue::kNever, last_error_, finished);
   PlanTimer(now);
   changed_.NotifyAll();

@@ -96,19 +96,31 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   void OnOpened(const v1::ProduceStreamOpened& opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnAck(const v1::BatchAck& ack, std::vector<Finished>* finished)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void OnAnswer(uint64_t batch_id, const PartitionQueue::Answer& answer,
+                std::vector<Finished>* finished) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnWritten(uint64_t call) ABSL_LOCKS_EXCLUDED(mu_);
   void OnCallDone(uint64_t call, const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
   void OnBroken(const absl::Status& status, std::vector<Finished>* finished)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Equip(Slot* slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  // What Pump() gathers. Its batches are marked as sent before they are written.
+  struct Outgoing {
+    ProduceFrame frame;
+    std::shared_ptr<RawStream> stream;  // Where the frame will go.
+    size_t plain_bytes = 0;             // Before compression, of what was encoded for the frame.
+    std::vector<Finished> failed;       // Could not be encoded; to be told once the frame is away.
+  };
+
   // Sends what may be sent now. One thread at a time encodes; the others leave it to that one.
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
-  // Encodes the next batch, if one may be sent, and marks it as sent in `frame`, which will go out
-  // on `stream`. False once nothing more can be added.
-  bool AddBatch(ProduceFrame* frame, std::shared_ptr<RawStream>* stream) ABSL_LOCKS_EXCLUDED(mu_);
-  bool IsFull(const ProduceFrame& frame) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  BatchPtr PickBatch(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Encodes the next batch, if one may be sent, and marks it as sent in the frame. False once
+  // nothing more can be added.
+  bool AddBatch(Outgoing* out) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether the head batch of `queue` may share the frame.
+  bool Fits(const PartitionQueue& queue, const Outgoing& out) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  BatchPtr PickBatch(const Outgoing& out, MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MarkSent(const BatchPtr& batch, uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Encode(PendingBatch* batch, const record::ProducerStamp& stamp,
                       v1::Compression codec) const;

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -62,8 +63,8 @@ class Bundle {
     for (const std::string& address : options_.http) {
       const std::string name = absl::StrReplaceAll(address, {{":", "-"}, {"/", "-"}});
       for (const char* page : {"metrics", "healthz"}) {
-        const auto body = HttpGet(address, absl::StrCat("/", page), timeout_);
-        Take(absl::StrCat(page, "-", name, ".txt"), body.status(), body.ok() ? *body : "");
+        const auto text = GetPage(address, page);
+        Take(absl::StrCat(page, "-", name, ".txt"), text.status(), text.value_or(""));
         progress.Update(++done, 0);
       }
     }
@@ -75,21 +76,28 @@ class Bundle {
   }
 
  private:
+  // A server that is not well says why, with another status than 200, on /healthz only.
+  absl::StatusOr<std::string> GetPage(const std::string& address, absl::string_view page) const {
+    FALAJ_ASSIGN_OR_RETURN(HttpAnswer answer, HttpGet(address, absl::StrCat("/", page), timeout_));
+    if (answer.status == 200 || page == "healthz") return std::move(answer.body);
+    return absl::UnavailableError(
+        absl::StrCat("http://", address, "/", page, " answered with status ", answer.status));
+  }
+
   void CollectCluster() {
     const auto cluster = admin_.GetCluster();
     Take("cluster.json", cluster.status(), cluster.ok() ? Json(*cluster) : "");
     const auto topics = admin_.ListTopics(true);
     std::string lines;
-    absl::Status described = topics.status();
     for (const v1::Topic& summary : topics.ok() ? *topics : std::vector<v1::Topic>()) {
       const auto topic = admin_.GetTopic(summary.name());
       if (topic.ok()) absl::StrAppend(&lines, Json(*topic));
       // One that was deleted meanwhile is not missing.
       if (!topic.ok() && ReasonOf(topic.status()) != Reason::kTopicNotFound) {
-        described = topic.status();
+        NoteMissing(absl::StrCat("topics.json, ", summary.name()), topic.status());
       }
     }
-    Take("topics.json", described, lines);
+    Take("topics.json", topics.status(), lines);
     const auto moves = admin_.ListReassignments("");
     lines.clear();
     for (const v1::Reassignment& one : moves.ok() ? *moves : std::vector<v1::Reassignment>()) {
@@ -102,9 +110,12 @@ class Bundle {
     if (status.ok()) {
       Write(name, text);
     } else {
-      absl::StrAppend(&missing_, name, ": ", ReasonName(ReasonOf(status)), ": ", status.message(),
-                      "\n");
+      NoteMissing(name, status);
     }
+  }
+
+  void NoteMissing(absl::string_view what, const absl::Status& why) {
+    absl::StrAppend(&missing_, what, ": ", ReasonName(ReasonOf(why)), ": ", why.message(), "\n");
   }
 
   void Write(const std::string& name, const std::string& text) {

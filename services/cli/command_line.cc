@@ -169,9 +169,9 @@ void AddMoves(ClusterOptions* o, const AddClusterCommand& add) {
   cancel->add_option("-p,--partitions", o->partitions, "Only these, e.g. 0,2")->delimiter(',');
   CLI::App* elect = add("elect", "Hand the lead to the preferred leaders, or to one node");
   elect->add_option("--node", o->node, "Who shall lead; default: the preferred leaders");
-  CLI::Option* const one = elect->add_option("topic", o->topic, "The topic");
-  CLI::Option* const all = elect->add_flag("--all", o->all, "In all topics")->excludes(one);
-  elect->add_option("-p,--partitions", o->partitions, "Only these")->delimiter(',')->excludes(all);
+  elect->add_option("topic", o->topic, "The topic");
+  elect->add_option("-p,--partitions", o->partitions, "Only these")->delimiter(',');
+  elect->add_flag("--all", o->all, "In all topics")->excludes("topic", "--node", "--partitions");
 }
 
 void AddCluster(CLI::App* app, Choice* choice) {

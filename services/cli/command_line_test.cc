@@ -86,6 +86,9 @@ TEST(CommandLineTest, MistakesAreTold) {
   EXPECT_EQ(Falaj({"topic", "crate", "orders"}).code, ExitCode::kUsage);
   EXPECT_EQ(Falaj({"topic", "create"}).code, ExitCode::kUsage);
   EXPECT_EQ(Falaj({"cluster", "reassign", "--file", "/nowhere"}).code, ExitCode::kUsage);
+  EXPECT_EQ(Falaj({"cluster", "elect", "--all", "orders"}).code, ExitCode::kUsage);
+  EXPECT_EQ(Falaj({"cluster", "elect", "--all", "-p", "0"}).code, ExitCode::kUsage);
+  EXPECT_EQ(Falaj({"cluster", "elect", "--all", "--node", "2"}).code, ExitCode::kUsage);
 }
 
 TEST(CommandLineTest, TheVersionNamesTheRevision) {

@@ -21,6 +21,7 @@
 #include "libs/client/admin.h"
 #include "libs/http/testing/scrape.h"
 #include "libs/record/batch_builder.h"
+#include "services/cli/captured.h"
 #include "services/cli/dev_cluster_fixture.h"
 
 namespace falaj::cli {
@@ -35,31 +36,6 @@ using testing::SizeIs;
 using testing::StartsWith;
 
 constexpr absl::Duration kLong = absl::Seconds(20);
-
-// What a command has printed, and its exit code.
-struct Outcome {
-  ExitCode code = ExitCode::kOk;
-  std::string out;
-  std::string err;
-
-  // The lines below the header.
-  std::vector<std::string> rows() const {
-    std::vector<std::string> lines = absl::StrSplit(out, '\n', absl::SkipEmpty());
-    if (!lines.empty()) lines.erase(lines.begin());
-    return lines;
-  }
-};
-
-template <typename Run, typename Options>
-Outcome Capture(Run run, const Options& options) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run(options);
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
-}
 
 class ContextTest : public testing::Test {
  protected:
@@ -307,7 +283,21 @@ TEST_F(CommandsTest, OfSeveralTopicsThoseThatCanAreCreatedAndDeleted) {
   EXPECT_THAT(Topic("list", {}).rows(), SizeIs(0));
   EXPECT_EQ(Topic("delete", {"a"}).code, ExitCode::kFailed);
   EXPECT_EQ(Topic("create", {"c", "d"}).code, ExitCode::kOk);
+  outcome = Topic("describe", {"c", "missing", "d"});
+  EXPECT_EQ(outcome.code, ExitCode::kPartial);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("\nc\t0\t"), HasSubstr("\nd\t0\t")));
+  EXPECT_THAT(outcome.err, HasSubstr("TOPIC_NOT_FOUND"));
+  EXPECT_EQ(Topic("describe", {"missing", "missed"}).code, ExitCode::kFailed);
   EXPECT_EQ(Topic("delete", {"c", "d"}).code, ExitCode::kOk);
+}
+
+TEST_F(CommandsTest, ASettingThatMakesNoSenseIsToldOnce) {
+  TopicOptions create = TopicOf("create", {"a", "b", "c"});
+  create.settings.retention = "nonsense";
+  const Outcome outcome = Capture(RunTopic, create);
+  EXPECT_EQ(outcome.code, ExitCode::kUsage);
+  EXPECT_EQ(outcome.err.find("error: "), outcome.err.rfind("error: ")) << outcome.err;
+  EXPECT_THAT(Topic("list", {}).rows(), SizeIs(0));
 }
 
 TEST_F(CommandsTest, ASettingReturnsToItsDefault) {

@@ -1,4 +1,5 @@
 #include <re2/re2.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -156,6 +157,12 @@ absl::Status ReadAll(const Session& session, const std::vector<PartitionPlan>& p
   return absl::OkStatus();
 }
 
+// On a terminal a bar would be between the records; into a pipe, between what its reader prints.
+bool GoesToFile() {
+  struct stat file = {};
+  return fstat(STDOUT_FILENO, &file) == 0 && S_ISREG(file.st_mode);
+}
+
 absl::Status Consume(const ConsumeOptions& options, const Session& session) {
   FALAJ_ASSIGN_OR_RETURN(const OffsetRange range, ParseOffsetRange(options.offset, absl::Now()));
   client::Admin admin(session.admin_options());
@@ -164,8 +171,7 @@ absl::Status Consume(const ConsumeOptions& options, const Session& session) {
       PlanConsume(options.topics, options.partitions, range, options.exit_at_end, &admin));
   FALAJ_ASSIGN_OR_RETURN(RecordPrinter printer, RecordPrinter::Create(options, plans));
   std::optional<ProgressBar> progress;
-  // A bar between the records on a terminal would be in the way.
-  if (!options.quiet && isatty(STDOUT_FILENO) == 0) {
+  if (!options.quiet && GoesToFile()) {
     progress.emplace(absl::StrJoin(options.topics, ","), printer.total(), Clock::Real());
   }
   const absl::Status status = printer.done() ? absl::OkStatus()

@@ -7,9 +7,14 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 #include "libs/base/status.h"
 
@@ -36,6 +41,12 @@ absl::Status Failed(const std::string& address, absl::string_view why) {
   return absl::UnavailableError(absl::StrCat("http://", address, ": ", why));
 }
 
+// Of a socket with a timeout: connect() and the others say different things when it has passed.
+std::string SocketError(int number) {
+  const bool late = number == EAGAIN || number == EWOULDBLOCK || number == EINPROGRESS;
+  return late ? "timed out" : std::strerror(number);
+}
+
 absl::StatusOr<std::unique_ptr<Socket>> Connect(const std::string& address,
                                                 absl::Duration timeout) {
   const size_t colon = address.rfind(':');
@@ -46,7 +57,8 @@ absl::StatusOr<std::unique_ptr<Socket>> Connect(const std::string& address,
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  const std::string host = address.substr(0, colon);
+  std::string host = address.substr(0, colon);
+  if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found);
   if (error != 0) return Failed(address, gai_strerror(error));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owned(found, freeaddrinfo);
@@ -57,36 +69,65 @@ absl::StatusOr<std::unique_ptr<Socket>> Connect(const std::string& address,
     setsockopt(made->fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     setsockopt(made->fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (made->fd() >= 0 && ::connect(made->fd(), at->ai_addr, at->ai_addrlen) == 0) return made;
-    why = std::strerror(errno);
+    why = SocketError(errno);
   }
   return Failed(address, why);
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> HttpGet(const std::string& address, const std::string& path,
-                                    absl::Duration timeout) {
+absl::StatusOr<HttpAnswer> ParseHttpAnswer(absl::string_view answer) {
+  const size_t end = answer.find("\r\n\r\n");
+  HttpAnswer parsed;
+  if (end == absl::string_view::npos || !absl::StartsWith(answer, "HTTP/1.")) {
+    return absl::UnavailableError("the answer is not HTTP");
+  }
+  const std::vector<absl::string_view> lines = absl::StrSplit(answer.substr(0, end), "\r\n");
+  const std::vector<absl::string_view> words = absl::StrSplit(lines[0], ' ');
+  if (words.size() < 2 || !absl::SimpleAtoi(words[1], &parsed.status)) {
+    return absl::UnavailableError("the answer is not HTTP");
+  }
+  answer.remove_prefix(end + 4);
+  for (size_t i = 1; i < lines.size(); ++i) {
+    const std::pair<absl::string_view, absl::string_view> field =
+        absl::StrSplit(lines[i], absl::MaxSplits(':', 1));
+    const absl::string_view value = absl::StripAsciiWhitespace(field.second);
+    if (absl::EqualsIgnoreCase(field.first, "Transfer-Encoding")) {
+      return absl::UnavailableError(absl::StrCat("the answer has the encoding ", value));
+    }
+    size_t length = 0;
+    if (!absl::EqualsIgnoreCase(field.first, "Content-Length")) continue;
+    if (!absl::SimpleAtoi(value, &length)) return absl::UnavailableError("the answer is not HTTP");
+    if (length != answer.size()) {
+      return absl::UnavailableError(
+          absl::StrCat("the answer was cut: ", answer.size(), " of ", length, " bytes came"));
+    }
+  }
+  parsed.body = std::string(answer);
+  return parsed;
+}
+
+absl::StatusOr<HttpAnswer> HttpGet(const std::string& address, const std::string& path,
+                                   absl::Duration timeout) {
   FALAJ_ASSIGN_OR_RETURN(const std::unique_ptr<Socket> socket, Connect(address, timeout));
   const std::string request =
       absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: ", address, "\r\nConnection: close\r\n\r\n");
   if (::send(socket->fd(), request.data(), request.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request.size())) {
-    return Failed(address, std::strerror(errno));
+    return Failed(address, SocketError(errno));
   }
   std::string answer;
   char buffer[16 << 10];
   while (true) {
     const ssize_t got = ::recv(socket->fd(), buffer, sizeof buffer, 0);
-    if (got < 0) return Failed(address, std::strerror(errno));
+    if (got < 0) return Failed(address, SocketError(errno));
     if (got == 0) break;
     answer.append(buffer, static_cast<size_t>(got));
     if (answer.size() > kAnswerBytesMax) return Failed(address, "the answer is too large");
   }
-  const size_t body = answer.find("\r\n\r\n");
-  if (!absl::StartsWith(answer, "HTTP/1.") || body == std::string::npos) {
-    return Failed(address, "the answer is not HTTP");
-  }
-  return answer.substr(body + 4);
+  absl::StatusOr<HttpAnswer> parsed = ParseHttpAnswer(answer);
+  if (!parsed.ok()) return Failed(address, parsed.status().message());
+  return parsed;
 }
 
 }  // namespace falaj::cli

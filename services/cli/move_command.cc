@@ -14,6 +14,7 @@
 
 #include "libs/base/status.h"
 #include "services/cli/move_watch.h"
+#include "services/cli/outcomes.h"
 
 namespace falaj::cli {
 namespace {
@@ -124,7 +125,7 @@ absl::StatusOr<bool> ElectInTopic(const ClusterOptions& options, const std::stri
 }
 
 // kPartial if somebody else still leads somewhere. With `all`: a topic that is deleted meanwhile is
-// left out, any other failure ends it, and what was asked for before stays.
+// left out, any other failure is told and the others are asked for all the same.
 absl::StatusOr<ExitCode> Elect(const ClusterOptions& options, client::Admin* admin) {
   if (options.all != options.topic.empty()) {
     return MakeError(Reason::kInvalidRequest, "give a topic, or else --all");
@@ -137,15 +138,17 @@ absl::StatusOr<ExitCode> Elect(const ClusterOptions& options, client::Admin* adm
     for (const v1::Topic& topic : topics) names.push_back(topic.name());
   }
   Table table({"TOPIC", "PARTITION", "LEADER", "WANTED", "EPOCH", "REPLICAS", "IN-SYNC"});
+  Outcomes outcomes;
   bool all_lead = true;
   for (const std::string& name : names) {
     const absl::StatusOr<bool> lead = ElectInTopic(options, name, admin, &table);
     if (options.all && ReasonOf(lead.status()) == Reason::kTopicNotFound) continue;
-    if (!lead.ok()) return lead.status();
-    all_lead = all_lead && *lead;
+    outcomes.Add(lead.status());
+    all_lead = all_lead && lead.value_or(true);
   }
+  if (outcomes.all_failed()) return outcomes.code();
   table.Print(options.common.output);
-  return all_lead ? ExitCode::kOk : ExitCode::kPartial;
+  return all_lead ? outcomes.code() : ExitCode::kPartial;
 }
 
 void PrintNode(const v1::StorageNode& node, int32_t reassigned, OutputMode mode) {

@@ -12,6 +12,7 @@
 #include "services/cli/commands.h"
 #include "services/cli/move_watch.h"
 #include "services/cli/offset_range.h"
+#include "services/cli/outcomes.h"
 #include "services/cli/session.h"
 #include "services/cli/topic_settings.h"
 #include "services/cli/values.h"
@@ -39,54 +40,24 @@ std::vector<Cell> TopicRow(const v1::Topic& topic) {
           PrettyTime(created)};
 }
 
-// What became of several things asked for at once: each failure is told when it happens, and the
-// exit code says whether all, some or none were done.
-class Outcomes {
- public:
-  void Add(const absl::Status& status) {
-    ++count_;
-    if (status.ok()) return;
-    ++failed_;
-    const ExitCode code = Fail(status);
-    if (failed_ == 1) first_ = code;
-  }
-  ExitCode code() const {
-    if (failed_ == 0) return ExitCode::kOk;
-    return failed_ == count_ ? first_ : ExitCode::kPartial;
-  }
-
- private:
-  int count_ = 0;
-  int failed_ = 0;
-  ExitCode first_ = ExitCode::kOk;
-};
-
-absl::StatusOr<v1::Topic> CreateOne(const TopicOptions& options, const std::string& name,
-                                    client::Admin* admin) {
+absl::StatusOr<ExitCode> Create(const TopicOptions& options, client::Admin* admin) {
   v1::CreateTopicRequest request;
-  request.set_name(name);
   if (options.partitions.has_value()) request.set_partition_count(*options.partitions);
   if (options.replicas.has_value()) request.set_replication_factor(*options.replicas);
   request.set_validate_only(options.validate_only);
   FALAJ_RETURN_IF_ERROR(FillConfig(options.settings, request.mutable_config(), nullptr));
-  absl::StatusOr<v1::Topic> topic = admin->CreateTopic(request);
-  if (ReasonOf(topic.status()) == Reason::kTopicAlreadyExists && options.if_not_exists) {
-    return admin->GetTopic(name);
-  }
-  return topic;
-}
-
-absl::StatusOr<ExitCode> Create(const TopicOptions& options, client::Admin* admin) {
   Table table(TopicColumns());
   Outcomes outcomes;
-  bool any = false;
   for (const std::string& name : options.names) {
-    const absl::StatusOr<v1::Topic> topic = CreateOne(options, name, admin);
+    request.set_name(name);
+    absl::StatusOr<v1::Topic> topic = admin->CreateTopic(request);
+    if (ReasonOf(topic.status()) == Reason::kTopicAlreadyExists && options.if_not_exists) {
+      topic = admin->GetTopic(name);
+    }
     outcomes.Add(topic.status());
-    any |= topic.ok();
     if (topic.ok()) table.Add(TopicRow(*topic));
   }
-  if (any) table.Print(options.common.output);
+  if (!outcomes.all_failed()) table.Print(options.common.output);
   if (options.validate_only) std::fputs("Nothing was created.\n", stderr);
   return outcomes.code();
 }
@@ -126,18 +97,23 @@ absl::Status DescribePartitions(const v1::Topic& topic, OutputMode mode, client:
   return absl::OkStatus();
 }
 
-absl::StatusOr<ExitCode> Describe(const TopicOptions& options, client::Admin* admin) {
-  for (const std::string& name : options.names) {
-    FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->GetTopic(name));
-    if (ResolveMode(options.common.output) == OutputMode::kTable) {
-      Table table(TopicColumns());
-      table.Add(TopicRow(topic));
-      table.Print(options.common.output);
-      std::fputs("\n", stdout);
-    }
-    FALAJ_RETURN_IF_ERROR(DescribePartitions(topic, options.common.output, admin));
+absl::Status DescribeOne(const std::string& name, OutputMode mode, client::Admin* admin) {
+  FALAJ_ASSIGN_OR_RETURN(const v1::Topic topic, admin->GetTopic(name));
+  if (ResolveMode(mode) == OutputMode::kTable) {
+    Table table(TopicColumns());
+    table.Add(TopicRow(topic));
+    table.Print(mode);
+    std::fputs("\n", stdout);
   }
-  return ExitCode::kOk;
+  return DescribePartitions(topic, mode, admin);
+}
+
+absl::StatusOr<ExitCode> Describe(const TopicOptions& options, client::Admin* admin) {
+  Outcomes outcomes;
+  for (const std::string& name : options.names) {
+    outcomes.Add(DescribeOne(name, options.common.output, admin));
+  }
+  return outcomes.code();
 }
 
 absl::StatusOr<ExitCode> Update(const TopicOptions& options, client::Admin* admin) {

@@ -345,6 +345,9 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
 
 absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset asked,
                                           PartitionRead read, bool* retry) {
+  // Of a position that was left meanwhile: an error of it must not end the stream, nor may records
+  // of it be doubted by the epoch of another.
+  if (!positions_.IsAt(name, asked)) return absl::OkStatus();
   const LeaderEpoch last_epoch = positions_.At(name).last_epoch;
   const bool unreached =
       IsUnreached(*parts_->routes, name.topic, name.partition, last_epoch, read.error);
@@ -381,7 +384,7 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
 absl::Status ConsumeStream::SendDecoded(const PartitionName& name, Offset asked,
                                         const PartitionRead& read) {
   const int64_t room = kDecodedQueueBytesMax - queue_bytes_;
-  if (room <= 0 || !positions_.IsAt(name, asked)) return absl::OkStatus();
+  if (room <= 0) return absl::OkStatus();
   const v1::PartitionRecords message = DescribeRead(name.topic, name.partition, asked, read);
   RunLimits limits;
   limits.run_bytes_max = kDecodedBytesMax;

@@ -1,13 +1,16 @@
 // What clients see of a gateway that is told to stop.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <future>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
 #include "grpc/health/v1/health.grpc.pb.h"
 
+#include "libs/client/admin.h"
 #include "libs/client/consumer.h"
 #include "libs/client/producer.h"
 #include "libs/rpc/channel.h"
@@ -206,6 +209,65 @@ TEST_F(GatewayStopTest, AProducerGoesOnAtAnotherGatewayWithoutAnErrorOrADuplicat
     ASSERT_TRUE(delivery.status.ok()) << i << ": " << delivery.status;
     EXPECT_EQ(delivery.offset, Offset(i));
   }
+}
+
+// What the gateway has not answered it has not taken: nothing is uncertain because it stops. A
+// write may still meet a connection that is closed already, and then nobody hears why.
+TEST_F(GatewayStopTest, AProducerWithoutSequencesGoesOnAtAnotherGateway) {
+  CreateTopic("t", 1);
+  client::ProducerOptions options;
+  options.address = StartAnother();
+  options.acks = v1::ACKS_LEADER;
+  options.batch_bytes = 200;  // Many batches, so that some are on their way.
+  const auto producer = *client::Producer::Create(options);
+  constexpr int kRecords = 2000;
+  std::vector<std::future<client::Delivery>> deliveries;
+  std::thread stopper;
+  for (int i = 0; i < kRecords; ++i) {
+    record::Record record;
+    record.value = absl::StrCat(i);
+    deliveries.push_back(producer->Send("t", record));
+    if (i == kRecords / 2) stopper = std::thread([this] { StopQuickly(); });
+  }
+  stopper.join();
+  Offset last(-1);
+  for (int i = 0; i < kRecords; ++i) {
+    const client::Delivery delivery = deliveries[static_cast<size_t>(i)].get();
+    if (!delivery.status.ok()) {
+      EXPECT_EQ(ReasonOf(delivery.status), Reason::kAppendUncertain) << i << delivery.status;
+      EXPECT_NE(MetadataOf(delivery.status)["cause"], "SHUTTING_DOWN") << i << delivery.status;
+      continue;
+    }
+    EXPECT_GT(delivery.offset, last) << i;
+    last = delivery.offset;
+  }
+  EXPECT_GT(last, Offset(0));
+}
+
+TEST_F(GatewayStopTest, AWatchGoesOnAtAnotherGateway) {
+  CreateTopic("t", 1);
+  client::Admin admin({.address = StartAnother(), .timeout = kLong});
+  std::promise<void> begun;
+  std::promise<void> changed;
+  std::thread watcher([&] {
+    bool first = true;
+    const absl::Status status = admin.WatchCluster(0, [&](const v1::WatchClusterResponse& event) {
+      if (std::exchange(first, false)) begun.set_value();
+      const auto& topics =
+          event.has_snapshot() ? event.snapshot().topics() : event.delta().topics();
+      return std::none_of(topics.begin(), topics.end(),
+                          [](const v1::Topic& topic) { return topic.name() == "later"; });
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    changed.set_value();
+  });
+  begun.get_future().wait();
+  StopQuickly();
+  gateway_ = std::move(other_);
+  topics_ = v1::TopicService::NewStub(rpc::MakeChannel(gateway_->grpc_address()));
+  CreateTopic("later", 1);
+  EXPECT_EQ(changed.get_future().wait_for(absl::ToChronoSeconds(kLong)), std::future_status::ready);
+  watcher.join();
 }
 
 using CoordinationStopTest = CoordinationForwardTest;

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
 
 from cluster import Cluster, wait_until
@@ -20,6 +22,8 @@ FALAJ = os.path.join(BINARIES, "falaj")
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 FLIGHTS = os.path.join(ROOT, "tests/testdata/flights-20k.tsv")
 WITHOUT_KEY = 50  # Every so many flights one loses its key: the file has none of these.
+SCRIPT_S = 180  # What scripts/flights.sh may take in all, and how long it waits for the records to come back.
+SCRIPT_PATIENCE_S = 90
 TOPIC = "flights"
 PARTITIONS = 6
 PRODUCERS = 2
@@ -32,6 +36,37 @@ def read_flights():
     with open(FLIGHTS, encoding="utf-8") as file:
         flights = [tuple(line.rstrip("\n").split("\t", 1)) for line in file]
     return [("" if number % WITHOUT_KEY == 0 else key, value) for number, (key, value) in enumerate(flights)]
+
+
+def end_group(group):
+    """Ends all processes of a group: in good order, if they do so in time."""
+    for number, patience_s in ((signal.SIGTERM, 30), (signal.SIGKILL, 10)):
+        deadline = time.monotonic() + patience_s
+        try:
+            os.killpg(group, number)
+            while time.monotonic() < deadline:
+                os.killpg(group, 0)
+                time.sleep(0.05)
+        except ProcessLookupError:
+            return
+
+
+def run_in_group(command, environment, timeout_s):
+    """(exit code, what it has printed) of a command that starts others. If it takes too long, all of them end."""
+    with tempfile.TemporaryFile("w+") as printed:
+        child = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed, start_new_session=True)
+        try:
+            child.wait(timeout=timeout_s)
+        except BaseException:
+            reaper = threading.Thread(target=child.wait)  # Until then it counts as one of its group.
+            reaper.start()
+            end_group(child.pid)
+            reaper.join()
+            printed.seek(0)
+            print(printed.read(), file=sys.stderr)
+            raise
+        printed.seek(0)
+        return child.returncode, printed.read()
 
 
 class FlightsTest(unittest.TestCase):
@@ -49,12 +84,23 @@ class FlightsTest(unittest.TestCase):
 
     def test_several_producers_and_consumers_at_once(self):
         """What scripts/flights.sh does with any file."""
-        environment = {**os.environ, "FALAJ_BINARIES": BINARIES}
-        done = subprocess.run([os.path.join(ROOT, "scripts/flights.sh"), self.write("input", self.flights)],
-                              env=environment, capture_output=True, text=True, timeout=200, check=False)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        environment = {**os.environ, "FALAJ_BINARIES": BINARIES, "FLIGHTS_PATIENCE_S": str(SCRIPT_PATIENCE_S)}
+        command = [os.path.join(ROOT, "scripts/flights.sh"), self.write("input", self.flights)]
+        code, printed = run_in_group(command, environment, SCRIPT_S)
+        self.assertEqual(code, 0, printed)
         nulls = len(self.flights) // WITHOUT_KEY
-        self.assertIn(f"all {len(self.flights)} records are back, {nulls} of them without a key", done.stdout)
+        self.assertIn(f"all {len(self.flights)} records are back, {nulls} of them without a key", printed)
+
+    def test_a_script_that_takes_too_long_leaves_nothing_behind(self):
+        environment = {**os.environ, "FALAJ_BINARIES": BINARIES}
+        started = os.path.join(self.directory, "started")
+        # As scripts/flights.sh: its children are in the background, and it cleans up when it exits.
+        script = f"trap 'kill $!; wait' EXIT; sleep 1000 & echo $! > {started}; while true; do sleep 0.2; done"
+        with self.assertRaises(subprocess.TimeoutExpired):
+            run_in_group(["bash", "-c", script], environment, 2)
+        with open(started, encoding="utf-8") as file:
+            child = int(file.read())
+        wait_until(lambda: not os.path.exists(f"/proc/{child}"), "the child is gone", 10)
 
     def test_a_gateway_is_replaced_and_everything_is_killed_in_the_middle(self):
         cluster = Cluster(BINARIES, self.directory, storage_nodes=3, gateways=2, metadata_nodes=3, storage_flags=FLAGS)
@@ -62,33 +108,56 @@ class FlightsTest(unittest.TestCase):
         cluster.start()
         cluster.wait_online(3)
         cluster.create_topic(TOPIC, PARTITIONS, replicas=3, min_in_sync_replicas=2)
-        producers = [self.start_producer(cluster, number) for number in range(PRODUCERS)]
+        producers = [self.start_producer(cluster) for _ in range(PRODUCERS)]
+        feed = self.feeder(producers)
 
+        feed(3_000)
         self.wait_for_records(cluster, 3_000)
+        feed(4_000)  # Some of it is on its way.
         cluster.kill("gateway-1")
+        feed(5_500)
         cluster.start_process("gateway-1")  # Another one, at the same address.
+        feed(8_000)
         self.wait_for_records(cluster, 8_000)
-        self.kill_everything(cluster)
+        feed(9_000)
+        self.kill_everything(cluster, lambda: feed(10_500))
+        feed(12_000)
         self.wait_for_records(cluster, 12_000)
-        self.assertTrue(any(producer.poll() is None for producer in producers), "all was written before the end")
+        feed(len(self.flights))
         for producer in producers:
-            _, said = producer.communicate(timeout=150)
+            _, said = producer.communicate(timeout=150)  # The end of the pipe is that of its input.
             self.assertEqual(producer.returncode, 0, said)
         self.kill_everything(cluster)
         self.verify(cluster)
 
-    def start_producer(self, cluster, number):
-        """`falaj produce` of its share, no faster than the story is told."""
-        path = self.write(f"share-{number}", self.flights[number::PRODUCERS])
-        child = subprocess.Popen([FALAJ, "produce", TOPIC, "-q", "-Z", "-K", "\\t", "--file", path, "--rate", "700",
-                                  "--timeout", "2m", "--address", cluster.processes["gateway-1"].grpc_address],
-                                 stderr=subprocess.PIPE, text=True)
+    def start_producer(self, cluster):
+        """`falaj produce` of what comes through a pipe."""
+        child = subprocess.Popen([FALAJ, "produce", TOPIC, "-q", "-Z", "-K", "\\t", "--timeout", "2m",
+                                  "--address", cluster.processes["gateway-1"].grpc_address],
+                                 stdin=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
         self.addCleanup(lambda: child.poll() is None and child.kill())
         return child
 
-    def kill_everything(self, cluster):
+    def feeder(self, producers):
+        """Gives the flights up to a number to the producers, in turns: the story goes on no faster than it is told."""
+        fed = 0
+
+        def feed(until):
+            nonlocal fed
+            for number in range(fed, until):
+                key, value = self.flights[number]
+                producers[number % PRODUCERS].stdin.write(f"{key}\t{value}\n")
+            for producer in producers:
+                producer.stdin.flush()
+                self.assertIsNone(producer.poll(), "a producer has ended")
+            fed = until
+
+        return feed
+
+    def kill_everything(self, cluster, meanwhile=lambda: None):
         for name in cluster.processes:
             cluster.kill(name)
+        meanwhile()
         for process in cluster.processes.values():
             process.start()
         cluster.wait_ready()

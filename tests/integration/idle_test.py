@@ -43,14 +43,28 @@ class IdleTest(unittest.TestCase):
         return all(len(p.in_sync_replicas) == REPLICAS and p.leader for p in self.cluster.partitions(TOPIC))
 
     def traffic(self):
-        """{(node, direction or lane): messages or bytes} of all replica streams, as their leaders count them."""
+        """{(node, direction or lane): messages or bytes} of all replica streams, as their leaders count them.
+
+        None if a page was not to be had in time."""
         counted = {}
         for name in NODES:
             metrics = self.cluster.processes[name].metrics()
+            if not metrics:
+                return None
             found = re.findall(COUNTERS, metrics, re.MULTILINE)
             self.assertEqual(len(found), 4, f"{name} does not count")
             counted.update({(name, metric, which): float(value) for metric, which, value in found})
         return counted
+
+    def known_traffic(self):
+        found = []
+
+        def known():
+            found[:] = [self.traffic()]
+            return found[0] is not None
+
+        wait_until(known, "the storage nodes say what they have counted")
+        return found[0]
 
     def wait_until_quiet(self):
         """Elections, catching up and the first high watermarks are over."""
@@ -59,17 +73,17 @@ class IdleTest(unittest.TestCase):
         def is_quiet():
             nonlocal last, same
             before, last = last, self.traffic()
-            same = same + 1 if before == last else 0
+            same = same + 1 if last is not None and before == last else 0
             return same >= LOOKS
 
         wait_until(is_quiet, "the replica streams have nothing to say")
 
     def test_replica_streams_carry_nothing_while_nothing_changes(self):
         self.wait_until_quiet()
-        before = self.traffic()
+        before = self.known_traffic()
         until = time.monotonic() + QUIET_S
         while time.monotonic() < until:  # Not even now and then.
-            self.assertEqual(self.traffic(), before)
+            self.assertEqual(self.known_traffic(), before)
         self.assertTrue(self.in_sync())
 
         # The counters do count. A batch costs a few messages for each follower: with its bytes, with the high
@@ -78,7 +92,7 @@ class IdleTest(unittest.TestCase):
                                                       records=[record_pb2.Record(value=b"one")])
         self.cluster.producer().Produce(request, timeout=20)
         self.wait_until_quiet()
-        after = self.traffic()
+        after = self.known_traffic()
         messages = sum(after[key] - before[key] for key in after if "messages" in key[1])
         self.assertGreaterEqual(messages, 4, "two followers, a batch and an acknowledgement each")
         self.assertLessEqual(messages, 12)

@@ -126,14 +126,18 @@ grpc::Status FakeGateway::StreamProduce(grpc::ServerContext* /*context*/, Produc
     if (request.has_batch()) batches.push_back(&request.batch());
     for (const v1::ProduceBatch& batch : request.batches().batches()) batches.push_back(&batch);
     NoteFrame(batches.size());
+    absl::Status end;
     for (const v1::ProduceBatch* batch : batches) {
-      bool end = false;
       const std::optional<v1::BatchAck> ack = Take(topic, *batch, &end);
-      if (end) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway fell over");
+      if (!end.ok()) break;
       if (!ack.has_value()) continue;
       *(request.has_batch() ? response.mutable_ack() : response.mutable_acks()->add_acks()) = *ack;
     }
-    if (response.frame_case() != v1::StreamProduceResponse::FRAME_NOT_SET) stream->Write(response);
+    const bool answers = end.ok() || ReasonOf(end) == Reason::kShuttingDown;
+    if (answers && response.frame_case() != v1::StreamProduceResponse::FRAME_NOT_SET) {
+      stream->Write(response);
+    }
+    if (!end.ok()) return rpc::ToGrpc(end);
   }
   return grpc::Status::OK;
 }
@@ -149,16 +153,21 @@ size_t FakeGateway::largest_frame() const {
 }
 
 std::optional<v1::BatchAck> FakeGateway::Take(const std::string& topic,
-                                              const v1::ProduceBatch& batch, bool* end) {
+                                              const v1::ProduceBatch& batch, absl::Status* end) {
   MutexLock lock(&mu_);
   const Verdict verdict = judge(batches_++);
-  *end = verdict.kind == Verdict::kBreak || verdict.kind == Verdict::kAppendAndBreak;
+  if (verdict.kind == Verdict::kBreak || verdict.kind == Verdict::kAppendAndBreak) {
+    *end = absl::UnavailableError("the gateway fell over");
+  } else if (verdict.kind == Verdict::kStop) {
+    *end = MakeError(Reason::kShuttingDown, "the gateway stops");
+  }
   v1::BatchAck ack;
   ack.set_batch_id(batch.batch_id());
   v1::PartitionAppend* append = ack.add_appends();
   append->set_partition(batch.partition());
   switch (verdict.kind) {
     case Verdict::kBreak:
+    case Verdict::kStop:
     case Verdict::kSilence:
       return std::nullopt;
     case Verdict::kError:
@@ -173,7 +182,7 @@ std::optional<v1::BatchAck> FakeGateway::Take(const std::string& topic,
   if (verdict.kind == Verdict::kAppendAndError) {
     rpc::ToProto(verdict.error, append->mutable_error());
   }
-  return *end ? std::nullopt : std::optional<v1::BatchAck>(std::move(ack));
+  return !end->ok() ? std::nullopt : std::optional<v1::BatchAck>(std::move(ack));
 }
 
 void FakeGateway::Append(const std::string& topic, const Bytes& batch,

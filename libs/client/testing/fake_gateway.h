@@ -33,13 +33,15 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
       grpc::ServerReaderWriter<v1::StreamProduceResponse, v1::StreamProduceRequest>;
   using ConsumeStream = grpc::ServerReaderWriter<v1::ConsumeResponse, v1::ConsumeRequest>;
 
-  // What to do with a batch: an error to answer, kBreak to end the stream, kSilence not to answer.
+  // What to do with a batch: an error to answer, kBreak to end the stream, kStop to end it with
+  // SHUTTING_DOWN as a gateway does that has answered what it took, kSilence not to answer.
   // kAppendAndBreak and kAppendAndError do so after it was appended.
   struct Verdict {
     enum Kind {
       kAppend,
       kError,
       kBreak,
+      kStop,
       kSilence,
       kAppendAndBreak,
       kAppendAndError,
@@ -88,8 +90,9 @@ class FakeGateway final : public v1::ProducerService::Service, public v1::Consum
   grpc::Status StreamProduce(grpc::ServerContext* context, ProduceStream* stream) override;
   grpc::Status Consume(grpc::ServerContext* context, ConsumeStream* stream) override;
   void NoteFrame(size_t batches) ABSL_LOCKS_EXCLUDED(mu_);
+  // Sets `end` if the stream ends without an answer.
   std::optional<v1::BatchAck> Take(const std::string& topic, const v1::ProduceBatch& batch,
-                                   bool* end);
+                                   absl::Status* end);
   void Append(const std::string& topic, const Bytes& batch, v1::PartitionAppend* append)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
