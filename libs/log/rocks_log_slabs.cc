@@ -263,8 +263,11 @@ bool RocksLogStore::Impl::ShouldFlush(const std::string& name,
   const auto [it, first_seen] = memtable_ages_.try_emplace(name);
   MemtableAge& age = it->second;
   if (first_seen || bytes < age.bytes) {  // Smaller than before: RocksDB has flushed meanwhile.
-    age = {
-        .bytes = bytes, .dirty_since = now, .unsynced_before = unsynced, .synced_before = synced};
+    age = {.bytes = bytes,
+           .dirty_since = now,
+           .unsynced_before = unsynced,
+           .synced_before = synced,
+           .wal_before = wal};
     return false;
   }
   age.bytes = bytes;
@@ -280,19 +283,23 @@ bool RocksLogStore::Impl::ShouldFlush(const std::string& name,
 
 absl::Status RocksLogStore::Impl::FlushOldMemtables() {
   const auto families = Families();
-  std::vector<rocksdb::ColumnFamilyHandle*> old;
-  if (ShouldFlush("meta", meta_)) old.push_back(meta_);
+  std::vector<std::pair<std::string, rocksdb::ColumnFamilyHandle*>> old;
+  if (ShouldFlush("meta", meta_)) old.emplace_back("meta", meta_);
   for (const auto& [name, family] : families) {
-    if (ShouldFlush(name, family->handle)) old.push_back(family->handle);
+    if (ShouldFlush(name, family->handle)) old.emplace_back(name, family->handle);
   }
   rocksdb::FlushOptions flush;
   flush.wait = false;
-  for (rocksdb::ColumnFamilyHandle* handle : old) {
+  for (const auto& [name, handle] : old) {
     FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->Flush(flush, handle), "flush"));
+    // What is written from now on is in another one, which need not be smaller when it is next
+    // looked at.
+    memtable_ages_.erase(name);
   }
   if (!ShouldFlush("default", default_)) return absl::OkStatus();
   MutexLock write_lock(&write_mu_);
   const rocksdb::Status flushed = db_->Flush(flush, default_);
+  memtable_ages_.erase("default");
   KeepMemtableOccupied();
   return health_->NoteWrite(flushed, "flush");
 }
