@@ -44,9 +44,12 @@ absl::StatusOr<std::shared_ptr<SlabFamily>> RocksLogStore::Impl::CreateFamily(
     const SlabInfo& slab) {
   MutexLock lock(&cf_mu_);
   rocksdb::ColumnFamilyHandle* handle = nullptr;
-  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(
-      db_->CreateColumnFamily(SlabOptions(), SlabName(slab.cls, slab.id), &handle), "make a slab"));
-  return std::make_shared<SlabFamily>(db_.get(), handle);
+  const rocksdb::Status made =
+      db_->CreateColumnFamily(SlabOptions(), SlabName(slab.cls, slab.id), &handle);
+  // Also if the store has failed meanwhile: it is released then.
+  auto family = made.ok() ? std::make_shared<SlabFamily>(db_.get(), handle) : nullptr;
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(made, "make a slab"));
+  return family;
 }
 
 // Lets a slab take batches, and seals the one before it, in one write.
