@@ -158,6 +158,11 @@ TEST_F(HangingDiskTest, AnAppendThatHangsIsTold) {
     EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok());
   });
   EXPECT_GT(write.number, sync.number);
+  const DiskPulse::Operation allocation =
+      OldestDuring(Fault::kHangingAllocate, "allocation", [this] {
+        EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok());
+      });
+  EXPECT_THAT(allocation.path, testing::HasSubstr(".log"));
 }
 
 TEST_F(HangingDiskTest, AFlushThatHangsIsToldThoughNobodyWaitsForIt) {
@@ -186,6 +191,14 @@ TEST_F(HangingDiskTest, WhatReturnsAfterTheStoreWasGivenUpIsNotAcknowledged) {
     EXPECT_EQ(ReasonOf(answer), Reason::kStorageFailed) << answer;
     EXPECT_EQ(ReasonOf(Append(id_, {1})), Reason::kStorageFailed);
   }
+}
+
+TEST_F(HangingDiskTest, ATableThatIsNotClosedIsTold) {
+  const DiskPulse::Operation close =
+      OldestDuring(FaultyFileSystem::Fault::kHangingClose, "close", [this] {
+        for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
+      });
+  EXPECT_THAT(close.path, testing::HasSubstr(options_.directory));
 }
 
 TEST_F(HangingDiskTest, AStoreThatWasGivenUpTakesNoWritesAndIsRead) {
