@@ -220,13 +220,14 @@ absl::Status RocksLogStore::Impl::DropFamily(const SlabInfo& slab) {
   return absl::OkStatus();
 }
 
-// The tables of a slab that was dropped while one of its memtables was being flushed would stay
-// until the next flush of another one: nobody looks for them before.
+// The tables of a slab that was dropped while one of its memtables was being flushed, or its tables
+// merged, would stay until the next flush of another one: nobody looks for them before.
 absl::Status RocksLogStore::Impl::PurgeTables() {
-  uint64_t flushes = 0;
-  if (purges_left_ == 0 ||
-      !db_->GetIntProperty(rocksdb::DB::Properties::kNumRunningFlushes, &flushes) || flushes > 0) {
-    return absl::OkStatus();
+  if (purges_left_ == 0) return absl::OkStatus();
+  for (const std::string& property : {rocksdb::DB::Properties::kNumRunningFlushes,
+                                      rocksdb::DB::Properties::kNumRunningCompactions}) {
+    uint64_t running = 0;
+    if (!db_->GetIntProperty(property, &running) || running > 0) return absl::OkStatus();
   }
   --purges_left_;
   FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->DisableFileDeletions(), "purge tables"));
