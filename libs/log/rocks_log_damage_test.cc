@@ -226,6 +226,7 @@ TEST_F(StoreDamageTest, DamageInASlabIsFoundBeforeItsTablesAreMerged) {
             Reason::kCorruptRecord);
   EXPECT_TRUE(Append(whole, {1}, 20, /*sync=*/true).ok());
   EXPECT_TRUE(MaintainUntilOld().ok()) << "the slab is left alone";
+  EXPECT_EQ(store_->Stats().slabs, 2) << "and takes no more batches";
 }
 
 }  // namespace

@@ -95,7 +95,8 @@ bool RocksLogStore::Impl::IsFull(const SlabInfo& slab, absl::Time now) const {
 }
 
 // Whether sealing an open slab that is neither old nor large brings space back: it holds nothing
-// that is needed, or so little that it is worth rewriting, or retention waits for it.
+// that is needed, or so little that it is worth rewriting, or retention waits for it. Or whether it
+// should take no more batches, as it is damaged.
 bool RocksLogStore::Impl::IsDueEarly(const SlabInfo& slab) const {
   const auto slabs =
       std::count_if(directory_.slabs().begin(), directory_.slabs().end(),
@@ -103,7 +104,9 @@ bool RocksLogStore::Impl::IsDueEarly(const SlabInfo& slab) const {
   const bool rewritable =
       MostlyDead(slab) &&
       slab.bytes - slab.live_bytes >= options_.slab_bytes_max / kEarlySealDivisor * slabs;
-  return slab.entries == 0 || rewritable || awaited_.contains(slab.id);
+  // A damaged one is not merged any more: its tables would become ever more.
+  return slab.entries == 0 || rewritable || awaited_.contains(slab.id) ||
+         damaged_slabs_.contains(slab.id);
 }
 
 std::vector<SlabInfo> RocksLogStore::Impl::DueSlabs(absl::Time now) {
@@ -214,6 +217,7 @@ absl::Status RocksLogStore::Impl::DropFamily(const SlabInfo& slab) {
     families_.erase(slab.id);
     directory_.RemoveSlab(slab.id);
   }
+  damaged_slabs_.erase(slab.id);
   memtable_ages_.erase(SlabName(slab.cls, slab.id));
   purges_left_ = kPurges;
   Info("slab dropped", {{"slab", SlabName(slab.cls, slab.id)}, {"bytes", slab.bytes}});
