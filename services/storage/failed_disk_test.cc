@@ -6,6 +6,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -125,9 +126,7 @@ class FailedDiskTest : public StorageServerTest {
   }
   // Of node 1; -1: there is none.
   double Metric(const std::string& name) {
-    const std::string page = Get(node_->http_address(), "/metrics");
-    const size_t at = page.find("\n" + name + " ");
-    return at == std::string::npos ? -1 : std::stod(page.substr(at + name.size() + 2));
+    return http::ScrapeMetric(node_->http_address(), name).value_or(-1);
   }
   internal::v1::PartitionState Known() { return metadata_.Topic("shared").partitions(partition_); }
 
@@ -187,7 +186,8 @@ TEST_F(FailedDiskTest, ANodeWhoseDiskHangsIsGoneForTheOthersAndStaysOut) {
       [&] { return !Producer(stub.get()).Append(Request(partition_, Batch(1))).has_error(); }));
   // The disk goes on, too. Who waited hears of it; the node takes nothing more, and stays out.
   disk_->Set(Fault::kNone);
-  waits.Receive();
+  const AppendOutcome told = waits.Receive();
+  EXPECT_EQ(told.error().reason(), "APPEND_UNCERTAIN") << told.DebugString();
   ASSERT_TRUE(Eventually([&] { return !node_->DiskHangs(); }));
   EXPECT_TRUE(Append(partition_, Batch(1)).has_error());
   EXPECT_FALSE(node_->Ready());
@@ -198,6 +198,23 @@ TEST_F(FailedDiskTest, ANodeWhoseDiskHangsIsGoneForTheOthersAndStaysOut) {
   node_.reset();
   StartOne();
   ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "a restart brings it back";
+}
+
+TEST_F(FailedDiskTest, AStopWhoseDiskHangsHandsOverAndFindsItOut) {
+  stall_max_ = absl::Seconds(4);
+  Start(/*min_in_sync=*/1);
+  ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
+  disk_->Set(Fault::kHangingSync);
+  Producer waits(stub_.get());
+  ASSERT_TRUE(waits.Send(Request(partition_, Batch(1))));
+  ASSERT_TRUE(Eventually([&] { return disk_->hanging() > 0; }));
+  std::thread stop([this] { node_->Stop(); });
+  EXPECT_TRUE(Eventually([&] { return Known().leader() == 2; }));
+  EXPECT_TRUE(Eventually([&] { return node_->DiskHangs(); })) << "the process ends then";
+  disk_->Set(Fault::kNone);
+  stop.join();
+  EXPECT_FALSE(node_->DiskHangs());
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
 }
 
 TEST_F(FailedDiskTest, ADiskThatIsSlowIsWaitedFor) {
