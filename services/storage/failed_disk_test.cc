@@ -24,6 +24,30 @@ namespace {
 
 using Fault = log::FaultyFileSystem::Fault;
 
+// A disk on which directories cannot be listed for a while.
+class HangingListing final : public rocksdb::FileSystemWrapper {
+ public:
+  HangingListing() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "HangingListing"; }
+
+  void Hang(bool hang) {
+    hang_ = hang;
+    hang_.notify_all();
+  }
+  bool hanging() const { return hanging_; }
+  rocksdb::IOStatus GetChildren(const std::string& directory, const rocksdb::IOOptions& options,
+                                std::vector<std::string>* result,
+                                rocksdb::IODebugContext* debug) override {
+    hanging_ = hang_.load();
+    hang_.wait(true);
+    return target()->GetChildren(directory, options, result, debug);
+  }
+
+ private:
+  std::atomic<bool> hang_ = false;
+  std::atomic<bool> hanging_ = false;
+};
+
 // Node 1 on a disk that fails on demand; with Start(), also node 2.
 class FailedDiskTest : public StorageServerTest {
  protected:
@@ -215,6 +239,21 @@ TEST_F(FailedDiskTest, AStopWhoseDiskHangsHandsOverAndFindsItOut) {
   stop.join();
   EXPECT_FALSE(node_->DiskHangs());
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
+}
+
+TEST_F(FailedDiskTest, AScrapeDoesNotWaitForTheDisk) {
+  const auto listing = std::make_shared<HangingListing>();
+  const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(listing);
+  StorageServer::Options options = Options();
+  options.store_env = env.get();
+  StartNode(options);
+  listing->Hang(true);
+  EXPECT_GE(Metric("falaj_storage_table_bytes"), 0);
+  ASSERT_TRUE(Eventually([&] { return listing->hanging(); })) << "maintenance does";
+  EXPECT_GE(Metric("falaj_storage_table_bytes"), 0);
+  listing->Hang(false);
+  node_->Stop();
+  node_.reset();
 }
 
 TEST_F(FailedDiskTest, ADiskThatIsSlowIsWaitedFor) {

@@ -167,6 +167,7 @@ class Node final : public StorageServer {
               .catch_up_reader = &catch_up_reader_,
               .metrics = &metrics_,
               .clock = clock_};
+    NoteStats();
     telemetry::AddProcessMetrics("storage", &registry_);
     registry_.AddCollector([this](telemetry::Samples* out) { Collect(out); });
     FALAJ_RETURN_IF_ERROR(Listen());
@@ -253,6 +254,7 @@ class Node final : public StorageServer {
     pulse.checkpoint_interval = options_.checkpoint_interval;
     pulse.disk_interval = options_.disk_check_interval;
     pulse.on_pulse = [this] { ShowHealth(); };
+    pulse.on_maintained = [this] { NoteStats(); };
     housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
     lead_giver_.emplace(options_.disk_check_interval, &disk_, &*assignments_, &channel_);
     if (options_.scrub_bytes_per_second == 0) return;
@@ -359,6 +361,14 @@ class Node final : public StorageServer {
     leaver_ = std::thread([this] { Leave(); });
   }
 
+  // Takes the store's statistics, for which it asks the disk: a scrape must not, or one of a disk
+  // that hangs would take all threads of the HTTP server along.
+  void NoteStats() {
+    const log::StoreStats stats = store_->Stats();
+    MutexLock lock(&stats_mu_);
+    stats_ = stats;
+  }
+
   void Collect(telemetry::Samples* out) {
     metrics_.CollectTopics(out);
     const std::vector<std::shared_ptr<Partition>> partitions = shard_->List();
@@ -369,8 +379,10 @@ class Node final : public StorageServer {
       }
       StorageMetrics::CollectPartitions(partitions, sizes, out);
     }
-    // Its statistics want the disk.
-    if (!DiskHangs()) StorageMetrics::CollectStore(store_->Stats(), out);
+    {
+      MutexLock lock(&stats_mu_);
+      StorageMetrics::CollectStore(stats_, out);
+    }
     StorageMetrics::CollectDisk({.space = disk_.space(),
                                  .level = disk_.level(),
                                  .failed = shard_->failed(),
@@ -396,6 +408,8 @@ class Node final : public StorageServer {
   log::StallWatch stall_ ABSL_GUARDED_BY(watch_mu_);  // Housekeeping's pulse asks it, and Stop().
   bool store_closes_ ABSL_GUARDED_BY(watch_mu_) = false;
   std::atomic<bool> stalled_ = false;
+  Mutex stats_mu_;
+  log::StoreStats stats_ ABSL_GUARDED_BY(stats_mu_);  // As of the last maintenance.
   log::TailCache tail_cache_;
   ByteBudget append_budget_;
   ByteBudget read_budget_;
