@@ -159,9 +159,8 @@ TEST_F(HangingDiskTest, AnAppendThatHangsIsTold) {
   });
   EXPECT_GT(write.number, sync.number);
   const DiskPulse::Operation allocation =
-      OldestDuring(Fault::kHangingAllocate, "allocation", [this] {
-        EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok());
-      });
+      OldestDuring(Fault::kHangingAllocate, "allocation",
+                   [this] { EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok()); });
   EXPECT_THAT(allocation.path, testing::HasSubstr(".log"));
 }
 

@@ -67,8 +67,8 @@ class StoreCrashTest : public ProducerStoreTest {
       ASSERT_GT(lost, 0);
     });
   }
-  // Works until tables hold so many bytes more than now. They are in the manifest then: a table that
-  // is only written would not be found after a power failure.
+  // Works until tables hold so many bytes more than now. They are in the manifest then: a table
+  // that is only written would not be found after a power failure.
   void WorkUntilTablesGrow(int64_t bytes, const std::function<void()>& work) const {
     const int64_t before = store_->Stats().table_bytes;
     const absl::Time deadline = absl::Now() + absl::Seconds(20);

@@ -434,8 +434,8 @@ TEST_F(StoreTest, AMemtableIsFlushedForTheLogWrittenSinceItsFirstRow) {
   Open();
   const LocalPartitionId id = Partition(0);
   const auto tables = [this] {
-    return std::ranges::count_if(
-        Listing(), [](const auto& file) { return file.first.ends_with(".sst"); });
+    return std::ranges::count_if(Listing(),
+                                 [](const auto& file) { return file.first.ends_with(".sst"); });
   };
   ASSERT_TRUE(Append(id, {1}).ok());
   ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());

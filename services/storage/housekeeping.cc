@@ -52,8 +52,8 @@ void Housekeeping::Maintain() {
   if (Due(clock_->MonotonicNow(), options_.retention_interval, &retained_)) Retain();
 }
 
-// The store says it once, perhaps before the shard hosts the partition: it is kept until it does, or
-// the store has it no more.
+// The store says it once, perhaps before the shard hosts the partition: it is kept until it does,
+// or the store has it no more.
 void Housekeeping::TellOfDamage() {
   for (const LocalPartitionId id : store_->TakeDamaged()) damaged_.insert(id);
   if (damaged_.empty()) return;

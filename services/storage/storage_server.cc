@@ -197,8 +197,8 @@ class Node final : public StorageServer {
     lead_giver_.reset();
     host_->SetReady(false);
     HandOver();
-    // From here on threads are waited for that a disk that hangs does not let go: it has to be found
-    // out all the same, so that somebody ends the process.
+    // From here on threads are waited for that a disk that hangs does not let go: it has to be
+    // found out all the same, so that somebody ends the process.
     const Periodic disk_watcher(kStopPulse, [this] { WatchDisk(); });
     scrubber_.reset();
     housekeeping_.reset();
