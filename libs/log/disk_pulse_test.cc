@@ -113,20 +113,33 @@ class HangingDiskTest : public StoreTest {
   }
   ~HangingDiskTest() override { store_.reset(); }  // Before its environment.
 
-  // A `what` that is under way once `work` on another thread has run into the fault.
-  DiskPulse::Operation OldestDuring(FaultyFileSystem::Fault fault, const std::string& what,
-                                    const std::function<void()>& work) {
+  // A `what` that is under way once `work` on another thread has run into the fault; the disk goes
+  // on after `meanwhile`.
+  DiskPulse::Operation OldestDuring(
+      FaultyFileSystem::Fault fault, const std::string& what, const std::function<void()>& work,
+      const std::function<void()>& meanwhile = [] {}) {
     disk_->Set(fault);
     std::thread thread(work);
-    while (disk_->hanging() == 0) std::this_thread::yield();
+    EXPECT_TRUE(Soon([this] { return disk_->hanging() > 0; }));
     std::optional<DiskPulse::Operation> oldest;
-    do {  // Others may be older for a moment.
+    EXPECT_TRUE(Soon([&] {  // Others may be older for a moment.
       oldest = pulse_.Oldest();
-    } while (!oldest.has_value() || oldest->what != what);
+      return oldest.has_value() && oldest->what == what;
+    }));
+    meanwhile();
     disk_->Set(FaultyFileSystem::Fault::kNone);
     thread.join();
-    while (pulse_.Oldest().has_value()) std::this_thread::yield();  // A flush.
-    return *oldest;
+    EXPECT_TRUE(Soon([this] { return !pulse_.Oldest().has_value(); })) << "a flush";
+    return oldest.value_or(DiskPulse::Operation());
+  }
+  // Whether `condition` holds within 20 seconds.
+  static bool Soon(const std::function<bool()>& condition) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (!condition()) {
+      if (absl::Now() > deadline) return false;
+      std::this_thread::yield();
+    }
+    return true;
   }
 
   const std::shared_ptr<FaultyFileSystem> disk_;
@@ -145,6 +158,10 @@ TEST_F(HangingDiskTest, AnAppendThatHangsIsTold) {
     EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok());
   });
   EXPECT_GT(write.number, sync.number);
+  const DiskPulse::Operation allocation =
+      OldestDuring(Fault::kHangingAllocate, "allocation",
+                   [this] { EXPECT_TRUE(Append(id_, {1}, 20, /*sync=*/false).ok()); });
+  EXPECT_THAT(allocation.path, testing::HasSubstr(".log"));
 }
 
 TEST_F(HangingDiskTest, AFlushThatHangsIsToldThoughNobodyWaitsForIt) {
@@ -153,6 +170,34 @@ TEST_F(HangingDiskTest, AFlushThatHangsIsToldThoughNobodyWaitsForIt) {
         for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
       });
   EXPECT_THAT(flush.path, testing::HasSubstr(options_.directory));
+}
+
+TEST_F(HangingDiskTest, WhatReturnsAfterTheStoreWasGivenUpIsNotAcknowledged) {
+  using Fault = FaultyFileSystem::Fault;
+  for (const bool in_steps : {false, true}) {
+    SCOPED_TRACE(in_steps);
+    Open();
+    const Offset end = Get(id_).log_end;
+    Round round;
+    round.batches.push_back(MakeWrite(id_, end, {1}));
+    absl::Status answer;
+    OldestDuring(
+        Fault::kHangingSync, "sync",
+        [&] {
+          answer = in_steps ? store_->CommitInSteps(round, [] {}) : store_->Commit(round, true);
+        },
+        [this] { store_->Fail("the disk hangs"); });
+    EXPECT_EQ(ReasonOf(answer), Reason::kStorageFailed) << answer;
+    EXPECT_EQ(ReasonOf(Append(id_, {1})), Reason::kStorageFailed);
+  }
+}
+
+TEST_F(HangingDiskTest, ATableThatIsNotClosedIsTold) {
+  const DiskPulse::Operation close =
+      OldestDuring(FaultyFileSystem::Fault::kHangingClose, "close", [this] {
+        for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
+      });
+  EXPECT_THAT(close.path, testing::HasSubstr(options_.directory));
 }
 
 TEST_F(HangingDiskTest, AStoreThatWasGivenUpTakesNoWritesAndIsRead) {

@@ -24,6 +24,8 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     kSyncIoError,
     kHangingWrite,  // Returns, as if nothing had been, once the fault is another one.
     kHangingSync,
+    kHangingAllocate,
+    kHangingClose,
     kReadIoError,  // Of tables.
   };
 
@@ -73,6 +75,8 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
       case Fault::kNone:
       case Fault::kHangingWrite:  // Again: the next one waits.
       case Fault::kHangingSync:
+      case Fault::kHangingAllocate:
+      case Fault::kHangingClose:
       case Fault::kReadIoError:
       case Fault::kSyncNoSpace:
       case Fault::kSyncIoError:
@@ -106,6 +110,16 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
                           rocksdb::IODebugContext* debug) override {
     const rocksdb::IOStatus failed = SyncFault();
     return failed.ok() ? target()->Fsync(options, debug) : failed;
+  }
+  void PrepareWrite(size_t offset, size_t bytes, const rocksdb::IOOptions& options,
+                    rocksdb::IODebugContext* debug) override {
+    system_->WaitWhile(FaultyFileSystem::Fault::kHangingAllocate);
+    target()->PrepareWrite(offset, bytes, options, debug);
+  }
+  rocksdb::IOStatus Close(const rocksdb::IOOptions& options,
+                          rocksdb::IODebugContext* debug) override {
+    system_->WaitWhile(FaultyFileSystem::Fault::kHangingClose);
+    return target()->Close(options, debug);
   }
 
  private:

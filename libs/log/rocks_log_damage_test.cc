@@ -155,6 +155,24 @@ TEST_F(StoreDamageTest, WhatTheDiskDoesNotGiveBackIsDamaged) {
   store_.reset();
 }
 
+TEST_F(StoreDamageTest, WhatTheDiskDoesNotGiveBackForACutIsDamaged) {
+  const auto disk = std::make_shared<FaultyFileSystem>();
+  const std::unique_ptr<rocksdb::Env> env = MakeEnv(disk);
+  options_.env = env.get();
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(Append(id, {1}, 40'000).ok());  // A block each.
+  Open();
+  ASSERT_TRUE(store_->Read(id, Offset(2), Offset(3), 1).ok()) << "this one is cached";
+  disk->Set(FaultyFileSystem::Fault::kReadIoError);
+  const absl::Status cut = store_->TruncateSuffix(id, Offset(2));
+  EXPECT_EQ(ReasonOf(cut), Reason::kCorruptRecord) << cut;
+  EXPECT_TRUE(store_->Health().ok()) << store_->Health();
+  EXPECT_EQ(Get(id).log_end, Offset(5));
+  disk->Set(FaultyFileSystem::Fault::kNone);
+  store_.reset();
+}
+
 TEST_F(StoreDamageTest, DamageInTheSmallStateThatACompactionMeetsStopsWrites) {
   MakeClosed();
   options_.block_cache_bytes = 1;  // So that the compaction reads what is on disk.
@@ -208,6 +226,7 @@ TEST_F(StoreDamageTest, DamageInASlabIsFoundBeforeItsTablesAreMerged) {
             Reason::kCorruptRecord);
   EXPECT_TRUE(Append(whole, {1}, 20, /*sync=*/true).ok());
   EXPECT_TRUE(MaintainUntilOld().ok()) << "the slab is left alone";
+  EXPECT_EQ(store_->Stats().slabs, 2) << "and takes no more batches";
 }
 
 }  // namespace

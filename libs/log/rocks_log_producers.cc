@@ -48,7 +48,7 @@ absl::StatusOr<std::vector<record::ProducerRow>> RocksLogStore::Impl::ReadProduc
     }
     rows.push_back({key->producer, *history});
   }
-  FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+  FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
   return rows;
 }
 
@@ -81,7 +81,7 @@ absl::Status RocksLogStore::Impl::Replay(LocalPartitionId id, Offset from, Offse
       FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/true));
       Offer(batch.header, AppendTimeOf(batch.header), rebuilds);
     }
-    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+    FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
   }
   return absl::OkStatus();
 }

@@ -17,7 +17,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "rocksdb/iterator.h"
+#include "rocksdb/sst_file_reader.h"
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
@@ -29,6 +31,27 @@ namespace {
 // Dead bytes that are worth it, as a part of the largest slab: 16 MiB.
 constexpr int64_t kWorthDivisor = 128;
 constexpr size_t kReadAtATime = 1 << 20;
+
+// Reads a table: all of it, or what survives. A block in which something dead stands first is read,
+// too, as a compaction does, that looks for the smallest key of all tables.
+rocksdb::Status ReadTable(rocksdb::SstFileReader* table, const Survivors* keep) {
+  rocksdb::ReadOptions read;
+  read.total_order_seek = true;
+  read.fill_cache = false;
+  read.verify_checksums = true;
+  const std::unique_ptr<rocksdb::Iterator> it(table->NewIterator(read));
+  it->SeekToFirst();
+  while (it->Valid()) {
+    std::optional<std::string> next;
+    if (keep != nullptr) next = SkipDead(*keep, {it->key().data(), it->key().size()});
+    if (next.has_value()) {
+      it->Seek(*next);
+    } else {
+      it->Next();
+    }
+  }
+  return it->status();
+}
 
 }  // namespace
 
@@ -76,25 +99,38 @@ absl::Status RocksLogStore::Impl::BeginRewrite(const SlabInfo& slab) {
   return absl::OkStatus();
 }
 
-// Reads what a compaction reads: all of the slab, or what survives.
+// Reads at least what a compaction reads: each table by itself, as an iterator over the slab leaves
+// blocks unread that no visible key is in.
 rocksdb::Status RocksLogStore::Impl::ReadSlab(const SlabFamily& family,
                                               const Survivors* keep) const {
-  rocksdb::ReadOptions read;
-  read.total_order_seek = true;
-  read.fill_cache = false;
-  read.verify_checksums = true;
-  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(read, family.handle));
-  it->SeekToFirst();
-  while (it->Valid()) {
-    std::optional<std::string> next;
-    if (keep != nullptr) next = SkipDead(*keep, {it->key().data(), it->key().size()});
-    if (next.has_value()) {
-      it->Seek(*next);
-    } else {
-      it->Next();
+  const rocksdb::Options options(db_options_, SlabOptions());
+  rocksdb::ColumnFamilyMetaData slab;
+  db_->GetColumnFamilyMetaData(family.handle, &slab);
+  std::vector<std::unique_ptr<rocksdb::SstFileReader>> tables;
+  uint64_t deletions = 0;
+  for (const rocksdb::LevelMetaData& level : slab.levels) {
+    for (const rocksdb::SstFileMetaData& file : level.files) {
+      auto table = std::make_unique<rocksdb::SstFileReader>(options);
+      const rocksdb::Status opened =
+          table->Open(absl::StrCat(file.directory, "/", file.relative_filename));
+      if (!opened.ok()) return opened;
+      deletions += table->GetTableProperties()->num_deletions;
+      tables.push_back(std::move(table));
     }
   }
-  return it->status();
+  for (const std::string& property : {rocksdb::DB::Properties::kNumDeletesActiveMemTable,
+                                      rocksdb::DB::Properties::kNumDeletesImmMemTables}) {
+    uint64_t in_memory = 0;
+    db_->GetIntProperty(family.handle, property, &in_memory);
+    deletions += in_memory;
+  }
+  // The filter is not asked about deletions, nor about what they hide: that is read key by key.
+  if (deletions > 0) keep = nullptr;
+  for (const auto& table : tables) {
+    const rocksdb::Status read = ReadTable(table.get(), keep);
+    if (!read.ok()) return read;
+  }
+  return rocksdb::Status::OK();
 }
 
 // Reads what a partition has in a slab.

@@ -210,5 +210,47 @@ TEST_F(StoreRewriteTest, DamageIsLeftToWhoReadsItAndDoesNotStopTheStore) {
   EXPECT_TRUE(Append(straggler_, {1}).ok());
 }
 
+// RocksDB compacts a slab by going through its tables side by side, and begins each of them.
+TEST_F(StoreRewriteTest, DamageInWhatIsDeadOfALaterTableDoesNotStopTheStoreEither) {
+  OpenFilled();
+  Open();  // All of it is in tables, of which each begins with the large one.
+  int damaged = 0;
+  for (const std::string& table : Tables()) {
+    const std::string path = options_.directory + "/" + table;
+    if (std::filesystem::file_size(path) < 200'000) continue;
+    if (++damaged > 1) FlipByte(path, 1000);
+  }
+  ASSERT_GT(damaged, 1);
+  ASSERT_TRUE(store_->DropPartition(large_).ok());
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status maintained = store_->Maintain(clock_.Now());
+    EXPECT_TRUE(maintained.ok()) << maintained;
+  }
+  EXPECT_TRUE(store_->Health().ok()) << store_->Health();
+  EXPECT_THAT(store_->TakeDamaged(), testing::IsEmpty()) << "nobody needs it";
+  EXPECT_EQ(store_->Stats().slabs_held_by_stragglers, 1);
+  EXPECT_EQ(ReadOffsets(*store_, straggler_, Offset(0), kNoLimit), Range(0, 3));
+  EXPECT_TRUE(Append(straggler_, {1}).ok());
+}
+
+// What hides deleted batches is not dropped unread, and neither is what it hides.
+TEST_F(StoreRewriteTest, DamageInWhatWasCutAwayDoesNotStopTheStoreEither) {
+  OpenFilled();
+  Open();
+  ASSERT_TRUE(store_->TruncateSuffix(large_, Offset(1)).ok());
+  ASSERT_TRUE(store_->DropPartition(large_).ok());
+  Open();  // The deletions are in a table, too.
+  for (const std::string& table : Tables()) {
+    const std::string path = options_.directory + "/" + table;
+    if (std::filesystem::file_size(path) >= 200'000) FlipByte(path, 200'000);
+  }
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status maintained = store_->Maintain(clock_.Now());
+    EXPECT_TRUE(maintained.ok()) << maintained;
+  }
+  EXPECT_TRUE(store_->Health().ok()) << store_->Health();
+  EXPECT_EQ(ReadOffsets(*store_, straggler_, Offset(0), kNoLimit), Range(0, 3));
+}
+
 }  // namespace
 }  // namespace falaj::log

@@ -44,9 +44,12 @@ absl::StatusOr<std::shared_ptr<SlabFamily>> RocksLogStore::Impl::CreateFamily(
     const SlabInfo& slab) {
   MutexLock lock(&cf_mu_);
   rocksdb::ColumnFamilyHandle* handle = nullptr;
-  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(
-      db_->CreateColumnFamily(SlabOptions(), SlabName(slab.cls, slab.id), &handle), "make a slab"));
-  return std::make_shared<SlabFamily>(db_.get(), handle);
+  const rocksdb::Status made =
+      db_->CreateColumnFamily(SlabOptions(), SlabName(slab.cls, slab.id), &handle);
+  // Also if the store has failed meanwhile: it is released then.
+  auto family = made.ok() ? std::make_shared<SlabFamily>(db_.get(), handle) : nullptr;
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(made, "make a slab"));
+  return family;
 }
 
 // Lets a slab take batches, and seals the one before it, in one write.
@@ -92,7 +95,8 @@ bool RocksLogStore::Impl::IsFull(const SlabInfo& slab, absl::Time now) const {
 }
 
 // Whether sealing an open slab that is neither old nor large brings space back: it holds nothing
-// that is needed, or so little that it is worth rewriting, or retention waits for it.
+// that is needed, or so little that it is worth rewriting, or retention waits for it. Or whether it
+// should take no more batches, as it is damaged.
 bool RocksLogStore::Impl::IsDueEarly(const SlabInfo& slab) const {
   const auto slabs =
       std::count_if(directory_.slabs().begin(), directory_.slabs().end(),
@@ -100,7 +104,9 @@ bool RocksLogStore::Impl::IsDueEarly(const SlabInfo& slab) const {
   const bool rewritable =
       MostlyDead(slab) &&
       slab.bytes - slab.live_bytes >= options_.slab_bytes_max / kEarlySealDivisor * slabs;
-  return slab.entries == 0 || rewritable || awaited_.contains(slab.id);
+  // A damaged one is not merged any more: its tables would become ever more.
+  return slab.entries == 0 || rewritable || awaited_.contains(slab.id) ||
+         damaged_slabs_.contains(slab.id);
 }
 
 std::vector<SlabInfo> RocksLogStore::Impl::DueSlabs(absl::Time now) {
@@ -211,19 +217,21 @@ absl::Status RocksLogStore::Impl::DropFamily(const SlabInfo& slab) {
     families_.erase(slab.id);
     directory_.RemoveSlab(slab.id);
   }
+  damaged_slabs_.erase(slab.id);
   memtable_ages_.erase(SlabName(slab.cls, slab.id));
   purges_left_ = kPurges;
   Info("slab dropped", {{"slab", SlabName(slab.cls, slab.id)}, {"bytes", slab.bytes}});
   return absl::OkStatus();
 }
 
-// The tables of a slab that was dropped while one of its memtables was being flushed would stay
-// until the next flush of another one: nobody looks for them before.
+// The tables of a slab that was dropped while one of its memtables was being flushed, or its tables
+// merged, would stay until the next flush of another one: nobody looks for them before.
 absl::Status RocksLogStore::Impl::PurgeTables() {
-  uint64_t flushes = 0;
-  if (purges_left_ == 0 ||
-      !db_->GetIntProperty(rocksdb::DB::Properties::kNumRunningFlushes, &flushes) || flushes > 0) {
-    return absl::OkStatus();
+  if (purges_left_ == 0) return absl::OkStatus();
+  for (const std::string& property : {rocksdb::DB::Properties::kNumRunningFlushes,
+                                      rocksdb::DB::Properties::kNumRunningCompactions}) {
+    uint64_t running = 0;
+    if (!db_->GetIntProperty(property, &running) || running > 0) return absl::OkStatus();
   }
   --purges_left_;
   FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->DisableFileDeletions(), "purge tables"));
@@ -263,8 +271,11 @@ bool RocksLogStore::Impl::ShouldFlush(const std::string& name,
   const auto [it, first_seen] = memtable_ages_.try_emplace(name);
   MemtableAge& age = it->second;
   if (first_seen || bytes < age.bytes) {  // Smaller than before: RocksDB has flushed meanwhile.
-    age = {
-        .bytes = bytes, .dirty_since = now, .unsynced_before = unsynced, .synced_before = synced};
+    age = {.bytes = bytes,
+           .dirty_since = now,
+           .unsynced_before = unsynced,
+           .synced_before = synced,
+           .wal_before = wal};
     return false;
   }
   age.bytes = bytes;
@@ -280,19 +291,23 @@ bool RocksLogStore::Impl::ShouldFlush(const std::string& name,
 
 absl::Status RocksLogStore::Impl::FlushOldMemtables() {
   const auto families = Families();
-  std::vector<rocksdb::ColumnFamilyHandle*> old;
-  if (ShouldFlush("meta", meta_)) old.push_back(meta_);
+  std::vector<std::pair<std::string, rocksdb::ColumnFamilyHandle*>> old;
+  if (ShouldFlush("meta", meta_)) old.emplace_back("meta", meta_);
   for (const auto& [name, family] : families) {
-    if (ShouldFlush(name, family->handle)) old.push_back(family->handle);
+    if (ShouldFlush(name, family->handle)) old.emplace_back(name, family->handle);
   }
   rocksdb::FlushOptions flush;
   flush.wait = false;
-  for (rocksdb::ColumnFamilyHandle* handle : old) {
+  for (const auto& [name, handle] : old) {
     FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->Flush(flush, handle), "flush"));
+    // What is written from now on is in another one, which need not be smaller when it is next
+    // looked at.
+    memtable_ages_.erase(name);
   }
   if (!ShouldFlush("default", default_)) return absl::OkStatus();
   MutexLock write_lock(&write_mu_);
   const rocksdb::Status flushed = db_->Flush(flush, default_);
+  memtable_ages_.erase("default");
   KeepMemtableOccupied();
   return health_->NoteWrite(flushed, "flush");
 }

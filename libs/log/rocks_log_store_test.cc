@@ -1,5 +1,6 @@
 #include "libs/log/rocks_log_store.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -426,6 +427,35 @@ TEST_F(StoreTest, FindTimeAgreesWithAScan) {
       }
     }
   }
+}
+
+TEST_F(StoreTest, AMemtableIsFlushedForTheLogWrittenSinceItsFirstRow) {
+  options_.wal_bytes_max = 2 << 20;
+  Open();
+  const LocalPartitionId id = Partition(0);
+  const auto tables = [this] {
+    return std::ranges::count_if(Listing(),
+                                 [](const auto& file) { return file.first.ends_with(".sst"); });
+  };
+  ASSERT_TRUE(Append(id, {1}).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  while (store_->Stats().wal_written_bytes < options_.wal_bytes_max) {
+    ASSERT_TRUE(Append(id, {1}, 60'000).ok());
+  }
+  // Of `meta`, and of the slab, which RocksDB flushes meanwhile, too.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (tables() < 3 && absl::Now() < deadline) {
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  }
+  const auto before = tables();
+  ASSERT_GE(before, 3);
+  // From here on little is written: nothing is to be flushed for it.
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(Append(id, {1}).ok());
+    ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_LE(tables(), before + 3) << "what was under way";
 }
 
 TEST_F(StoreTest, OldMemtablesAreFlushedSoThatTheyPinNoWriteAheadLog) {

@@ -48,7 +48,7 @@ absl::Status RocksLogStore::Impl::DeleteOpen(LocalPartitionId id, Offset from, O
     for (it->Seek(DataKey(id, from)); it->Valid(); it->Next()) {
       batch->Delete(family->handle, it->key());
     }
-    FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+    FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
   }
   return absl::OkStatus();
 }
@@ -65,7 +65,7 @@ absl::Status RocksLogStore::Impl::DeleteFrom(LocalPartitionId id, const ReadPiec
       ParseDataKey(absl::string_view(it->key().data(), it->key().size()), id);
   if (!cut.has_value()) return Corrupt("a key is malformed");
   for (; it->Valid(); it->Next()) truncation->batch.Delete(piece.family->handle, it->key());
-  FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "read"));
+  FALAJ_RETURN_IF_ERROR(ReadError(it->status()));
   truncation->end = *cut;
   // Below the log start nothing is left to read, and after a rewrite nothing at all.
   if (*cut <= std::max(log_start, piece.entry.first)) {

@@ -34,7 +34,11 @@ bool StoreHealth::full() const {
 }
 
 absl::Status StoreHealth::NoteWrite(const rocksdb::Status& status, absl::string_view what) {
-  if (status.ok()) return absl::OkStatus();
+  if (status.ok()) {
+    // Done, but perhaps long after the store was given up: others count on it not to write then.
+    MutexLock lock(&mu_);
+    return failed_;
+  }
   Note(status, what);
   if (status.IsNoSpace()) return FromRocks(status, directory_, what);
   // Whatever it was (also a corruption met while writing): the store takes no more writes.

@@ -35,7 +35,8 @@ class StoreHealth final : public rocksdb::EventListener {
   bool failed() const;
   bool full() const;
 
-  // Notes the outcome of a write and returns it as one of our errors.
+  // Notes the outcome of a write and returns it as one of our errors; STORAGE_FAILED also for one
+  // that succeeded, if the store has failed meanwhile.
   absl::Status NoteWrite(const rocksdb::Status& status, absl::string_view what);
   // It takes no more writes, for a reason that no write has met.
   void NoteFailed(absl::string_view why);

@@ -14,6 +14,9 @@ using rocksdb::Slice;
 constexpr char kOpen[] = "open";
 constexpr char kWrite[] = "write";
 constexpr char kSync[] = "sync";
+constexpr char kAllocate[] = "allocation";
+constexpr char kTruncate[] = "truncation";
+constexpr char kClose[] = "close";
 constexpr char kRead[] = "read";
 constexpr char kRename[] = "rename";
 constexpr char kDelete[] = "delete";
@@ -46,6 +49,25 @@ class TimedWriter final : public rocksdb::FSWritableFileOwnerWrapper {
     const Beat beat(pulse_, kSync, path_);
     return target()->RangeSync(offset, bytes, options, debug);
   }
+  // Allocates, of the file behind this one.
+  void PrepareWrite(size_t offset, size_t bytes, const IOOptions& options,
+                    IODebugContext* debug) override {
+    const Beat beat(pulse_, kAllocate, path_);
+    target()->PrepareWrite(offset, bytes, options, debug);
+  }
+  IOStatus Allocate(uint64_t offset, uint64_t bytes, const IOOptions& options,
+                    IODebugContext* debug) override {
+    const Beat beat(pulse_, kAllocate, path_);
+    return target()->Allocate(offset, bytes, options, debug);
+  }
+  IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
+    const Beat beat(pulse_, kTruncate, path_);
+    return target()->Truncate(size, options, debug);
+  }
+  IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
+    const Beat beat(pulse_, kClose, path_);
+    return target()->Close(options, debug);
+  }
 
  private:
   const std::string path_;
@@ -67,6 +89,11 @@ class TimedReader final : public rocksdb::FSRandomAccessFileOwnerWrapper {
                      IODebugContext* debug) override {
     const Beat beat(pulse_, kRead, path_);
     return target()->MultiRead(requests, count, options, debug);
+  }
+  IOStatus Prefetch(uint64_t offset, size_t bytes, const IOOptions& options,
+                    IODebugContext* debug) override {
+    const Beat beat(pulse_, kRead, path_);
+    return target()->Prefetch(offset, bytes, options, debug);
   }
 
  private:

@@ -1,8 +1,10 @@
 // TimedFileSystem tells a DiskPulse of every operation of RocksDB that may wait for the disk, on
-// whichever thread: the appender's writes and syncs, flushes, compactions, reads.
+// whichever thread: the appender's writes, allocations and syncs, flushes, compactions, reads.
 //
-// It wraps the file system RocksDB uses and changes nothing. Reading whole files in a row (opening
-// a store) is not told: nobody watches yet. Threads: any.
+// It wraps the file system RocksDB uses and changes nothing. What it does not tell of: reading
+// whole files in a row (a store that is opened, and the first record of each log when statistics
+// are asked for), listing and making directories, asking for the size and age of files or for free
+// space, links, locks, and reads that do not wait (ReadAsync). Threads: any.
 #ifndef LIBS_LOG_TIMED_FILE_SYSTEM_H_
 #define LIBS_LOG_TIMED_FILE_SYSTEM_H_
 

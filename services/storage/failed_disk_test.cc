@@ -6,6 +6,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,30 @@ namespace falaj::storage {
 namespace {
 
 using Fault = log::FaultyFileSystem::Fault;
+
+// A disk on which directories cannot be listed for a while.
+class HangingListing final : public rocksdb::FileSystemWrapper {
+ public:
+  HangingListing() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "HangingListing"; }
+
+  void Hang(bool hang) {
+    hang_ = hang;
+    hang_.notify_all();
+  }
+  bool hanging() const { return hanging_; }
+  rocksdb::IOStatus GetChildren(const std::string& directory, const rocksdb::IOOptions& options,
+                                std::vector<std::string>* result,
+                                rocksdb::IODebugContext* debug) override {
+    hanging_ = hang_.load();
+    hang_.wait(true);
+    return target()->GetChildren(directory, options, result, debug);
+  }
+
+ private:
+  std::atomic<bool> hang_ = false;
+  std::atomic<bool> hanging_ = false;
+};
 
 // Node 1 on a disk that fails on demand; with Start(), also node 2.
 class FailedDiskTest : public StorageServerTest {
@@ -125,9 +150,7 @@ class FailedDiskTest : public StorageServerTest {
   }
   // Of node 1; -1: there is none.
   double Metric(const std::string& name) {
-    const std::string page = Get(node_->http_address(), "/metrics");
-    const size_t at = page.find("\n" + name + " ");
-    return at == std::string::npos ? -1 : std::stod(page.substr(at + name.size() + 2));
+    return http::ScrapeMetric(node_->http_address(), name).value_or(-1);
   }
   internal::v1::PartitionState Known() { return metadata_.Topic("shared").partitions(partition_); }
 
@@ -187,7 +210,8 @@ TEST_F(FailedDiskTest, ANodeWhoseDiskHangsIsGoneForTheOthersAndStaysOut) {
       [&] { return !Producer(stub.get()).Append(Request(partition_, Batch(1))).has_error(); }));
   // The disk goes on, too. Who waited hears of it; the node takes nothing more, and stays out.
   disk_->Set(Fault::kNone);
-  waits.Receive();
+  const AppendOutcome told = waits.Receive();
+  EXPECT_EQ(told.error().reason(), "APPEND_UNCERTAIN") << told.DebugString();
   ASSERT_TRUE(Eventually([&] { return !node_->DiskHangs(); }));
   EXPECT_TRUE(Append(partition_, Batch(1)).has_error());
   EXPECT_FALSE(node_->Ready());
@@ -198,6 +222,38 @@ TEST_F(FailedDiskTest, ANodeWhoseDiskHangsIsGoneForTheOthersAndStaysOut) {
   node_.reset();
   StartOne();
   ASSERT_TRUE(Eventually([&] { return Known().isr_size() == 2; })) << "a restart brings it back";
+}
+
+TEST_F(FailedDiskTest, AStopWhoseDiskHangsHandsOverAndFindsItOut) {
+  stall_max_ = absl::Seconds(4);
+  Start(/*min_in_sync=*/1);
+  ASSERT_FALSE(Append(partition_, Batch(3)).has_error());
+  disk_->Set(Fault::kHangingSync);
+  Producer waits(stub_.get());
+  ASSERT_TRUE(waits.Send(Request(partition_, Batch(1))));
+  ASSERT_TRUE(Eventually([&] { return disk_->hanging() > 0; }));
+  std::thread stop([this] { node_->Stop(); });
+  EXPECT_TRUE(Eventually([&] { return Known().leader() == 2; }));
+  EXPECT_TRUE(Eventually([&] { return node_->DiskHangs(); })) << "the process ends then";
+  disk_->Set(Fault::kNone);
+  stop.join();
+  EXPECT_FALSE(node_->DiskHangs());
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
+}
+
+TEST_F(FailedDiskTest, AScrapeDoesNotWaitForTheDisk) {
+  const auto listing = std::make_shared<HangingListing>();
+  const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(listing);
+  StorageServer::Options options = Options();
+  options.store_env = env.get();
+  StartNode(options);
+  listing->Hang(true);
+  EXPECT_GE(Metric("falaj_storage_table_bytes"), 0);
+  ASSERT_TRUE(Eventually([&] { return listing->hanging(); })) << "maintenance does";
+  EXPECT_GE(Metric("falaj_storage_table_bytes"), 0);
+  listing->Hang(false);
+  node_->Stop();
+  node_.reset();
 }
 
 TEST_F(FailedDiskTest, ADiskThatIsSlowIsWaitedFor) {

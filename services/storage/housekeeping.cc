@@ -47,12 +47,20 @@ void Housekeeping::Maintain() {
     log::Warning("maintenance of the store fails", {{"error", status}});
   }
   maintain_failed_ = !status.ok();
-  for (const LocalPartitionId id : store_->TakeDamaged()) {
-    for (const std::shared_ptr<Partition>& partition : shard_->List()) {
-      if (partition->id() == id) shard_->Damaged(partition);
-    }
-  }
+  TellOfDamage();
+  if (options_.on_maintained != nullptr) options_.on_maintained();
   if (Due(clock_->MonotonicNow(), options_.retention_interval, &retained_)) Retain();
+}
+
+// The store says it once, perhaps before the shard hosts the partition: it is kept until it does,
+// or the store has it no more.
+void Housekeeping::TellOfDamage() {
+  for (const LocalPartitionId id : store_->TakeDamaged()) damaged_.insert(id);
+  if (damaged_.empty()) return;
+  for (const std::shared_ptr<Partition>& partition : shard_->List()) {
+    if (damaged_.erase(partition->id()) > 0) shard_->Damaged(partition);
+  }
+  std::erase_if(damaged_, [this](LocalPartitionId id) { return !store_->GetPartition(id).ok(); });
 }
 
 void Housekeeping::Retain() {

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "absl/time/time.h"
 
@@ -30,7 +31,8 @@ class Housekeeping {
     absl::Duration checkpoint_interval = absl::Seconds(5);
     absl::Duration producer_interval = absl::Minutes(10);
     absl::Duration disk_interval = absl::Seconds(1);
-    std::function<void()> on_pulse;  // Four times a second; must not block.
+    std::function<void()> on_pulse;       // Four times a second; must not block.
+    std::function<void()> on_maintained;  // After each maintenance; may wait for the disk.
   };
 
   // Nothing is owned; all of it outlives this.
@@ -41,6 +43,7 @@ class Housekeeping {
   // True once every `interval`; `last` remembers.
   static bool Due(MonotonicTime now, absl::Duration interval, MonotonicTime* last);
   void Maintain();
+  void TellOfDamage();
   void Retain();
   void Pulse();
 
@@ -56,6 +59,7 @@ class Housekeeping {
   MonotonicTime producers_expired_;
   MonotonicTime polled_;
   bool maintain_failed_ = false;
+  std::set<LocalPartitionId> damaged_;  // Not told to the shard yet.
   // Log starts that the last round of retention asked for: what a shard has not got to yet, or a
   // full disk has refused, is asked for again, but counted as deleted once.
   std::map<LocalPartitionId, Offset> planned_starts_;

@@ -13,6 +13,7 @@
 
 #include "libs/base/log.h"
 #include "libs/rpc/process.h"
+#include "services/storage/periodic.h"
 #include "services/storage/storage_server.h"
 
 ABSL_FLAG(int32_t, node_id, 0, "Id of this node in the cluster, at least 1.");
@@ -54,6 +55,8 @@ ABSL_FLAG(std::string, planted_bug, "none",
 
 namespace {
 
+constexpr absl::Duration kGuardPause = absl::Milliseconds(100);
+
 falaj::storage::StorageServer::Options OptionsFromFlags() {
   falaj::storage::StorageServer::Options options;
   options.node_id = absl::GetFlag(FLAGS_node_id);
@@ -78,6 +81,13 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   return options;
 }
 
+// There is no proper stop with a thread that does not return.
+void EndIfDiskHangs(const falaj::storage::StorageServer& server) {
+  if (!server.DiskHangs()) return;
+  falaj::log::Error("ending while the disk hangs");
+  std::_Exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -99,11 +109,9 @@ int main(int argc, char** argv) {
     falaj::log::Warning("this node makes mistakes on purpose", {{"bug", options.planted_bug}});
   }
   falaj::rpc::WaitForTermination();
-  if ((*server)->DiskHangs()) {
-    // There is no proper stop with a thread that does not return.
-    falaj::log::Error("ending while the disk hangs");
-    std::_Exit(1);
-  }
+  EndIfDiskHangs(**server);
+  // Also if that is found out while it stops.
+  const falaj::storage::Periodic guard(kGuardPause, [&] { EndIfDiskHangs(**server); });
   (*server)->Stop();
   return 0;
 }

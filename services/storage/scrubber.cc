@@ -23,6 +23,8 @@ constexpr int64_t kReadCostMin = 64 << 10;
 constexpr absl::Duration kRestMin = absl::Milliseconds(10);
 constexpr absl::Duration kRestMax = absl::Minutes(1);
 constexpr absl::Duration kSaveInterval = absl::Minutes(1);
+// Until the shard hosts what is damaged.
+constexpr absl::Duration kUntoldRest = absl::Seconds(1);
 
 }  // namespace
 
@@ -78,10 +80,11 @@ absl::Duration Scrubber::Step() {
   }
   parts_.metrics->scrub_completed()->Set(static_cast<double>(plan_.position().completed_ms) / 1000);
   if (!place.has_value() || now - saved_at_ >= kSaveInterval) Save();
-  return absl::ZeroDuration();
+  return untold_ ? kUntoldRest : absl::ZeroDuration();
 }
 
 void Scrubber::Read(const ScrubPlan::Place& place) {
+  untold_ = false;
   const auto stored = parts_.store->GetPartition(place.partition);
   if (!stored.ok()) return plan_.Leave();
   const Offset from = std::max(place.from, stored->log_start);
@@ -90,14 +93,15 @@ void Scrubber::Read(const ScrubPlan::Place& place) {
   const auto bytes = read.ok() ? static_cast<int64_t>(read->batches.size()) : int64_t{0};
   pace_.Charge(std::max(bytes, kReadCostMin));
   parts_.metrics->scrubbed_bytes()->Add(bytes);
-  if (!read.ok()) NoteDamage(place.partition, read.status());
+  untold_ = !read.ok() && !NoteDamage(place.partition, read.status());
+  if (untold_) return;
   if (!read.ok() || read->next_offset <= from) return plan_.Leave();
   plan_.Advance(read->next_offset);
 }
 
-void Scrubber::NoteDamage(LocalPartitionId id, const absl::Status& error) {
-  if (ReasonOf(error) != Reason::kCorruptRecord) return;  // It has been dropped meanwhile.
-  if (!damaged_.insert(id).second) return;
+bool Scrubber::NoteDamage(LocalPartitionId id, const absl::Status& error) {
+  if (ReasonOf(error) != Reason::kCorruptRecord) return true;  // It has been dropped meanwhile.
+  if (damaged_.contains(id)) return true;
   for (const std::shared_ptr<Partition>& partition : parts_.shard->List()) {
     if (partition->id() != id) continue;
     log::Error("damage in data that nobody has read", {{"topic", partition->topic()},
@@ -105,7 +109,10 @@ void Scrubber::NoteDamage(LocalPartitionId id, const absl::Status& error) {
                                                        {"error", error}});
     parts_.metrics->scrub_damaged_partitions()->Add();
     parts_.shard->Damaged(partition);
+    damaged_.insert(id);
+    return true;
   }
+  return false;
 }
 
 ScrubPosition Scrubber::Load() const {

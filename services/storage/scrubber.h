@@ -6,9 +6,9 @@
 // for any reader. What is damaged goes the way of every damaged record: the shard is told, and the
 // copy fetched anew from who has it whole (store_shard_damage.cc).
 //
-// What it does not read: records that are not in tables yet, what lies below the log starts, the
-// tables' indexes and the small state beside the records. Those are checked when the store is
-// opened, and by compactions.
+// What it does not read: what lies below the log starts, the tables' indexes, which stay in memory,
+// and the small state beside the records. Those are read when the store is opened, and by
+// compactions.
 //
 // Failures: while the disk has failed it rests. Where it stands is in a file, so that a restart
 // goes on there; without it, or if it cannot be read, the period begins anew. It is not synced: at
@@ -63,7 +63,8 @@ class Scrubber {
   // Does a little; returns how long to rest.
   absl::Duration Step();
   void Read(const ScrubPlan::Place& place);
-  void NoteDamage(LocalPartitionId id, const absl::Status& error);
+  // False if the shard does not host the partition yet.
+  bool NoteDamage(LocalPartitionId id, const absl::Status& error);
   ScrubPosition Load() const;
   void Save();
 
@@ -73,7 +74,8 @@ class Scrubber {
 
   // Of the thread.
   ScrubPlan plan_;
-  std::set<LocalPartitionId> damaged_;  // Known to be.
+  std::set<LocalPartitionId> damaged_;  // The shard was told.
+  bool untold_ = false;  // There is damage at the place which the shard cannot be told of yet.
   ScrubPosition saved_;
   MonotonicTime saved_at_;
 

@@ -9,10 +9,12 @@
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/log.h"
+#include "libs/base/mutex.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/http/http_server.h"
@@ -30,6 +32,7 @@
 #include "services/storage/lead_giver.h"
 #include "services/storage/node_identity.h"
 #include "services/storage/node_session.h"
+#include "services/storage/periodic.h"
 #include "services/storage/replica_links.h"
 #include "services/storage/replica_stream.h"
 #include "services/storage/scrubber.h"
@@ -50,6 +53,7 @@ constexpr int32_t kLeadsAtATime = 32;
 constexpr int32_t kPortionsMax = 16;
 constexpr int32_t kAllLeads = 0;
 constexpr std::chrono::milliseconds kTellStoredPoll{100};
+constexpr absl::Duration kStopPulse = absl::Milliseconds(250);
 
 absl::Status BadOption(absl::string_view name, absl::string_view why) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat(name, " ", why),
@@ -181,6 +185,7 @@ class Node final : public StorageServer {
               .catch_up_reader = &catch_up_reader_,
               .metrics = &metrics_,
               .clock = clock_};
+    NoteStats();
     telemetry::AddProcessMetrics("storage", &registry_);
     registry_.AddCollector([this](telemetry::Samples* out) { Collect(out); });
     FALAJ_RETURN_IF_ERROR(Listen());
@@ -201,19 +206,21 @@ class Node final : public StorageServer {
   }
 
   bool DiskHangs() const override {
-    const uint64_t hanging = hanging_.load();
-    const auto oldest = pulse_.Oldest();
-    return hanging != 0 && oldest.has_value() && oldest->number == hanging;
+    // Any that is as old: whatever it is, Stop() would wait for it.
+    return stalled_.load() && OldestStands() >= options_.disk_stall_max;
   }
 
   void Stop() override {
     if (stopped_.exchange(true)) return;
-    scrubber_.reset();
     lead_giver_.reset();
-    housekeeping_.reset();
-    if (leaver_.joinable()) leaver_.join();
     host_->SetReady(false);
     HandOver();
+    // From here on threads are waited for that a disk that hangs does not let go: it has to be
+    // found out all the same, so that somebody ends the process.
+    const Periodic disk_watcher(kStopPulse, [this] { WatchDisk(); });
+    scrubber_.reset();
+    housekeeping_.reset();
+    if (leaver_.joinable()) leaver_.join();
     shard_->Stop();  // Appends are refused from here on; those queued are written and answered.
     links_.Stop();
     host_->Stop(kStopGrace);
@@ -221,7 +228,7 @@ class Node final : public StorageServer {
     session_->End();
     const bool clean = !shard_->failed() && session_->epoch().value() != 0;
     registry_.ClearCollectors();
-    store_.reset();
+    CloseStore();
     if (clean) {
       const absl::Status marked = identity_.MarkClean(session_->epoch());
       if (!marked.ok()) log::Warning("the stop is not marked as clean", {{"error", marked}});
@@ -273,6 +280,7 @@ class Node final : public StorageServer {
     pulse.checkpoint_interval = options_.checkpoint_interval;
     pulse.disk_interval = options_.disk_check_interval;
     pulse.on_pulse = [this] { ShowHealth(); };
+    pulse.on_maintained = [this] { NoteStats(); };
     housekeeping_.emplace(std::move(pulse), store_.get(), &*shard_, &disk_, clock_);
     lead_giver_.emplace(options_.disk_check_interval, &disk_, &*assignments_, &channel_);
     if (options_.scrub_bytes_per_second == 0) return;
@@ -348,16 +356,37 @@ class Node final : public StorageServer {
                {{"node", identity_.node()}});
   }
 
+  // For how long the operation stands that has been under way for longest.
+  absl::Duration OldestStands() const {
+    const auto oldest = pulse_.Oldest();
+    return oldest.has_value() ? clock_->MonotonicNow() - oldest->begun : absl::ZeroDuration();
+  }
+
   // What the shard's thread does not notice: it stands in an operation that does not return, or has
   // nothing to write, and a flush has failed.
   void WatchDisk() {
+    MutexLock lock(&watch_mu_);
     const auto oldest = pulse_.Oldest();
     if (stall_.Poll(clock_->MonotonicNow(), oldest)) {
-      hanging_.store(oldest->number);
-      store_->Fail(absl::StrCat("the disk hangs: a ", oldest->what, " of ", oldest->path,
-                                " does not return"));
+      stalled_.store(true);
+      const std::string why = absl::StrCat("the disk hangs: a ", oldest->what, " of ", oldest->path,
+                                           " does not return");
+      if (store_closes_) {
+        log::Error("the store does not close", {{"error", why}});
+      } else {
+        store_->Fail(why);
+      }
     }
-    if (ReasonOf(store_->Health()) == Reason::kStorageFailed) shard_->Fail();
+    if (!store_closes_ && ReasonOf(store_->Health()) == Reason::kStorageFailed) shard_->Fail();
+  }
+
+  // Which may hang, too, and is watched without the store.
+  void CloseStore() {
+    {
+      MutexLock lock(&watch_mu_);
+      store_closes_ = true;
+    }
+    store_.reset();
   }
 
   void ShowHealth() {
@@ -372,6 +401,14 @@ class Node final : public StorageServer {
     leaver_ = std::thread([this] { Leave(); });
   }
 
+  // Takes the store's statistics, for which it asks the disk: a scrape must not, or one of a disk
+  // that hangs would take all threads of the HTTP server along.
+  void NoteStats() {
+    const log::StoreStats stats = store_->Stats();
+    MutexLock lock(&stats_mu_);
+    stats_ = stats;
+  }
+
   void Collect(telemetry::Samples* out) {
     metrics_.CollectTopics(out);
     const std::vector<std::shared_ptr<Partition>> partitions = shard_->List();
@@ -382,15 +419,14 @@ class Node final : public StorageServer {
       }
       StorageMetrics::CollectPartitions(partitions, sizes, out);
     }
-    const auto oldest = pulse_.Oldest();
-    const absl::Duration stands =
-        oldest.has_value() ? clock_->MonotonicNow() - oldest->begun : absl::ZeroDuration();
-    // Its statistics want the disk.
-    if (!DiskHangs()) StorageMetrics::CollectStore(store_->Stats(), out);
+    {
+      MutexLock lock(&stats_mu_);
+      StorageMetrics::CollectStore(stats_, out);
+    }
     StorageMetrics::CollectDisk({.space = disk_.space(),
                                  .level = disk_.level(),
                                  .failed = shard_->failed(),
-                                 .stands = stands,
+                                 .stands = OldestStands(),
                                  .partitions = partitions.size()},
                                 out);
     out->Gauge(
@@ -413,8 +449,12 @@ class Node final : public StorageServer {
   const std::unique_ptr<KnownHistory> history_;
   log::DiskWatch disk_;
   log::DiskPulse pulse_;
-  log::StallWatch stall_;              // Housekeeping's pulse asks it.
-  std::atomic<uint64_t> hanging_ = 0;  // The operation for which the disk counts as failed.
+  Mutex watch_mu_;
+  log::StallWatch stall_ ABSL_GUARDED_BY(watch_mu_);  // Housekeeping's pulse asks it, and Stop().
+  bool store_closes_ ABSL_GUARDED_BY(watch_mu_) = false;
+  std::atomic<bool> stalled_ = false;
+  Mutex stats_mu_;
+  log::StoreStats stats_ ABSL_GUARDED_BY(stats_mu_);  // As of the last maintenance.
   log::TailCache tail_cache_;
   ByteBudget append_budget_;
   ByteBudget read_budget_;

@@ -105,8 +105,8 @@ class StorageServer {
   // True while the node is registered, its session lives, its partitions are open and its disk
   // takes writes.
   virtual bool Ready() const = 0;
-  // True while the operation is under way for which the disk counts as failed: Stop() and the
-  // destructor would wait for it.
+  // True while an operation is under way for so long that the disk counts as failed: Stop() and the
+  // destructor wait for it. Also to be asked, by another thread, while Stop() does.
   virtual bool DiskHangs() const = 0;
   // Readiness off, drains, ends the session, closes the store, leaves the clean mark. Idempotent.
   virtual void Stop() = 0;
