@@ -3,9 +3,11 @@
 
 #include <map>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "libs/rpc/channel.h"
+#include "libs/rpc/wire.h"
 #include "services/gateway/testing/produce_fixture.h"
 
 namespace falaj::gateway {
@@ -71,6 +73,24 @@ TEST_F(ProduceTest, AFrameOfNoOrTooManyBatchesEndsTheStream) {
     EXPECT_EQ(MetadataOf(status)["limit"], "256");
   }
   EXPECT_EQ(LeaderOf("t", 0)->appends(), 0);
+}
+
+// As a newer client may send them: protobuf leaves out what it does not know.
+TEST_F(ProduceTest, WhatIsNotKnownBesideABatchIsLeftOut) {
+  CreateTopic("t", 1);
+  const std::string open = OpenFrame("t").SerializeAsString();
+  const std::string batch = BatchFrame(1, 0, MakeBatch(1)).SerializeAsString();
+  std::string unknown;
+  rpc::WireWriter writer(&unknown);
+  writer.AppendBytes(100, "news");
+  writer.AppendVarint(101, 5);
+  writer.AppendVarint(3, 7);  // Of another type than the field is.
+  const absl::Status end = SendRawFrames(
+      channel_, kStreamProduce, {open, batch + unknown, unknown + batch}, /*half_close=*/true);
+  EXPECT_TRUE(end.ok()) << end;
+  EXPECT_EQ(LeaderOf("t", 0)->appends(), 2);
+  const absl::Status both = SendRawFrames(channel_, kStreamProduce, {open, batch + batch});
+  EXPECT_EQ(ReasonOf(both), Reason::kInvalidRequest) << both;
 }
 
 TEST_F(ProduceTest, AClientThatDidNotAskGetsAcksOneByOne) {

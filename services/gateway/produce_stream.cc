@@ -17,9 +17,9 @@ namespace {
 
 // Field numbers of StreamProduceRequest and ProduceBatch, see
 // proto/falaj/v1/producer_service.proto.
-constexpr int kBatchFrame = 3;
-constexpr int kBatchesFrame = 4;
-constexpr int kBatches = 1;  // Of ProduceBatches.
+constexpr int kBatchFrame = 3;    // Those before it are frames of other kinds.
+constexpr int kBatchesFrame = 4;  // The last that is known.
+constexpr int kBatches = 1;       // Of ProduceBatches.
 constexpr int kBatchId = 1;
 constexpr int kPartition = 2;
 constexpr int kBatch = 15;
@@ -93,20 +93,24 @@ struct BatchBodies {
   std::vector<Bytes> bodies;
 };
 
-// Nothing if `message` is not such a frame and nothing else: all others are parsed as protobuf.
+// Nothing if `message` is not such a frame and no other: all others are parsed as protobuf. Fields
+// of a newer client are left out.
 std::optional<BatchBodies> FindBatches(const Bytes& message) {
   rpc::WireReader frame(message);
-  if (!frame.Next() || !frame.is_bytes()) return std::nullopt;
-  if (frame.field() != kBatchFrame && frame.field() != kBatchesFrame) return std::nullopt;
   BatchBodies result;
-  result.listed = frame.field() == kBatchesFrame;
-  const Bytes content = frame.bytes();
-  if (frame.Next() || !frame.ok()) return std::nullopt;
+  std::optional<Bytes> content;
+  while (frame.Next()) {
+    if (!frame.is_bytes() || frame.field() > kBatchesFrame) continue;
+    if (frame.field() < kBatchFrame || content.has_value()) return std::nullopt;
+    result.listed = frame.field() == kBatchesFrame;
+    content = frame.bytes();
+  }
+  if (!content.has_value() || !frame.ok()) return std::nullopt;
   if (!result.listed) {
-    result.bodies.push_back(content);
+    result.bodies.push_back(*content);
     return result;
   }
-  rpc::WireReader list(content);
+  rpc::WireReader list(*content);
   while (list.Next()) {
     if (list.field() == kBatches && list.is_bytes()) result.bodies.push_back(list.bytes());
   }
