@@ -193,13 +193,26 @@ TEST_F(GatewayStopTest, AProducerGoesOnAtAnotherGatewayWithoutAnErrorOrADuplicat
   const auto producer = *client::Producer::Create(options);
   constexpr int kRecords = 2000;
   std::vector<std::future<client::Delivery>> deliveries;
-  std::thread stopper;
-  for (int i = 0; i < kRecords; ++i) {
-    record::Record record;
-    record.value = absl::StrCat(i);
-    deliveries.push_back(producer->Send("t", record));
-    if (i == kRecords / 2) stopper = std::thread([this] { StopQuickly(); });
-  }
+  const auto send_until = [&](size_t count) {
+    while (deliveries.size() < count) {
+      record::Record record;
+      record.value = absl::StrCat(deliveries.size());
+      deliveries.push_back(producer->Send("t", record));
+    }
+  };
+  send_until(kRecords / 2);
+  deliveries[0].wait();
+  // Some of these reach the leader and have no answer when the gateway begins to stop.
+  FakeStorage* const leader = LeaderOf("t", 0);
+  leader->HoldAnswers(true);
+  const int appends = leader->appends();
+  send_until(kRecords - kRecords / 4);
+  ASSERT_TRUE(Eventually([&] { return leader->appends() > appends; }));
+  std::thread stopper([this] { StopQuickly(); });
+  EXPECT_TRUE(Eventually([this] { return !gateway_->Ready(); }));
+  EXPECT_EQ(deliveries.back().wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  send_until(kRecords);
+  leader->HoldAnswers(false);
   stopper.join();
   for (int i = 0; i < kRecords; ++i) {
     const client::Delivery delivery = deliveries[static_cast<size_t>(i)].get();
