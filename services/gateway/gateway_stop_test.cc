@@ -19,6 +19,8 @@ namespace falaj::gateway {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using ProduceStream = grpc::ClientReaderWriter<v1::StreamProduceRequest, v1::StreamProduceResponse>;
 
 constexpr absl::Duration kQuick = absl::Seconds(5);
@@ -285,6 +287,26 @@ TEST_F(GatewayDrainTest, WhileItWaitsItIsNotReadyAndServes) {
   while (stream->Read(&rest)) continue;
   ExpectShuttingDown(stream->Finish());
   stopper.join();
+}
+
+TEST_F(GatewayDrainTest, WhileItWaitsItSaysNothingOfOldRoutesAndStaysUnready) {
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  const auto serving = [&] {
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service("readiness");
+    grpc::health::v1::HealthCheckResponse response;
+    EXPECT_TRUE(health->Check(&context, request, &response).ok());
+    return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+  };
+  ASSERT_TRUE(Eventually(serving));
+  testing::internal::CaptureStderr();
+  std::thread stopper([this] { gateway_->Stop(); });
+  EXPECT_TRUE(Eventually([&] { return !serving(); }));
+  metadata_.Keepalive();
+  EXPECT_FALSE(HappensSoon(serving));
+  stopper.join();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("not ready")));
 }
 
 }  // namespace
