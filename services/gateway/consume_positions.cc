@@ -1,10 +1,19 @@
 #include "services/gateway/consume_positions.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
 
 namespace falaj::gateway {
+namespace {
+
+// Leaders answer at once when they have not reached an epoch, and are asked again at once: more
+// than this goes by between two answers when there is no credit, no room or no leader.
+constexpr absl::Duration kDoubtGapMax = absl::Seconds(1);
+
+}  // namespace
 
 absl::Status ConsumePositions::Add(const PartitionName& name, Offset start) {
   if (!positions_.try_emplace(name, Position{start}).second) {
@@ -52,13 +61,14 @@ absl::Status ConsumePositions::Seek(const PartitionName& name, Offset to, Leader
   position.next = to;
   position.last_epoch = last_epoch;
   position.last_topic = TopicId();
-  position.doubted_since.reset();
+  position.doubted.reset();
   return absl::OkStatus();
 }
 
 absl::Status ConsumePositions::SetPaused(const PartitionName& name, bool paused) {
   FALAJ_RETURN_IF_ERROR(CheckSubscribed(name));
-  positions_.at(name).paused = paused;
+  Position& position = positions_.at(name);
+  if (std::exchange(position.paused, paused) != paused) position.doubted.reset();
   return absl::OkStatus();
 }
 
@@ -83,13 +93,14 @@ bool ConsumePositions::MayGoOnIn(const PartitionName& name, const TopicId& topic
 }
 
 absl::Duration ConsumePositions::Doubt(const PartitionName& name, bool doubted, MonotonicTime now) {
-  std::optional<MonotonicTime>& since = positions_.at(name).doubted_since;
+  std::optional<DoubtSpan>& span = positions_.at(name).doubted;
   if (!doubted) {
-    since.reset();
+    span.reset();
     return absl::ZeroDuration();
   }
-  if (!since.has_value()) since = now;
-  return now - *since;
+  if (!span.has_value() || now - span->last > kDoubtGapMax) span = DoubtSpan{now, now};
+  span->last = now;
+  return now - span->since;
 }
 
 bool ConsumePositions::IsAt(const PartitionName& name, Offset asked) const {
@@ -104,7 +115,7 @@ bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next
   position.next = next;
   position.last_epoch = last_epoch;
   position.last_topic = position.asked_topic;
-  position.doubted_since.reset();
+  position.doubted.reset();
   credit_ -= bytes;
   return true;
 }

@@ -38,11 +38,15 @@ class ConsumePositions {
  public:
   static constexpr int64_t kCreditMax = int64_t{1} << 30;
 
+  struct DoubtSpan {
+    MonotonicTime since;
+    MonotonicTime last;  // The last answer that was so.
+  };
   struct Position {
     Offset next;
-    LeaderEpoch last_epoch{-1};  // Of the record before `next`; -1: not known.
-    TopicId last_topic{};        // That record's; nil: not known.
-    std::optional<MonotonicTime> doubted_since = std::nullopt;  // See Doubt().
+    LeaderEpoch last_epoch{-1};                       // Of the record before `next`; -1: not known.
+    TopicId last_topic{};                             // That record's; nil: not known.
+    std::optional<DoubtSpan> doubted = std::nullopt;  // See Doubt().
     bool paused = false;
     bool asked = false;     // A read is under way.
     TopicId asked_topic{};  // Of what.
@@ -70,8 +74,10 @@ class ConsumePositions {
   // False if the record before the position was read from another topic, which had this name.
   bool MayGoOnIn(const PartitionName& name, const TopicId& topic) const;
   // Takes note of whether the record before the position is in doubt now; returns for how long it
-  // has been, all the time.
+  // has been, all the time: not while the partition was paused, nor while nobody asked.
   absl::Duration Doubt(const PartitionName& name, bool doubted, MonotonicTime now);
+  // A read has said nothing of it.
+  void EndDoubt(const PartitionName& name) { positions_.at(name).doubted.reset(); }
 
   // False if an answer to a read at `asked` is out of date: Take() would drop it.
   bool IsAt(const PartitionName& name, Offset asked) const;

@@ -109,11 +109,30 @@ TEST(ConsumePositions, ADoubtCountsFromWhereItHasLastedSince) {
   ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
   ASSERT_TRUE(positions.Grant(100).ok());
   EXPECT_EQ(positions.Doubt(kA, true, at(10)), absl::ZeroDuration());
+  EXPECT_EQ(positions.Doubt(kA, true, at(11)), absl::Seconds(1));
   EXPECT_EQ(positions.Doubt(kA, true, at(12)), absl::Seconds(2));
+  positions.EndDoubt(kA);
+  EXPECT_EQ(positions.Doubt(kA, true, at(13)), absl::ZeroDuration()) << "a read has failed";
   EXPECT_EQ(positions.Doubt(kA, false, at(13)), absl::ZeroDuration());
   EXPECT_EQ(positions.Doubt(kA, true, at(14)), absl::ZeroDuration()) << "it passed meanwhile";
   ASSERT_TRUE(positions.Seek(kA, Offset(5)).ok());
   EXPECT_EQ(positions.Doubt(kA, true, at(20)), absl::ZeroDuration()) << "of another record";
+}
+
+TEST(ConsumePositions, ADoubtDoesNotOutlastWhatIsNotRead) {
+  const auto at = [](int milliseconds) {
+    return MonotonicTime{} + absl::Milliseconds(milliseconds);
+  };
+  ConsumePositions positions;
+  ASSERT_TRUE(positions.Add(kA, Offset(0)).ok());
+  EXPECT_EQ(positions.Doubt(kA, true, at(10'000)), absl::ZeroDuration());
+  ASSERT_TRUE(positions.SetPaused(kA, true).ok());
+  ASSERT_TRUE(positions.SetPaused(kA, false).ok());
+  EXPECT_EQ(positions.Doubt(kA, true, at(10'100)), absl::ZeroDuration()) << "it was paused";
+  ASSERT_TRUE(positions.SetPaused(kA, false).ok());
+  EXPECT_EQ(positions.Doubt(kA, true, at(10'200)), absl::Milliseconds(100)) << "it was not";
+  // Without credit, say.
+  EXPECT_EQ(positions.Doubt(kA, true, at(15'000)), absl::ZeroDuration()) << "nobody has asked";
 }
 
 TEST(ConsumePositions, RefusesWhatIsNotSubscribedOrIsListedTwice) {

@@ -334,6 +334,7 @@ void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
       // trouble.
       retry = parts.status().code() != absl::StatusCode::kCancelled &&
               parts.status().code() != absl::StatusCode::kDeadlineExceeded;
+      for (const PartitionName& name : read.names) positions_.EndDoubt(name);
     }
   }
   if (retry) {
@@ -352,7 +353,9 @@ absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset aske
   const bool unreached =
       IsUnreached(*parts_->routes, name.topic, name.partition, last_epoch, read.error);
   const absl::Duration doubted = positions_.Doubt(name, unreached, parts_->clock->MonotonicNow());
-  if (doubted >= kUnreachedWait) return RecordUnknown(asked, last_epoch, read);
+  if (IsGone(*parts_->routes, name.topic, name.partition, last_epoch, read.error, doubted)) {
+    return RecordUnknown(asked, last_epoch, read);
+  }
   if (!read.error.ok()) {
     if (!IsLeaderMissing(read.error) && ReasonOf(read.error) != Reason::kEpochFenced) {
       return read.error;

@@ -35,7 +35,8 @@ constexpr absl::Duration kNodeGrace =
     absl::Seconds(5);                // On top of the wait, for a node to answer.
 constexpr int kPartitionsField = 1;  // Of FetchResponse.
 
-constexpr absl::Duration kLeadersWait = kUnreachedWait;
+constexpr absl::Duration kLeadersWait = absl::Seconds(2);
+constexpr absl::Duration kLeadersWaitWithRecords = absl::Milliseconds(100);
 constexpr absl::Duration kLeaderRetryDelay = absl::Milliseconds(20);
 
 // Which node leads is the gateway's business: clients hear that nobody does, now.
@@ -116,8 +117,8 @@ class FetchCall : public grpc::ServerUnaryReactor,
     min_bytes_ = std::max(1, request_.min_bytes());
     max_wait_ = absl::Milliseconds(
         google::protobuf::util::TimeUtil::DurationToMilliseconds(request_.max_wait()));
+    deadline_ = parts_->clock->MonotonicNow() + max_wait_;
     states_.resize(static_cast<size_t>(request_.partitions_size()));
-    leaders_deadline_ = parts_->clock->MonotonicNow() + kLeadersWait;
     Resolve();
   }
 
@@ -126,6 +127,7 @@ class FetchCall : public grpc::ServerUnaryReactor,
     Offset asked;
     absl::Status error;    // Settled: not asked any more.
     bool settled = false;  // It has what it was asked for; others are asked again.
+    std::optional<MonotonicTime> doubted_since;  // See unreached_epoch.h.
     PartitionRead read;
   };
   struct NodeRead {
@@ -168,7 +170,7 @@ class FetchCall : public grpc::ServerUnaryReactor,
       }
     }
     if (questions.empty()) {
-      ReadNodes(absl::ZeroDuration());
+      Glance();
       return;
     }
     LookUpOffsets(parts_, std::move(questions), parts_->clock->MonotonicNow() + kLookupTimeout,
@@ -181,8 +183,17 @@ class FetchCall : public grpc::ServerUnaryReactor,
                         state.error = answers[k].status();
                       }
                     }
-                    self->ReadNodes(absl::ZeroDuration());
+                    self->Glance();
                   });
+  }
+
+  void Glance() {
+    const MonotonicTime now = parts_->clock->MonotonicNow();
+    first_doubts_end_ = now + kUnreachedWait;
+    leaders_deadline_ = now + kLeadersWait;
+    if (max_wait_ > absl::ZeroDuration())
+      leaders_deadline_ = std::min(leaders_deadline_, deadline_);
+    ReadNodes(absl::ZeroDuration());
   }
 
   std::map<std::string, NodeRead> PlanReads(absl::Duration wait) {
@@ -277,34 +288,52 @@ class FetchCall : public grpc::ServerUnaryReactor,
 
   // What to do once every node that was asked has answered.
   void Conclude(absl::Duration wait) {
+    const MonotonicTime now = parts_->clock->MonotonicNow();
     const bool glance = wait == absl::ZeroDuration();
     // The lead may have moved during the wait: then this is about to look for it.
-    if (!glance) leaders_deadline_ = parts_->clock->MonotonicNow() + kLeadersWait;
-    if (ForgetMissingLeaders() &&
+    if (!glance) leaders_deadline_ = std::min(now + kLeadersWait, deadline_);
+    NoteDoubts(now);
+    if (ForgetMissingLeaders(now) &&
         parts_->timers->RunAfter(kLeaderRetryDelay, [self = shared_from_this()] {
           self->ReadNodes(absl::ZeroDuration());
         })) {
       return;
     }
-    if (glance && NothingToTell() && max_wait_ > absl::ZeroDuration()) {
-      ReadNodes(max_wait_);
+    if (glance && NothingToTell() && deadline_ - now >= absl::Milliseconds(1)) {
+      ReadNodes(deadline_ - now);
     } else {
       Answer();
     }
   }
 
-  // True if the leader of some partition was missing (a topic just made, a node just restarted) and
-  // there is time to look for it again. Once there are records it is waited for only if it is
-  // there, and has not taken over yet, or has just handed over, or has not come as far as the
-  // client: then it would be missed in every fetch, and time proves that there is no such leader.
-  bool ForgetMissingLeaders() {
+  // Every node that was asked has answered: what has no answer, or another one, is not in doubt.
+  void NoteDoubts(MonotonicTime now) {
     MutexLock lock(&mu_);
-    if (cancelled_ || stopping_ || LeadersAreLate() || parts_->timers->closed()) return false;
-    std::vector<State*> missing;
     for (size_t i = 0; i < states_.size(); ++i) {
-      if (states_[i].error.ok() || !IsLeaderMissing(states_[i].error)) continue;
-      if (!enough_ || ReasonOf(states_[i].error) == Reason::kNotLeader)
-        missing.push_back(&states_[i]);
+      std::optional<MonotonicTime>& since = states_[i].doubted_since;
+      if (!IsUnreachedAt(i)) {
+        since.reset();
+      } else if (!since.has_value()) {
+        since = now;
+      }
+    }
+    if (enough_) leaders_deadline_ = std::min(leaders_deadline_, now + kLeadersWaitWithRecords);
+  }
+  bool IsUnreachedAt(size_t i) const {
+    const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
+    return partition.has_last_epoch() && partition.start().has_offset() &&
+           IsUnreached(*parts_->routes, partition.topic(), PartitionIndex(partition.partition()),
+                       LeaderEpoch(partition.last_epoch()), states_[i].error);
+  }
+
+  // True if the leader of some partition was missing (a topic just made, a node just restarted) and
+  // there is time to look for it again.
+  bool ForgetMissingLeaders(MonotonicTime now) {
+    MutexLock lock(&mu_);
+    if (cancelled_ || stopping_ || parts_->timers->closed()) return false;
+    std::vector<State*> missing;
+    for (State& state : states_) {
+      if (IsWorthAnotherLook(state, now)) missing.push_back(&state);
     }
     if (missing.empty()) return false;
     for (State& state : states_) state.settled = enough_ && state.error.ok();
@@ -312,12 +341,17 @@ class FetchCall : public grpc::ServerUnaryReactor,
     if (!enough_) bytes_ = 0;  // Everything is read again.
     return true;
   }
-  bool LeadersAreLate() const { return parts_->clock->MonotonicNow() >= leaders_deadline_; }
-  bool IsUnreachedAt(size_t i) const {
-    const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
-    return partition.has_last_epoch() && partition.start().has_offset() &&
-           IsUnreached(*parts_->routes, partition.topic(), PartitionIndex(partition.partition()),
-                       LeaderEpoch(partition.last_epoch()), states_[i].error);
+  // Once there are records a leader is looked for only if it is there, and has not taken over yet,
+  // or has just handed over: then it would be missed in every fetch. One that has not come as far
+  // as the client gets the time that proves that there is no such leader, once a fetch.
+  bool IsWorthAnotherLook(const State& state, MonotonicTime now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (state.error.ok() || !IsLeaderMissing(state.error)) return false;
+    if (state.doubted_since.has_value() && now < *state.doubted_since + kUnreachedWait) {
+      return now < deadline_ || *state.doubted_since < first_doubts_end_;
+    }
+    if (enough_ && ReasonOf(state.error) != Reason::kNotLeader) return false;
+    return now < leaders_deadline_;
   }
 
   // True if waiting may bring something: not enough bytes yet and no error to report.
@@ -342,12 +376,16 @@ class FetchCall : public grpc::ServerUnaryReactor,
       Finish(rpc::ToGrpc(MakeError(Reason::kShuttingDown, "this gateway is stopping")));
       return;
     }
+    const MonotonicTime now = parts_->clock->MonotonicNow();
     std::vector<Bytes> pieces;
     int64_t bytes = 0;
     for (size_t i = 0; i < states_.size(); ++i) {
       State& state = states_[i];
-      if (LeadersAreLate() && IsUnreachedAt(i)) {
-        const LeaderEpoch last_epoch(request_.partitions(static_cast<int>(i)).last_epoch());
+      const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
+      const LeaderEpoch last_epoch(partition.last_epoch());
+      if (state.doubted_since.has_value() &&
+          IsGone(*parts_->routes, partition.topic(), PartitionIndex(partition.partition()),
+                 last_epoch, state.error, now - *state.doubted_since)) {
         state.error = RecordUnknown(state.asked, last_epoch, state.read);
       }
       state.read.error = PublicError(state.error);
@@ -417,7 +455,9 @@ class FetchCall : public grpc::ServerUnaryReactor,
   bool has_records_ = false;  // It has decoded ones.
   bool answered_ = false;     // They are counted in the budget.
   absl::Duration max_wait_;
+  MonotonicTime deadline_;          // Of the wait for records.
   MonotonicTime leaders_deadline_;  // Until then missing leaders are looked for again.
+  MonotonicTime first_doubts_end_;  // A doubt from before may outlast the wait.
   std::vector<State>
       states_;  // One a partition; each touched by one node's answer at a time, under mu_.
 

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <thread>
 
 #include "libs/record/batch_builder.h"
@@ -75,6 +76,42 @@ TEST_F(ConsumeTest, FetchLooksAgainForALeaderThatHasNotTakenOverYet) {
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_FALSE(response->partitions(0).has_error()) << response->partitions(0).error().message();
   EXPECT_EQ(response->partitions(0).records_size(), 2);
+}
+
+TEST_F(ConsumeTest, AFetchWaitsNoLongerHoweverOftenTheLeadMoves) {
+  CreateTopic("t", 1);
+  MustProduce("t", 0, MakeBatch(1));
+  FakeStorage* const leader = LeaderOf("t", 0);
+  v1::FetchRequest request = FetchOf("t", {0}, 1);
+  request.mutable_max_wait()->set_seconds(1);
+  std::atomic<bool> done{false};
+  std::thread waiter([&] {
+    EXPECT_TRUE(Fetch(request).ok());
+    done = true;
+  });
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  EXPECT_TRUE(Eventually([&] {
+    leader->RefuseReads(MakeError(Reason::kNotLeader, "moved"), 1);
+    return HappensSoon([&] { return done.load(); });
+  }));
+  EXPECT_LT(Clock::Real()->MonotonicNow() - start, absl::Seconds(5));
+  leader->RefuseReads(absl::OkStatus(), 0);
+  waiter.join();
+}
+
+TEST_F(ConsumeTest, AFetchThatHasRecordsWaitsForALeaderHardlyAtAll) {
+  CreateTopic("t", 2);
+  MustProduce("t", 0, MakeBatch(2));
+  MustProduce("t", 1, MakeBatch(2));
+  FakeStorage* const gone = LeaderOf("t", 1);
+  ASSERT_NE(LeaderOf("t", 0), gone);
+  gone->RefuseReads(MakeError(Reason::kNotLeader, "never"), 1'000'000);
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  const auto response = Fetch(FetchOf("t", {0, 1}));
+  EXPECT_LT(Clock::Real()->MonotonicNow() - start, absl::Milliseconds(1500));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->partitions(0).records_size(), 2);
+  EXPECT_EQ(response->partitions(1).error().reason(), "LEADER_UNAVAILABLE");
 }
 
 TEST_F(ConsumeTest, ClientsHearThatThereIsNoLeaderNotWhereItIsNot) {

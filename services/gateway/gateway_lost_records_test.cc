@@ -147,6 +147,74 @@ TEST_F(LostRecordsTest, AFetchAfterAnEpochNobodyHasReachedIsOutOfRange) {
   EXPECT_EQ(response->partitions(1).records_size(), 1);
 }
 
+TEST_F(LostRecordsTest, AGatewayThatIsCutOffDoesNotSayThatRecordsAreLost) {
+  CreateTopic("t", 1);
+  MustProduce("t", 0, MakeBatch(5));  // From here on the metadata service says nothing.
+  std::thread reader([&] {
+    grpc::ClientContext context;
+    auto stream = Start(&context, OpenAfter("t", 2, INT32_MAX));
+    std::atomic<bool> ended{false};
+    std::thread waiter([&] {
+      v1::ConsumeResponse response;
+      EXPECT_FALSE(stream->Read(&response));
+      ended = true;
+    });
+    const MonotonicTime enough = Clock::Real()->MonotonicNow() + absl::Milliseconds(2500);
+    EXPECT_TRUE(Eventually([&] { return Clock::Real()->MonotonicNow() > enough; }));
+    EXPECT_FALSE(ended);
+    context.TryCancel();
+    waiter.join();
+  });
+  // It hears of something meanwhile, but not that this was all.
+  std::thread creator([&] {
+    const MonotonicTime soon = Clock::Real()->MonotonicNow() + absl::Milliseconds(500);
+    EXPECT_TRUE(Eventually([&] { return Clock::Real()->MonotonicNow() > soon; }));
+    CreateTopic("u", 1);
+  });
+  const auto response = Fetch(FetchAfter("t", 2, INT32_MAX));
+  creator.join();
+  reader.join();
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->partitions(0).error().reason(), "LEADER_UNAVAILABLE");
+}
+
+TEST_F(LostRecordsTest, AFetchDoubtsARecordFromTheFirstAnswerOnNotFromItsOwnBegin) {
+  CreateTopic("t", 1);
+  CreateTopic("away", 2);
+  MustProduce("t", 0, MakeBatch(2));
+  const int32_t first = EpochOf(LeaderOf("t", 0));
+  Elect("t");
+  MustProduce("t", 0, MakeBatch(2));
+  FakeStorage* const node = LeaderOf("t", 0);
+  const int32_t next = EpochOf(node) + (EpochOf(node) - first);
+  // The lookup of a partition nobody leads takes longer than a doubt may last.
+  const int32_t other = LeaderIdOf("t", 0) == 1 ? 2 : 1;
+  const int32_t away = LeaderIdOf("away", 0) == other ? 0 : 1;
+  ASSERT_EQ(LeaderIdOf("away", away), other);
+  metadata_.EndSession(other == 1 ? session1_ : session2_);
+  ASSERT_TRUE(Eventually([&] { return LeaderIdOf("away", away) == 0; }));
+  v1::FetchRequest request = FetchAfter("t", 4, next);
+  v1::FetchPartition* const by_name = request.add_partitions();
+  by_name->set_topic("away");
+  by_name->set_partition(away);
+  by_name->mutable_start()->set_named(v1::NAMED_OFFSET_EARLIEST);
+  const size_t reads = node->reads().size();
+  absl::StatusOr<v1::FetchResponse> response;
+  std::thread fetcher([&] { response = Fetch(request); });
+  ASSERT_TRUE(Eventually([&] {
+    metadata_.Keepalive();
+    return node->reads().size() > reads;
+  }));
+  Elect("t");
+  MustProduce("t", 0, MakeBatch(1, "new"));
+  ASSERT_EQ(EpochOf(node), next);
+  fetcher.join();
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_FALSE(response->partitions(0).has_error())
+      << response->partitions(0).error().ShortDebugString();
+  EXPECT_EQ(response->partitions(0).records_size(), 1);
+}
+
 TEST_F(LostRecordsTest, AnEpochTheGatewayHasNotHeardOfYetIsWaitedFor) {
   CreateTopic("t", 1);
   MustProduce("t", 0, MakeBatch(2));

@@ -1,11 +1,16 @@
 // Several batches in a frame, and what a stream and a connection may have under way.
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <map>
 #include <set>
+#include <string>
+#include <thread>
 #include <vector>
 
+#include "libs/http/testing/scrape.h"
 #include "libs/rpc/channel.h"
+#include "libs/rpc/wire.h"
 #include "services/gateway/testing/produce_fixture.h"
 
 namespace falaj::gateway {
@@ -73,6 +78,24 @@ TEST_F(ProduceTest, AFrameOfNoOrTooManyBatchesEndsTheStream) {
   EXPECT_EQ(LeaderOf("t", 0)->appends(), 0);
 }
 
+// As a newer client may send them: protobuf leaves out what it does not know.
+TEST_F(ProduceTest, WhatIsNotKnownBesideABatchIsLeftOut) {
+  CreateTopic("t", 1);
+  const std::string open = OpenFrame("t").SerializeAsString();
+  const std::string batch = BatchFrame(1, 0, MakeBatch(1)).SerializeAsString();
+  std::string unknown;
+  rpc::WireWriter writer(&unknown);
+  writer.AppendBytes(100, "news");
+  writer.AppendVarint(101, 5);
+  writer.AppendVarint(3, 7);  // Of another type than the field is.
+  const absl::Status end = SendRawFrames(
+      channel_, kStreamProduce, {open, batch + unknown, unknown + batch}, /*half_close=*/true);
+  EXPECT_TRUE(end.ok()) << end;
+  EXPECT_EQ(LeaderOf("t", 0)->appends(), 2);
+  const absl::Status both = SendRawFrames(channel_, kStreamProduce, {open, batch + batch});
+  EXPECT_EQ(ReasonOf(both), Reason::kInvalidRequest) << both;
+}
+
 TEST_F(ProduceTest, AClientThatDidNotAskGetsAcksOneByOne) {
   CreateTopic("t", 1);
   grpc::ClientContext context;
@@ -111,6 +134,92 @@ TEST_F(SmallBudgetTest, AStreamIsNotReadWhileItsBatchesWait) {
   leader->HoldAnswers(false);
   for (uint64_t id = 2; id <= 20; ++id) EXPECT_EQ(ReadAck(stream.get()).batch_id(), id);
   EXPECT_TRUE(End(stream.get()).ok());
+}
+
+// A client that sends and does not read what it gets back.
+class UnreadAcksTest : public SmallBudgetTest {
+ protected:
+  // A batch of a partition that is not there. It has a size, so that HTTP/2 cannot take them all.
+  static v1::ProduceBatch Refused() {
+    return BatchFrame(1, 7, MakeBatch(1, std::string(500, 'x'))).batch();
+  }
+  // Writes `frame` over and over, on a thread of its own.
+  void Flood(Stream* stream, const v1::StreamProduceRequest& frame) {
+    writer_ = std::thread([this, stream, frame] {
+      while (written_ < kFrames && stream->Write(frame)) ++written_;
+    });
+  }
+  // True if the gateway has left off reading before it has read everything.
+  bool LeavesOffReading() {
+    int before = -1;
+    return Eventually([&] {
+             before = written_;
+             return written_ == kFrames || !HappensSoon([&] { return written_ > before; });
+           }) &&
+           written_ < kFrames;
+  }
+  // Reads the rest, and returns how many acks there were.
+  int ReadAll(Stream* stream) {
+    int acks = 0;
+    v1::StreamProduceResponse response;
+    while (acks < kFrames * acks_per_frame_ && stream->Read(&response)) ++acks;
+    writer_.join();
+    EXPECT_EQ(written_, kFrames);
+    EXPECT_TRUE(End(stream).ok());
+    return acks;
+  }
+  double HeldBytes() const {
+    return http::ScrapeMetric(gateway_->http_address(), "falaj_gateway_inflight_bytes")
+        .value_or(-1);
+  }
+
+  static constexpr int kFrames = 400;
+  int acks_per_frame_ = 1;
+  std::atomic<int> written_{0};
+  std::thread writer_;
+};
+
+TEST_F(UnreadAcksTest, OfBatchesThatAreRefusedHoldTheClientBack) {
+  CreateTopic("t", 1);
+  grpc::ClientContext context;
+  auto stream = Open(&context, "t");
+  v1::StreamProduceRequest frame;
+  acks_per_frame_ = 256;
+  for (int i = 0; i < acks_per_frame_; ++i) *frame.mutable_batches()->add_batches() = Refused();
+  Flood(stream.get(), frame);
+  EXPECT_TRUE(LeavesOffReading());
+  EXPECT_GT(HeldBytes(), 0) << "acks count as held";
+  EXPECT_EQ(ReadAll(stream.get()), kFrames * acks_per_frame_);
+  EXPECT_TRUE(Eventually([&] { return HeldBytes() == 0; }));
+}
+
+TEST_F(UnreadAcksTest, OfBlindRecordsHoldTheClientBack) {
+  CreateTopic("t", 1);
+  grpc::ClientContext context;
+  auto stream = Open(&context, "t", v1::ACKS_NONE);
+  v1::StreamProduceRequest frame;
+  frame.mutable_records()->set_partition(0);
+  const std::string value(100, 'v');
+  for (int i = 0; i < 1000; ++i) frame.mutable_records()->add_records()->set_value(value);
+  Flood(stream.get(), frame);
+  EXPECT_TRUE(LeavesOffReading());
+  EXPECT_GT(HeldBytes(), 0) << "acks count as held";
+  EXPECT_EQ(ReadAll(stream.get()), kFrames);
+  EXPECT_TRUE(Eventually([&] { return HeldBytes() == 0; }));
+}
+
+TEST_F(UnreadAcksTest, AreGivenBackWithTheStream) {
+  CreateTopic("t", 1);
+  grpc::ClientContext context;
+  auto stream = Open(&context, "t");
+  v1::StreamProduceRequest frame;
+  for (int i = 0; i < 256; ++i) *frame.mutable_batches()->add_batches() = Refused();
+  Flood(stream.get(), frame);
+  EXPECT_TRUE(LeavesOffReading());
+  context.TryCancel();
+  writer_.join();
+  stream->Finish();
+  EXPECT_TRUE(Eventually([&] { return HeldBytes() == 0; }));
 }
 
 class ConnectionBudgetTest : public ProduceTest {

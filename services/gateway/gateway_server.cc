@@ -91,7 +91,10 @@ class GatewayServerImpl final : public GatewayServer {
   bool Ready() const override { return !stopped_ && routes_.age() <= options_.routes_age_max; }
 
   void Stop() override {
-    if (stopped_.exchange(true)) return;
+    {
+      MutexLock lock(&announce_mu_);  // What health says is Drain()'s business from here on.
+      if (stopped_.exchange(true)) return;
+    }
     log::Info("gateway stops", {});
     if (host_ != nullptr) host_->Drain(options_.stop_wait);
     calls_.StopAll();
@@ -137,6 +140,7 @@ class GatewayServerImpl final : public GatewayServer {
   // Follows Ready(): at once when the first routes come, within a second afterwards.
   void AnnounceReady() {
     MutexLock lock(&announce_mu_);
+    if (stopped_) return;
     const bool ready = Ready();
     if (std::exchange(announced_, ready) == ready) return;
     host_->SetReady(ready);

@@ -22,6 +22,8 @@ namespace falaj::gateway {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
 using ProduceStream = grpc::ClientReaderWriter<v1::StreamProduceRequest, v1::StreamProduceResponse>;
 
 constexpr absl::Duration kQuick = absl::Seconds(5);
@@ -196,13 +198,26 @@ TEST_F(GatewayStopTest, AProducerGoesOnAtAnotherGatewayWithoutAnErrorOrADuplicat
   const auto producer = *client::Producer::Create(options);
   constexpr int kRecords = 2000;
   std::vector<std::future<client::Delivery>> deliveries;
-  std::thread stopper;
-  for (int i = 0; i < kRecords; ++i) {
-    record::Record record;
-    record.value = absl::StrCat(i);
-    deliveries.push_back(producer->Send("t", record));
-    if (i == kRecords / 2) stopper = std::thread([this] { StopQuickly(); });
-  }
+  const auto send_until = [&](size_t count) {
+    while (deliveries.size() < count) {
+      record::Record record;
+      record.value = absl::StrCat(deliveries.size());
+      deliveries.push_back(producer->Send("t", record));
+    }
+  };
+  send_until(kRecords / 2);
+  deliveries[0].wait();
+  // Some of these reach the leader and have no answer when the gateway begins to stop.
+  FakeStorage* const leader = LeaderOf("t", 0);
+  leader->HoldAnswers(true);
+  const int appends = leader->appends();
+  send_until(kRecords - kRecords / 4);
+  ASSERT_TRUE(Eventually([&] { return leader->appends() > appends; }));
+  std::thread stopper([this] { StopQuickly(); });
+  EXPECT_TRUE(Eventually([this] { return !gateway_->Ready(); }));
+  EXPECT_EQ(deliveries.back().wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  send_until(kRecords);
+  leader->HoldAnswers(false);
   stopper.join();
   for (int i = 0; i < kRecords; ++i) {
     const client::Delivery delivery = deliveries[static_cast<size_t>(i)].get();
@@ -334,6 +349,26 @@ TEST_F(GatewayDrainTest, WhileItWaitsItIsNotReadyAndServes) {
   while (stream->Read(&rest)) continue;
   ExpectShuttingDown(stream->Finish());
   stopper.join();
+}
+
+TEST_F(GatewayDrainTest, WhileItWaitsItSaysNothingOfOldRoutesAndStaysUnready) {
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  const auto serving = [&] {
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service("readiness");
+    grpc::health::v1::HealthCheckResponse response;
+    EXPECT_TRUE(health->Check(&context, request, &response).ok());
+    return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+  };
+  ASSERT_TRUE(Eventually(serving));
+  testing::internal::CaptureStderr();
+  std::thread stopper([this] { gateway_->Stop(); });
+  EXPECT_TRUE(Eventually([&] { return !serving(); }));
+  metadata_.Keepalive();
+  EXPECT_FALSE(HappensSoon(serving));
+  stopper.join();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("not ready")));
 }
 
 }  // namespace

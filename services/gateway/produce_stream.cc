@@ -17,9 +17,9 @@ namespace {
 
 // Field numbers of StreamProduceRequest and ProduceBatch, see
 // proto/falaj/v1/producer_service.proto.
-constexpr int kBatchFrame = 3;
-constexpr int kBatchesFrame = 4;
-constexpr int kBatches = 1;  // Of ProduceBatches.
+constexpr int kBatchFrame = 3;    // Those before it are frames of other kinds.
+constexpr int kBatchesFrame = 4;  // The last that is known.
+constexpr int kBatches = 1;       // Of ProduceBatches.
 constexpr int kBatchId = 1;
 constexpr int kPartition = 2;
 constexpr int kBatch = 15;
@@ -77,6 +77,14 @@ v1::BatchAck BlindAck(const v1::ProduceRecords& frame, const std::vector<Encoded
   return ack;
 }
 
+// What an ack takes while it waits to be written, roughly: small ones take more as objects.
+int64_t MemoryOf(const v1::BatchAck& ack) {
+  return static_cast<int64_t>(
+      ack.ByteSizeLong() + sizeof(v1::BatchAck) +
+      static_cast<size_t>(ack.appends_size()) * sizeof(v1::PartitionAppend) +
+      static_cast<size_t>(ack.positions_size()) * sizeof(v1::RecordPosition));
+}
+
 absl::Status CheckCount(size_t batches) {
   if (batches >= 1 && batches <= kBatchesPerFrameMax) return absl::OkStatus();
   return MakeError(Reason::kInvalidRequest,
@@ -93,20 +101,24 @@ struct BatchBodies {
   std::vector<Bytes> bodies;
 };
 
-// Nothing if `message` is not such a frame and nothing else: all others are parsed as protobuf.
+// Nothing if `message` is not such a frame and no other: all others are parsed as protobuf. Fields
+// of a newer client are left out.
 std::optional<BatchBodies> FindBatches(const Bytes& message) {
   rpc::WireReader frame(message);
-  if (!frame.Next() || !frame.is_bytes()) return std::nullopt;
-  if (frame.field() != kBatchFrame && frame.field() != kBatchesFrame) return std::nullopt;
   BatchBodies result;
-  result.listed = frame.field() == kBatchesFrame;
-  const Bytes content = frame.bytes();
-  if (frame.Next() || !frame.ok()) return std::nullopt;
+  std::optional<Bytes> content;
+  while (frame.Next()) {
+    if (!frame.is_bytes() || frame.field() > kBatchesFrame) continue;
+    if (frame.field() < kBatchFrame || content.has_value()) return std::nullopt;
+    result.listed = frame.field() == kBatchesFrame;
+    content = frame.bytes();
+  }
+  if (!content.has_value() || !frame.ok()) return std::nullopt;
   if (!result.listed) {
-    result.bodies.push_back(content);
+    result.bodies.push_back(*content);
     return result;
   }
-  rpc::WireReader list(content);
+  rpc::WireReader list(*content);
   while (list.Next()) {
     if (list.field() == kBatches && list.is_bytes()) result.bodies.push_back(list.bytes());
   }
@@ -193,7 +205,7 @@ absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open) {
   opened->set_compression(static_cast<v1::Compression>(topic_->settings.compression()));
   MutexLock lock(&mu_);
   combine_acks_ = open.combined_acks();
-  frames_out_.push_back(std::move(response));
+  frames_out_.push_back({.frame = std::move(response)});
   WriteNext();
   return absl::OkStatus();
 }
@@ -308,14 +320,18 @@ void ProduceStream::SendAck(const v1::BatchAck& ack) {
   if (finished_) return;
   // An ack with positions may be large: it goes alone.
   const bool combine = combine_acks_ && ack.positions().empty();
-  if (combine && !frames_out_.empty() && frames_out_.back().has_acks() &&
-      frames_out_.back().acks().acks_size() < kAcksPerFrameMax) {
-    *frames_out_.back().mutable_acks()->add_acks() = ack;
-  } else {
-    v1::StreamProduceResponse frame;
-    *(combine ? frame.mutable_acks()->add_acks() : frame.mutable_ack()) = ack;
-    frames_out_.push_back(std::move(frame));
+  if (!combine || frames_out_.empty() || !frames_out_.back().frame.has_acks() ||
+      frames_out_.back().acks >= kAcksPerFrameMax) {
+    frames_out_.emplace_back();
   }
+  FrameOut& out = frames_out_.back();
+  *(combine ? out.frame.mutable_acks()->add_acks() : out.frame.mutable_ack()) = ack;
+  const int64_t size_bytes = MemoryOf(ack);
+  budget_.Add(size_bytes);
+  ++out.acks;
+  out.size_bytes += size_bytes;
+  ++unread_acks_;
+  unread_bytes_ += size_bytes;
   WriteNext();
 }
 
@@ -341,9 +357,8 @@ void ProduceStream::ReadNext() {
   {
     MutexLock lock(&mu_);
     if (finished_ || stopping_) return;
-    if (batches_in_flight_ >= parts_->limits.stream_batches_in_flight_max ||
-        bytes_in_flight_ >= parts_->limits.stream_bytes_in_flight_max) {
-      read_withheld_ = true;  // Leave() goes on.
+    if (!HasRoom()) {
+      read_withheld_ = true;  // Leave() or OnWriteDone() goes on.
       return;
     }
   }
@@ -356,10 +371,20 @@ void ProduceStream::ReadNext() {
   if (!finished_ && !stopping_) StartRead(&incoming_);
 }
 
+bool ProduceStream::HasRoom() const {
+  const GatewayLimits& limits = parts_->limits;
+  return batches_in_flight_ < limits.stream_batches_in_flight_max &&
+         bytes_in_flight_ < limits.stream_bytes_in_flight_max &&
+         unread_acks_ < limits.stream_batches_in_flight_max;
+}
+
 void ProduceStream::WriteNext() {
   if (writing_ || frames_out_.empty() || finished_) return;
   writing_ = true;
-  outgoing_ = rpc::SerializeProto(frames_out_.front());
+  FrameOut& next = frames_out_.front();
+  outgoing_ = rpc::SerializeProto(next.frame);
+  writing_acks_ = next.acks;
+  writing_bytes_ = next.size_bytes;
   frames_out_.pop_front();
   grpc::WriteOptions options;
   if (!frames_out_.empty()) options.set_buffer_hint();
@@ -367,14 +392,25 @@ void ProduceStream::WriteNext() {
 }
 
 void ProduceStream::OnWriteDone(bool ok) {
-  MutexLock lock(&mu_);
-  writing_ = false;
-  if (!ok) {
-    End(MakeError(Reason::kCancelled, "the client is gone"));
-    return;
+  int64_t written_bytes = 0;
+  bool resume = false;
+  {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    outgoing_.Clear();
+    unread_acks_ -= std::exchange(writing_acks_, 0);
+    written_bytes = std::exchange(writing_bytes_, 0);
+    unread_bytes_ -= written_bytes;
+    if (ok) {
+      resume = HasRoom() && std::exchange(read_withheld_, false);
+      WriteNext();
+      FinishWhenDrained();
+    } else {
+      End(MakeError(Reason::kCancelled, "the client is gone"));
+    }
   }
-  WriteNext();
-  FinishWhenDrained();
+  budget_.Remove(written_bytes);
+  if (resume) ReadNext();
 }
 
 void ProduceStream::FinishWhenDrained() {
@@ -402,6 +438,12 @@ void ProduceStream::Stop() {
 
 void ProduceStream::OnDone() {
   parts_->calls->Remove(this);
+  int64_t left_bytes = 0;
+  {
+    MutexLock lock(&mu_);
+    left_bytes = std::exchange(unread_bytes_, 0);
+  }
+  budget_.Remove(left_bytes);
   parts_->metrics->produce_streams->Add(-1);
   const std::shared_ptr<ProduceStream> last = std::move(self_);
 }

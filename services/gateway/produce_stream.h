@@ -12,7 +12,8 @@
 //
 // Memory: the stream stops reading while its own batches or bytes in flight, or the bytes of its
 // connection or of the whole gateway, are at their limit: they are over it by one frame at most. At
-// most one write is outstanding; acks wait in a queue bounded by the batches in flight.
+// most one write is outstanding; acks that wait for a client to read them are bounded as batches in
+// flight are, and their bytes count until they are written.
 //
 // Threads: gRPC's and the links'; mu_ guards everything. The stream keeps itself alive until gRPC
 // is done with it and the last answer has come.
@@ -73,6 +74,7 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void SendAck(const v1::BatchAck& ack);
 
   void ReadNext();
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishWhenDrained() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -100,7 +102,18 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   bool combine_acks_ ABSL_GUARDED_BY(mu_) = false;  // As the open frame has it.
-  std::deque<v1::StreamProduceResponse> frames_out_ ABSL_GUARDED_BY(mu_);
+  struct FrameOut {
+    v1::StreamProduceResponse frame;
+    int acks = 0;
+    int64_t size_bytes = 0;  // Of the acks, as counted in the budget.
+  };
+  std::deque<FrameOut> frames_out_ ABSL_GUARDED_BY(mu_);
+  // Of the write under way.
+  int writing_acks_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t writing_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // Of that and of frames_out_. After the end OnDone() gives the rest back.
+  int unread_acks_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t unread_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace falaj::gateway

@@ -68,6 +68,7 @@ absl::Status RouteTable::Take(const internal::v1::WatchClusterResponse& event) {
   {
     MutexLock lock(&mu_);
     view_ = *next;
+    if (!event.has_snapshot() && !event.has_delta()) confirmed_ = clock_->MonotonicNow();
   }
   {
     MutexLock lock(&listeners_->mu);
@@ -136,6 +137,11 @@ absl::Duration RouteTable::age() const {
   MutexLock lock(&mu_);
   if (watch_ == nullptr || watch_->last_message().ns == 0) return absl::InfiniteDuration();
   return clock_->MonotonicNow() - watch_->last_message();
+}
+
+absl::Duration RouteTable::confirmed_age() const {
+  MutexLock lock(&mu_);
+  return confirmed_.has_value() ? clock_->MonotonicNow() - *confirmed_ : absl::InfiniteDuration();
 }
 
 absl::Status CheckAcks(v1::Acks acks) {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -64,6 +65,9 @@ class RouteTable {
 
   // How long ago the metadata service was last heard of; infinite before the first time.
   absl::Duration age() const;
+  // How long ago it said that nothing had changed: then the table had everything up to that. It
+  // says so every second. Infinite before the first time.
+  absl::Duration confirmed_age() const;
 
  private:
   absl::Status Take(const internal::v1::WatchClusterResponse& event);
@@ -75,6 +79,7 @@ class RouteTable {
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   cluster::ClusterView::Ptr view_ ABSL_GUARDED_BY(mu_) = cluster::ClusterView::Empty();
+  std::optional<MonotonicTime> confirmed_ ABSL_GUARDED_BY(mu_);
   LogIndex told_ ABSL_GUARDED_BY(mu_);  // Of the view that all listeners have been told of.
 
   struct Listeners {

@@ -5,20 +5,20 @@
 #include "libs/base/status.h"
 
 namespace falaj::gateway {
-namespace {
-
-// The metadata service says every second that it is there, and ends the session of a node that it
-// does not hear of, by default, after 10 s: only then somebody else leads what that one led.
-constexpr absl::Duration kTableAgeMax = absl::Seconds(5);
-
-}  // namespace
 
 bool IsUnreached(const RouteTable& routes, absl::string_view topic, PartitionIndex partition,
                  LeaderEpoch last_epoch, const absl::Status& error) {
-  if (ReasonOf(error) != Reason::kNotLeader || routes.age() > kTableAgeMax) return false;
+  if (ReasonOf(error) != Reason::kNotLeader) return false;
   const absl::StatusOr<Route> route = routes.Find(topic, partition);
   if (!route.ok() || route->epoch >= last_epoch) return false;
   return MetadataOf(error)["leader_epoch"] == absl::StrCat(route->epoch);
+}
+
+bool IsGone(const RouteTable& routes, absl::string_view topic, PartitionIndex partition,
+            LeaderEpoch last_epoch, const absl::Status& error, absl::Duration doubted) {
+  if (doubted < kUnreachedWait || routes.confirmed_age() >= doubted) return false;
+  // Asked last: what the table had not heard of before it may have heard of with that.
+  return IsUnreached(routes, topic, partition, last_epoch, error);
 }
 
 absl::Status RecordUnknown(Offset asked, LeaderEpoch last_epoch, const PartitionRead& read) {

@@ -255,6 +255,7 @@ void FakeStorage::RefuseReads(const absl::Status& status, int count) {
   MutexLock lock(&mu_);
   read_refusal_ = status;
   read_refusals_left_ = count;
+  WakeReads();
 }
 
 void FakeStorage::HoldAnswers(bool on) {

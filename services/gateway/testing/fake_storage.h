@@ -44,7 +44,7 @@ class FakeStorage {
 
   // The next `count` appends are refused with `status`.
   void RefuseAppends(const absl::Status& status, int count);
-  // The next `count` partitions that are read are refused with `status`.
+  // The next `count` partitions that are read are refused with `status`; those that wait, too.
   void RefuseReads(const absl::Status& status, int count);
   // While on, appends are carried out but not answered; turning it off answers them.
   void HoldAnswers(bool on);

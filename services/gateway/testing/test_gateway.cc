@@ -148,7 +148,7 @@ v1::FetchRequest TestGateway::FetchOf(const std::string& topic, std::vector<int3
 }
 
 absl::Status SendRawFrames(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                           const std::vector<std::string>& frames) {
+                           const std::vector<std::string>& frames, bool half_close) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + absl::Seconds(10)));
@@ -165,6 +165,10 @@ absl::Status SendRawFrames(const std::shared_ptr<grpc::Channel>& channel, const 
     const grpc::Slice slice(frame);
     call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
     if (!next()) break;
+  }
+  if (half_close) {
+    call->WritesDone(nullptr);
+    next();
   }
   grpc::ByteBuffer answer;
   do {

@@ -73,9 +73,10 @@ class TestGateway : public testing::Test {
   std::unique_ptr<v1::ClusterService::Stub> cluster_;
 };
 
-// Sends raw bytes as frames of a bidirectional method and returns how the call ends.
+// Sends raw bytes as frames of a bidirectional method and returns how the call ends: by itself, or
+// because no more frames come.
 absl::Status SendRawFrames(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                           const std::vector<std::string>& frames);
+                           const std::vector<std::string>& frames, bool half_close = false);
 
 }  // namespace falaj::gateway
 
