@@ -269,8 +269,8 @@ void MetadataNode::Watch(const pb::WatchClusterRequest& request, std::shared_ptr
     return done(MakeError(Reason::kClusterMismatch, "this is another cluster",
                           {{"cluster_id", cluster_id.ToString()}}));
   }
-  if (const absl::Status same = CheckHistory(state_.cluster(), request); !same.ok())
-    return done(same);
+  const absl::Status same = CheckHistory(state_.cluster(), request);
+  if (!same.ok()) return done(same);
   // Nobody may be shown an older state than another node has shown him: a storage node would drop
   // the partitions that it does not have yet. Who goes on from an index waits until it is applied
   // here; who wants a snapshot, perhaps because he could not go on, gets one of now.
@@ -552,20 +552,6 @@ NodeStatus MetadataNode::Status() const {
   status.znode_bytes = state_.coordination().data_bytes();
   status.counts = counts_;
   return status;
-}
-
-bool MetadataNode::HandOver() {
-  if (!Leads()) return true;
-  if (hand_over_begun_) return core_->transferring_to() == NodeId();
-  const raft::CoreStatus status = core_->status();
-  const raft::FollowerStatus* target = nullptr;
-  for (const raft::FollowerStatus& follower : status.followers) {
-    if (follower.learner || !follower.active) continue;
-    if (target == nullptr || follower.match > target->match) target = &follower;
-  }
-  if (target == nullptr || !core_->TransferLeadership(target->node).ok()) return true;
-  hand_over_begun_ = true;
-  return false;
 }
 
 void MetadataNode::Stop() {

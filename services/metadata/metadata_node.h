@@ -83,8 +83,7 @@ class MetadataNode {
   struct Options {
     raft::Options raft;  // A planted bug in it may be one of this class.
     Uuid cluster_id;     // What the first leader names the cluster.
-    // How often the quorum was recovered from the loss of its majority, by the word of the log's
-    // directory. Nothing is executed, read or watched before the log itself says so.
+    // Recoveries of the quorum the log's directory knows. Nothing begins before the log does, too.
     uint64_t recoveries = 0;
     uint64_t random_seed = 1;
     // Draws the secret of a session. Unset: from random_seed, which is for tests only, since who
@@ -287,8 +286,7 @@ class MetadataNode {
   bool hand_over_begun_ = false;
   NodeId known_leader_;
   Term applied_term_;  // Of the last applied entry.
-  // Since this node learned of its present leader: not asked, asked, or caught up with what that
-  // leader knew to be committed.
+  // With what the present leader knew to be committed when this node learned of it.
   enum class CatchUp { kUnknown, kAsked, kDone } catch_up_ = CatchUp::kUnknown;
   uint64_t catch_up_asked_ = 0;  // How often: answers to earlier questions do not count.
   MonotonicTime next_keepalive_;

@@ -186,6 +186,20 @@ void MetadataNode::BeginLeading() {
   propose(std::move(command));
 }
 
+bool MetadataNode::HandOver() {
+  if (!Leads()) return true;
+  if (hand_over_begun_) return core_->transferring_to() == NodeId();
+  const raft::CoreStatus status = core_->status();
+  const raft::FollowerStatus* target = nullptr;
+  for (const raft::FollowerStatus& follower : status.followers) {
+    if (follower.learner || !follower.active) continue;
+    if (target == nullptr || follower.match > target->match) target = &follower;
+  }
+  if (target == nullptr || !core_->TransferLeadership(target->node).ok()) return true;
+  hand_over_begun_ = true;
+  return false;
+}
+
 void MetadataNode::StopLeading() {
   if (!HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) sessions_.Clear();
   unclean_elections_.Clear();

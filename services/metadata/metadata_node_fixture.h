@@ -19,6 +19,20 @@ namespace falaj::metadata {
 inline constexpr NodeId kSelf(1);
 inline constexpr NodeId kOther(2);
 
+// Watches the cluster in memory.
+class FakeClusterWatcher final : public Watcher {
+ public:
+  bool Push(const WatchEvent& event) override {
+    seen.push_back(event.message->index());
+    return true;
+  }
+  bool PushKeepalive(const WatchEvent& event) override { return Push(event); }
+  void Close(const absl::Status& status) override { closed = ReasonOf(status); }
+
+  std::vector<uint64_t> seen;
+  Reason closed = Reason::kNone;
+};
+
 class MetadataNodeTest : public ::testing::Test {
  protected:
   // The only voter if `others` is empty.
