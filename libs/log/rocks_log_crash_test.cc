@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "rocksdb/db.h"
 
+#include "libs/base/crc32c.h"
 #include "libs/base/status.h"
 #include "libs/log/faulty_file_system.h"
 #include "libs/log/key_format.h"
@@ -337,17 +338,38 @@ TEST_F(StoreCrashTest, AnIdWhoseRowsAPowerFailureTookIsNotUsedAgain) {
   EXPECT_TRUE(ReadOffsets(**store, made->id, Offset(0), kNoLimit).empty());
 }
 
+// A full record of a write-ahead log.
+std::string WalRecord(const std::string& payload) {
+  const std::string summed = '\1' + payload;
+  const uint32_t crc = crc32c::Of(summed);
+  const uint32_t masked = (crc >> 15 | crc << 17) + 0xa282ead8U;
+  std::string record;
+  for (int shift = 0; shift < 32; shift += 8) record += static_cast<char>(masked >> shift & 0xff);
+  record += static_cast<char>(payload.size());
+  return record + '\0' + summed;
+}
+
 TEST(WalTailTest, TornIsSoundAndDamagedIsNot) {
   EXPECT_TRUE(WalTailIsSound(""));
   EXPECT_TRUE(WalTailIsSound(std::string(100, '\0')));
   EXPECT_TRUE(WalTailIsSound("garbage that was never a record"));
+  const std::string record = WalRecord("one") + WalRecord("two");
+  EXPECT_TRUE(WalTailIsSound(record));
+  EXPECT_TRUE(WalTailIsSound(record.substr(0, record.size() - 1))) << "torn";
+  for (size_t i = 0; i < record.size() / 2; ++i) {
+    std::string damaged = record;
+    damaged[i] ^= 0x10;
+    EXPECT_FALSE(WalTailIsSound(damaged)) << "byte " << i << ", an intact record follows";
+  }
+  std::string length = record;
+  length[record.size() / 2 + 4] ^= 0x10;
+  EXPECT_FALSE(WalTailIsSound(length)) << "the last record, complete but for its length";
 }
 
 class StoreFaultTest : public StoreTest {
  protected:
   using Fault = FaultyFileSystem::Fault;
-  StoreFaultTest()
-      : system_(std::make_shared<FaultyFileSystem>()), env_(rocksdb::NewCompositeEnv(system_)) {
+  StoreFaultTest() : system_(std::make_shared<FaultyFileSystem>()), env_(MakeEnv(system_)) {
     options_.env = env_.get();
   }
   ~StoreFaultTest() override { store_.reset(); }

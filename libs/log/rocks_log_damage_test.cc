@@ -129,6 +129,17 @@ TEST_F(StoreDamageTest, EveryByteOfTheManifestCounts) {
   }
 }
 
+TEST_F(StoreDamageTest, AManifestThatIsLeftOverDoesNotCount) {
+  MakeClosed();
+  const std::string manifest = options_.directory + "/" + Files("MANIFEST-").back();
+  const std::string old = options_.directory + "/MANIFEST-000001";
+  ASSERT_NE(manifest, old);
+  fs::copy(manifest, old);
+  FlipByte(old, 10);
+  Open();
+  EXPECT_EQ(ReadOffsets(*store_, Partition(0), Offset(0), Offset(5)), Range(0, 5));
+}
+
 TEST_F(StoreDamageTest, ADamagedWriteAheadLogIsNamed) {
   Open();
   const LocalPartitionId id = Partition(0);

@@ -38,8 +38,8 @@ std::string FileNamedIn(absl::string_view text, std::initializer_list<absl::stri
   return "";
 }
 
-// Which table cannot be opened, by name; empty if all can. For messages only: reads of each file
-// what tells where the rest is.
+// Which table cannot be opened, by name; empty if all can. For messages only: of each it reads the
+// footer and what that points at, not the records.
 std::string FindDamagedTable(rocksdb::Env* env, const std::string& directory) {
   std::vector<std::string> files;
   if (!env->GetChildren(directory, &files).ok()) return "";

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -116,8 +117,14 @@ std::string FindDamagedWal(rocksdb::Env* env, const std::string& directory) {
 absl::Status CheckWalTails(rocksdb::Env* env, const std::string& directory) {
   std::vector<std::string> names;
   FALAJ_RETURN_IF_ERROR(FromRocks(env->GetChildren(directory, &names), directory, "list files"));
+  // Of manifests only the one that counts: others are left over, and RocksDB does not read them.
+  std::string manifest;
+  const rocksdb::Status current =
+      rocksdb::ReadFileToString(env, absl::StrCat(directory, "/CURRENT"), &manifest);
+  if (!current.ok()) manifest.clear();  // The store will not open, and says so.
+  absl::StripTrailingAsciiWhitespace(&manifest);
   for (const std::string& name : names) {
-    if (!absl::EndsWith(name, ".log") && !absl::StartsWith(name, "MANIFEST-")) continue;
+    if (!absl::EndsWith(name, ".log") && name != manifest) continue;
     FALAJ_RETURN_IF_ERROR(CheckFile(env, directory, name));
   }
   return absl::OkStatus();
