@@ -15,6 +15,7 @@ namespace falaj::metadata {
 namespace {
 
 namespace pb = ::falaj::internal::v1;
+using ::testing::IsEmpty;
 
 // A follower of node 2, which has named the cluster.
 class FollowerNodeTest : public MetadataNodeTest {
