@@ -235,8 +235,9 @@ absl::Status Admin::WatchCluster(
     const absl::Status ended = rpc::FromGrpc(reader->Finish());
     const MonotonicTime now = Clock::Real()->MonotonicNow();
     worked |= now - opened >= kWatchWorked;
-    if (worked) worked_at = now;
-    leaving = ReasonOf(ended) == Reason::kShuttingDown || (leaving && !worked);
+    const bool stops = ReasonOf(ended) == Reason::kShuttingDown;
+    if (worked || (stops && !leaving)) worked_at = now;  // Until it said so it did.
+    leaving = stops || (leaving && !worked);
     if (resumed && ReasonOf(ended) == Reason::kWatchCompacted) {
       after = 0;  // A snapshot replaces what has come.
     } else if (leaving && MayPass(ended) && now - worked_at < impl_->options_.timeout) {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -247,13 +248,15 @@ TEST_F(FailedDiskTest, AScrapeDoesNotWaitForTheDisk) {
   StorageServer::Options options = Options();
   options.store_env = env.get();
   StartNode(options);
+  const absl::Cleanup end = [&] {  // Before the disk goes.
+    listing->Hang(false);
+    node_->Stop();
+    node_.reset();
+  };
   listing->Hang(true);
   EXPECT_GE(Metric("falaj_storage_table_bytes"), 0);
   ASSERT_TRUE(Eventually([&] { return listing->hanging(); })) << "maintenance does";
   EXPECT_GE(Metric("falaj_storage_table_bytes"), 0);
-  listing->Hang(false);
-  node_->Stop();
-  node_.reset();
 }
 
 TEST_F(FailedDiskTest, ADiskThatIsSlowIsWaitedFor) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -23,8 +24,8 @@ constexpr int64_t kReadCostMin = 64 << 10;
 constexpr absl::Duration kRestMin = absl::Milliseconds(10);
 constexpr absl::Duration kRestMax = absl::Minutes(1);
 constexpr absl::Duration kSaveInterval = absl::Minutes(1);
-// Until the shard hosts what is damaged.
-constexpr absl::Duration kUntoldRest = absl::Seconds(1);
+// Between two looks whether the shard hosts what is damaged by now.
+constexpr absl::Duration kTellInterval = absl::Seconds(1);
 
 }  // namespace
 
@@ -62,6 +63,7 @@ absl::Duration Scrubber::Step() {
     return std::clamp(options_.period / 10, kRestMin, kRestMax);
   }
   const MonotonicTime now = parts_.clock->MonotonicNow();
+  if (now - told_at_ >= kTellInterval) TellOfDamage();
   const absl::Duration wait = pace_.UntilMayBegin(now);
   if (wait > absl::ZeroDuration()) return wait;
   if (plan_.NeedsPartitions()) {
@@ -80,11 +82,10 @@ absl::Duration Scrubber::Step() {
   }
   parts_.metrics->scrub_completed()->Set(static_cast<double>(plan_.position().completed_ms) / 1000);
   if (!place.has_value() || now - saved_at_ >= kSaveInterval) Save();
-  return untold_ ? kUntoldRest : absl::ZeroDuration();
+  return absl::ZeroDuration();
 }
 
 void Scrubber::Read(const ScrubPlan::Place& place) {
-  untold_ = false;
   const auto stored = parts_.store->GetPartition(place.partition);
   if (!stored.ok()) return plan_.Leave();
   const Offset from = std::max(place.from, stored->log_start);
@@ -93,10 +94,23 @@ void Scrubber::Read(const ScrubPlan::Place& place) {
   const auto bytes = read.ok() ? static_cast<int64_t>(read->batches.size()) : int64_t{0};
   pace_.Charge(std::max(bytes, kReadCostMin));
   parts_.metrics->scrubbed_bytes()->Add(bytes);
-  untold_ = !read.ok() && !NoteDamage(place.partition, read.status());
-  if (untold_) return;
+  if (!read.ok() && !NoteDamage(place.partition, read.status()) &&
+      untold_.emplace(place.partition, read.status()).second) {
+    log::Error("damage in a partition that this node does not host",
+               {{"topic_id", stored->key.topic.ToString()},
+                {"partition", stored->key.partition},
+                {"error", read.status()}});
+  }
   if (!read.ok() || read->next_offset <= from) return plan_.Leave();
   plan_.Advance(read->next_offset);
+}
+
+void Scrubber::TellOfDamage() {
+  told_at_ = parts_.clock->MonotonicNow();
+  for (auto it = untold_.begin(); it != untold_.end();) {
+    const bool dropped = !parts_.store->GetPartition(it->first).ok();
+    it = dropped || NoteDamage(it->first, it->second) ? untold_.erase(it) : std::next(it);
+  }
 }
 
 bool Scrubber::NoteDamage(LocalPartitionId id, const absl::Status& error) {

@@ -4,7 +4,8 @@
 // The storage server owns one, with a thread of its own in the background. Once in a period it goes
 // through all partitions (scrub_plan.h) at a bounded pace; the store checks blocks and batches as
 // for any reader. What is damaged goes the way of every damaged record: the shard is told, and the
-// copy fetched anew from who has it whole (store_shard_damage.cc).
+// copy fetched anew from who has it whole (store_shard_damage.cc). Of a partition that the node
+// does not host, not yet or as it is in quarantine, the shard is told once it does.
 //
 // What it does not read: what lies below the log starts, the tables' indexes, which stay in memory,
 // and the small state beside the records. Those are read when the store is opened, and by
@@ -19,6 +20,7 @@
 #define SERVICES_STORAGE_SCRUBBER_H_
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <thread>
@@ -63,8 +65,9 @@ class Scrubber {
   // Does a little; returns how long to rest.
   absl::Duration Step();
   void Read(const ScrubPlan::Place& place);
-  // False if the shard does not host the partition yet.
+  // False if the shard does not host the partition, yet or at all.
   bool NoteDamage(LocalPartitionId id, const absl::Status& error);
+  void TellOfDamage();
   ScrubPosition Load() const;
   void Save();
 
@@ -74,8 +77,9 @@ class Scrubber {
 
   // Of the thread.
   ScrubPlan plan_;
-  std::set<LocalPartitionId> damaged_;  // The shard was told.
-  bool untold_ = false;  // There is damage at the place which the shard cannot be told of yet.
+  std::set<LocalPartitionId> damaged_;               // The shard was told.
+  std::map<LocalPartitionId, absl::Status> untold_;  // Damage that the shard could not be told of.
+  MonotonicTime told_at_;                            // Then it was tried last.
   ScrubPosition saved_;
   MonotonicTime saved_at_;
 
