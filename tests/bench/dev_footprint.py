@@ -2,8 +2,8 @@
 
     tests/bench/dev_footprint.sh build/release [PARTITIONS]
 
-Starts `falaj dev` as the README does, with one storage node and an empty directory; memory is what is resident in it and
-in processes it has started. Then makes a topic of PARTITIONS partitions (10,000), waits until all are led, and
+Starts `falaj dev` with one storage node and an empty directory; memory is what is resident in it and in processes that
+it has started. Then makes a topic of PARTITIONS partitions (10,000), waits until all are led, and
 measures again, of which there is no bound. Prints a table with the bounds and one line of JSON; exits 1 if a bound is
 missed.
 """

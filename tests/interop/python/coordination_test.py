@@ -202,7 +202,7 @@ class Coordination(unittest.TestCase):
         self.assertEqual(seen, changes + [(pb.ZNODE_EVENT_TYPE_DELETED, "/w", b"")])
 
     def start_contender(self, path, name, led):
-        """A process that stands for election, puts (name, token) into `led` when it leads, and lives until it is told."""
+        """A process that stands for election, puts (name, token) into `led` when it leads, and goes when told to."""
         child = subprocess.Popen([sys.executable, "-B", os.path.abspath(__file__), CONTEND, path, name],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
