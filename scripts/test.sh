@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 scripts/build.sh release
-ctest --preset release "$@"
+scripts/ctest.sh release "$@"

@@ -53,15 +53,6 @@ absl::StatusOr<ExitCode> RunOne(const BenchOptions& options, const Session& sess
   return ExitOf(report);
 }
 
-// A figure of the suite next to its bound.
-struct Figure {
-  std::string name;
-  double value = 0;
-  double bound = 0;
-  bool at_least = true;  // Else at most.
-  std::string unit;
-};
-
 // The bounds that Falaj sets itself on two cores, measured one after the other.
 class Suite {
  public:
@@ -70,19 +61,10 @@ class Suite {
 
   absl::Status Run() { return options_.replicas == 1 ? RunAlone() : RunReplicated(); }
 
-  std::string Render() const {
-    Table table({"FIGURE", "MEASURED", "BOUND", "UNIT", "VERDICT"});
-    for (const Figure& figure : figures_) {
-      const bool met =
-          figure.at_least ? figure.value >= figure.bound : figure.value <= figure.bound;
-      table.Add({figure.name, absl::StrFormat("%.2f", figure.value),
-                 absl::StrFormat("%s %.2f", figure.at_least ? ">=" : "<=", figure.bound),
-                 figure.unit, met ? "met" : "MISSED"});
-    }
-    return table.Render(OutputMode::kTable);
-  }
+  std::string Render() const { return RenderFigures(figures_); }
   std::string Json() const { return absl::StrCat("[", json_, "]"); }
-  ExitCode exit_code() const { return exit_code_; }
+  // Failed if anything was lost or double, or a bound is missed.
+  ExitCode exit_code() const { return AllMet(figures_) ? exit_code_ : ExitCode::kFailed; }
 
  private:
   // What is asked of several replicas, all of whose processes and disks are this machine's.
@@ -198,7 +180,7 @@ class Suite {
 
   const BenchOptions options_;
   const Session session_;
-  std::vector<Figure> figures_;
+  std::vector<BenchFigure> figures_;
   std::string json_;
   ExitCode exit_code_ = ExitCode::kOk;
 };

@@ -160,6 +160,21 @@ double BenchPhase::written_per_byte() const {
   return bytes / 1e9 / gigabytes();
 }
 
+bool AllMet(const std::vector<BenchFigure>& figures) {
+  return std::all_of(figures.begin(), figures.end(),
+                     [](const BenchFigure& figure) { return figure.met(); });
+}
+
+std::string RenderFigures(const std::vector<BenchFigure>& figures) {
+  Table table({"FIGURE", "MEASURED", "BOUND", "UNIT", "VERDICT"});
+  for (const BenchFigure& figure : figures) {
+    table.Add({figure.name, absl::StrFormat("%.2f", figure.value),
+               absl::StrFormat("%s %.2f", figure.at_least ? ">=" : "<=", figure.bound), figure.unit,
+               figure.met() ? "met" : "MISSED"});
+  }
+  return table.Render(OutputMode::kTable);
+}
+
 std::string RenderReport(const BenchReport& report) {
   Table rates({"PHASE", "RATE", "DELIVERED", "FAILED", "PRODUCE-MB/S", "CONSUMED", "CONSUME-MB/S"});
   Table latencies({"PHASE", "LATENCY-MS", "COUNT", "P50", "P90", "P99", "P99.9", "P99.99", "MAX"});

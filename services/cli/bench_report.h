@@ -40,6 +40,20 @@ struct BenchReport {
   SequenceCheck::Result check;
 };
 
+// A figure of the suite next to its bound.
+struct BenchFigure {
+  std::string name;
+  double value = 0;
+  double bound = 0;
+  bool at_least = true;  // Else at most.
+  std::string unit;
+
+  bool met() const { return at_least ? value >= bound : value <= bound; }
+};
+
+bool AllMet(const std::vector<BenchFigure>& figures);
+// One line for each, with its verdict.
+std::string RenderFigures(const std::vector<BenchFigure>& figures);
 std::string RenderReport(const BenchReport& report);
 std::string ReportJson(const BenchReport& report);
 

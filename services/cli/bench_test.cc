@@ -178,5 +178,19 @@ TEST(BenchReportTest, TheReportTellsRatesAndVerdict) {
   EXPECT_THAT(ReportJson(report), HasSubstr("\"cpu_seconds_per_gb\":10"));
 }
 
+TEST(BenchFigureTest, ABoundIsMetAtTheBoundAndMissedBeyondIt) {
+  EXPECT_TRUE(AllMet({}));
+  EXPECT_TRUE(AllMet({{"speed", 100, 100, true, "MB/s"}, {"p99", 4, 4, false, "ms"}}));
+  EXPECT_FALSE(AllMet({{"speed", 99.9, 100, true, "MB/s"}, {"p99", 4, 4, false, "ms"}}));
+  EXPECT_FALSE(AllMet({{"speed", 100, 100, true, "MB/s"}, {"p99", 4.1, 4, false, "ms"}}));
+}
+
+TEST(BenchFigureTest, TheTableHasAVerdictForEachFigure) {
+  const std::string text =
+      RenderFigures({{"speed", 99.9, 100, true, "MB/s"}, {"p99", 3, 4, false, "ms"}});
+  EXPECT_THAT(text, testing::ContainsRegex("speed +99.90 +>= 100.00 +MB/s +MISSED"));
+  EXPECT_THAT(text, testing::ContainsRegex("p99 +3.00 +<= 4.00 +ms +met"));
+}
+
 }  // namespace
 }  // namespace falaj::cli

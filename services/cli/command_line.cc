@@ -502,7 +502,8 @@ void AddBenchLoad(CLI::App* bench, BenchOptions* o) {
 
 void AddBench(CLI::App* app, Choice* choice) {
   BenchOptions* o = &choice->bench;
-  CLI::App* bench = app->add_subcommand("bench", "Measure; exit code 1 on a lost or double record");
+  CLI::App* bench = app->add_subcommand(
+      "bench", "Measure; exit code 1 on a lost or double record, and if suite misses a bound");
   AddCommon(bench, &o->common);
   bench
       ->add_option("workload", o->workload,

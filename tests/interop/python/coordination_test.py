@@ -6,6 +6,10 @@ changes without missing one, and to elect a leader among several.
 
 import contextlib
 import os
+import queue
+import signal
+import subprocess
+import sys
 import threading
 import time
 import unittest
@@ -19,6 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 TIMEOUT_S = 20
 SESSION_TIMEOUT_S = 2
+CONTEND = "--contend"  # The command line of a contender: --contend PATH NAME.
 
 
 def error_info(error):
@@ -196,38 +201,45 @@ class Coordination(unittest.TestCase):
         changes = [(pb.ZNODE_EVENT_TYPE_CHANGED, "/w", b"%d" % i) for i in range(1, 10)]
         self.assertEqual(seen, changes + [(pb.ZNODE_EVENT_TYPE_DELETED, "/w", b"")])
 
+    def start_contender(self, path, name, led):
+        """A process that stands for election, puts (name, token) into `led` when it leads, and goes when told to."""
+        child = subprocess.Popen([sys.executable, "-B", os.path.abspath(__file__), CONTEND, path, name],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def listen():
+            for line in child.stdout:
+                led.put((name, int(line)))
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+
+        def end():
+            child.kill()
+            child.wait()
+            listener.join()
+            child.stdin.close()
+            child.stdout.close()
+
+        self.addCleanup(end)
+        return child
+
     def test_three_contenders_lead_one_after_the_other(self):
-        path = self.root + "/leader"
-        contenders = [self.open_session() for _ in range(3)]
-        leads, led = {}, threading.Condition()
-
-        def stand(i):
-            lead = contenders[i].campaign(path, b"contender-%d" % i)
-            with led:
-                leads[i] = lead
-                led.notify_all()
-
-        def wait_for_leads(count):
-            with led:
-                self.assertTrue(led.wait_for(lambda: len(leads) >= count, TIMEOUT_S), leads)
-                return max(leads, key=lambda i: leads[i].fencing_token)
-
-        threads = [threading.Thread(target=stand, args=(i,)) for i in range(3)]
-        for thread in threads:
-            thread.start()
-        tokens = []
+        path, led, tokens = self.root + "/leader", queue.Queue(), []
+        contenders = {name: self.start_contender(path, name, led) for name in ("one", "two", "three")}
         for round_ in range(3):
-            leader = wait_for_leads(round_ + 1)
-            tokens.append(leads[leader].fencing_token)
+            leader, token = led.get(timeout=TIMEOUT_S)
             said = self.tree.GetLeader(pb.GetLeaderRequest(path=path), timeout=TIMEOUT_S)
-            self.assertEqual(said.fencing_token, tokens[-1])
-            self.assertEqual(said.value, b"contender-%d" % leader)
-            with led:
-                self.assertEqual(len(leads), round_ + 1, "two lead at a time")
-            # One leaves in good order, the next one just dies.
-            contenders[leader].close() if round_ == 0 else contenders[leader].kill()
-        for thread in threads:
-            thread.join()
+            self.assertEqual((said.fencing_token, said.value), (token, leader.encode()))
+            self.assertTrue(led.empty(), "two lead at a time")
+            tokens.append(token)
+            child = contenders.pop(leader)  # KeyError if one leads that is gone.
+            if round_ == 1:
+                child.stdin.write("leave\n")  # In good order; the other leaders are killed.
+                child.stdin.flush()
+                self.assertEqual(child.wait(TIMEOUT_S), 0)
+            else:
+                child.kill()
+                self.assertEqual(child.wait(TIMEOUT_S), -signal.SIGKILL)
         self.assertEqual(tokens, sorted(set(tokens)), "every leader has a higher token")
 
     def test_a_lost_session_says_so(self):
@@ -242,5 +254,17 @@ class Coordination(unittest.TestCase):
         self.assertEqual(info.reason, "SESSION_MISMATCH")
 
 
+def contend(path, name):
+    """What a contender's process does: leads, says its token, and resigns with its session when it is told to."""
+    session = Session(os.environ["FALAJ_ADDRESS"])
+    try:
+        print(session.campaign(path, name.encode()).fencing_token, flush=True)
+        sys.stdin.readline()  # Also if the test is gone.
+    finally:
+        session.close()
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == [CONTEND]:
+        sys.exit(contend(*sys.argv[2:]))
     unittest.main(verbosity=2)
