@@ -141,14 +141,18 @@ int HttpServer::Answer(mg_connection* connection) {
 }
 
 HttpServer::Handlers StandardHandlers(const telemetry::Registry* registry,
-                                      std::function<bool()> ready) {
+                                      std::function<bool()> ready,
+                                      std::function<std::string()> why_not) {
   HttpServer::Handlers handlers;
   handlers["/metrics"] = [registry] {
     return Response{.content_type = "text/plain; version=0.0.4; charset=utf-8",
                     .body = registry->Serialize()};
   };
-  handlers["/healthz"] = [ready = std::move(ready)] {
-    return ready() ? Response{.body = "ok\n"} : Response{.status = 503, .body = "not ready\n"};
+  handlers["/healthz"] = [ready = std::move(ready), why_not = std::move(why_not)] {
+    if (ready()) return Response{.body = "ok\n"};
+    const std::string why = why_not ? why_not() : "";
+    return Response{.status = 503,
+                    .body = absl::StrCat("not ready", why.empty() ? "" : ": ", why, "\n")};
   };
   return handlers;
 }

@@ -62,9 +62,10 @@ class HttpServer {
 };
 
 // The two paths every service has: /metrics from the registry, and /healthz, which is 200 "ok" or
-// 503 "not ready".
+// 503 "not ready", followed by what `why_not` says, if it says something.
 HttpServer::Handlers StandardHandlers(const telemetry::Registry* registry,
-                                      std::function<bool()> ready);
+                                      std::function<bool()> ready,
+                                      std::function<std::string()> why_not = nullptr);
 
 }  // namespace falaj::http
 

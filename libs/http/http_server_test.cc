@@ -46,12 +46,15 @@ class HttpServerTest : public testing::Test {
  protected:
   HttpServerTest() {
     registry_.AddCounter("falaj_x_total", "Counts.")->Add(5);
-    server_ = *HttpServer::Start({.address = "127.0.0.1:0"},
-                                 StandardHandlers(&registry_, [this] { return ready_; }));
+    server_ =
+        *HttpServer::Start({.address = "127.0.0.1:0"},
+                           StandardHandlers(
+                               &registry_, [this] { return ready_; }, [this] { return why_not_; }));
   }
 
   telemetry::Registry registry_;
   bool ready_ = false;
+  std::string why_not_;
   std::unique_ptr<HttpServer> server_;
 };
 
@@ -64,6 +67,15 @@ TEST_F(HttpServerTest, ServesMetrics) {
 
 TEST_F(HttpServerTest, HealthFollowsReadiness) {
   EXPECT_THAT(Get(server_->port(), "/healthz"), StartsWith("HTTP/1.1 503 "));
+  ready_ = true;
+  EXPECT_THAT(Get(server_->port(), "/healthz"), EndsWith("\r\n\r\nok\n"));
+}
+
+TEST_F(HttpServerTest, HealthSaysWhyItIsNotReadyIfItIsKnown) {
+  EXPECT_THAT(Get(server_->port(), "/healthz"), EndsWith("\r\n\r\nnot ready\n"));
+  why_not_ = "DISK_FULL: no room";
+  EXPECT_THAT(Get(server_->port(), "/healthz"),
+              EndsWith("\r\n\r\nnot ready: DISK_FULL: no room\n"));
   ready_ = true;
   EXPECT_THAT(Get(server_->port(), "/healthz"), EndsWith("\r\n\r\nok\n"));
 }

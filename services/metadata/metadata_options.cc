@@ -28,6 +28,8 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 constexpr absl::Duration kAskPeerMax = absl::Seconds(5);
+// A founder asks in passing: its peers may not have started yet.
+constexpr absl::Duration kAskFounderMax = absl::Seconds(1);
 
 absl::Status InvalidOption(absl::string_view field, absl::string_view rule) {
   return MakeError(Reason::kInvalidConfig, absl::StrCat(field, " ", rule),
@@ -98,11 +100,13 @@ absl::StatusOr<Uuid> NewClusterId(const MetadataServer::Options& options) {
   return Uuid::FromRandomBits(halves[0], halves[1]);
 }
 
-absl::StatusOr<pb::GetStatusResponse> AskPeer(const std::string& address) {
+// With `patient` it waits until the peer can be reached.
+absl::StatusOr<pb::GetStatusResponse> AskPeer(const std::string& address, absl::Duration wait_max,
+                                              bool patient) {
   const auto stub = pb::MetadataService::NewStub(rpc::MakeChannel(address));
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kAskPeerMax));
-  context.set_wait_for_ready(true);
+  context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + wait_max));
+  context.set_wait_for_ready(patient);
   pb::GetStatusResponse response;
   const grpc::Status status = stub->GetStatus(&context, {}, &response);
   if (!status.ok()) return rpc::FromGrpc(status);
@@ -114,7 +118,7 @@ absl::StatusOr<pb::GetStatusResponse> AskPeers(const MetadataServer::Options& op
   absl::Status last;
   for (const MetadataServer::Peer& peer : options.peers) {
     if (peer.node_id == options.node_id) continue;
-    absl::StatusOr<pb::GetStatusResponse> answer = AskPeer(peer.address);
+    absl::StatusOr<pb::GetStatusResponse> answer = AskPeer(peer.address, kAskPeerMax, true);
     if (answer.ok()) return answer;
     last = answer.status();
   }
@@ -150,10 +154,37 @@ absl::Status DescribeJoiner(const MetadataServer::Options& options,
   return absl::OkStatus();
 }
 
+// CLUSTER_MISMATCH if a peer knows that this founder, whose directory is new, has acknowledged
+// entries: it has lost its disk, or another one is mounted. Only the leader of then knows; where
+// nobody does, or answers, the founder starts.
+absl::Status CheckNeverAcknowledged(const MetadataServer::Options& options,
+                                    const Uuid& cluster_id) {
+  for (const MetadataServer::Peer& peer : options.peers) {
+    if (peer.node_id == options.node_id || peer.address.empty()) continue;
+    const auto answer = AskPeer(peer.address, kAskFounderMax, false);
+    if (!answer.ok() || answer->node_id() != peer.node_id) continue;
+    if (answer->cluster_id() != cluster_id.bytes()) continue;
+    for (const pb::MetadataMember& member : answer->members()) {
+      if (member.node_id() != options.node_id || member.match_index() == 0) continue;
+      return MakeError(
+          Reason::kClusterMismatch,
+          absl::StrCat("the directory ", options.data_dir, " is empty, but node ", options.node_id,
+                       " has acknowledged entries up to ", member.match_index(), " to node ",
+                       peer.node_id,
+                       ". If its disk is only not mounted, mount it. If it is lost, "
+                       "remove the node (falaj metadata members remove ",
+                       options.node_id, ") and start an empty one under a new id with --join"),
+          {{"node_id", absl::StrCat(options.node_id)}, {"directory", options.data_dir}});
+    }
+  }
+  return absl::OkStatus();
+}
+
 // What a new directory of a founder is stamped with.
 absl::Status DescribeFounder(const MetadataServer::Options& options,
                              falaj::log::RaftLog::Options* log_options) {
   FALAJ_ASSIGN_OR_RETURN(log_options->cluster_id_if_new, NewClusterId(options));
+  FALAJ_RETURN_IF_ERROR(CheckNeverAcknowledged(options, log_options->cluster_id_if_new));
   raft::Membership* const members = &log_options->initial_membership;
   for (const auto& [node, address] : AddressesOf(options.peers)) {
     members->voters.push_back(node);

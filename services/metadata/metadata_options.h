@@ -22,7 +22,8 @@ namespace falaj::metadata {
 absl::Status ValidateOptions(const MetadataServer::Options& options);
 // By id; also brings the peers into one order.
 std::map<NodeId, std::string> AddressesOf(const std::vector<MetadataServer::Peer>& peers);
-// Opens the Raft log of options.data_dir, or makes it. Blocks on disk and, to join, on the network.
+// Opens the Raft log of options.data_dir, or makes it. Blocks on disk and, if the directory is new,
+// on the network. CLUSTER_MISMATCH if a peer knows that a new directory stands for a lost one.
 absl::StatusOr<std::unique_ptr<falaj::log::RaftLog>> OpenRaftLog(
     const MetadataServer::Options& options);
 // Without the callbacks.

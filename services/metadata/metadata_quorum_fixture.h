@@ -33,6 +33,7 @@ namespace falaj::metadata {
 class MetadataQuorumTest : public ::testing::Test {
  protected:
   static constexpr absl::Duration kPatience = absl::Seconds(20);
+  static constexpr char kClusterId[] = "5f0c9f6e-1f5b-4d0c-9a53-0d3f6b3a9f10";
 
   MetadataQuorumTest()
       : directory_(absl::StrCat(::testing::TempDir(), "/metadata_quorum_test_",
@@ -60,7 +61,7 @@ class MetadataQuorumTest : public ::testing::Test {
     MetadataServer::Options options;
     options.node_id = i + 1;
     options.data_dir = absl::StrCat(directory_, "/", i + 1);
-    options.cluster_id = "5f0c9f6e-1f5b-4d0c-9a53-0d3f6b3a9f10";
+    options.cluster_id = kClusterId;
     options.peers = {{1, ""}, {2, ""}, {3, ""}};
     options.snapshot_entries = snapshot_entries_;
     options.entries_kept = 5;
@@ -71,6 +72,17 @@ class MetadataQuorumTest : public ::testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     servers_[i] = *std::move(server);
     peers_[i].address = servers_[i]->grpc_address();
+  }
+  // Of a node that knows from the start where the others are, as one on the command line does.
+  MetadataServer::Options FounderOptions(int i) const {
+    MetadataServer::Options options;
+    options.node_id = i + 1;
+    options.data_dir = absl::StrCat(directory_, "/", i + 1);
+    options.cluster_id = kClusterId;
+    options.peers = peers_;
+    options.watch_keepalive = absl::Milliseconds(50);
+    if (!peers_[i].address.empty()) options.listen_address = peers_[i].address;
+    return options;
   }
   void Connect() {
     for (auto& server : servers_) {
@@ -108,6 +120,15 @@ class MetadataQuorumTest : public ::testing::Test {
     while (Clock::Real()->MonotonicNow() < end) {
       const absl::StatusOr<internal::v1::GetStatusResponse> status = StatusOf(i);
       if (status.ok() && status->first_index() > 1) return true;
+    }
+    return false;
+  }
+  // Until node i, which leads, shows that the other one has acknowledged entries.
+  bool WaitForAcknowledgement(int i, int other) {
+    const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;
+    while (Clock::Real()->MonotonicNow() < end) {
+      const absl::StatusOr<internal::v1::GetStatusResponse> status = StatusOf(i);
+      if (status.ok() && status->members(other).match_index() > 0) return true;
     }
     return false;
   }

@@ -1,6 +1,10 @@
 // What a quorum of metadata nodes survives.
 #include <filesystem>
 #include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 
 #include "libs/log/raft_log.h"
 #include "services/metadata/metadata_quorum_fixture.h"
@@ -143,6 +147,49 @@ TEST_F(MetadataQuorumTest, ANodeKilledInItsFirstStartJoinsInTheNext) {
   options.data_dir = absl::StrCat(directory_, "/4b");
   options.cluster_id = "0e7e0000-0000-4000-8000-000000000000";
   EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(MetadataServer::Start(options).status()));
+}
+
+TEST_F(MetadataQuorumTest, AFounderThatLostItsDiskIsRefusedUnderItsOldId) {
+  StartAll();
+  RegisterStorageNode();
+  ASSERT_TRUE(Create("flights").ok());
+  const int leader = WaitForLeader();
+  ASSERT_NE(-1, leader);
+  const int lost = (leader + 1) % 3;
+  ASSERT_TRUE(WaitForTopic(lost, "flights"));
+  ASSERT_TRUE(WaitForAcknowledgement(leader, lost));
+  servers_[lost].reset();
+  std::filesystem::remove_all(absl::StrCat(directory_, "/", lost + 1));
+  const MetadataServer::Options options = FounderOptions(lost);
+  for (int i = 0; i < 2; ++i) {  // The refused start leaves nothing that the next one would trust.
+    const absl::Status refused = MetadataServer::Start(options).status();
+    EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(refused)) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), "--join")) << refused;
+  }
+  EXPECT_TRUE(Create("after").ok()) << "the others go on";
+}
+
+TEST_F(MetadataQuorumTest, AFounderThatComesLateIsTakenForWhatItIs) {
+  StartAll(2);
+  RegisterStorageNode();
+  ASSERT_TRUE(Create("flights").ok());
+  ASSERT_NE(-1, WaitForLeader());
+  auto late = MetadataServer::Start(FounderOptions(2));
+  ASSERT_TRUE(late.ok()) << late.status();
+  servers_[2] = *std::move(late);
+  peers_[2].address = servers_[2]->grpc_address();
+  Connect();
+  EXPECT_TRUE(WaitForTopic(2, "flights"));
+  // With its disk it comes back as often as it likes.
+  servers_[2].reset();
+  auto again = MetadataServer::Start(FounderOptions(2));
+  EXPECT_TRUE(again.ok()) << again.status();
+}
+
+TEST_F(MetadataQuorumTest, AFounderStartsWhereNobodyAnswers) {
+  peers_ = {{1, ""}, {2, "127.0.0.1:1"}, {3, "127.0.0.1:2"}};
+  const auto first = MetadataServer::Start(FounderOptions(0));
+  EXPECT_TRUE(first.ok()) << first.status();
 }
 
 TEST_F(MetadataQuorumTest, AStreamFromAnotherClusterIsRefused) {

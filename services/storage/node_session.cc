@@ -1,6 +1,7 @@
 #include "services/storage/node_session.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "libs/base/log.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr absl::Duration kRegisterPatience = absl::Seconds(2);
 constexpr absl::Duration kRegisterRetry = absl::Milliseconds(200);
 constexpr absl::Duration kMismatchRetry = absl::Seconds(5);
+constexpr absl::Duration kTellAgain = absl::Minutes(1);
 constexpr absl::Duration kEndPatience = absl::Seconds(2);
 
 void AddReplicas(const std::vector<log::StoredPartition>& stored,
@@ -101,7 +103,8 @@ bool NodeSession::Register() {
   node.set_session_timeout_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(options_.timeout)));
   node.set_clean_node_epoch(identity_->clean_epoch().value());
   node.set_incarnation_id(options_.incarnation.bytes().data(), Uuid::kSize);
-  bool told = false;
+  std::optional<absl::Status> told;
+  MonotonicTime tell_again;
   while (true) {
     if (!identity_->cluster_id().is_nil()) {
       node.set_cluster_id(identity_->cluster_id().bytes().data(), Uuid::kSize);
@@ -137,9 +140,19 @@ bool NodeSession::Register() {
         return !WaitOrStop(absl::ZeroDuration());
       }
     }
-    if (!told) log::Warning("cannot register yet", {{"error", status}});
-    told = true;
     const bool mismatch = ReasonOf(status) == Reason::kClusterMismatch;
+    const MonotonicTime now = Clock::Real()->MonotonicNow();
+    if (!told.has_value() || ReasonOf(*told) != ReasonOf(status) || now >= tell_again) {
+      if (mismatch) {
+        log::Error("the metadata service does not take this node in",
+                   {{"node", identity_->node()}, {"error", status}});
+      } else {
+        log::Warning("cannot register yet", {{"error", status}});
+      }
+      told = status;
+      tell_again = now + kTellAgain;
+    }
+    if (options_.on_refused) options_.on_refused(status);
     if (WaitOrStop(mismatch ? kMismatchRetry : kRegisterRetry)) return false;
   }
 }

@@ -7,8 +7,9 @@
 // has passed, which shows in readiness.
 //
 // Failures: CLUSTER_MISMATCH (the data directory belongs to another cluster, or the node id to
-// another directory that is alive) is logged and tried again: the operator may be about to put it
-// right. Until then the node serves nothing it did not serve before.
+// another directory that is alive) is told and tried again: the operator may be about to put it
+// right. Until then the node serves nothing it did not serve before. Why the node cannot register
+// is logged when it changes, and again every minute.
 //
 // Threads: the methods from any.
 #ifndef SERVICES_STORAGE_NODE_SESSION_H_
@@ -43,6 +44,9 @@ class NodeSession {
     Uuid incarnation;  // Of this process.
     // Told of every registration, on the session's thread.
     std::function<void(const Uuid& cluster, LogIndex index, uint64_t recoveries)> on_registered;
+    // Told why the metadata service does not take the node in, each time it refuses; of the end of
+    // that tells on_registered. On the session's thread.
+    std::function<void(const absl::Status& why)> on_refused;
     // Asked, on the session's thread, what the node holds, when a recovered quorum wants to know.
     // From then on nothing more is acknowledged of what was led or followed before that recovery.
     // nullopt: the node is about to end and says nothing.

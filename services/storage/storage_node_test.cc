@@ -6,6 +6,7 @@
 #include <string>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -307,6 +308,13 @@ TEST_F(StorageNodeTest, ForeignClusterNeitherTakesTheNodeInNorHasItsDataDropped)
   ASSERT_TRUE(node.ok()) << node.status();
   ASSERT_TRUE(Eventually([&] { return foreign.index() > index; })) << "it must have tried";
   EXPECT_FALSE((*node)->Ready());
+  std::string health;
+  EXPECT_TRUE(Eventually([&] {
+    health = Get((*node)->http_address(), "/healthz");
+    return absl::StrContains(health, "CLUSTER_MISMATCH");
+  })) << health;
+  EXPECT_THAT(health, testing::HasSubstr("not ready: CLUSTER_MISMATCH: the data directory belongs "
+                                         "to another cluster"));
   (*node)->Stop();
   StartNode();
   WaitForTopic("t");

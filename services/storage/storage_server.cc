@@ -243,9 +243,13 @@ class Node final : public StorageServer {
     FALAJ_ASSIGN_OR_RETURN(host_, rpc::ServerHost::Start(host_options, {&service_}, &registry_));
     if (options_.http_address.empty()) return absl::OkStatus();
     FALAJ_ASSIGN_OR_RETURN(
-        http_, http::HttpServer::Start(
-                   {.address = options_.http_address},
-                   http::StandardHandlers(&registry_, [this] { return readiness_.load(); })));
+        http_, http::HttpServer::Start({.address = options_.http_address},
+                                       http::StandardHandlers(
+                                           &registry_, [this] { return readiness_.load(); },
+                                           [this] {
+                                             MutexLock lock(&mu_);
+                                             return refused_;
+                                           })));
     return absl::OkStatus();
   }
 
@@ -261,6 +265,7 @@ class Node final : public StorageServer {
     session_options.tell_stored = [this](uint64_t recoveries) { return TellStored(recoveries); };
     session_options.on_registered = [this](const Uuid& cluster, LogIndex index,
                                            uint64_t recoveries) {
+      SetRefused("");
       // The entry that registered the node is its node epoch.
       links_.SetNodeEpoch(NodeEpoch{static_cast<int64_t>(index.value())});
       if (recoveries < history_->recoveries()) {
@@ -270,6 +275,9 @@ class Node final : public StorageServer {
                           {{"recoveries", recoveries}, {"known", history_->recoveries()}});
       }
       assignments_->Allow(cluster, index, recoveries);
+    };
+    session_options.on_refused = [this](const absl::Status& why) {
+      SetRefused(absl::StrCat(ReasonName(ReasonOf(why)), ": ", why.message()));
     };
     session_.emplace(std::move(session_options), &identity_, &channel_, clock_);
     watch_ = channel_.WatchCluster(
@@ -288,6 +296,11 @@ class Node final : public StorageServer {
                                         .period = options_.scrub_period,
                                         .position_file = absl::StrCat(options_.data_dir, "/scrub")},
                       Scrubber::Parts{store_.get(), &*shard_, &metrics_, clock_});
+  }
+
+  void SetRefused(std::string why) {
+    MutexLock lock(&mu_);
+    refused_ = std::move(why);
   }
 
   // Nothing that this node held before the recovery is acknowledged once it has said what it holds.
@@ -442,6 +455,8 @@ class Node final : public StorageServer {
   std::atomic<bool> stopped_ = false;
   std::atomic<bool> readiness_ = false;
   std::atomic<bool> liveness_ = true;
+  Mutex mu_;
+  std::string refused_ ABSL_GUARDED_BY(mu_);  // Why it is not registered, for /healthz.
 
   telemetry::Registry registry_;
   StorageMetrics metrics_;

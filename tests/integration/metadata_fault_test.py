@@ -66,7 +66,9 @@ class MetadataFaultTest(QuorumTestCase):
         term = self.metric(leader, "falaj_raft_term")
         follower = next(node for node in NODES if node != leader)
         self.process(follower).child.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + PAUSE_S
         self.wait_for_writes(200)
+        time.sleep(max(0, until - time.monotonic()))
         self.process(follower).child.send_signal(signal.SIGCONT)
         self.wait_caught_up(follower)
         self.assertEqual(self.metric(leader, "falaj_raft_term"), term, "it disturbed the leader")
