@@ -137,7 +137,7 @@ bool NodeSession::Register() {
                                  {"node_epoch", response->node().node_epoch()},
                                  {"cluster_id", cluster->ToString()}});
         options_.on_registered(*cluster, LogIndex{response->index()}, recoveries);
-        return !WaitOrStop(absl::ZeroDuration());
+        return !PauseOrStop(absl::ZeroDuration());
       }
     }
     const bool mismatch = ReasonOf(status) == Reason::kClusterMismatch;
@@ -153,7 +153,7 @@ bool NodeSession::Register() {
       tell_again = now + kTellAgain;
     }
     if (options_.on_refused) options_.on_refused(status);
-    if (WaitOrStop(mismatch ? kMismatchRetry : kRegisterRetry)) return false;
+    if (PauseOrStop(mismatch ? kMismatchRetry : kRegisterRetry)) return false;
   }
 }
 
@@ -184,6 +184,17 @@ void NodeSession::Expired() {
     expired_ = true;
   }
   wake_.NotifyAll();
+}
+
+bool NodeSession::PauseOrStop(absl::Duration delay) {
+  MutexLock lock(&mu_);
+  const MonotonicTime until = Clock::Real()->MonotonicNow() + delay;
+  while (!stopping_) {
+    const absl::Duration left = until - Clock::Real()->MonotonicNow();
+    if (left <= absl::ZeroDuration()) return false;
+    wake_.WaitFor(&mu_, left);
+  }
+  return true;
 }
 
 bool NodeSession::WaitOrStop(absl::Duration delay) {

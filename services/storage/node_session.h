@@ -88,7 +88,9 @@ class NodeSession {
   bool Register();
   // Returns true when the session has expired, false when it is time to stop.
   bool KeepAlive();
-  // Waits, but not beyond the end of the session. True: it is time to stop.
+  // Waits. True: it is time to stop.
+  bool PauseOrStop(absl::Duration delay);
+  // The same, but not beyond the end of the session.
   bool WaitOrStop(absl::Duration delay);
   void Expired();
   void StopThread();
