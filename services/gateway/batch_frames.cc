@@ -9,6 +9,7 @@
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
+#include "services/gateway/route_table.h"
 
 namespace falaj::gateway {
 namespace {
@@ -44,7 +45,7 @@ absl::StatusOr<PartitionRead> ParsePartition(const Bytes& message) {
       case kError: {
         v1::Error error;
         if (!rpc::ParseProto(reader.bytes(), &error)) return Malformed();
-        read.error = rpc::FromProto(error);
+        read.error = ErrorOfNode(error);
         break;
       }
       case kLastEpoch:

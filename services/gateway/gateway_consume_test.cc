@@ -78,6 +78,24 @@ TEST_F(ConsumeTest, FetchLooksAgainForALeaderThatHasNotTakenOverYet) {
   EXPECT_EQ(response->partitions(0).records_size(), 2);
 }
 
+// The gateway hears of a new topic before the node that leads it does.
+TEST_F(ConsumeTest, ANodeThatDoesNotKnowAPartitionYetIsAskedAgain) {
+  CreateTopic("t", 1);
+  MustProduce("t", 0, MakeBatch(2));
+  FakeStorage* const leader = LeaderOf("t", 0);
+  const absl::Status unknown = MakeError(Reason::kPartitionNotFound, "never heard of it");
+  leader->RefuseReads(unknown, 3);
+  const auto response = Fetch(FetchOf("t", {0}));
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_FALSE(response->partitions(0).has_error()) << response->partitions(0).error().message();
+  EXPECT_EQ(response->partitions(0).records_size(), 2);
+  leader->RefuseReads(unknown, 3);
+  grpc::ClientContext context;
+  auto stream = Start(&context, OpenFrame("t", {0}, 1 << 20));
+  EXPECT_EQ(ReadRecords(stream.get()).next_offset(), 2);
+  context.TryCancel();
+}
+
 TEST_F(ConsumeTest, AFetchWaitsNoLongerHoweverOftenTheLeadMoves) {
   CreateTopic("t", 1);
   MustProduce("t", 0, MakeBatch(1));

@@ -9,7 +9,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
-#include "libs/rpc/status_grpc.h"
+#include "services/gateway/route_table.h"
 #include "services/gateway/storage_link.h"
 
 namespace falaj::gateway {
@@ -92,7 +92,7 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
         if (!response.ok()) {
           SetAnswer(indexes[k], response.status());
         } else if (const auto& result = parsed.results(static_cast<int>(k)); result.has_error()) {
-          SetAnswer(indexes[k], rpc::FromProto(result.error()));
+          SetAnswer(indexes[k], ErrorOfNode(result.error()));
         } else {
           SetAnswer(indexes[k], result);
         }

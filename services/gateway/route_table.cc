@@ -6,6 +6,7 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/rpc/status_grpc.h"
 
 namespace falaj::gateway {
 namespace {
@@ -183,6 +184,13 @@ absl::Status CheckBatch(const cluster::TopicInfo& topic, PartitionIndex partitio
       {{"field", "batch"},
        {"size_bytes", absl::StrCat(size_bytes)},
        {"limit_bytes", absl::StrCat(limit)}});
+}
+
+absl::Status ErrorOfNode(const v1::Error& error) {
+  absl::Status status = rpc::FromProto(error);
+  if (ReasonOf(status) != Reason::kPartitionNotFound) return status;
+  return WithRetryAfter(MakeError(Reason::kLeaderUnavailable, status.message(), MetadataOf(status)),
+                        kLeaderRetryDelay);
 }
 
 bool IsLeaderMissing(const absl::Status& status) {

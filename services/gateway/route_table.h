@@ -103,6 +103,11 @@ absl::Status CheckBatch(const cluster::TopicInfo& topic, PartitionIndex partitio
 // and that nothing happened yet.
 bool IsLeaderMissing(const absl::Status& status);
 
+// What a storage node says of a partition that the gateway has found in its table. If the node does
+// not know it, it has not heard of it yet, or has just dropped it: LEADER_UNAVAILABLE, as whether
+// it exists is told by the table.
+absl::Status ErrorOfNode(const v1::Error& error);
+
 }  // namespace falaj::gateway
 
 #endif  // SERVICES_GATEWAY_ROUTE_TABLE_H_
