@@ -37,6 +37,7 @@ absl::Status ClusterState::BeginHistory(const pb::BeginHistoryCommand& command,
   return absl::OkStatus();
 }
 
+// NOLINTNEXTLINE(readability-function-cognitive-complexity, readability-function-size)
 void ClusterState::TakeReports(const pb::RegisterNodeCommand& command, bool kept_data,
                                Touched* touched) {
   const bool says = recoveries_ != 0 && command.recoveries() == recoveries_;

@@ -56,6 +56,7 @@ pb::PartitionState MakePartition(int32_t index, const std::vector<int32_t>& repl
 }
 
 // What can be said of it without the state.
+// NOLINTNEXTLINE(readability-function-cognitive-complexity, readability-function-size)
 absl::Status ValidateRegistration(const pb::RegisterNodeCommand& command) {
   if (command.node_id() < 1) return InvalidField("node_id", "must be at least 1");
   FALAJ_RETURN_IF_ERROR(CheckUuid("directory_id", command.directory_id(), false));
