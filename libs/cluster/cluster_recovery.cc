@@ -16,6 +16,29 @@ namespace pb = ::falaj::internal::v1;
 // More producer ids than can have been handed out without the recovered node's hearing of it.
 constexpr int64_t kProducerIdsOfHistory = int64_t{1} << 40;
 
+// By topic id and partition.
+using StoredReplicas = std::map<std::pair<std::string, int32_t>, const pb::StoredReplica*>;
+
+StoredReplicas IndexReplicas(const pb::RegisterNodeCommand& command) {
+  StoredReplicas stored;
+  for (const pb::StoredReplica& replica : command.replicas()) {
+    stored[{replica.topic_id(), replica.partition()}] = &replica;
+  }
+  return stored;
+}
+
+// What is not listed the node holds nothing of.
+pb::ReplicaReport ReportOf(int32_t node_id, const StoredReplicas& stored,
+                           const std::string& topic_id, const pb::PartitionState& partition) {
+  pb::ReplicaReport report;
+  report.set_node_id(node_id);
+  const auto found = stored.find({topic_id, partition.partition()});
+  if (found == stored.end()) return report;
+  report.set_last_epoch(found->second->last_epoch());
+  report.set_log_end(found->second->log_end());
+  return report;
+}
+
 }  // namespace
 
 absl::Status ClusterState::BeginHistory(const pb::BeginHistoryCommand& command,
@@ -37,31 +60,18 @@ absl::Status ClusterState::BeginHistory(const pb::BeginHistoryCommand& command,
   return absl::OkStatus();
 }
 
-// NOLINTNEXTLINE(readability-function-cognitive-complexity, readability-function-size)
 void ClusterState::TakeReports(const pb::RegisterNodeCommand& command, bool kept_data,
                                Touched* touched) {
   const bool says = recoveries_ != 0 && command.recoveries() == recoveries_;
   if (!says && kept_data) return;
-  std::map<std::pair<std::string, int32_t>, const pb::StoredReplica*> stored;
-  for (const pb::StoredReplica& replica : command.replicas()) {
-    stored[{replica.topic_id(), replica.partition()}] = &replica;
-  }
+  const StoredReplicas stored = IndexReplicas(command);
   for (auto& [name, topic] : topics_) {
     for (pb::PartitionState& partition : *topic.mutable_partitions()) {
       if (!partition.recovering()) continue;
-      bool changed = false;
-      if (says) {
-        pb::ReplicaReport report;
-        report.set_node_id(command.node_id());
-        const auto found = stored.find({topic.topic_id(), partition.partition()});
-        if (found != stored.end()) {
-          report.set_last_epoch(found->second->last_epoch());
-          report.set_log_end(found->second->log_end());
-        }
-        changed = TakeReport(report, &partition);
-      } else {
-        changed = ForgetReport(command.node_id(), &partition);
-      }
+      const bool changed =
+          says ? TakeReport(ReportOf(command.node_id(), stored, topic.topic_id(), partition),
+                            &partition)
+               : ForgetReport(command.node_id(), &partition);
       if (changed) (*touched)[name].insert(partition.partition());
     }
   }

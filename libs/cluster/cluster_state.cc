@@ -55,16 +55,20 @@ pb::PartitionState MakePartition(int32_t index, const std::vector<int32_t>& repl
   return partition;
 }
 
-// What can be said of it without the state.
-// NOLINTNEXTLINE(readability-function-cognitive-complexity, readability-function-size)
-absl::Status ValidateRegistration(const pb::RegisterNodeCommand& command) {
-  if (command.node_id() < 1) return InvalidField("node_id", "must be at least 1");
+absl::Status ValidateIdsOf(const pb::RegisterNodeCommand& command) {
   FALAJ_RETURN_IF_ERROR(CheckUuid("directory_id", command.directory_id(), false));
   FALAJ_RETURN_IF_ERROR(CheckUuid("cluster_id", command.cluster_id(), true));
   FALAJ_RETURN_IF_ERROR(CheckUuid("incarnation_id", command.incarnation_id(), true));
   for (const pb::StoredReplica& replica : command.replicas()) {
     FALAJ_RETURN_IF_ERROR(CheckUuid("topic_id", replica.topic_id(), false));
   }
+  return absl::OkStatus();
+}
+
+// What can be said of it without the state.
+absl::Status ValidateRegistration(const pb::RegisterNodeCommand& command) {
+  if (command.node_id() < 1) return InvalidField("node_id", "must be at least 1");
+  FALAJ_RETURN_IF_ERROR(ValidateIdsOf(command));
   if (command.address().empty() || command.address().size() > kAddressSizeMax ||
       !IsPrintable(command.address())) {
     return InvalidField("address", "must be host:port");
