@@ -9,9 +9,9 @@
 #include "libs/record/batch_header.h"
 #include "libs/record/out_of_order.h"
 #include "libs/record/producer_window.h"
-#include "libs/rpc/status_grpc.h"
 #include "services/gateway/producer_ids.h"
 #include "services/gateway/retry_timer.h"
+#include "services/gateway/route_table.h"
 
 namespace falaj::gateway {
 namespace {
@@ -23,13 +23,13 @@ constexpr absl::Duration kRetryDelay = absl::Milliseconds(20);
 // The error inside an answer, if any: answers carry refusals in-band.
 absl::Status ErrorOf(const absl::StatusOr<internal::v1::AppendOutcome>& outcome) {
   if (!outcome.ok()) return outcome.status();
-  return outcome->has_error() ? rpc::FromProto(outcome->error()) : absl::OkStatus();
+  return outcome->has_error() ? ErrorOfNode(outcome->error()) : absl::OkStatus();
 }
 
 // It was not appended, and may be by another node or a little later.
 bool IsElsewhere(Reason reason) {
   return reason == Reason::kNotLeader || reason == Reason::kLeaderUnavailable ||
-         reason == Reason::kShuttingDown || reason == Reason::kPartitionNotFound;
+         reason == Reason::kShuttingDown;
 }
 
 // What the ack of a batch without its outcome says.

@@ -15,14 +15,14 @@
 namespace falaj::gateway {
 namespace {
 
-// Field numbers of StreamProduceRequest and ProduceBatch, see
-// proto/falaj/v1/producer_service.proto.
-constexpr int kBatchFrame = 3;    // Those before it are frames of other kinds.
-constexpr int kBatchesFrame = 4;  // The last that is known.
-constexpr int kBatches = 1;       // Of ProduceBatches.
-constexpr int kBatchId = 1;
-constexpr int kPartition = 2;
-constexpr int kBatch = 15;
+// Frames of lower numbers are of other kinds, those of higher ones not known here.
+constexpr int kBatchFrame = v1::StreamProduceRequest::kBatchFieldNumber;
+constexpr int kBatchesFrame = v1::StreamProduceRequest::kBatchesFieldNumber;
+static_assert(kBatchesFrame == kBatchFrame + 1);
+constexpr int kBatches = v1::ProduceBatches::kBatchesFieldNumber;
+constexpr int kBatchId = v1::ProduceBatch::kBatchIdFieldNumber;
+constexpr int kPartition = v1::ProduceBatch::kPartitionFieldNumber;
+constexpr int kBatch = v1::ProduceBatch::kBatchFieldNumber;
 
 constexpr int kBatchesPerFrameMax = 256;
 // So that the acks of one frame stay far below what clients take by default, 4 MiB, even if all of

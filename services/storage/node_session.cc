@@ -187,22 +187,19 @@ void NodeSession::Expired() {
 }
 
 bool NodeSession::PauseOrStop(absl::Duration delay) {
-  MutexLock lock(&mu_);
-  const MonotonicTime until = Clock::Real()->MonotonicNow() + delay;
-  while (!stopping_) {
-    const absl::Duration left = until - Clock::Real()->MonotonicNow();
-    if (left <= absl::ZeroDuration()) return false;
-    wake_.WaitFor(&mu_, left);
-  }
-  return true;
+  return Sleep(delay, /*session_ends_it=*/false);
 }
 
 bool NodeSession::WaitOrStop(absl::Duration delay) {
+  return Sleep(delay, /*session_ends_it=*/true);
+}
+
+bool NodeSession::Sleep(absl::Duration delay, bool session_ends_it) {
   MutexLock lock(&mu_);
   const MonotonicTime until = Clock::Real()->MonotonicNow() + delay;
   while (!stopping_) {
     const absl::Duration left = until - Clock::Real()->MonotonicNow();
-    if (left <= absl::ZeroDuration() || expired_) return false;
+    if (left <= absl::ZeroDuration() || (session_ends_it && expired_)) return false;
     wake_.WaitFor(&mu_, left);
   }
   return true;

@@ -92,6 +92,7 @@ class NodeSession {
   bool PauseOrStop(absl::Duration delay);
   // The same, but not beyond the end of the session.
   bool WaitOrStop(absl::Duration delay);
+  bool Sleep(absl::Duration delay, bool session_ends_it);
   void Expired();
   void StopThread();
 
