@@ -33,6 +33,7 @@ absl::StatusOr<Next> Candidate::Step(const pb::RaftMessage& message) {
   const auto awaited = kind_ == Kind::kPreVote ? pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY
                                                : pb::RAFT_MESSAGE_TYPE_VOTE_REPLY;
   if (message.type() != awaited) return Next::kStay;
+  if (!state_->IsOfMember(message)) return Next::kStay;
   // A late grant of an earlier pre-vote: its term has come since.
   if (Term(message.term()) == state_->term && kind_ == Kind::kPreVote && !message.reject()) {
     return Next::kStay;

@@ -29,6 +29,21 @@ RaftEntries RestoreEntries(Restored* restored) {
   return RaftEntries(anchor, std::move(restored->entries), committed, applied);
 }
 
+// What promises are made on: a vote, an acknowledgement, a candidacy.
+bool AsksForPromise(pb::RaftMessageType type) {
+  switch (type) {
+    case pb::RAFT_MESSAGE_TYPE_PRE_VOTE:
+    case pb::RAFT_MESSAGE_TYPE_VOTE:
+    case pb::RAFT_MESSAGE_TYPE_APPEND:
+    case pb::RAFT_MESSAGE_TYPE_HEARTBEAT:
+    case pb::RAFT_MESSAGE_TYPE_TIMEOUT_NOW:
+    case pb::RAFT_MESSAGE_TYPE_SNAPSHOT:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // The low bits count the batches of one life.
 constexpr int kReadBatchBits = 20;
 
@@ -58,6 +73,11 @@ pb::RaftMessage CoreState::NewMessage(pb::RaftMessageType type, NodeId to) const
   message.set_from(options.self.value());
   message.set_to(to.value());
   message.set_term(term.value());
+  if (!options.directory.is_nil()) {
+    message.set_from_directory(std::string(options.directory.bytes()));
+  }
+  const Uuid directory = AsksForPromise(type) ? members.current().DirectoryOf(to) : Uuid();
+  if (!directory.is_nil()) message.set_to_directory(std::string(directory.bytes()));
   return message;
 }
 
@@ -65,6 +85,22 @@ void CoreState::SendAck(NodeId to, LogIndex index) {
   pb::RaftMessage reply = NewMessage(pb::RAFT_MESSAGE_TYPE_APPEND_REPLY, to);
   reply.set_log_index(index.value());
   SendAfterPersist(std::move(reply));
+}
+
+// What is committed: nobody is refused, or let in, by a membership that may be overwritten.
+void CoreState::SendMembership(NodeId to, const Uuid& directory) {
+  pb::RaftMessage message = NewMessage(pb::RAFT_MESSAGE_TYPE_FOUNDING_REPLY, to);
+  message.set_to_directory(std::string(directory.bytes()));
+  message.set_reject(true);
+  *message.mutable_membership() = members.At(log.committed()).ToProto();
+  SendAfterPersist(std::move(message));
+}
+
+void CoreState::Found(Membership membership) {
+  *snapshot.meta.mutable_membership() = membership.ToProto();
+  members = MembershipHistory(LogIndex(0), membership);
+  founded_ = std::move(membership);
+  timer.Reset();
 }
 
 void CoreState::SetTerm(Term new_term) {
@@ -127,8 +163,8 @@ pb::RaftHardState CoreState::HardState() const {
 bool CoreState::HasEffects() const {
   if (storage_failed) return !dropped_reads.empty();
   return !messages.empty() || !messages_after_persist.empty() || !reads.empty() ||
-         !dropped_reads.empty() || snapshot_to_install || log.HasUnwritten() ||
-         log.HasCommitted() || told_hard_.term() != term.value() ||
+         !dropped_reads.empty() || snapshot_to_install || founded_.has_value() ||
+         log.HasUnwritten() || log.HasCommitted() || told_hard_.term() != term.value() ||
          told_hard_.vote() != vote.value() || told_hard_.commit() != log.committed().value();
 }
 
@@ -139,12 +175,14 @@ Ready CoreState::TakeReady() {
   if (storage_failed) return ready;
   ready.messages = std::exchange(messages, {});
   if (std::exchange(snapshot_to_install, false)) ready.snapshot = snapshot;
+  ready.initial_membership = std::exchange(founded_, std::nullopt);
   ready.entries = log.TakeUnwritten(ready.number);
   const pb::RaftHardState hard = HardState();
   const bool promised = hard.term() != told_hard_.term() || hard.vote() != told_hard_.vote();
   if (promised || hard.commit() != told_hard_.commit()) ready.hard_state = hard;
   told_hard_ = hard;
-  ready.must_sync = promised || !ready.entries.empty() || ready.snapshot.has_value();
+  ready.must_sync = promised || !ready.entries.empty() || ready.snapshot.has_value() ||
+                    ready.initial_membership.has_value();
   if (has_bug(PlantedBug::kVoteNotPersisted) && ready.hard_state) ready.hard_state->clear_vote();
   ready.messages_after_persist = std::exchange(messages_after_persist, {});
   ready.committed_entries = log.TakeCommitted(options.apply_bytes_max);

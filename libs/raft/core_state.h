@@ -52,11 +52,23 @@ struct CoreState {
                          members.At(log.committed()).IsVoter(options.self));
   }
   bool IsOnlyVoter() const { return IsVoter() && members.current().voters.size() == 1; }
+  // A first member that has promised nothing and that no membership names: founder.h.
+  bool IsUnfounded() const {
+    return !options.directory.is_nil() && term == Term(0) && log.last_index() == LogIndex(0) &&
+           IsVoter() && members.current().DirectoryOf(options.self).is_nil();
+  }
+  // False if another directory than the one that stands for the sender has sent it.
+  bool IsOfMember(const pb::RaftMessage& message) const {
+    const Uuid named = members.current().DirectoryOf(NodeId(message.from()));
+    return named.is_nil() || message.from_directory().empty() ||
+           message.from_directory() == named.bytes();
+  }
   // True while a leader was heard so recently that nobody should stand against it (thesis 4.2.3).
   bool HearsLeader() const { return leader != NodeId() && timer.IsWithinMinimum(); }
   bool OwnVoteIsDurable() const { return durable_term == term && durable_vote == options.self; }
 
-  // A message of the current term from this node.
+  // A message of the current term from this node. What promises are made on goes to the directory
+  // that stands for the receiver, and to no other.
   pb::RaftMessage NewMessage(pb::RaftMessageType type, NodeId to) const;
   // Only for what promises nothing about this node's disk: what a leader tells followers, and
   // reads.
@@ -67,7 +79,12 @@ struct CoreState {
   // Acknowledges the log up to `index` once what this Ready carries is on disk.
   void SendAck(NodeId to, LogIndex index);
 
+  // Tells a founder, in that directory, what members the cluster has; once they are on disk.
+  void SendMembership(NodeId to, const Uuid& directory);
+
   void SetTerm(Term new_term);
+  // The cluster begins, for this node, with these members.
+  void Found(Membership membership);
   // Appends an entry of the current term; a leader's right.
   EntryId AppendOwn(pb::RaftEntryType type, std::string data);
   // Takes over entries from the leader, replacing conflicting ones, and follows the membership in
@@ -99,6 +116,7 @@ struct CoreState {
   };
   std::optional<Incoming> incoming;
   bool storage_failed = false;
+  std::string refusal;  // Why this directory takes no part, for good; else empty.
   // The last batch of reads a leader was asked about. It begins at random in every life of the
   // node: a late answer to the life before must not be taken for one to this life's reads.
   uint64_t read_batch;
@@ -118,6 +136,7 @@ struct CoreState {
 
   pb::RaftHardState HardState() const;
 
+  std::optional<Membership> founded_;  // Awaits a Ready.
   Term durable_term;
   NodeId durable_vote;
   std::deque<Writing> writing_;

@@ -59,6 +59,7 @@ absl::StatusOr<Next> Leader::Step(const pb::RaftMessage& message) {
   const auto found = progress_.find(NodeId(message.from()));
   if (found == progress_.end()) return Next::kStay;  // Not a member any more.
   Progress* progress = &found->second;
+  if (!IsOfDirectory(message, progress)) return Next::kStay;
   progress->heard_at = ticks_;
   switch (message.type()) {
     case pb::RAFT_MESSAGE_TYPE_APPEND_REPLY:
@@ -77,6 +78,22 @@ absl::StatusOr<Next> Leader::Step(const pb::RaftMessage& message) {
     default:
       return Next::kStay;
   }
+}
+
+// What a directory has acknowledged, another one under the same id has not. A learner may begin
+// anew with an empty one: nothing was counted.
+bool Leader::IsOfDirectory(const pb::RaftMessage& message, Progress* progress) const {
+  if (!state_->IsOfMember(message)) return false;
+  if (message.from_directory().empty()) return true;
+  const absl::StatusOr<Uuid> directory = Uuid::FromBytes(message.from_directory());
+  if (!directory.ok()) return false;
+  if (*directory == progress->directory) return true;
+  if (!progress->directory.is_nil()) {
+    if (!state_->members.current().IsLearner(NodeId(message.from()))) return false;
+    *progress = Progress(state_->log.last_index(), ticks_);  // Asks at once what it has.
+  }
+  progress->directory = *directory;
+  return true;
 }
 
 Next Leader::StepAppendReply(const pb::RaftMessage& message, Progress* progress) {
@@ -214,7 +231,11 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
                      "the membership cannot change before the leader's first entry is committed",
                      {{"leader_id", absl::StrCat(state_->self())}});
   }
-  FALAJ_ASSIGN_OR_RETURN(Membership next, state_->members.current().With(change));
+  MembershipChange complete = change;
+  if (change.kind == MembershipChange::Kind::kPromote && progress_.contains(change.node)) {
+    complete.directory = progress_.at(change.node).directory;
+  }
+  FALAJ_ASSIGN_OR_RETURN(Membership next, state_->members.current().With(complete));
   if (change.kind == MembershipChange::Kind::kPromote) {
     const Progress& progress = progress_.at(change.node);
     FALAJ_RETURN_IF_ERROR(CheckCaughtUp(change.node, progress));
@@ -235,6 +256,20 @@ absl::StatusOr<EntryId> Leader::ProposeMembership(const MembershipChange& change
     progress_.insert_or_assign(change.node, Progress(before + 1, ticks_));
   }
   return id;
+}
+
+std::optional<MembershipChange> Leader::DueBinding() const {
+  const Membership& members = state_->members.current();
+  for (NodeId voter : members.voters) {
+    if (!members.DirectoryOf(voter).is_nil()) continue;
+    MembershipChange change;
+    change.kind = MembershipChange::Kind::kBindDirectory;
+    change.node = voter;
+    change.directory =
+        voter == state_->self() ? state_->options.directory : progress_.at(voter).directory;
+    if (!change.directory.is_nil()) return change;
+  }
+  return std::nullopt;
 }
 
 absl::Status Leader::ReadIndex(uint64_t request_id, ReadPatience patience) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ class Leader final : public RoleBehaviour {
 
   NodeId transferring_to() const { return transfer_target_; }
   bool AwaitsBeatAnswers() const;
+  std::optional<MembershipChange> DueBinding() const;
   std::vector<FollowerStatus> followers() const;
 
  private:
@@ -62,6 +64,7 @@ class Leader final : public RoleBehaviour {
     ReadPatience patience = ReadPatience::kNone;
   };
 
+  bool IsOfDirectory(const pb::RaftMessage& message, Progress* progress) const;
   Next StepAppendReply(const pb::RaftMessage& message, Progress* progress);
   Next StepHeartbeatReply(const pb::RaftMessage& message, Progress* progress);
   Next AdvanceCommit();

@@ -53,7 +53,29 @@ absl::Status ReadAddresses(const internal::v1::RaftMembership& proto, Membership
   return absl::OkStatus();
 }
 
+// As above.
+absl::Status ReadDirectories(const internal::v1::RaftMembership& proto, Membership* membership) {
+  NodeId last;
+  for (const internal::v1::RaftMemberDirectory& member : proto.directories()) {
+    const NodeId node(member.node_id());
+    if (!membership->Contains(node)) return Refuse("has a directory, but is not a member", node);
+    if (node <= last) return Refuse("has its directory out of order", node);
+    FALAJ_ASSIGN_OR_RETURN(const Uuid directory, Uuid::FromBytes(member.directory_id()));
+    if (directory.is_nil()) return Refuse("has a directory without an id", node);
+    membership->directories[node] = directory;
+    last = node;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+std::string LostDirectoryRemedy(NodeId node) {
+  return absl::StrCat(
+      "If its disk is only not mounted, mount it. If it is lost, remove the node (falaj metadata "
+      "members remove ",
+      node, ") and start an empty one under a new id with --join");
+}
 
 absl::Status CheckAddress(absl::string_view address) {
   const size_t colon = address.rfind(':');
@@ -89,6 +111,7 @@ absl::StatusOr<Membership> Membership::FromProto(const internal::v1::RaftMembers
     return Refuse("is not a valid id", result.voters.front());
   }
   FALAJ_RETURN_IF_ERROR(ReadAddresses(proto, &result));
+  FALAJ_RETURN_IF_ERROR(ReadDirectories(proto, &result));
   return result;
 }
 
@@ -101,12 +124,22 @@ internal::v1::RaftMembership Membership::ToProto() const {
     member->set_node_id(node.value());
     member->set_address(address);
   }
+  for (const auto& [node, directory] : directories) {
+    internal::v1::RaftMemberDirectory* member = proto.add_directories();
+    member->set_node_id(node.value());
+    member->set_directory_id(std::string(directory.bytes()));
+  }
   return proto;
 }
 
 bool Membership::IsVoter(NodeId node) const { return Holds(voters, node); }
 
 bool Membership::IsLearner(NodeId node) const { return Holds(learners, node); }
+
+Uuid Membership::DirectoryOf(NodeId node) const {
+  const auto found = directories.find(node);
+  return found == directories.end() ? Uuid() : found->second;
+}
 
 std::vector<NodeId> Membership::All() const {
   std::vector<NodeId> all;
@@ -128,15 +161,18 @@ absl::Status AddLearner(const MembershipChange& change, Membership* members) {
   return absl::OkStatus();
 }
 
-absl::Status Promote(NodeId node, Membership* members) {
-  if (!members->IsLearner(node)) return Refuse("votes already", node);
-  Erase(&members->learners, node);
-  Insert(&members->voters, node);
+// From now on its votes and acknowledgements count: those of this directory, and of no other.
+absl::Status Promote(const MembershipChange& change, Membership* members) {
+  if (!members->IsLearner(change.node)) return Refuse("votes already", change.node);
+  Erase(&members->learners, change.node);
+  Insert(&members->voters, change.node);
+  if (!change.directory.is_nil()) members->directories.try_emplace(change.node, change.directory);
   return absl::OkStatus();
 }
 
 absl::Status Remove(NodeId node, Membership* members) {
   members->addresses.erase(node);
+  members->directories.erase(node);
   Erase(&members->learners, node);
   Erase(&members->voters, node);
   if (members->voters.empty()) return Refuse("is the last voter", node);
@@ -148,6 +184,14 @@ absl::Status SetAddress(const MembershipChange& change, Membership* members) {
   std::string& address = members->addresses[change.node];
   if (address == change.address) return Refuse("has this address already", change.node);
   address = change.address;
+  return absl::OkStatus();
+}
+
+absl::Status BindDirectory(const MembershipChange& change, Membership* members) {
+  if (change.directory.is_nil()) return Refuse("has a directory without an id", change.node);
+  if (!members->directories.try_emplace(change.node, change.directory).second) {
+    return Refuse("has a directory already", change.node);
+  }
   return absl::OkStatus();
 }
 
@@ -163,13 +207,16 @@ absl::StatusOr<Membership> Membership::With(const MembershipChange& change) cons
       changed = AddLearner(change, &result);
       break;
     case MembershipChange::Kind::kPromote:
-      changed = Promote(change.node, &result);
+      changed = Promote(change, &result);
       break;
     case MembershipChange::Kind::kRemove:
       changed = Remove(change.node, &result);
       break;
     case MembershipChange::Kind::kSetAddress:
       changed = SetAddress(change, &result);
+      break;
+    case MembershipChange::Kind::kBindDirectory:
+      changed = BindDirectory(change, &result);
       break;
   }
   FALAJ_RETURN_IF_ERROR(changed);

@@ -20,29 +20,38 @@ namespace falaj::raft {
 // A change of one node; larger changes are several of these (thesis, section 4.1: with one node at
 // a time any two majorities overlap, so no joint configuration is needed).
 struct MembershipChange {
-  enum class Kind { kAddLearner, kPromote, kRemove, kSetAddress };
+  enum class Kind { kAddLearner, kPromote, kRemove, kSetAddress, kBindDirectory };
   Kind kind = Kind::kAddLearner;
   NodeId node;
   std::string address;  // kAddLearner: may be empty. kSetAddress: the new one.
+  Uuid directory;       // kBindDirectory. kPromote: the leader fills it in if it knows it.
 };
+
+// What to do about a node whose directory is not the one that stands for it, as a sentence or two.
+std::string LostDirectoryRemedy(NodeId node);
 
 // INVALID_REQUEST unless it is host:port of at most 261 bytes.
 absl::Status CheckAddress(absl::string_view address);
 
-// Membership is a value: two disjoint ascending lists of node ids, and where the nodes are found.
+// Membership is a value: two disjoint ascending lists of node ids, where the nodes are found, and
+// which directories stand for them. A directory is named once and stays: a node that comes back
+// with another one has lost what it promised.
 struct Membership {
   std::vector<NodeId> voters;
   std::vector<NodeId> learners;
   std::map<NodeId, std::string> addresses;  // Of members only; some may be missing.
+  std::map<NodeId, Uuid> directories;       // As well; none is nil.
 
   // Returns INVALID_REQUEST if an id is below 1, not ascending, on both lists, or nobody votes, or
-  // an address is malformed or of no member.
+  // an address or a directory is malformed or of no member.
   static absl::StatusOr<Membership> FromProto(const internal::v1::RaftMembership& proto);
   internal::v1::RaftMembership ToProto() const;
 
   bool IsVoter(NodeId node) const;
   bool IsLearner(NodeId node) const;
   bool Contains(NodeId node) const { return IsVoter(node) || IsLearner(node); }
+  // Nil if none is named.
+  Uuid DirectoryOf(NodeId node) const;
   // All nodes, ascending.
   std::vector<NodeId> All() const;
 

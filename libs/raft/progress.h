@@ -106,6 +106,7 @@ class Progress {
   }
 
   uint64_t heard_at;        // The leader's tick when it was last heard from.
+  Uuid directory;           // Whose answers these are; nil: it has named none.
   LogIndex commit_told;     // Highest commit index sent with an append.
   uint64_t read_round = 0;  // Highest read round it confirmed.
 

@@ -10,6 +10,7 @@
 #include "libs/raft/candidate.h"
 #include "libs/raft/core_state.h"
 #include "libs/raft/follower.h"
+#include "libs/raft/founder.h"
 #include "libs/raft/leader.h"
 #include "libs/raft/role.h"
 #include "libs/raft/validation.h"
@@ -28,6 +29,11 @@ bool IsFromLeader(const pb::RaftMessage& message) {
 bool IsVoteRequest(const pb::RaftMessage& message) {
   return message.type() == pb::RAFT_MESSAGE_TYPE_VOTE ||
          message.type() == pb::RAFT_MESSAGE_TYPE_PRE_VOTE;
+}
+
+bool IsOfFounding(const pb::RaftMessage& message) {
+  return message.type() == pb::RAFT_MESSAGE_TYPE_FOUNDING ||
+         message.type() == pb::RAFT_MESSAGE_TYPE_FOUNDING_REPLY;
 }
 
 // A pre-vote speaks of a term that nobody has entered yet.
@@ -64,7 +70,14 @@ absl::StatusOr<std::unique_ptr<RaftCore>> RaftCore::Create(const Options& option
   for (auto& [index, membership] : changes) {
     core->state_->members.Add(index, std::move(membership));
   }
-  if (core->state_->IsOnlyVoter()) core->Become(Next::kCampaign);
+  if (core->state_->IsUnfounded()) {
+    auto founder = std::make_unique<Founder>(core->state_.get());
+    core->founder_ = founder.get();
+    core->role_ = std::move(founder);
+    core->Become(core->founder_->Begin());
+  } else if (core->state_->IsOnlyVoter()) {
+    core->Become(Next::kCampaign);
+  }
   return core;
 }
 
@@ -77,6 +90,8 @@ RaftCore::~RaftCore() = default;
 absl::Status RaftCore::Step(const pb::RaftMessage& message) {
   if (state_->storage_failed) return StorageFailedError();
   FALAJ_RETURN_IF_ERROR(CheckMessage(message, state_->self()));
+  if (IsForAnotherDirectory(message)) return absl::OkStatus();
+  if (founder_ != nullptr || IsOfFounding(message)) return StepFounding(message);
   const Term term(message.term());
   if (term < state_->term) {
     StepLowerTerm(message);
@@ -98,6 +113,32 @@ absl::Status RaftCore::Step(const pb::RaftMessage& message) {
   }
   FALAJ_ASSIGN_OR_RETURN(const Next next, role_->Step(message));
   Become(next);
+  return absl::OkStatus();
+}
+
+// What another directory was asked to promise must not be promised by this one. If a leader counts
+// on another one, this one has none to give.
+bool RaftCore::IsForAnotherDirectory(const pb::RaftMessage& message) {
+  const Uuid& own = state_->options.directory;
+  if (message.to_directory().empty() || message.to_directory() == own.bytes()) return false;
+  const NodeId self = state_->self();
+  const bool is_named = state_->members.current().DirectoryOf(self) == own;
+  if (IsFromLeader(message) && !is_named && state_->refusal.empty()) {
+    state_->refusal = absl::StrCat(
+        "the directory of node ", self, " is ", own.ToString(), ", but to node ", message.from(),
+        ", which leads, another one stands for the node. ", LostDirectoryRemedy(self));
+  }
+  return true;
+}
+
+absl::Status RaftCore::StepFounding(const pb::RaftMessage& message) {
+  if (founder_ != nullptr) {
+    FALAJ_ASSIGN_OR_RETURN(const Next next, founder_->Step(message));
+    Become(next);
+  } else if (message.type() == pb::RAFT_MESSAGE_TYPE_FOUNDING) {
+    FALAJ_ASSIGN_OR_RETURN(const Uuid directory, Uuid::FromBytes(message.from_directory()));
+    state_->SendMembership(NodeId(message.from()), directory);
+  }
   return absl::OkStatus();
 }
 
@@ -133,6 +174,7 @@ void RaftCore::Become(Next next) {
     if (next == Next::kFollow) return BecomeFollower(state_->term);
     role_->Retire();
     leader_ = nullptr;
+    founder_ = nullptr;
     if (next == Next::kLead) {
       auto leader = std::make_unique<Leader>(state_.get());
       leader_ = leader.get();
@@ -154,6 +196,7 @@ void RaftCore::BecomeFollower(Term term) {
   // A leader's timer stands still; it must not be the first to stand again.
   if (leader_ != nullptr) state_->timer.Reset();
   leader_ = nullptr;
+  founder_ = nullptr;
   state_->SetTerm(term);
   state_->leader = NodeId();
   role_ = std::make_unique<Follower>(state_.get());
@@ -290,6 +333,12 @@ LogIndex RaftCore::applied() const { return state_->log.applied(); }
 
 LogIndex RaftCore::last_index() const { return state_->log.last_index(); }
 
+const std::string& RaftCore::refusal() const { return state_->refusal; }
+
+std::optional<MembershipChange> RaftCore::DueBinding() const {
+  return leader_ == nullptr ? std::nullopt : leader_->DueBinding();
+}
+
 const Membership& RaftCore::membership() const { return state_->members.current(); }
 
 std::optional<Term> RaftCore::term_at(LogIndex index) const { return state_->log.TermAt(index); }
@@ -308,6 +357,8 @@ CoreStatus RaftCore::status() const {
   status.snapshot_index = LogIndex(state_->snapshot.meta.index());
   status.membership = state_->members.current();
   status.storage_failed = state_->storage_failed;
+  status.refusal = state_->refusal;
+  if (founder_ != nullptr) status.founders_awaited = founder_->awaited();
   if (leader_ != nullptr) {
     status.transferring_to = leader_->transferring_to();
     status.followers = leader_->followers();

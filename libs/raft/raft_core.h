@@ -19,6 +19,7 @@
 namespace falaj::raft {
 
 struct CoreState;
+class Founder;
 class Leader;
 class RoleBehaviour;
 enum class Next;
@@ -33,6 +34,8 @@ enum class Next;
 // Role transitions (each role is a class in a file of its own):
 // clang-format off
 //   from           on                                                  to
+//   founder        the cluster has begun, and it is a member           follower      (founder.h)
+//   founder        all founders are as empty; its id is the lowest     pre-candidate (founder.h)
 //   follower       no leader heard for a random timeout                pre-candidate (thesis 9.6)
 //   follower       TIMEOUT_NOW from the leader                         candidate     (thesis 3.10)
 //   follower       timeout or start, as the only voter                 candidate
@@ -52,6 +55,7 @@ enum class Next;
 //     makes possible at once
 //   an entry is handed out to be applied once, in order, committed and on this node's disk
 //   committed entries are never overwritten
+//   a directory other than the one a membership names for the node makes no promise in its name
 //
 // Threads: none; one thread at a time. Failures: Step() refuses malformed messages without effect;
 // after StorageFailed() the node takes no part any more and everything returns STORAGE_FAILED.
@@ -131,6 +135,12 @@ class RaftCore {
   LogIndex committed() const;
   LogIndex applied() const;
   LogIndex last_index() const;
+  // Why this node's directory takes no part, and never will: it is empty, or another one, while the
+  // cluster counts on what it had. Empty otherwise. Says what to do.
+  const std::string& refusal() const;
+  // The change by which a leader names the directory of a voter that has none yet (clusters of
+  // before there were directories); for ProposeMembership().
+  std::optional<MembershipChange> DueBinding() const;
   // The newest membership in the log, committed or not.
   const Membership& membership() const;
   const Membership& committed_membership() const;
@@ -144,6 +154,8 @@ class RaftCore {
  private:
   RaftCore(const Options& options, Restored restored, Membership base);
 
+  bool IsForAnotherDirectory(const pb::RaftMessage& message);
+  absl::Status StepFounding(const pb::RaftMessage& message);
   void StepLowerTerm(const pb::RaftMessage& message);
   void StepVoteRequest(const pb::RaftMessage& message);
   void Become(Next next);
@@ -154,6 +166,7 @@ class RaftCore {
   std::unique_ptr<CoreState> state_;
   std::unique_ptr<RoleBehaviour> role_;  // Never null.
   Leader* leader_ = nullptr;             // role_ if it is a Leader.
+  Founder* founder_ = nullptr;           // role_ if it is a Founder.
   std::optional<SoftState> told_soft_;   // As of the last Ready.
 };
 

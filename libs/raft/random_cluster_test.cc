@@ -32,11 +32,22 @@ struct Totals {
   uint64_t membership_changes = 0;
   uint64_t snapshots = 0;
   uint64_t crashes = 0;
+  uint64_t wipes = 0;
+  uint64_t settled = 0;  // Lives in the end of which all was agreed on.
+};
+
+// Whether disks are lost, and nodes come back with empty ones under their old ids: of the founders
+// one, of the others any.
+enum class Wipes {
+  kNone,
+  kWithDirectories,     // They must be recognised.
+  kWithoutDirectories,  // They cannot be: what is committed gets lost.
 };
 
 class RandomLife {
  public:
-  explicit RandomLife(uint64_t seed, PlantedBug bug = PlantedBug::kNone) : random_(seed) {
+  explicit RandomLife(uint64_t seed, PlantedBug bug = PlantedBug::kNone, Wipes wipes = Wipes::kNone)
+      : random_(seed), wipes_(wipes) {
     silence_percent_ = random_.Below(2) * random_.Below(50);
     crash_weight_ = 5 + random_.Below(60);
     down_long_ = Chance(50);
@@ -54,11 +65,8 @@ class RandomLife {
       options.snapshot_entries = 10;
       options.snapshot_chunk_bytes = 30;
       options.planted_bug = bug;
-      Restored initial;
-      for (int voter = 1; voter <= 3; ++voter) {
-        initial.snapshot.meta.mutable_membership()->add_voters(voter);
-      }
-      cluster_.Add(options, std::move(initial));
+      if (wipes_ == Wipes::kWithDirectories) options.directory = TestDirectory(++directories_);
+      cluster_.Add(options, Empty());
     }
   }
 
@@ -75,6 +83,13 @@ class RandomLife {
   const std::string& fault() const { return fault_; }
 
  private:
+  static Restored Empty() {
+    Restored empty;
+    for (int voter = 1; voter <= 3; ++voter) {
+      empty.snapshot.meta.mutable_membership()->add_voters(voter);
+    }
+    return empty;
+  }
   void Require(bool holds, absl::string_view rule) {
     if (!holds && fault_.empty()) fault_ = std::string(rule);
   }
@@ -82,6 +97,7 @@ class RandomLife {
   bool Chance(uint64_t percent) { return random_.Below(100) < percent; }
 
   void Step() {
+    if (wipes_ != Wipes::kNone && random_.Below(3000) == 0) return Wipe(AnyNode());
     const uint64_t dice = random_.Below(10'000);
     if (dice < 4200) return Chance(silence_percent_) ? Tick() : DeliverAny();
     TestNode& node = cluster_.node(AnyNode());
@@ -107,6 +123,19 @@ class RandomLife {
     } else if (dice >= 9985) {
       Partition();
     }
+  }
+
+  // The disk is lost; what the node has said is still under way.
+  void Wipe(NodeId id) {
+    const bool founder = id <= NodeId(3);
+    if (founder && wiped_founder_ != NodeId() && wiped_founder_ != id) return;
+    if (founder) wiped_founder_ = id;
+    Options options = cluster_.node(id).options;
+    options.random_seed = random_.Next();
+    if (wipes_ == Wipes::kWithDirectories) options.directory = TestDirectory(++directories_);
+    cluster_.Add(options, Empty());
+    checked_[id] = 0;
+    ++totals_.wipes;
   }
 
   void Tick() {
@@ -256,7 +285,12 @@ class RandomLife {
       if (round == 1000) ProposeLast();
     }
     CheckLogMatching();
-    if (fault_.empty()) Require(IsSettled(), "no agreement after the network healed");
+    const bool settled = IsSettled();
+    totals_.settled += settled ? 1 : 0;
+    // A majority that was wiped, voters that were not founders among them, is lost for good.
+    if (fault_.empty() && totals_.wipes == 0) {
+      Require(settled, "no agreement after the network healed");
+    }
     totals_.entries += committed_.size();
     for (const std::string& entry : committed_) {
       totals_.membership_changes += entry.find("members") != std::string::npos ? 1 : 0;
@@ -276,6 +310,7 @@ class RandomLife {
       if (!node.core->is_leader()) continue;
       if (node.core->applied() != node.core->last_index()) return false;
       for (NodeId member : node.core->membership().All()) {
+        if (!cluster_.node(member).core->refusal().empty()) continue;
         if (cluster_.node(member).applied != committed_) return false;
       }
       return !committed_.empty() && committed_.back().find("last") != std::string::npos;
@@ -284,6 +319,9 @@ class RandomLife {
   }
 
   Random random_;
+  const Wipes wipes_;
+  uint8_t directories_ = 0;
+  NodeId wiped_founder_;
   // What kind of life it is: how often a message is late, how often nodes crash, and for how long.
   uint64_t silence_percent_ = 0;
   uint64_t crash_weight_ = 0;
@@ -336,6 +374,34 @@ TEST(RandomClusterTest, StaysSafeAndRecoversInEveryLife) {
   EXPECT_GT(totals.membership_changes, count);
   EXPECT_GT(totals.snapshots, count);
   EXPECT_GT(totals.crashes, count * 5);
+}
+
+// An empty directory under an old id takes no part: nothing that was committed is lost by it.
+TEST(RandomClusterTest, StaysSafeWhenDisksAreLost) {
+  constexpr uint64_t kLives = 40;
+  Totals totals;
+  for (uint64_t seed = 1; seed <= kLives; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    RandomLife life(seed, PlantedBug::kNone, Wipes::kWithDirectories);
+    life.Run(20'000);
+    ASSERT_EQ(life.fault(), "");
+    totals.elections += life.totals().elections;
+    totals.wipes += life.totals().wipes;
+    totals.settled += life.totals().settled;
+  }
+  EXPECT_GT(totals.elections, kLives * 3);
+  EXPECT_GT(totals.wipes, kLives * 2);
+  EXPECT_GT(totals.settled, kLives / 2);
+}
+
+TEST(RandomClusterTest, NoticesEmptyDirectoriesThatAreHeard) {
+  std::string fault;
+  for (uint64_t seed = 1; fault.empty() && seed <= 40; ++seed) {
+    RandomLife life(seed, PlantedBug::kNone, Wipes::kWithoutDirectories);
+    life.Run(20'000);
+    fault = life.fault();
+  }
+  EXPECT_NE(fault, "");
 }
 
 // What does not notice a mistake proves nothing. What the other planted bugs do is shown by the

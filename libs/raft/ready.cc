@@ -11,6 +11,8 @@ namespace falaj::raft {
 
 absl::string_view RoleName(Role role) {
   switch (role) {
+    case Role::kFounder:
+      return "founder";
     case Role::kFollower:
       return "follower";
     case Role::kLearner:

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -22,9 +23,9 @@ namespace falaj::raft {
 
 namespace pb = ::falaj::internal::v1;
 
-enum class Role { kFollower, kLearner, kPreCandidate, kCandidate, kLeader };
+enum class Role { kFounder, kFollower, kLearner, kPreCandidate, kCandidate, kLeader };
 
-// "follower", "learner", "pre-candidate", "candidate" or "leader".
+// "founder", "follower", "learner", "pre-candidate", "candidate" or "leader".
 absl::string_view RoleName(Role role);
 
 struct Options {
@@ -38,6 +39,9 @@ struct Options {
   // For the election timeouts, and for telling the reads of a node's lives apart: differs between
   // nodes and between the lives of a node.
   uint64_t random_seed = 1;
+  // Drawn when the node's directory was made, and on its disk. Nil: it has none, and a founder that
+  // comes back empty votes again.
+  Uuid directory;
 
   // Limits. An entry larger than message_bytes_max still travels, alone.
   size_t entry_bytes_max = 4 << 20;         // Larger proposals are refused.
@@ -114,8 +118,9 @@ struct SoftState {
 //
 //   1. send `messages` (they do not depend on this node's disk)
 //   2. if `snapshot` is set, store it, replacing the whole log, and load the state machine from it
-//   3. write `hard_state` and `entries` as ONE atomic unit; an entry replaces the stored one of its
-//      index and removes all behind it. If `must_sync`, it must be on disk before step 4
+//   3. write `initial_membership` (in place of the stored one; nothing if there is a `snapshot`),
+//      `hard_state` and `entries` as ONE atomic unit; an entry replaces the stored one of its index
+//      and removes all behind it. If `must_sync`, it must be on disk before step 4
 //   4. call RaftCore::Persisted(number)
 //   5. send `messages_after_persist`: votes, acknowledgements and everything else that promises
 //      what was written in step 3
@@ -128,7 +133,8 @@ struct Ready {
   uint64_t number = 0;
   std::vector<pb::RaftMessage> messages;
   std::optional<Snapshot> snapshot;
-  std::optional<pb::RaftHardState> hard_state;  // Set if it changed.
+  std::optional<Membership> initial_membership;  // Set once, if this node is a founder: founder.h.
+  std::optional<pb::RaftHardState> hard_state;   // Set if it changed.
   std::vector<pb::RaftEntry> entries;
   bool must_sync = false;
   std::vector<pb::RaftMessage> messages_after_persist;
@@ -161,6 +167,8 @@ struct CoreStatus {
   NodeId transferring_to;  // 0: no leadership transfer under way.
   bool storage_failed = false;
   std::vector<FollowerStatus> followers;  // On the leader, ascending by node.
+  std::vector<NodeId> founders_awaited;   // By a founder, ascending.
+  std::string refusal;                    // RaftCore::refusal().
 };
 
 }  // namespace falaj::raft

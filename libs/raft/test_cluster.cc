@@ -24,6 +24,11 @@ std::vector<std::string> StateFrom(const Snapshot& snapshot) {
   return absl::StrSplit(snapshot.data.ToString(), '\n');
 }
 
+// "#7" of a directory made by TestDirectory(7).
+std::string Describe(const Uuid& directory) {
+  return absl::StrCat("#", static_cast<uint8_t>(directory.bytes().back()));
+}
+
 std::string TypeName(pb::RaftMessageType type) {
   return std::string(absl::StripPrefix(pb::RaftMessageType_Name(type), "RAFT_MESSAGE_TYPE_"));
 }
@@ -32,6 +37,9 @@ std::string TypeName(pb::RaftMessageType type) {
 
 bool TestDisk::Write(const Ready& ready) {
   bool dense = true;
+  if (ready.initial_membership) {
+    *cached_.snapshot.meta.mutable_membership() = ready.initial_membership->ToProto();
+  }
   if (ready.snapshot) {
     cached_.snapshot = *ready.snapshot;
     cached_.entries.clear();
@@ -140,8 +148,13 @@ std::string Describe(const Membership& membership) {
   for (const auto& [node, address] : membership.addresses) {
     absl::StrAppend(&text, " ", node, "@", address);
   }
+  for (const auto& [node, directory] : membership.directories) {
+    absl::StrAppend(&text, " ", node, Describe(directory));
+  }
   return text;
 }
+
+Uuid TestDirectory(uint8_t number) { return Uuid::FromRandomBits(0, number); }
 
 std::string Describe(const pb::RaftEntry& entry) {
   const std::string id = absl::StrCat(entry.index(), "/", entry.term(), " ");
@@ -202,6 +215,12 @@ std::string Describe(const pb::RaftMessage& message) {
       absl::StrAppend(&text, " batch ", message.read_round() & kBatchOfLife,
                       message.reject() ? " no" : absl::StrCat(" at ", message.log_index()));
       break;
+    case pb::RAFT_MESSAGE_TYPE_FOUNDING_REPLY: {
+      const auto membership = Membership::FromProto(message.membership());
+      absl::StrAppend(&text, message.reject() ? " begun: " : " empty: ",
+                      membership.ok() ? Describe(*membership) : "?");
+      break;
+    }
     default:
       break;
   }

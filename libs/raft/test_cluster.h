@@ -77,6 +77,9 @@ class TestCluster {
   std::vector<pb::RaftMessage> in_flight_;
 };
 
+// The directory of that number; not 0.
+Uuid TestDirectory(uint8_t number);
+
 // "5/2 x", "5/2 no-op", "5/2 members 1,2,3+4".
 std::string Describe(const pb::RaftEntry& entry);
 // "1>2 APPEND term 2 at 4/1 commit 4: 5/2 x, 6/2 y".

@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -135,7 +136,7 @@ void Transcript::SayStatus(const absl::Status& status) {
 }
 
 // node 1 voters=1,2,3 [learners=4] [log=1,1,2] [term=2] [vote=1] [commit=2] [chunk=N]
-// [kept=N] [window=N] [bytes=N] [lag=N] [patience=N] [reads=N] [bug=NAME]
+// [kept=N] [window=N] [bytes=N] [lag=N] [patience=N] [reads=N] [bug=NAME] [dir=N]
 void Transcript::Node(const Words& words) {
   auto settings = ToSettings(words);
   Options options;
@@ -152,6 +153,9 @@ void Transcript::Node(const Words& words) {
     const auto bug = PlantedBugFromName(settings["bug"]);
     ASSERT_TRUE(bug.has_value()) << settings["bug"];
     options.planted_bug = *bug;
+  }
+  if (settings.contains("dir")) {
+    options.directory = TestDirectory(static_cast<uint8_t>(ToNumber(settings["dir"])));
   }
   if (settings.contains("reads")) options.reads_waiting_max = ToNumber(settings["reads"]);
   if (settings.contains("window")) options.inflight_max = ToNumber(settings["window"]);
@@ -181,7 +185,7 @@ void Transcript::Node(const Words& words) {
 }
 
 // step VOTE from=2 to=1 term=3 [log=5/2] [commit=4] [no] [hint=3/1] [round=1] [transfer]
-// [entries=5/2,6/2]
+// [entries=5/2,6/2] [dir=N] [from-dir=N]
 void Transcript::Step(const Words& words) {
   auto settings = ToSettings(words);
   pb::RaftMessage message;
@@ -201,6 +205,11 @@ void Transcript::Step(const Words& words) {
     message.set_hint_index(hint.index.value());
     message.set_hint_term(hint.term.value());
   }
+  const auto directory = [&](const char* setting) {
+    return std::string(TestDirectory(static_cast<uint8_t>(ToNumber(settings[setting]))).bytes());
+  };
+  if (settings.contains("dir")) message.set_to_directory(directory("dir"));
+  if (settings.contains("from-dir")) message.set_from_directory(directory("from-dir"));
   if (settings.contains("commit")) message.set_commit(ToNumber(settings["commit"]));
   if (settings.contains("round")) message.set_read_round(ToNumber(settings["round"]));
   for (const auto& text : absl::StrSplit(settings["entries"], ',', absl::SkipEmpty())) {
@@ -237,6 +246,7 @@ void Transcript::SayReady(NodeId id, const Ready& ready) {
     Say(absl::StrCat("  install snapshot ", ready.snapshot->meta.index(), "/",
                      ready.snapshot->meta.term()));
   }
+  if (ready.initial_membership) Say("  sync founders " + Describe(*ready.initial_membership));
   if (ready.hard_state) {
     Say(absl::StrCat("  ", ready.must_sync ? "sync" : "write", " term ", ready.hard_state->term(),
                      " vote ", ready.hard_state->vote(), " commit ", ready.hard_state->commit()));
@@ -318,10 +328,21 @@ void Transcript::Status(const Words& words) {
     Say(absl::StrCat("  ", follower.node, follower.learner ? " learner" : "", " match ",
                      follower.match, follower.receiving_snapshot ? " receiving snapshot" : ""));
   }
+  if (!status.founders_awaited.empty()) {
+    Say("  awaits " +
+        absl::StrJoin(status.founders_awaited, ",",
+                      [](std::string* out, NodeId node) { absl::StrAppend(out, node); }));
+  }
+  if (!status.refusal.empty()) Say("  " + status.refusal);
 }
 
-// member 1 add-learner|promote|remove|set-address 4 [host:port]
+// member 1 add-learner|promote|remove|set-address 4 [host:port]; member 1 bind
 void Transcript::Member(const Words& words) {
+  if (words.at(2) == "bind") {
+    const std::optional<MembershipChange> due = core(words).DueBinding();
+    if (!due) return Say("nothing to bind");
+    return SayStatus(core(words).ProposeMembership(*due).status());
+  }
   MembershipChange change;
   change.kind = words.at(2) == "add-learner" ? MembershipChange::Kind::kAddLearner
                 : words.at(2) == "promote"   ? MembershipChange::Kind::kPromote

@@ -47,7 +47,12 @@ absl::Status CheckMessage(const pb::RaftMessage& message, NodeId self) {
   }
   if (NodeId(message.to()) != self) return Malformed("it is for another node");
   if (message.from() < 1 || NodeId(message.from()) == self) return Malformed("impossible sender");
-  if (message.term() == 0) return Malformed("term 0");
+  const bool is_founding = message.type() == pb::RAFT_MESSAGE_TYPE_FOUNDING ||
+                           message.type() == pb::RAFT_MESSAGE_TYPE_FOUNDING_REPLY;
+  if (is_founding && message.from_directory().size() != Uuid::kSize && !message.reject()) {
+    return Malformed("a founder without a directory");
+  }
+  if (message.term() == 0 && !is_founding) return Malformed("term 0");
   const bool is_read = message.type() == pb::RAFT_MESSAGE_TYPE_READ_INDEX ||
                        message.type() == pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY;
   if (is_read && message.read_round() == 0) return Malformed("a batch of reads without a number");

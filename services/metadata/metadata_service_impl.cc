@@ -59,6 +59,8 @@ bool IsInForce(const raft::MembershipChange& change, const raft::Membership& mem
       return change.node >= NodeId(1) && !members.Contains(change.node);
     case raft::MembershipChange::Kind::kSetAddress:
       return members.Contains(change.node) && same_address;
+    case raft::MembershipChange::Kind::kBindDirectory:
+      return false;  // Nobody asks for that from outside.
   }
   return false;
 }
@@ -149,6 +151,10 @@ grpc::ServerUnaryReactor* MetadataServiceImpl::GetStatus(grpc::CallbackServerCon
   response->set_incarnation(incarnation_);
   response->set_transferring_to(status.core.transferring_to.value());
   response->set_storage_failed(status.core.storage_failed);
+  for (NodeId founder : status.core.founders_awaited) {
+    response->add_founders_awaited(founder.value());
+  }
+  response->set_refusal(status.core.refusal);
   FillMembers(status, response);
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
