@@ -74,13 +74,19 @@ void RaftLog::Database::RememberEntries(const std::vector<pb::RaftEntry>& entrie
 }
 
 absl::Status RaftLog::Database::Persist(const std::optional<pb::RaftHardState>& hard_state,
-                                        const std::vector<pb::RaftEntry>& entries, bool sync) {
+                                        const std::vector<pb::RaftEntry>& entries, bool sync,
+                                        const std::optional<raft::Membership>& initial) {
   FALAJ_RETURN_IF_ERROR(CheckWritable());
   if (!entries.empty() && entries.front().index() > last_index() + 1) {
     return MakeError(Reason::kInternal, "entries would leave a gap in the Raft log");
   }
   rocksdb::WriteBatch batch;
   if (hard_state) batch.Put(default_, kHardStateKey, hard_state->SerializeAsString());
+  if (initial) {
+    pb::RaftSnapshot none;
+    *none.mutable_membership() = initial->ToProto();
+    batch.Put(default_, kSnapshotKey, none.SerializeAsString());
+  }
   PutEntries(entries, &batch);
   if (batch.Count() == 0) return absl::OkStatus();
   FALAJ_RETURN_IF_ERROR(Write(&batch, sync));
@@ -116,6 +122,8 @@ raft::Restored RaftLog::TakeRestored() { return std::exchange(database_->restore
 
 Uuid RaftLog::cluster_id() const { return database_->cluster_id; }
 
+Uuid RaftLog::directory_id() const { return database_->directory_id; }
+
 uint64_t RaftLog::incarnation() const { return database_->incarnation; }
 
 absl::Status RaftLog::Persist(const std::optional<pb::RaftHardState>& hard_state,
@@ -125,7 +133,8 @@ absl::Status RaftLog::Persist(const std::optional<pb::RaftHardState>& hard_state
 
 absl::Status RaftLog::Persist(const raft::Ready& ready) {
   if (ready.snapshot) return database_->InstallSnapshot(ready);
-  return database_->Persist(ready.hard_state, ready.entries, ready.must_sync);
+  return database_->Persist(ready.hard_state, ready.entries, ready.must_sync,
+                            ready.initial_membership);
 }
 
 absl::Status RaftLog::WriteSnapshot(const raft::Snapshot& snapshot) {

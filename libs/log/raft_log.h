@@ -35,8 +35,8 @@ namespace falaj::log {
 //
 // Invariants:
 //   Persist() is one atomic WriteBatch: never a term without its entries, never half of them
-//   whose a directory is, what it is for and its first members are one synced write: a directory in
-//   which an earlier Open() was interrupted before it counts as new
+//   whose a directory is, its own id, what it is for and its first members are one synced write: a
+//   directory in which an earlier Open() was interrupted before it counts as new
 //   the stored entries are dense; a snapshot becomes the current one in one write, or not at all
 //
 // Threads: the node's, for everything but WriteSnapshot and DropObsolete, which belong to one other
@@ -108,6 +108,9 @@ class RaftLog {
   raft::Restored TakeRestored();
   // The cluster the directory belongs to.
   Uuid cluster_id() const;
+  // Drawn when the directory was made, or when it was first opened by a version that knows of such
+  // ids; on disk.
+  Uuid directory_id() const;
   // How often the quorum was recovered from the loss of its majority. Nodes of different
   // incarnations hold different histories and must not talk to each other.
   uint64_t incarnation() const;

@@ -41,7 +41,8 @@ class RaftLog::Database {
   absl::Status Restore();
 
   absl::Status Persist(const std::optional<internal::v1::RaftHardState>& hard_state,
-                       const std::vector<internal::v1::RaftEntry>& entries, bool sync);
+                       const std::vector<internal::v1::RaftEntry>& entries, bool sync,
+                       const std::optional<raft::Membership>& initial = std::nullopt);
   absl::Status WriteSnapshot(const raft::Snapshot& snapshot);
   absl::Status CommitSnapshot(const raft::Snapshot& snapshot, LogIndex first_kept);
   absl::Status InstallSnapshot(const raft::Ready& ready);
@@ -51,6 +52,7 @@ class RaftLog::Database {
 
   raft::Restored restored;
   Uuid cluster_id;
+  Uuid directory_id;
   uint64_t incarnation = 0;
 
  private:
@@ -82,6 +84,7 @@ class RaftLog::Database {
   absl::Status SortFamilies(const std::vector<std::string>& names,
                             const std::vector<Family>& families);
   absl::Status StampNew(const Options& options);
+  absl::Status RestoreDirectoryId();
   absl::StatusOr<std::optional<std::string>> Get(const char* key) const;
   absl::Status GetProto(const char* key, google::protobuf::MessageLite* message) const;
   absl::StatusOr<uint64_t> GetNumber(const char* key) const;
@@ -130,6 +133,7 @@ inline constexpr absl::string_view kSnapshotPrefix = "snapshot-";
 inline constexpr absl::string_view kIncomingPrefix = "incoming-";
 // Of the default column family.
 inline constexpr char kIdentityKey[] = "identity";
+inline constexpr char kDirectoryIdKey[] = "directory_id";
 inline constexpr char kIncarnationKey[] = "incarnation";  // Missing: 0.
 inline constexpr char kHardStateKey[] = "hard_state";
 inline constexpr char kSnapshotKey[] = "snapshot";

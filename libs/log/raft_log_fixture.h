@@ -16,10 +16,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "rocksdb/db.h"
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/log/raft_log.h"
+#include "libs/log/raft_log_database.h"
 
 namespace falaj::log {
 
@@ -124,6 +126,21 @@ class RaftLogTest : public testing::Test {
     log_.reset();
     fs::remove_all(options_.directory);
     fs::rename(copy, options_.directory);
+  }
+
+  // Of the default column family; the log must be closed.
+  void DeleteSmallKey(const char* key) const {
+    std::vector<std::string> names;
+    ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, options_.directory, &names).ok());
+    std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+    for (const std::string& name : names) descriptors.emplace_back(name, RaftFamilyOptions(name));
+    std::vector<rocksdb::ColumnFamilyHandle*> families;
+    rocksdb::DB* db = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open({}, options_.directory, descriptors, &families, &db).ok());
+    EXPECT_TRUE(db->Delete(rocksdb::WriteOptions(), key).ok());
+    for (rocksdb::ColumnFamilyHandle* family : families) db->DestroyColumnFamilyHandle(family);
+    EXPECT_TRUE(db->Close().ok());
+    delete db;
   }
 
   // The write-ahead log that holds data.

@@ -13,6 +13,7 @@
 
 #include "libs/base/crc32c.h"
 #include "libs/base/log.h"
+#include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/log/raft_log_database.h"
 #include "libs/log/rocks_info_log.h"
@@ -34,6 +35,8 @@ std::optional<uint64_t> ParseNumber(const rocksdb::Slice& bytes) {
   for (size_t i = 0; i < 8; ++i) value = value << 8 | static_cast<uint8_t>(bytes[i]);
   return value;
 }
+
+rocksdb::Slice ToSlice(absl::string_view bytes) { return {bytes.data(), bytes.size()}; }
 
 std::string EncodeIdentity(NodeId node, const Uuid& cluster) {
   return absl::StrCat(kFormat, EncodeNumber(static_cast<uint64_t>(node.value())), cluster.bytes());
@@ -236,6 +239,7 @@ absl::Status RaftLog::Database::StampNew(const Options& options) {
   }
   rocksdb::WriteBatch batch;
   batch.Put(default_, kIdentityKey, EncodeIdentity(options.node_id, cluster_id));
+  batch.Put(default_, kDirectoryIdKey, ToSlice(Random::FromSystem().NextUuid().bytes()));
   batch.Put(default_, kIncarnationKey, EncodeNumber(options.incarnation_if_new));
   batch.Put(default_, kHardStateKey, pb::RaftHardState().SerializeAsString());
   batch.Put(default_, kSnapshotKey, none.SerializeAsString());
@@ -245,6 +249,21 @@ absl::Status RaftLog::Database::StampNew(const Options& options) {
   // From now on a lost write-ahead log cannot make the directory look new.
   const rocksdb::Status flushed = db_->Flush(rocksdb::FlushOptions(), default_);
   return flushed.ok() ? absl::OkStatus() : Failed("write the identity", flushed);
+}
+
+// A directory of before there were such ids gets one: all that it holds is still there.
+absl::Status RaftLog::Database::RestoreDirectoryId() {
+  FALAJ_ASSIGN_OR_RETURN(const std::optional<std::string> stored, Get(kDirectoryIdKey));
+  if (stored) {
+    const absl::StatusOr<Uuid> id = Uuid::FromBytes(*stored);
+    if (!id.ok() || id->is_nil()) return Corrupt("malformed directory id");
+    directory_id = *id;
+    return absl::OkStatus();
+  }
+  directory_id = Random::FromSystem().NextUuid();
+  rocksdb::WriteBatch batch;
+  batch.Put(default_, kDirectoryIdKey, ToSlice(directory_id.bytes()));
+  return Write(&batch, true);
 }
 
 absl::Status RaftLog::Database::CheckIdentity(const Options& options) {
@@ -281,6 +300,7 @@ absl::Status RaftLog::Database::CheckIdentity(const Options& options) {
 }
 
 absl::Status RaftLog::Database::Restore() {
+  FALAJ_RETURN_IF_ERROR(RestoreDirectoryId());
   FALAJ_RETURN_IF_ERROR(GetProto(kHardStateKey, &restored.hard_state));
   FALAJ_RETURN_IF_ERROR(GetProto(kSnapshotKey, &restored.snapshot.meta));
   FALAJ_ASSIGN_OR_RETURN(const uint64_t snapshot_number, GetNumber(kSnapshotGenerationKey));

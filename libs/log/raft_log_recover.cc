@@ -20,9 +20,11 @@ absl::StatusOr<raft::Membership> NewestMembership(const raft::Restored& restored
   return raft::Membership::FromProto(restored.snapshot.meta.membership());
 }
 
-pb::RaftEntry OnlyVoterEntry(LogIndex index, Term term, NodeId node, const std::string& address) {
+pb::RaftEntry OnlyVoterEntry(LogIndex index, Term term, NodeId node, const Uuid& directory,
+                             const std::string& address) {
   raft::Membership alone;
   alone.voters = {node};
+  alone.directories[node] = directory;
   if (!address.empty()) alone.addresses[node] = address;
   pb::RaftEntry entry;
   entry.set_index(index.value());
@@ -61,7 +63,7 @@ absl::StatusOr<RaftLog::Recovery> RaftLog::Database::RecoverQuorum(NodeId node,
   hard.set_vote(node.value());
   hard.set_commit(done.last_index.value());
   const std::vector<pb::RaftEntry> entries = {
-      OnlyVoterEntry(done.last_index, done.term, node, address)};
+      OnlyVoterEntry(done.last_index, done.term, node, directory_id, address)};
   rocksdb::WriteBatch batch;
   batch.Put(default_, kHardStateKey, hard.SerializeAsString());
   batch.Put(default_, kIncarnationKey, EncodeNumber(done.incarnation));

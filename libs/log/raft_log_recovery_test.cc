@@ -64,6 +64,7 @@ TEST_F(RaftLogRecoveryTest, TheNodeBecomesTheOnlyVoterAndCommitsWhatItHolds) {
   EXPECT_TRUE(core->is_leader());
   EXPECT_EQ(core->membership().voters, std::vector<NodeId>{NodeId(1)});
   EXPECT_EQ(core->membership().addresses.at(NodeId(1)), "one:9301");
+  EXPECT_EQ(core->membership().directories.at(NodeId(1)), log_->directory_id());
   ASSERT_TRUE(core->Propose("onwards").ok());
   EXPECT_EQ(Run(core.get()), std::vector<std::string>{"onwards"});
 }

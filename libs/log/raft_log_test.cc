@@ -29,6 +29,54 @@ TEST_F(RaftLogTest, NewDirectoryHoldsTheInitialMembershipAndNothingElse) {
   EXPECT_EQ(log_->cluster_id(), options_.cluster_id_if_new);
 }
 
+TEST_F(RaftLogTest, ADirectoryKeepsItsIdAndAnotherOneHasAnotherId) {
+  ASSERT_TRUE(Reopen().ok());
+  const Uuid id = log_->directory_id();
+  EXPECT_FALSE(id.is_nil());
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_EQ(log_->directory_id(), id);
+  CrashAndKeepFiles();
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_EQ(log_->directory_id(), id);
+  log_.reset();
+  fs::remove_all(options_.directory);
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_NE(log_->directory_id(), id);
+}
+
+TEST_F(RaftLogTest, ADirectoryOfBeforeThereWereIdsGetsOneAndKeepsIt) {
+  ASSERT_TRUE(Reopen().ok());
+  Write(1, 3, 1);
+  const Uuid before = log_->directory_id();
+  log_.reset();
+  DeleteSmallKey("directory_id");
+  ASSERT_TRUE(Reopen().ok());
+  const Uuid id = log_->directory_id();
+  EXPECT_FALSE(id.is_nil());
+  EXPECT_NE(id, before);
+  EXPECT_EQ(RestoredLog(), "1/1 2/1 3/1");
+  CrashAndKeepFiles();
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_EQ(log_->directory_id(), id);
+}
+
+TEST_F(RaftLogTest, TheInitialMembershipAFounderLearnsReplacesTheStoredOne) {
+  options_.initial_membership.voters = {NodeId(1), NodeId(2)};
+  ASSERT_TRUE(Reopen().ok());
+  raft::Ready ready;
+  ready.initial_membership = options_.initial_membership;
+  ready.initial_membership->directories = {{NodeId(1), log_->directory_id()},
+                                           {NodeId(2), Uuid::FromRandomBits(1, 1)}};
+  ready.must_sync = true;
+  ASSERT_TRUE(log_->Persist(ready).ok());
+  CrashAndKeepFiles();
+  ASSERT_TRUE(Reopen().ok());
+  const auto stored = raft::Membership::FromProto(restored_.snapshot.meta.membership());
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_EQ(*stored, *ready.initial_membership);
+  EXPECT_EQ(restored_.snapshot.meta.index(), 0u);
+}
+
 TEST_F(RaftLogTest, ReopenReturnsWhatWasPersisted) {
   ASSERT_TRUE(Reopen().ok());
   Write(1, 3, 1);
