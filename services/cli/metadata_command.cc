@@ -24,6 +24,11 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
+std::string StateOf(const pb::GetStatusResponse& node) {
+  if (node.storage_failed()) return "failed";
+  return node.refusal().empty() ? node.role() : "refused";
+}
+
 // A row per node, also for those that do not answer. Fails if no node leads.
 absl::Status PrintStatus(const MetadataOptions& options, absl::Duration timeout) {
   Table table({"NODE", "ADDRESS", "ROLE", "TERM", "LEADER", "COMMITTED", "APPLIED", "FIRST", "LAST",
@@ -38,9 +43,8 @@ absl::Status PrintStatus(const MetadataOptions& options, absl::Duration timeout)
     }
     led = led || node->role() == "leader";
     const absl::StatusOr<Uuid> cluster = Uuid::FromBytes(node->cluster_id());
-    table.Add({node->node_id(), address, node->storage_failed() ? "failed" : node->role(),
-               static_cast<int64_t>(node->term()), node->leader_id(),
-               static_cast<int64_t>(node->commit_index()),
+    table.Add({node->node_id(), address, StateOf(*node), static_cast<int64_t>(node->term()),
+               node->leader_id(), static_cast<int64_t>(node->commit_index()),
                static_cast<int64_t>(node->applied_index()),
                static_cast<int64_t>(node->first_index()), static_cast<int64_t>(node->last_index()),
                static_cast<int64_t>(node->snapshot_index()), absl::StrJoin(node->voters(), ","),

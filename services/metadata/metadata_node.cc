@@ -20,6 +20,10 @@ constexpr absl::Duration kConfirmPatienceMin = absl::Seconds(1);  // Some heartb
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
+bool TakesPart(bool storage_failed, const raft::RaftCore& core) {
+  return !storage_failed && core.refusal().empty();
+}
+
 // False for a refusal that would be the same the next time.
 bool MayPass(const absl::Status& refused) {
   const Reason reason = ReasonOf(refused);
@@ -108,7 +112,8 @@ void MetadataNode::Tick(MonotonicTime now, int64_t wall_ms, int ticks) {
 
 // What EndRound() has begun and not finished, or would find since the last one.
 bool MetadataNode::IsUnsettled() const {
-  if (!transfers_.empty() || told_live_ == storage_failed_ || told_ready_ != IsReady()) return true;
+  if (!transfers_.empty() || told_ready_ != IsReady()) return true;
+  if (told_live_ != TakesPart(storage_failed_, *core_)) return true;
   if (storage_failed_) return false;
   const bool asks = catch_up_ == CatchUp::kUnknown && core_->leader() != NodeId();
   return asks || (Leads() && !unrecorded_.empty() && IsReady());
@@ -346,9 +351,11 @@ void MetadataNode::FollowMembership() {
 
 // Members learn from the log where the others are. Founders that did not know their ports when they
 // began are entered later, one at a time; what is entered already is only changed on demand. What
-// is refused for good is not tried again.
+// is refused for good is not tried again. Directories that have no name yet go first.
 void MetadataNode::RecordAddresses() {
-  if (!Leads() || unrecorded_.empty() || !IsReady()) return;
+  if (!Leads() || !IsReady()) return;
+  const std::optional<raft::MembershipChange> binding = core_->DueBinding();
+  if (binding.has_value() && core_->ProposeMembership(*binding).ok()) return;
   const raft::Membership& members = core_->committed_membership();
   while (!unrecorded_.empty()) {
     const auto& [node, address] = *unrecorded_.begin();
@@ -526,7 +533,7 @@ void MetadataNode::CountChanges(const pb::ClusterDelta& delta) {
 }
 
 void MetadataNode::PublishHealth() {
-  const bool live = !storage_failed_;
+  const bool live = TakesPart(storage_failed_, *core_);
   const bool ready = IsReady();
   if (live == told_live_ && ready == told_ready_) return;
   told_live_ = live;
@@ -540,7 +547,7 @@ NodeStatus MetadataNode::Status() const {
   status.addresses = addresses_;
   status.leader_address = AddressOf(status.core.soft.leader);
   status.cluster_id = state_.cluster().cluster_id();
-  status.live = !storage_failed_;
+  status.live = TakesPart(storage_failed_, *core_);
   status.ready = IsReady();
   status.proposals_pending = static_cast<int64_t>(pending_.size());
   status.reads_pending = static_cast<int64_t>(reads_.size());

@@ -127,6 +127,13 @@ absl::StatusOr<pb::GetStatusResponse> AskPeers(const MetadataServer::Options& op
       absl::StrCat("no peer says which cluster to join; the last one: ", last.message()));
 }
 
+absl::Status DirectoryLost(const MetadataServer::Options& options, absl::string_view evidence) {
+  return MakeError(Reason::kClusterMismatch,
+                   absl::StrCat("the directory ", options.data_dir, " is empty, but ", evidence,
+                                ". ", raft::LostDirectoryRemedy(NodeId(options.node_id))),
+                   {{"node_id", absl::StrCat(options.node_id)}, {"directory", options.data_dir}});
+}
+
 // Asks the cluster to join what a new directory must be stamped with.
 absl::Status DescribeJoiner(const MetadataServer::Options& options,
                             falaj::log::RaftLog::Options* log_options) {
@@ -145,7 +152,10 @@ absl::Status DescribeJoiner(const MetadataServer::Options& options,
   log_options->initial_membership = {};
   for (const pb::MetadataMember& member : cluster.members()) {
     const NodeId node(member.node_id());
-    if (!member.voter() || node == log_options->node_id) continue;
+    if (!member.voter()) continue;
+    if (node == log_options->node_id) {
+      return DirectoryLost(options, absl::StrCat("node ", node, " votes in the cluster already"));
+    }
     log_options->initial_membership.voters.push_back(node);
     if (!member.address().empty()) {
       log_options->initial_membership.addresses[node] = member.address();
@@ -154,28 +164,18 @@ absl::Status DescribeJoiner(const MetadataServer::Options& options,
   return absl::OkStatus();
 }
 
-// CLUSTER_MISMATCH if a peer knows that this founder, whose directory is new, has acknowledged
-// entries: it has lost its disk, or another one is mounted. Only the leader of then knows; where
-// nobody does, or answers, the founder starts.
-absl::Status CheckNeverAcknowledged(const MetadataServer::Options& options,
-                                    const Uuid& cluster_id) {
+// CLUSTER_MISMATCH if a peer says that the cluster has begun: this founder, whose directory is new,
+// has lost its disk, or another one is mounted. It would learn so later (raft::Founder); who starts
+// it should see it at once.
+absl::Status CheckNotBegun(const MetadataServer::Options& options, const Uuid& cluster_id) {
   for (const MetadataServer::Peer& peer : options.peers) {
     if (peer.node_id == options.node_id || peer.address.empty()) continue;
     const auto answer = AskPeer(peer.address, kAskFounderMax, false);
     if (!answer.ok() || answer->node_id() != peer.node_id) continue;
     if (answer->cluster_id() != cluster_id.bytes()) continue;
-    for (const pb::MetadataMember& member : answer->members()) {
-      if (member.node_id() != options.node_id || member.match_index() == 0) continue;
-      return MakeError(
-          Reason::kClusterMismatch,
-          absl::StrCat("the directory ", options.data_dir, " is empty, but node ", options.node_id,
-                       " has acknowledged entries up to ", member.match_index(), " to node ",
-                       peer.node_id,
-                       ". If its disk is only not mounted, mount it. If it is lost, "
-                       "remove the node (falaj metadata members remove ",
-                       options.node_id, ") and start an empty one under a new id with --join"),
-          {{"node_id", absl::StrCat(options.node_id)}, {"directory", options.data_dir}});
-    }
+    if (answer->term() == 0 && answer->last_index() == 0) continue;
+    return DirectoryLost(options, absl::StrCat("node ", peer.node_id,
+                                               " says that the cluster has begun without it"));
   }
   return absl::OkStatus();
 }
@@ -184,7 +184,7 @@ absl::Status CheckNeverAcknowledged(const MetadataServer::Options& options,
 absl::Status DescribeFounder(const MetadataServer::Options& options,
                              falaj::log::RaftLog::Options* log_options) {
   FALAJ_ASSIGN_OR_RETURN(log_options->cluster_id_if_new, NewClusterId(options));
-  FALAJ_RETURN_IF_ERROR(CheckNeverAcknowledged(options, log_options->cluster_id_if_new));
+  FALAJ_RETURN_IF_ERROR(CheckNotBegun(options, log_options->cluster_id_if_new));
   raft::Membership* const members = &log_options->initial_membership;
   for (const auto& [node, address] : AddressesOf(options.peers)) {
     members->voters.push_back(node);

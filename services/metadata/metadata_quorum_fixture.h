@@ -123,14 +123,21 @@ class MetadataQuorumTest : public ::testing::Test {
     }
     return false;
   }
-  // Until node i, which leads, shows that the other one has acknowledged entries.
-  bool WaitForAcknowledgement(int i, int other) {
+  // Until node i says so. False: not in time.
+  bool WaitForStatus(int i, const std::function<bool(const internal::v1::GetStatusResponse&)>& so) {
     const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;
     while (Clock::Real()->MonotonicNow() < end) {
       const absl::StatusOr<internal::v1::GetStatusResponse> status = StatusOf(i);
-      if (status.ok() && status->members(other).match_index() > 0) return true;
+      if (status.ok() && so(*status)) return true;
     }
     return false;
+  }
+  bool WaitForReady(int i) {
+    return WaitForStatus(i, [](const auto& status) { return status.ready(); });
+  }
+  void LoseDisk(int i) {
+    servers_[i].reset();
+    std::filesystem::remove_all(absl::StrCat(directory_, "/", i + 1));
   }
   // The node that leads, -1 if none was found in time.
   int WaitForLeader() {

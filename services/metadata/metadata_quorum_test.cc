@@ -52,7 +52,9 @@ TEST_F(MetadataQuorumTest, RefusesWritesWithoutAMajorityAndRecovers) {
 
 TEST_F(MetadataQuorumTest, ANodeThatCameLateGetsASnapshot) {
   snapshot_entries_ = 10;
-  StartAll(2);
+  StartAll();
+  ASSERT_TRUE(WaitForReady(2));
+  servers_[2].reset();
   RegisterStorageNode();
   for (int i = 0; i < 40; ++i) ASSERT_TRUE(Create(absl::StrCat("t", i)).ok());
   const int leader = WaitForLeader();
@@ -157,28 +159,91 @@ TEST_F(MetadataQuorumTest, AFounderThatLostItsDiskIsRefusedUnderItsOldId) {
   ASSERT_NE(-1, leader);
   const int lost = (leader + 1) % 3;
   ASSERT_TRUE(WaitForTopic(lost, "flights"));
-  ASSERT_TRUE(WaitForAcknowledgement(leader, lost));
-  servers_[lost].reset();
-  std::filesystem::remove_all(absl::StrCat(directory_, "/", lost + 1));
-  const MetadataServer::Options options = FounderOptions(lost);
-  for (int i = 0; i < 2; ++i) {  // The refused start leaves nothing that the next one would trust.
-    const absl::Status refused = MetadataServer::Start(options).status();
-    EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(refused)) << refused;
+  LoseDisk(lost);
+  const auto expect_refused = [&](const std::string& when) {
+    const absl::Status refused = MetadataServer::Start(FounderOptions(lost)).status();
+    EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(refused)) << when << ": " << refused;
     EXPECT_TRUE(absl::StrContains(refused.message(), "--join")) << refused;
-  }
+  };
+  expect_refused("the leader of then still leads");
+  expect_refused("the refused start leaves nothing that the next one would trust");
   EXPECT_TRUE(Create("after").ok()) << "the others go on";
+  servers_[leader].reset();
+  Restart(leader);
+  EXPECT_TRUE(Create("again").ok());
+  expect_refused("what the leader was told it has forgotten");
 }
 
-TEST_F(MetadataQuorumTest, AFounderThatComesLateIsTakenForWhatItIs) {
-  StartAll(2);
+TEST_F(MetadataQuorumTest, AFounderThatLostItsDiskIsRefusedOnceItHearsOfTheOthers) {
+  StartAll();
   RegisterStorageNode();
   ASSERT_TRUE(Create("flights").ok());
-  ASSERT_NE(-1, WaitForLeader());
-  auto late = MetadataServer::Start(FounderOptions(2));
-  ASSERT_TRUE(late.ok()) << late.status();
-  servers_[2] = *std::move(late);
+  const int lost = WaitForLeader();
+  ASSERT_NE(-1, lost);
+  const int others[] = {(lost + 1) % 3, (lost + 2) % 3};
+  for (const int other : others) ASSERT_TRUE(WaitForTopic(other, "flights"));
+  for (const int other : others) servers_[other].reset();
+  LoseDisk(lost);
+  Restart(lost);  // There is nobody to tell it.
+  ASSERT_TRUE(WaitForStatus(lost, [](const auto& status) { return status.role() == "founder"; }));
+  // One of the others alone with it is a majority of nodes, and none of votes.
+  Restart(others[0]);
+  servers_[lost]->ConnectPeers(peers_);
+  ASSERT_TRUE(WaitForStatus(lost, [](const auto& status) { return !status.refusal().empty(); }));
+  const Reason reason = ReasonOf(Create("forgotten", absl::Seconds(2)).status());
+  EXPECT_TRUE(reason == Reason::kMetadataUnavailable || reason == Reason::kTimedOut);
+  EXPECT_FALSE(servers_[lost]->Ready());
+  EXPECT_EQ(0u, StatusOf(lost)->term()) << "it has promised nothing";
+  Restart(others[1]);
+  EXPECT_TRUE(Create("after").ok()) << "the others go on";
+  EXPECT_TRUE(WaitForTopic(others[0], "flights"));
+  // Its place is taken under a new id, and another time it is refused at once.
+  servers_[lost].reset();
+  const int leader = WaitForLeader();
+  ASSERT_NE(-1, leader);
+  EXPECT_TRUE(ChangeMembership(leader, lost + 1, pb::MEMBERSHIP_CHANGE_REMOVE, "").ok());
+  Restart(lost);
+  EXPECT_TRUE(WaitForStatus(
+      lost, [](const auto& status) { return absl::StrContains(status.refusal(), "--join"); }));
+}
+
+TEST_F(MetadataQuorumTest, AMemberThatJoinedAndLostItsDiskCannotJoinAgain) {
+  StartAll();
+  const int leader = WaitForLeader();
+  ASSERT_NE(-1, leader);
+  MetadataServer::Options options;
+  options.node_id = 4;
+  options.data_dir = absl::StrCat(directory_, "/4");
+  options.peers = peers_;
+  options.join = true;
+  auto joined = MetadataServer::Start(options);
+  ASSERT_TRUE(joined.ok()) << joined.status();
+  const std::string address = (*joined)->grpc_address();
+  ASSERT_TRUE(ChangeMembership(leader, 4, pb::MEMBERSHIP_CHANGE_ADD_LEARNER, address).ok());
+  while (!(*joined)->Ready()) {
+  }
+  ASSERT_TRUE(ChangeMembership(leader, 4, pb::MEMBERSHIP_CHANGE_PROMOTE, "").ok());
+  joined->reset();
+  std::filesystem::remove_all(options.data_dir);
+  const absl::Status refused = MetadataServer::Start(options).status();
+  EXPECT_EQ(Reason::kClusterMismatch, ReasonOf(refused)) << refused;
+  EXPECT_TRUE(absl::StrContains(refused.message(), "members remove 4")) << refused;
+}
+
+TEST_F(MetadataQuorumTest, TheClusterBeginsWhenTheLastFounderIsThere) {
+  StartAll(2);
+  const auto awaits_the_last = [](const pb::GetStatusResponse& status) {
+    return status.role() == "founder" && status.founders_awaited_size() == 1 &&
+           status.founders_awaited(0) == 3;
+  };
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(WaitForStatus(i, awaits_the_last)) << i;
+  auto last = MetadataServer::Start(FounderOptions(2));
+  ASSERT_TRUE(last.ok()) << last.status();
+  servers_[2] = *std::move(last);
   peers_[2].address = servers_[2]->grpc_address();
   Connect();
+  RegisterStorageNode();
+  ASSERT_TRUE(Create("flights").ok());
   EXPECT_TRUE(WaitForTopic(2, "flights"));
   // With its disk it comes back as often as it likes.
   servers_[2].reset();
@@ -186,10 +251,12 @@ TEST_F(MetadataQuorumTest, AFounderThatComesLateIsTakenForWhatItIs) {
   EXPECT_TRUE(again.ok()) << again.status();
 }
 
-TEST_F(MetadataQuorumTest, AFounderStartsWhereNobodyAnswers) {
+TEST_F(MetadataQuorumTest, AFounderWaitsWhereNobodyAnswers) {
   peers_ = {{1, ""}, {2, "127.0.0.1:1"}, {3, "127.0.0.1:2"}};
   const auto first = MetadataServer::Start(FounderOptions(0));
-  EXPECT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(first.ok()) << first.status();
+  peers_[0].address = (*first)->grpc_address();
+  EXPECT_TRUE(WaitForStatus(0, [](const auto& status) { return status.role() == "founder"; }));
 }
 
 TEST_F(MetadataQuorumTest, AStreamFromAnotherClusterIsRefused) {

@@ -97,6 +97,7 @@ class MetadataServerImpl final : public MetadataServer {
     const uint64_t incarnation = log->incarnation();
     RaftNode::Options node_options = NodeOptions(options, cluster_id);
     node_options.node.recoveries = incarnation;
+    node_options.node.raft.directory = log->directory_id();
     links_ = std::make_unique<PeerLinks>(PeerLinks::Options{.self = NodeId(options.node_id),
                                                             .cluster_id = cluster_id,
                                                             .incarnation = incarnation,

@@ -30,7 +30,7 @@ struct NodeStatus {
   std::map<NodeId, std::string> addresses;  // Of the members, as far as known.
   std::string leader_address;               // Empty if unknown.
   Uuid cluster_id;                          // Nil until the cluster has been named.
-  bool live = true;                         // False once the disk has refused a write.
+  bool live = true;    // False once the disk has refused a write, or the directory is refused.
   bool ready = false;  // What is committed is applied here, by the leader's word.
   int64_t proposals_pending = 0;
   int64_t reads_pending = 0;

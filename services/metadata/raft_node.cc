@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
@@ -319,8 +320,23 @@ void RaftNode::PublishStatus() {
   told_ready_ = node_->IsReady();
   told_applied_ = applied;
   NodeStatus status = node_->Status();
+  TellFounding(status.core);
   MutexLock lock(&mu_);
   status_ = std::move(status);
+}
+
+// A cluster that does not begin, and a directory that is not wanted, must say why.
+void RaftNode::TellFounding(const raft::CoreStatus& status) {
+  if (status.founders_awaited != told_awaited_) {
+    told_awaited_ = status.founders_awaited;
+    log::Info(told_awaited_.empty() ? "all founders are there"
+                                    : "an empty directory: waits for the other founders",
+              {{"missing", absl::StrJoin(told_awaited_, ",", [](std::string* out, NodeId node) {
+                  absl::StrAppend(out, node);
+                })}});
+  }
+  if (status.refusal.empty() || std::exchange(told_refusal_, true)) return;
+  log::Error("this metadata node takes no part", {{"error", status.refusal}});
 }
 
 // True when a stopping node need not wait any longer for another one to take the lead.

@@ -110,6 +110,7 @@ class RaftNode {
   void MeasureRound();
   void MeasureRoundTrip(const raft::pb::RaftMessage& message, MonotonicTime received);
   void PublishStatus();
+  void TellFounding(const raft::CoreStatus& status);
   bool HandedOver();
 
   const Options options_;
@@ -131,6 +132,8 @@ class RaftNode {
   MonotonicTime next_publication_;
   bool told_ready_ = false;
   LogIndex told_applied_;
+  std::vector<NodeId> told_awaited_;  // Founders.
+  bool told_refusal_ = false;
   std::optional<MonotonicTime> hand_over_until_;  // Set once the node is stopping and led.
   struct Heartbeat {
     MonotonicTime sent;
