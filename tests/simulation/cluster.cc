@@ -32,27 +32,58 @@ Cluster::Cluster(const Options& options, const Random& random, const Surrounding
       world_{around.queue, around.network, &findings_, &invariants_, &replay_, around.trace},
       last_id_(options.first_node - 1) {
   world_.network->set_receiver([this](internal::v1::RaftMessage message) {
-    node(NodeId(message.to()))->GiveMessage(std::move(message));
+    const auto returned = returned_.find(NodeId(message.to()));
+    SimNode* const receiver = returned == returned_.end() ? node(NodeId(message.to()))  //
+                                                          : returned->second.get();
+    receiver->GiveMessage(std::move(message));
   });
-  raft::Membership founders;
-  for (int i = 0; i < options.voters; ++i) founders.voters.emplace_back(options.first_node + i);
+  const raft::Membership founders = Founders();
   invariants_.set_founders(founders);
   for (int i = 0; i < options.voters; ++i) Add(founders);
   for (auto& [id, founder] : nodes_) founder->Start();
 }
 
+raft::Membership Cluster::Founders() const {
+  raft::Membership founders;
+  for (int i = 0; i < options_.voters; ++i) founders.voters.emplace_back(options_.first_node + i);
+  return founders;
+}
+
 SimNode* Cluster::Add(const raft::Membership& members) {
   ++last_id_;
+  return nodes_.emplace(last_id_, Make(last_id_, members, 0)).first->second.get();
+}
+
+std::unique_ptr<SimNode> Cluster::Make(NodeId id, const raft::Membership& members,
+                                       uint64_t directory) {
   SimNode::Options options;
-  options.id = last_id_;
+  options.id = id;
   options.raft = options_.raft;
+  if (options_.have_directories) {
+    options.raft.directory = Uuid::FromRandomBits(static_cast<uint64_t>(id.value()), directory);
+  }
+  options.lives_before = directory << 32;
   options.cluster_id = options_.cluster_id;
   options.node = options_.node;
   options.seed = random_.Next();
   raft::Restored empty;
   *empty.snapshot.meta.mutable_membership() = members.ToProto();
-  return nodes_.emplace(last_id_, std::make_unique<SimNode>(world_, options, std::move(empty)))
-      .first->second.get();
+  return std::make_unique<SimNode>(world_, options, std::move(empty));
+}
+
+void Cluster::ReturnEmpty(NodeId id) {
+  (*world_.trace)("node ", id, " comes back empty");
+  raft::Membership members = Founders();
+  if (!members.IsVoter(id)) {  // Started as it was the first time, to join.
+    members = invariants_.membership();
+    std::erase(members.voters, id);
+    std::erase(members.learners, id);
+    members.addresses.erase(id);
+    members.directories.erase(id);
+  }
+  std::unique_ptr<SimNode>& node = returned_[id];
+  node = Make(id, members, 1);
+  node->Start();
 }
 
 SimNode* Cluster::AddNode() {

@@ -2,6 +2,7 @@
 #define TESTS_SIMULATION_CLUSTER_H_
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -31,6 +32,8 @@ class Cluster {
     int voters = 3;
     int first_node = 1;                    // Nodes have ids, and so endpoints, from here on.
     metadata::MetadataNode::Options node;  // What is above is filled in.
+    bool lost_disks_return = false;        // ReturnEmpty() will be called.
+    bool have_directories = false;         // Those of nodes are told apart by their ids.
   };
   // Neither is owned.
   struct Surroundings {
@@ -63,6 +66,10 @@ class Cluster {
   // The machine's disk is lost: it is down for ever.
   void Wipe(NodeId id);
   bool is_wiped(NodeId id) const { return wiped_.contains(id); }
+  bool lost_disks_return() const { return options_.lost_disks_return; }
+  // A wiped machine comes back with an empty disk, as if its operator knew no better: what is sent
+  // to its id goes to it from now on. It is for ever in is_wiped(), and not in nodes().
+  void ReturnEmpty(NodeId id);
 
   // Every membership that some node believes in or some log holds, of nodes that are down, too, or
   // that may still reach one: one of them may come back with the longest log, and then decides.
@@ -75,6 +82,8 @@ class Cluster {
   }
 
  private:
+  raft::Membership Founders() const;
+  std::unique_ptr<SimNode> Make(NodeId id, const raft::Membership& members, uint64_t directory);
   SimNode* Add(const raft::Membership& members);
 
   const Options options_;
@@ -85,6 +94,7 @@ class Cluster {
   World world_;
   SimNodes nodes_;
   std::set<NodeId> wiped_;
+  SimNodes returned_;
   NodeId last_id_;
 };
 

@@ -22,6 +22,9 @@ SimDisk::Content::Content(raft::Restored restored)
 
 void SimDisk::Content::Apply(Batch batch) {
   if (batch.hard_state) hard_state = *batch.hard_state;
+  if (batch.initial_membership && snapshot.meta.index() == 0) {
+    *snapshot.meta.mutable_membership() = batch.initial_membership->ToProto();
+  }
   if (IsFromLeader(batch.snapshot, batch.first_kept)) {
     snapshot = *std::move(batch.snapshot);
     entries.clear();
@@ -44,7 +47,10 @@ void SimDisk::Write(const raft::Ready& ready) {
   batch.hard_state = ready.hard_state;
   batch.snapshot = ready.snapshot;
   batch.entries = ready.entries;
-  if (!batch.hard_state && !batch.snapshot && batch.entries.empty()) return;
+  batch.initial_membership = ready.initial_membership;
+  if (!batch.hard_state && !batch.snapshot && batch.entries.empty() && !batch.initial_membership) {
+    return;
+  }
   volatile_.push_back(std::move(batch));
 }
 

@@ -57,6 +57,7 @@ class SimDisk {
     std::optional<raft::Snapshot> snapshot;
     std::optional<LogIndex> first_kept;  // Set if the snapshot is this node's own.
     std::vector<internal::v1::RaftEntry> entries;
+    std::optional<raft::Membership> initial_membership;
   };
   struct Content {
     explicit Content(raft::Restored restored);

@@ -352,6 +352,9 @@ void Nemesis::LoseDisk() {
   const NodeId victim = voters[random_.Below(voters.size())];
   if (cluster_->is_wiped(victim) || !cluster_->CanSpare({victim})) return;
   cluster_->Wipe(victim);
+  if (cluster_->lost_disks_return()) {
+    After(Span(kMillisecond, kSecond), [this, victim] { cluster_->ReturnEmpty(victim); });
+  }
   const SimNode* const added = cluster_->AddNode();
   if (added == nullptr) return;
   After(Span(kMillisecond, kSecond / 2), [this, added] { AddThenPromote(added->id()); });

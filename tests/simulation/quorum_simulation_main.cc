@@ -2,10 +2,12 @@
 //
 //   quorum_simulation --seed=1 --seeds=200         200 lives; seed_runner.h has the rest
 //   quorum_simulation --bug=vote-not-persisted
+//   quorum_simulation --seeds=200 --lost_disks_return   and nodes that lost theirs come back empty
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -13,6 +15,9 @@
 #include "tests/simulation/findings.h"
 #include "tests/simulation/seed_runner.h"
 #include "tests/simulation/simulation.h"
+
+ABSL_FLAG(bool, lost_disks_return, false,
+          "Machines that lost their disks come back empty under their old ids.");
 
 namespace falaj::simulation {
 namespace {
@@ -48,6 +53,10 @@ struct Lives {
 }  // namespace falaj::simulation
 
 int main(int argc, char** argv) {
-  return falaj::simulation::LiveSeeds<falaj::simulation::Lives>(falaj::simulation::ParseSeedChoice(
-      argc, argv, "lives lives of a metadata quorum from seeds"));
+  using namespace falaj::simulation;  // NOLINT: of this function only.
+  const SeedChoice choice =
+      ParseSeedChoice(argc, argv, "lives lives of a metadata quorum from seeds");
+  RunOptions options;
+  if (absl::GetFlag(FLAGS_lost_disks_return)) options.lost_disks = LostDisks::kReturnEmpty;
+  return LiveSeeds<Lives>(choice, options);
 }

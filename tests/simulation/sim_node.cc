@@ -42,6 +42,7 @@ SimNode::SimNode(const World& world, const Options& options, raft::Restored init
       drift_ppm_(random_.Between(-kDriftPpmMax, kDriftPpmMax)),
       clock_start_ns_(random_.Between(0, 1000 * kSecond)),
       wall_ahead_ms_(random_.Between(-5000, 5000)),
+      life_(options.lives_before),
       timer_(kTick, Now()) {
   if (HasBug(raft::PlantedBug::kSnapshotNotDurable)) disk_.ForgetInstalledSnapshots();
 }

@@ -68,6 +68,7 @@ class SimNode {
     Uuid cluster_id;
     metadata::MetadataNode::Options node;  // What is above is filled in.
     uint64_t seed = 1;
+    uint64_t lives_before = 0;  // Of another machine of this id.
   };
   using Input = absl::AnyInvocable<void(metadata::MetadataNode* node)>;
 

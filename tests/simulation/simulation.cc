@@ -29,6 +29,8 @@ Cluster::Options DrawCluster(const RunOptions& run, uint64_t seed, Random* rando
   options.voters = size < 1 ? 1 : size < 7 ? 3 : 5;
   options.raft = Cluster::DrawRaft(random);
   options.raft.planted_bug = run.planted_bug;
+  options.lost_disks_return = run.lost_disks != LostDisks::kStayAway;
+  options.have_directories = run.lost_disks == LostDisks::kReturnEmpty;
   return options;
 }
 
@@ -58,6 +60,10 @@ class Life {
   }
 
   RunReport Run() {
+    // All founders must be there for the cluster to begin: not a thing that a majority can do.
+    if (cluster_options_.have_directories) {
+      Until([this] { return cluster_.invariants().leader() != NodeId(); });
+    }
     nemesis_.Start();
     Until([this] { return cluster_.queue().now() >= options_.faulty_time; });
     nemesis_.HealCore();

@@ -12,11 +12,19 @@
 
 namespace falaj::simulation {
 
+// What becomes of machines that have lost their disks.
+enum class LostDisks {
+  kStayAway,
+  kReturnEmpty,            // Under their old ids; their directories are new, and must be refused.
+  kReturnWithoutTheirIds,  // As well, but nothing tells the directories apart: promises get broken.
+};
+
 struct RunOptions {
   uint64_t seed = 1;
   raft::PlantedBug planted_bug = raft::PlantedBug::kNone;
   SimTime faulty_time = 10 * kSecond;  // How long the nemesis works.
   bool trace = false;
+  LostDisks lost_disks = LostDisks::kStayAway;
 };
 
 // What a run has shown.

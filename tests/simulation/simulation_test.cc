@@ -21,12 +21,14 @@ namespace {
 const testing::Environment* const kQuietLog =
     testing::AddGlobalTestEnvironment(new QuietLog);  // NOLINT: gtest owns it.
 
-std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count) {
+std::array<uint64_t, kMarks> RunSeeds(uint64_t first, uint64_t count,
+                                      LostDisks lost_disks = LostDisks::kStayAway) {
   std::array<uint64_t, kMarks> marks{};
   uint64_t events = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     RunOptions options;
     options.seed = seed;
+    options.lost_disks = lost_disks;
     const RunReport report = simulation::Run(options);
     EXPECT_FALSE(report.finding) << Describe(options, report);
     if (report.finding) break;
@@ -47,6 +49,21 @@ void ExpectAllReached(const std::array<uint64_t, kMarks>& marks) {
 // Two shards, so that two cores share them.
 TEST(SimulationTest, FirstHundredSeedsKeepEveryPromise) { ExpectAllReached(RunSeeds(1, 100)); }
 TEST(SimulationTest, SecondHundredSeedsKeepEveryPromise) { ExpectAllReached(RunSeeds(101, 100)); }
+
+// Nothing changes for anybody but the operator, who reads why.
+TEST(SimulationTest, DisksThatWereLostMayComeBackEmpty) {
+  const auto marks = RunSeeds(1, 100, LostDisks::kReturnEmpty);
+  EXPECT_GT(marks[static_cast<size_t>(Mark::kWiped)], 20u);
+}
+
+TEST(SimulationTest, EmptyDisksThatNothingTellsApartAreNoticed) {
+  RunOptions options;
+  options.lost_disks = LostDisks::kReturnWithoutTheirIds;
+  for (options.seed = 1; options.seed <= 200; ++options.seed) {
+    if (simulation::Run(options).finding) return;
+  }
+  FAIL() << "a node that forgot its promises was not noticed";
+}
 
 TEST(SimulationTest, ASeedRepeatsExactly) {
   for (const uint64_t seed : {1, 2, 3}) {
