@@ -85,7 +85,7 @@ Next Founder::Join(NodeId informant, Membership membership) {
     state_->Found(std::move(membership));
     return Next::kFollow;
   }
-  const std::string whose = !membership.Contains(self) ? "the node is no member of it any more"
+  const std::string whose = !membership.Contains(self) ? "the node is no member of it"
                             : named.is_nil()
                                 ? "what it knows of the node is older than this directory"
                                 : absl::StrCat("the node's directory there is ", named.ToString());
