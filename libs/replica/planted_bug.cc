@@ -26,6 +26,8 @@ absl::string_view PlantedBugName(PlantedBug bug) {
       return "deduplication-not-replicated";
     case PlantedBug::kLogStartAheadIgnored:
       return "log-start-ahead-ignored";
+    case PlantedBug::kCommitBeforeEpochStart:
+      return "commit-before-epoch-start";
   }
   return "unknown";
 }
@@ -52,6 +54,7 @@ bool PlantedBugIsOfReplica(PlantedBug bug) {
     case PlantedBug::kJoinBeforeCatchUp:
     case PlantedBug::kZombieLeaderServes:
     case PlantedBug::kLogStartAheadIgnored:
+    case PlantedBug::kCommitBeforeEpochStart:
       return true;
   }
   return false;

@@ -42,6 +42,10 @@ enum class PlantedBug {
   // Replica. A follower whose log ends below the leader's start goes on as though nothing was
   // missing.
   kLogStartAheadIgnored,
+  // Replica. A leader counts what it inherited as committed once all in sync hold that, be it that
+  // they lack the start of its epoch (figure 8 of Raft). Only a recovered metadata quorum, which
+  // has to find the fullest log by its epoch, would suffer from that.
+  kCommitBeforeEpochStart,
 };
 
 inline constexpr std::array kPlantedBugs = {
@@ -55,6 +59,7 @@ inline constexpr std::array kPlantedBugs = {
     PlantedBug::kZombieLeaderServes,
     PlantedBug::kDeduplicationNotReplicated,
     PlantedBug::kLogStartAheadIgnored,
+    PlantedBug::kCommitBeforeEpochStart,
 };
 
 // "truncate-to-high-watermark"; "none" for kNone.

@@ -424,7 +424,13 @@ void Replica::AdvanceHighWatermark() {
   if (role_ != Role::kLeader || !epoch_written_) return;
   if (static_cast<int32_t>(isr().size()) < required_in_sync()) return;
   const std::optional<Offset> held = in_sync_.HeldByAll(DurableEnd(), View());
-  if (held.has_value()) hw_ = std::max(hw_, *held);
+  if (!held.has_value()) return;
+  // Never what it inherited alone, although all in sync hold that: while they lack the start of
+  // this epoch a log that parts from theirs below may be of a later one than they are. By elections
+  // it cannot lead. But a recovered metadata quorum has only the logs to ask, and takes the latest
+  // epoch for the fullest (libs/cluster; figure 8 of Raft).
+  if (*held < serve_from_ && !has_bug(PlantedBug::kCommitBeforeEpochStart)) return;
+  hw_ = std::max(hw_, *held);
 }
 
 void Replica::ProposeJoin(Effects* effects) {

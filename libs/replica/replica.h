@@ -18,7 +18,9 @@
 //     where an unclean election has cost committed records
 //   offsets are dense: a batch begins where the one before ended
 //   a leader's high watermark is at most the smallest durable offset of the maximal ISR, and does
-//     not move while fewer than min(min_in_sync_replicas, replicas) are in sync (KIP-966)
+//     not move while fewer than min(min_in_sync_replicas, replicas) are in sync (KIP-966), nor
+//     before all of the maximal ISR hold the start of its epoch: so of copies that must include one
+//     of theirs the one of the latest epoch, and of equals the longest, has all that is committed
 //   a leader accepts appends only after the start of its epoch is on disk, and serves once all it
 //     inherited, and its own leader-change record, are committed
 //   a follower takes records only after the leader of this very epoch has said where their logs

@@ -62,6 +62,9 @@ class World {
         return Break(&StreamOf(node->id));
       case 4:
         return NoticeTheEndOfStreams();
+      case 5:
+        if (node->alive && MoveLead(node->id, &record_)) ++elections_;
+        return;
       case 3:  // The power fails, everywhere at once.
         for (Node& one : nodes_) Crash(&one);
         return;
@@ -407,27 +410,8 @@ class World {
       }
       isr.push_back(member.node);
     }
-    SetIsr(isr);
+    SetIsr(isr, kMinInSync, &record_);
     return true;
-  }
-
-  void SetIsr(const std::vector<NodeId>& isr) {
-    std::vector<NodeId> elr;
-    if (static_cast<int32_t>(isr.size()) < kMinInSync) {
-      for (const NodeId node : {NodeId{1}, NodeId{2}, NodeId{3}}) {
-        if ((Has(record_.isr, node) || Has(record_.elr, node)) && !Has(isr, node)) {
-          elr.push_back(node);
-        }
-      }
-    }
-    record_.isr = isr;
-    record_.elr = elr;
-    ++record_.partition_epoch;
-  }
-
-  static std::vector<NodeId> Without(std::vector<NodeId> nodes, NodeId node) {
-    nodes.erase(std::remove(nodes.begin(), nodes.end(), node), nodes.end());
-    return nodes;
   }
 
   void Disqualify(NodeId node) {
@@ -443,7 +427,9 @@ class World {
 
   void ExpireSession(Node* node) {
     if (!std::exchange(node->alive, false)) return;
-    if (Has(record_.isr, node->id)) SetIsr(Without(record_.isr, node->id));
+    if (Has(record_.isr, node->id)) {
+      SetIsr(Without(record_.isr, node->id), kMinInSync, &record_);
+    }
     if (NodeId{record_.leader} == node->id) record_.leader = 0;
     Elect();
     // A process that still runs registers again: the same incarnation of the disk, a new epoch.
@@ -460,7 +446,7 @@ class World {
     for (const NodeId node : {NodeId{1}, NodeId{2}, NodeId{3}}) {
       if (!NodeOf(node).alive || !Has(electorate, node)) continue;
       record_.leader = node.value();
-      if (record_.isr.empty()) SetIsr({node});
+      if (record_.isr.empty()) SetIsr({node}, kMinInSync, &record_);
       break;
     }
     if (record_.leader == 0) return;
@@ -498,6 +484,11 @@ class World {
     for (const NodeId id : record_.isr) {
       if (crashed_[id]) continue;  // Known to have left once it registers.
       EXPECT_GE(NodeOf(id).disk.end(), committed_end) << "node " << id.value() << " is in the ISR";
+    }
+    for (int i = 0; i < kNodes && !committed_.empty(); ++i) {
+      EXPECT_TRUE(
+          RecoveryKeeps(committed_.rbegin()->second, nodes_[i].disk, nodes_[(i + 1) % kNodes].disk))
+          << "a recovery of the metadata quorum without node " << (i + 2) % kNodes + 1;
     }
   }
 

@@ -71,8 +71,36 @@ struct Record {
   std::vector<NodeId> elr;
 };
 
+inline std::vector<NodeId> Without(std::vector<NodeId> nodes, NodeId node) {
+  nodes.erase(std::remove(nodes.begin(), nodes.end(), node), nodes.end());
+  return nodes;
+}
+
 inline bool Has(const std::vector<NodeId>& nodes, NodeId node) {
   return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+}
+
+// Those who leave stay eligible while too few are left.
+inline void SetIsr(const std::vector<NodeId>& isr, int32_t min_in_sync, Record* record) {
+  std::vector<NodeId> elr;
+  if (static_cast<int32_t>(isr.size()) < min_in_sync) {
+    for (const NodeId node : {NodeId{1}, NodeId{2}, NodeId{3}}) {
+      const bool held_all = Has(record->isr, node) || Has(record->elr, node);
+      if (held_all && !Has(isr, node)) elr.push_back(node);
+    }
+  }
+  record->isr = isr;
+  record->elr = elr;
+  ++record->partition_epoch;
+}
+
+// By an operator's wish; who led stays in sync. False: it may not lead, or does already.
+inline bool MoveLead(NodeId to, Record* record) {
+  if (record->leader == 0 || NodeId{record->leader} == to || !Has(record->isr, to)) return false;
+  record->leader = to.value();
+  ++record->epoch;
+  ++record->partition_epoch;
+  return true;
 }
 
 struct Disk {
@@ -91,6 +119,17 @@ struct Disk {
 
   Offset end() const { return log.empty() ? Offset{0} : log.back().last + 1; }
 };
+
+// Whether a recovered metadata quorum that hears of these two disks and no third lets one lead that
+// has all that is committed, of which `last` is the last: the one of the later epoch, or the longer
+// one. Logs that have a batch in common have all before it in common. An empty one is not counted.
+inline bool RecoveryKeeps(const Batch& last, const Disk& a, const Disk& b) {
+  if (a.log.empty() || b.log.empty()) return true;
+  const bool second =
+      std::pair(a.log.back().epoch, a.end()) < std::pair(b.log.back().epoch, b.end());
+  const std::vector<Batch>& fullest = (second ? b : a).log;
+  return std::find(fullest.rbegin(), fullest.rend(), last) != fullest.rend();
+}
 
 struct Node {
   NodeId id;

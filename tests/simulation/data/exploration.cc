@@ -53,7 +53,7 @@ class Explorer {
       here_ = next;
       const World world = worlds_.At(next);
       if (world.committed != 0) ++report_.committed;
-      if (!Check(world)) break;
+      if (!Check(world) || !CheckRecovery(world)) break;
       found_.clear();
       Expand(world);
       if (report_.finding) break;
@@ -436,6 +436,30 @@ class Explorer {
         return Report("ValidHw",
                       absl::StrCat("node ", node + 1, " ends below its leader's high watermark"));
       }
+    }
+    return true;
+  }
+
+  // Whichever node is not heard of. With fsync off, a crash may take committed records along, and
+  // nobody knows of it.
+  bool CheckRecovery(const World& world) {
+    if (bounds_.syncing == Syncing::kUnasked && world.crashes > 0) return true;
+    const PackedLog committed = logs_[world.committed];
+    unsigned holders = 0;
+    std::array<MetadataTable::Held, kNodes> held;
+    for (int node = 0; node < kNodes; ++node) {
+      const ReplicaView& view = View(world, node);
+      if (Prefix(view.log, LengthOf(committed)) == committed) holders |= 1U << node;
+      held[static_cast<size_t>(node)] = {view.newest_epoch, view.length};
+    }
+    for (int silent = 0; silent < kNodes; ++silent) {
+      if ((holders | 1U << silent) == (1U << kNodes) - 1) continue;
+      auto heard = held;
+      heard[static_cast<size_t>(silent)] = {};
+      const int leader = metadata_.LeaderAfterRecovery(heard);
+      if (leader == 0 || Has(holders, leader - 1)) continue;
+      return Report("Recovery", absl::StrCat("without node ", silent + 1, " node ", leader,
+                                             " would lead, which lacks what is committed"));
     }
     return true;
   }

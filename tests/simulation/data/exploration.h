@@ -84,6 +84,9 @@ struct ExplorationReport {
 //                its own log's end, and no log is cut below one
 //   MonotonicHw  none goes back, but by a crash
 //   Epochs       they rise along a log
+//   Recovery     should the metadata quorum be lost now, and recovered with nothing but the word of
+//                any two of the three nodes, then whoever it lets lead holds what was ever
+//                committed
 //
 // Requires: IsWithinReach(bounds).
 ExplorationReport Explore(const ExplorationBounds& bounds);

@@ -160,6 +160,27 @@ MetadataTable::Next MetadataTable::SetIsr(MetadataNumber from, unsigned isr) {
   });
 }
 
+int MetadataTable::LeaderAfterRecovery(const std::array<Held, kNodes>& reports) {
+  uint64_t key = 0;
+  for (const Held& one : reports) {
+    key = key << 16 | static_cast<uint64_t>(one.epoch << 8 | one.end);
+  }
+  const auto [known, is_new] = recovered_.try_emplace(key, 0);
+  if (!is_new) return known->second;
+  internal::v1::PartitionState partition = states_.front().partition;
+  cluster::BeginRecovery(&partition);
+  for (int node = 0; node < kNodes; ++node) {
+    const Held& held = reports[static_cast<size_t>(node)];
+    internal::v1::ReplicaReport report;
+    report.set_node_id(node + 1);
+    report.set_last_epoch(held.epoch);
+    report.set_log_end(held.end);
+    cluster::TakeReport(report, &partition);
+  }
+  cluster::Elect(states_.front().nodes, kMinInSync, &partition);
+  return known->second = partition.leader();
+}
+
 MetadataTable::Next MetadataTable::TellLeader(MetadataNumber from) {
   return Remember(from, 4 * kNodes + 8, [](State* state) { state->leader_behind = false; });
 }

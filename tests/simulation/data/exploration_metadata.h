@@ -16,6 +16,7 @@
 #include "falaj/internal/v1/cluster.pb.h"
 
 #include "libs/cluster/election.h"
+#include "tests/simulation/data/exploration_replica.h"
 
 namespace falaj::simulation::data {
 
@@ -52,6 +53,14 @@ class MetadataTable {
   Next Restart(MetadataNumber from, int node, bool same);
   Next SetIsr(MetadataNumber from, unsigned isr);
   Next TellLeader(MetadataNumber from);
+  // Whom a recovered quorum, which knows nothing else, lets lead when these have said what they
+  // hold; counts from 1, 0: nobody yet. By node: the newest epoch of its log, and where that ends;
+  // 0: it has said nothing, or holds nothing.
+  struct Held {
+    int8_t epoch = 0;
+    int8_t end = 0;
+  };
+  int LeaderAfterRecovery(const std::array<Held, kNodes>& reports);
 
   const MetadataView& view(MetadataNumber number) const { return views_[number]; }
   size_t size() const { return states_.size(); }
@@ -81,6 +90,7 @@ class MetadataTable {
   std::vector<std::array<uint16_t, kEvents>> next_;
   absl::flat_hash_map<MetadataNumber, std::vector<MetadataNumber>> outages_;
   absl::flat_hash_map<std::string, MetadataNumber> numbers_;
+  absl::flat_hash_map<uint64_t, int> recovered_;  // By what was said.
 };
 
 }  // namespace falaj::simulation::data

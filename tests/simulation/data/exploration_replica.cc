@@ -112,6 +112,8 @@ ReplicaNumber ReplicaTable::Intern(std::unique_ptr<Host> host) {
                    .acked_written = static_cast<int8_t>(host->acked_written.value()),
                    .acked_flushed = static_cast<int8_t>(host->acked_flushed.value()),
                    .proposes = host->proposal.has_value()};
+  const std::optional<replica::EpochEntry> newest = core.epochs().Latest();
+  if (newest) view.newest_epoch = static_cast<int8_t>(newest->epoch.value());
   if (host->asks) view.last_epoch = static_cast<int8_t>(host->asks->last_epoch.value());
   if (host->proposal) {
     for (const replica::IsrMember& one : host->proposal->isr) {

@@ -72,6 +72,7 @@ struct ReplicaView {
   int8_t synced = 0;  // So much of it is on disk.
   int8_t node_epoch = 1;
   int8_t last_epoch = -1;    // If it asks.
+  int8_t newest_epoch = 0;   // That its log knows of; 0: none.
   int8_t acked_written = 0;  // What a follower has told its leader, or is about to.
   int8_t acked_flushed = 0;
   bool proposes = false;

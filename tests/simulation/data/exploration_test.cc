@@ -68,14 +68,15 @@ struct Planted {
 };
 
 constexpr Planted kPlanted[] = {
-    {PlantedBug::kTruncateToHighWatermark, 10'000},
+    {PlantedBug::kTruncateToHighWatermark, 100'000},
     {PlantedBug::kNoLeaderEpochEntry, 5'000},
     {PlantedBug::kHighWatermarkOverCommittedIsr, 200'000},
-    {PlantedBug::kOldEpochAckCounts, 100'000},
+    {PlantedBug::kOldEpochAckCounts, 300'000},
     {PlantedBug::kJoinBeforeCatchUp, 20'000},
     {PlantedBug::kRestartWithoutIncarnation, 20'000, 1, Syncing::kUnasked},
     {PlantedBug::kFollowerAcksBeforeFsync, 20'000, 1, Syncing::kLater},
     {PlantedBug::kZombieLeaderServes, 1'000},
+    {PlantedBug::kCommitBeforeEpochStart, 50'000},
 };
 
 // There are no producers to repeat themselves here, and no log is trimmed.
