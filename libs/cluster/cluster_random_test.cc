@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/cluster/cluster_random_test_commands.h"
 #include "libs/cluster/cluster_test_support.h"
 #include "libs/cluster/cluster_view.h"
 #include "libs/cluster/election.h"
@@ -19,206 +19,9 @@
 namespace falaj::cluster {
 namespace {
 
-using testing::CreateCommand;
-using testing::ElectCommand;
-using testing::EndCommand;
+using testing::CommandSource;
 using testing::InitCommand;
-using testing::RegisterCommand;
 namespace pb = ::falaj::internal::v1;
-
-// Draws commands, some of them senseless.
-class CommandSource {
- public:
-  explicit CommandSource(uint64_t seed) : random_(seed) {}
-
-  pb::ClusterCommand Next(const ClusterState& state) {
-    switch (random_.Below(22)) {
-      case 0:
-      case 1:
-      case 2:
-        return Register(state);
-      case 3:
-      case 4:
-        return End(state);
-      case 5:
-        return Create();
-      case 6:
-        return OfTopic();
-      case 7:
-        return Stop(state);
-      case 8:
-      case 9:
-        return Elect(state);
-      case 10:
-      case 11:
-        return Move(state);
-      case 12:
-        return Rarely() ? testing::DrainCommand(Int(0, 6))
-                        : testing::DrainCommand(Int(1, 5), random_.Below(3) == 0);
-      case 13:
-        return Damage(state);
-      case 14:
-        return ElectUncleanly(state);
-      default:
-        return Alter(state);
-    }
-  }
-
- private:
-  int32_t Int(int64_t low, int64_t high) {
-    return static_cast<int32_t>(random_.Between(low, high));
-  }
-  bool Rarely() { return random_.Below(12) == 0; }
-  std::string Name() { return absl::StrCat("t", random_.Below(6)); }
-
-  // Every other topic waits for ever for those who hold everything.
-  pb::ClusterCommand Create() {
-    pb::ClusterCommand command = CreateCommand(Name(), Int(0, 5), Int(0, 4), Int(0, 3));
-    command.mutable_create_topic()->mutable_settings()->set_unclean_election_after_ms(1000 *
-                                                                                      Int(0, 1));
-    return command;
-  }
-
-  // Of every partition, whether it may or not.
-  pb::ClusterCommand ElectUncleanly(const ClusterState& state) {
-    pb::ClusterCommand command;
-    for (const auto& [name, topic] : state.topics()) {
-      for (const pb::PartitionState& partition : topic.partitions()) {
-        const auto one = testing::ElectUncleanlyCommand(state, name, partition.partition());
-        command.mutable_elect_uncleanly()->MergeFrom(one.elect_uncleanly());
-      }
-    }
-    return command;
-  }
-
-  // Mostly to a target that can be, of a partition that there is.
-  pb::ClusterCommand Move(const ClusterState& state) {
-    const auto topic = state.topics().find(Name());
-    if (topic == state.topics().end() || Rarely()) {
-      return testing::ReassignCommand(Name(), Int(-1, 3), {Int(0, 6)});
-    }
-    const int32_t index = Int(0, topic->second.partitions_size() - 1);
-    if (random_.Below(3) == 0) return testing::CancelCommand(topic->first);
-    if (random_.Below(6) == 0) return testing::CancelCommand(topic->first, {index});
-    std::vector<int32_t> target;
-    while (static_cast<int32_t>(target.size()) < topic->second.replication_factor()) {
-      const int32_t node = Int(1, 5);
-      const bool there = std::find(target.begin(), target.end(), node) != target.end();
-      if (!there || Rarely()) target.push_back(node);
-    }
-    return testing::ReassignCommand(topic->first, index, target);
-  }
-
-  pb::ClusterCommand OfTopic() {
-    pb::ClusterCommand command;
-    switch (random_.Below(5)) {
-      case 3:
-      case 4:
-        return testing::ResizeCommand(Name(), Int(0, 4));
-      case 0:
-        command.mutable_delete_topic()->set_name(Name());
-        return command;
-      case 1:
-        command.mutable_add_partitions()->set_name(Name());
-        command.mutable_add_partitions()->set_partition_count(Int(0, 8));
-        return command;
-      default: {
-        pb::UpdateTopicCommand* const update = command.mutable_update_topic();
-        update->set_name(Name());
-        update->mutable_settings()->set_min_in_sync_replicas(Int(0, 4));
-        update->add_fields("min_in_sync_replicas");
-        return command;
-      }
-    }
-  }
-
-  pb::ClusterCommand Register(const ClusterState& state) {
-    const int32_t id = Int(1, 5);
-    // Mostly the node's own directory, sometimes a fresh one, sometimes somebody else's.
-    const auto directory = static_cast<uint64_t>(random_.Below(10) == 0 ? Int(1, 10) : id);
-    const auto node = state.nodes().find(id);
-    const bool clean = node != state.nodes().end() && random_.Below(2) == 0;
-    return RegisterCommand(id, directory, random_.Below(3), clean ? node->second.node_epoch() : 0);
-  }
-
-  pb::ClusterCommand End(const ClusterState& state) {
-    const auto node = state.nodes().find(Int(1, 5));
-    if (node == state.nodes().end() || Rarely()) return EndCommand(random_.Between(0, 40));
-    return EndCommand(node->second.session_id());
-  }
-
-  pb::ClusterCommand Stop(const ClusterState& state) {
-    pb::ClusterCommand command;
-    const int32_t id = Int(1, 6);
-    const auto node = state.nodes().find(id);
-    const int64_t epoch = node == state.nodes().end() ? 1 : node->second.node_epoch();
-    command.mutable_prepare_stop()->set_node_id(id);
-    command.mutable_prepare_stop()->set_node_epoch(Rarely() ? epoch - 1 : epoch);
-    return command;
-  }
-
-  // Mostly by one of the replicas.
-  pb::ClusterCommand Damage(const ClusterState& state) {
-    const auto topic = state.topics().find(Name());
-    if (topic == state.topics().end()) return End(state);
-    const int32_t index = Int(0, topic->second.partitions_size() - 1);
-    const auto& replicas = topic->second.partitions(index).replicas();
-    const int32_t node = Rarely() ? Int(0, 6) : replicas[Int(0, replicas.size() - 1)];
-    pb::ClusterCommand command = testing::DamageCommand(state, topic->first, index, node);
-    if (Rarely()) {
-      pb::DamagedReplica* const damaged = command.mutable_report_damage()->mutable_replicas(0);
-      damaged->set_partition_epoch(damaged->partition_epoch() - 1);
-    }
-    return command;
-  }
-
-  // Mostly of a partition that there is, to one of its replicas.
-  pb::ClusterCommand Elect(const ClusterState& state) {
-    const auto topic = state.topics().find(Name());
-    if (topic == state.topics().end() || Rarely()) return ElectCommand(Name(), Int(-1, 6));
-    const int32_t index = Int(0, topic->second.partitions_size() - 1);
-    const auto& replicas = topic->second.partitions(index).replicas();
-    const int32_t node = replicas[Int(0, replicas.size() - 1)];
-    if (random_.Below(2) == 0) return ElectCommand(topic->first, Rarely() ? 0 : node);
-    return ElectCommand(topic->first, node, {index, Rarely() ? Int(-1, 5) : index});
-  }
-
-  // Of all the partitions that a node leads.
-  pb::ClusterCommand Alter(const ClusterState& state) {
-    pb::ClusterCommand command;
-    pb::AlterIsrCommand* const alter = command.mutable_alter_isr();
-    const int32_t sender = Int(1, 5);
-    const auto node = state.nodes().find(sender);
-    alter->set_node_id(sender);
-    if (node != state.nodes().end()) alter->set_node_epoch(node->second.node_epoch());
-    if (Rarely()) alter->set_node_epoch(Int(0, 300));
-    for (const auto& [name, topic] : state.topics()) {
-      for (const pb::PartitionState& partition : topic.partitions()) {
-        if (partition.leader() != sender && !Rarely()) continue;
-        pb::IsrChange* const change = alter->add_changes();
-        change->set_topic_id(topic.topic_id());
-        FillChange(state, partition, change);
-      }
-    }
-    return command;
-  }
-
-  void FillChange(const ClusterState& state, const pb::PartitionState& partition,
-                  pb::IsrChange* change) {
-    change->set_partition(partition.partition());
-    change->set_leader_epoch(partition.leader_epoch() + (Rarely() ? Int(-1, 1) : 0));
-    change->set_partition_epoch(partition.partition_epoch() + (Rarely() ? Int(-1, 1) : 0));
-    for (int32_t replica : partition.replicas()) {
-      const bool chosen = random_.Below(2) == 0;
-      if (replica == partition.leader() ? Rarely() : !chosen) continue;
-      pb::IsrMember* const member = change->add_isr();
-      member->set_node_id(Rarely() ? Int(1, 5) : replica);
-      member->set_node_epoch(state.nodes().at(replica).node_epoch() - (Rarely() ? 1 : 0));
-    }
-  }
-
-  Random random_;
-};
 
 // What is going on fits together, and nothing is going on that could have ended.
 void CheckReassignment(const ClusterState& state, int32_t min_in_sync,
@@ -234,6 +37,22 @@ void CheckReassignment(const ClusterState& state, int32_t min_in_sync,
   EXPECT_FALSE(Settle(state.nodes(), min_in_sync, &copy));
 }
 
+// While nobody knows who is in sync nobody is, and at no other time is anybody asked.
+void CheckReports(const pb::PartitionState& partition) {
+  std::set<int32_t> heard;
+  for (const pb::ReplicaReport& report : partition.reports()) {
+    EXPECT_TRUE(Contains(partition.replicas(), report.node_id()));
+    EXPECT_TRUE(heard.insert(report.node_id()).second);
+  }
+  if (!partition.recovering()) {
+    EXPECT_TRUE(heard.empty());
+    return;
+  }
+  EXPECT_EQ(0, partition.leader());
+  EXPECT_TRUE(partition.elr().empty());
+  EXPECT_TRUE(partition.last_leader_directory().empty());
+}
+
 void CheckPartition(const ClusterState& state, int32_t min_in_sync,
                     const pb::PartitionState& partition) {
   const std::set<int32_t> replicas(partition.replicas().begin(), partition.replicas().end());
@@ -246,6 +65,7 @@ void CheckPartition(const ClusterState& state, int32_t min_in_sync,
   for (int32_t node : partition.elr()) EXPECT_EQ(1u, replicas.count(node));
   EXPECT_TRUE(partition.isr_size() < min_in_sync || partition.elr().empty());
   CheckReassignment(state, min_in_sync, partition);
+  CheckReports(partition);
   if (partition.leader() == 0) {
     EXPECT_TRUE(partition.isr().empty());
   } else {
@@ -292,6 +112,7 @@ class Epochs {
 
 void ExpectSameViews(const ClusterView& a, const ClusterView& b) {
   ASSERT_EQ(a.index(), b.index());
+  EXPECT_EQ(a.recoveries(), b.recoveries());
   ASSERT_EQ(a.nodes().size(), b.nodes().size());
   for (const auto& [id, node] : a.nodes()) {
     EXPECT_EQ(node.epoch, b.FindNode(id)->epoch);
@@ -355,6 +176,8 @@ struct Tally {
   int given_up = 0;
   int best_copy = 0;
   int unclean = 0;
+  int lost = 0;
+  int recovered = 0;
 };
 
 bool AnyStaying(const ClusterState& state, const pb::PartitionState& partition) {
@@ -433,7 +256,7 @@ void CheckGivenUp(const pb::ReportDamageCommand& command, const pb::ExecuteRespo
   EXPECT_LT(old.leader_epoch(), now.leader_epoch());
   for (int32_t node : now.isr()) {
     EXPECT_TRUE(Contains(old.isr().empty() ? old.elr() : old.isr(), node) ||
-                Contains(old.elr(), node));
+                Contains(old.elr(), node) || old.recovering());
   }
 }
 
@@ -497,10 +320,70 @@ void CheckUnclean(const ClusterState& state, const pb::ClusterCommand& command,
             before.unclean_epoch() != after.unclean_epoch());
   if (before.unclean_epoch() == after.unclean_epoch()) return;
   ++tally->unclean;
-  EXPECT_EQ(before.leader_epoch() + 1, after.unclean_epoch());
+  if (!before.recovering()) {  // Else a log may have been of a later epoch than was known.
+    EXPECT_EQ(before.leader_epoch() + 1, after.unclean_epoch());
+  }
+  EXPECT_LT(before.leader_epoch(), after.unclean_epoch());
+  EXPECT_LE(after.unclean_epoch(), after.leader_epoch());
   EXPECT_TRUE(IsAlive(state.nodes(), after.leader()));
   EXPECT_EQ(1, after.isr_size());
   EXPECT_TRUE(after.elr().empty());
+}
+
+// The last epoch of a log and its end, by node.
+using Stored = std::map<int32_t, std::pair<int32_t, int64_t>>;
+
+// What the replicas that are there hold, as far as they have said so, the sender of the command
+// included.
+Stored StoredBy(const ClusterState& state, const pb::ClusterCommand& command,
+                const std::pair<std::string, int32_t>& id, const pb::PartitionState& before) {
+  Stored stored;
+  for (const pb::ReplicaReport& report : before.reports()) {
+    stored[report.node_id()] = {report.last_epoch(), report.log_end()};
+  }
+  const pb::RegisterNodeCommand& node = command.register_node();
+  if (command.has_register_node() && node.recoveries() == state.recoveries() &&
+      Contains(before.replicas(), node.node_id())) {
+    stored[node.node_id()] = {};
+    for (const pb::StoredReplica& one : node.replicas()) {
+      if (std::pair(one.topic_id(), one.partition()) != id) continue;
+      stored[node.node_id()] = {one.last_epoch(), one.log_end()};
+    }
+  }
+  std::erase_if(stored, [&state](const auto& one) {
+    return !IsAlive(state.nodes(), one.first) || one.second == std::pair(0, int64_t{0});
+  });
+  return stored;
+}
+
+// After a recovery of the quorum whoever leads first holds most of all that have spoken, and so
+// many have that one of them must hold whatever is committed.
+void CheckRecovery(const ClusterState& state, const pb::ClusterCommand& command,
+                   const std::pair<std::string, int32_t>& id, const pb::PartitionState& before,
+                   const pb::PartitionState& after, Tally* tally) {
+  if (command.has_begin_history() && before.partition_epoch() != after.partition_epoch()) {
+    ++tally->lost;
+    EXPECT_TRUE(after.recovering());
+    EXPECT_TRUE(after.reports().empty());
+    EXPECT_EQ(before.leader_epoch() + kEpochsOfHistory, after.leader_epoch());
+    return;
+  }
+  EXPECT_TRUE(before.recovering() || !after.recovering());
+  if (!before.recovering() || after.recovering() || command.has_elect_uncleanly()) return;
+  ++tally->recovered;
+  const Stored stored = StoredBy(state, command, id, before);
+  ASSERT_TRUE(stored.contains(after.leader())) << after.leader();
+  // Who registers without a word may have lost what it said before.
+  const pb::RegisterNodeCommand& sender = command.register_node();
+  const int32_t unsure = sender.recoveries() == state.recoveries() ? 0 : sender.node_id();
+  for (const auto& [node, held] : stored) {
+    if (node == unsure) continue;
+    EXPECT_LE(held, stored.at(after.leader()));
+    EXPECT_LT(held.first, after.leader_epoch());
+  }
+  const int32_t minimum = SettingsOf(state, id.first).min_in_sync_replicas();
+  EXPECT_GT(static_cast<int>(stored.size()),
+            before.replicas_size() - std::clamp(minimum, 1, before.replicas_size()));
 }
 
 void CheckDrained(const ClusterState& state, int32_t node) {
@@ -525,6 +408,7 @@ void CheckEffect(const ClusterState& state, const Partitions& before,
     CheckMoves(command, settings.min_in_sync_replicas(), old->second, partition, tally);
     CheckUnclean(state, command, old->second, partition, settings.unclean_election_after_ms() != 0,
                  tally);
+    CheckRecovery(state, command, id, old->second, partition, tally);
   }
   if (!applied.response.ok()) return;
   if (command.has_alter_isr()) {
@@ -593,6 +477,8 @@ TEST(ClusterRandomTest, InvariantsHoldUnderRandomCommands) {
   EXPECT_LT(30, tally.given_up);
   EXPECT_LT(30, tally.best_copy);
   EXPECT_LT(30, tally.unclean);
+  EXPECT_LT(50, tally.lost);
+  EXPECT_LT(50, tally.recovered);
 }
 
 }  // namespace
