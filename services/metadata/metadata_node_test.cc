@@ -346,6 +346,29 @@ TEST_F(MetadataNodeTest, TheFirstLeaderOfARecoveredQuorumBeginsANewHistory) {
   EXPECT_EQ(Reason::kNone, refused);
 }
 
+TEST_F(MetadataNodeTest, ANewHistoryThatTwoLeadersProposeBeginsOnce) {
+  options_.recoveries = 1;
+  Start({kOther});
+  Lead();
+  Drain();
+  // Node 2 leads before that is committed, and is not heard of again.
+  auto heartbeat = FromOther(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT);
+  heartbeat.set_term(heartbeat.term() + 1);
+  ASSERT_TRUE(node_->Step(heartbeat).ok());
+  Drain();
+  ASSERT_FALSE(node_->core().is_leader());
+  const LogIndex proposed = node_->core().status().last_index;
+  Lead();
+  Drain();
+  EXPECT_EQ(0u, node_->state().cluster().recoveries());
+  EXPECT_EQ(proposed + 3, node_->core().status().last_index)
+      << "the start of its term, the name of the cluster, and the new history";
+  Acknowledge();
+  EXPECT_EQ(1u, node_->state().cluster().recoveries());
+  EXPECT_EQ(1, node_->state().cluster().Snapshot().next_producer_id() >> 40)
+      << "producer ids rise by 2^40 each time";
+}
+
 TEST_F(MetadataNodeTest, AWatchDoesNotGoOnInAnotherHistory) {
   options_.recoveries = 1;
   Start();
