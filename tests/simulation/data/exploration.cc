@@ -54,6 +54,7 @@ class Explorer {
       const World world = worlds_.At(next);
       if (world.committed != 0) ++report_.committed;
       if (!Check(world) || !CheckRecovery(world)) break;
+      if (bounds_.heals && !CheckHeals(world)) break;
       found_.clear();
       Expand(world);
       if (report_.finding) break;
@@ -462,6 +463,37 @@ class Explorer {
                                              " would lead, which lacks what is committed"));
     }
     return true;
+  }
+
+  // From here on nothing goes wrong, and all that is due happens again and again. (If that takes an
+  // election too many, this is too near to the bounds to tell.)
+  bool CheckHeals(World world) {
+    static constexpr std::array<Step, 8> kDue = {
+        &Explorer::LearnToLead, &Explorer::FollowAttached, &Explorer::Attach,   &Explorer::Fetch,
+        &Explorer::Acknowledge, &Explorer::Sync,           &Explorer::CheckIsr, &Explorer::Decide};
+    for (int node = 0; node < kNodes; ++node) {
+      const bool alive = Has(metadata_.view(world.metadata).alive, node);
+      if (!alive && !EndOrResume(&world, node)) return true;
+    }
+    if (metadata_.view(world.metadata).leader == 0) return true;
+    World before;
+    do {
+      before = world;
+      for (const Step step : kDue) {
+        for (int node = 0; node < kNodes; ++node) {
+          World next = world;
+          if ((this->*step)(&next, node)) world = next;
+        }
+      }
+    } while (std::memcmp(&before, &world, sizeof(World)) != 0);
+    report_.finding = replicas_.TakeFinding();
+    const MetadataView& now = metadata_.view(world.metadata);
+    const ReplicaView& leader = View(world, now.leader - 1);
+    bool well = now.isr == (1U << kNodes) - 1 && leader.high_watermark == leader.length;
+    for (int node = 0; node < kNodes; ++node) well &= View(world, node).log == leader.log;
+    if (report_.finding) return false;
+    report_.healed += well;
+    return well || Report("Heals", "not everybody comes back in sync");
   }
 
   bool Report(const char* invariant, const std::string& what) {

@@ -34,6 +34,7 @@ struct ExplorationBounds {
   // Acknowledgements of a reign may come when their follower has left it.
   bool late_acks = true;
   StepsApart apart{};
+  bool heals = false;  // In every state, look at what becomes of it when nothing more goes wrong.
   uint32_t states_max = UINT32_MAX - 1;
   replica::PlantedBug bug = replica::PlantedBug::kNone;
 };
@@ -51,6 +52,7 @@ struct ExplorationReport {
   uint64_t states = 0;           // Different ones.
   uint64_t transitions = 0;      // Between them.
   uint64_t committed = 0;        // States in which a record is committed.
+  uint64_t healed = 0;           // States of which it was seen that they heal.
   size_t replica_states = 0;     // Of one replica.
   size_t replica_steps = 0;      // Of one replica: so often the shipped code ran.
   size_t metadata_states = 0;
@@ -87,6 +89,9 @@ struct ExplorationReport {
 //   Recovery     should the metadata quorum be lost now, and recovered with nothing but the word of
 //                any two of the three nodes, then whoever it lets lead holds what was ever
 //                committed
+//   Heals        (if asked for) should nothing go wrong from now on, then all three nodes come to
+//   be
+//                in sync, with one log, of which everything is committed
 //
 // Requires: IsWithinReach(bounds).
 ExplorationReport Explore(const ExplorationBounds& bounds);

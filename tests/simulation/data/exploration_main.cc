@@ -23,6 +23,7 @@ ABSL_FLAG(bool, late_acks, true, "Acknowledgements of a reign may come after it.
 ABSL_FLAG(bool, sessions_apart, false, "Sessions that end may stay away.");
 ABSL_FLAG(bool, acks_apart, false, "A leader hears later what a follower has.");
 ABSL_FLAG(bool, attaches_apart, false, "A follower hears of a leader, and attaches later.");
+ABSL_FLAG(bool, heals, false, "Look at what becomes of each state when nothing more goes wrong.");
 ABSL_FLAG(uint32_t, states_max, UINT32_MAX - 1, "Give up after so many.");
 ABSL_FLAG(std::string, bug, "none", "A planted bug of Replica to switch on, by name.");
 
@@ -69,6 +70,7 @@ int main(int argc, char** argv) {
       .apart = {.sessions = absl::GetFlag(FLAGS_sessions_apart),
                 .acks = absl::GetFlag(FLAGS_acks_apart),
                 .attaches = absl::GetFlag(FLAGS_attaches_apart)},
+      .heals = absl::GetFlag(FLAGS_heals),
       .states_max = absl::GetFlag(FLAGS_states_max),
       .bug = *bug};
   if (!IsWithinReach(bounds)) {

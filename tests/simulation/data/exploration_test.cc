@@ -25,21 +25,26 @@ std::string Describe(const ExplorationReport& report) {
 
 void ExpectSafeInEveryState(const ExplorationBounds& bounds) {
   const ExplorationReport report = Explore(bounds);
-  std::printf("%llu states, %llu transitions, %llu with committed records\n",
+  std::printf("%llu states, %llu transitions, %llu with committed records, %llu that heal\n",
               static_cast<unsigned long long>(report.states),       // NOLINT: for printf
               static_cast<unsigned long long>(report.transitions),  // NOLINT: for printf
-              static_cast<unsigned long long>(report.committed));   // NOLINT: for printf
+              static_cast<unsigned long long>(report.committed),    // NOLINT: for printf
+              static_cast<unsigned long long>(report.healed));      // NOLINT: for printf
   EXPECT_FALSE(report.finding) << Describe(report);
   EXPECT_TRUE(report.complete);
   EXPECT_GT(report.committed, 0u);
+  // But for those that are too near to the bounds.
+  if (bounds.heals) {
+    EXPECT_GT(report.healed, report.states / 10 * 9);
+  }
 }
 
 TEST(ExplorationTest, ThreeRecordsInTwoReignsAreSafe) {
   ExpectSafeInEveryState({.records = 3, .leader_epochs = 2});
 }
 
-TEST(ExplorationTest, OneRecordInThreeReignsIsSafe) {
-  ExpectSafeInEveryState({.records = 1, .leader_epochs = 3});
+TEST(ExplorationTest, OneRecordInThreeReignsIsSafeAndHeals) {
+  ExpectSafeInEveryState({.records = 1, .leader_epochs = 3, .heals = true});
 }
 
 TEST(ExplorationTest, TheSmallestStepsAreSafe) {
@@ -48,13 +53,20 @@ TEST(ExplorationTest, TheSmallestStepsAreSafe) {
                           .apart = {.sessions = true, .acks = true, .attaches = true}});
 }
 
+TEST(ExplorationTest, WhoeverStaysAwayComesBackInSync) {
+  ExpectSafeInEveryState({.records = 0,
+                          .leader_epochs = 2,
+                          .apart = {.sessions = true, .acks = true, .attaches = true},
+                          .heals = true});
+}
+
 TEST(ExplorationTest, ARestartIsSafe) {
   ExpectSafeInEveryState({.records = 1, .leader_epochs = 2, .crashes = 1});
 }
 
-TEST(ExplorationTest, ARestartWithoutWhatWasNotSyncedIsSafe) {
+TEST(ExplorationTest, ARestartWithoutWhatWasNotSyncedIsSafeAndHeals) {
   ExpectSafeInEveryState(
-      {.records = 0, .leader_epochs = 2, .crashes = 1, .syncing = Syncing::kLater});
+      {.records = 0, .leader_epochs = 2, .crashes = 1, .syncing = Syncing::kLater, .heals = true});
   ExpectSafeInEveryState(
       {.records = 0, .leader_epochs = 2, .crashes = 1, .syncing = Syncing::kUnasked});
 }
