@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 
 #include "libs/base/mutex.h"
+#include "libs/base/turn.h"
 
 #if GRPC_CPP_VERSION_MAJOR != 1 || GRPC_CPP_VERSION_MINOR != 51
 #error "Look whether this gRPC still needs, and still has, what is replaced here."
@@ -21,6 +22,7 @@ namespace falaj::rpc {
 namespace {
 
 constexpr unsigned kThreadsMax = 16;
+constexpr int kTurnEventsMax = 64;
 
 struct CallbackQueue {
   Mutex mu;
@@ -36,11 +38,16 @@ CallbackQueue* GetCallbackQueue() {
 void RunCallbacks(grpc_completion_queue* queue) {
   pthread_setname_np(pthread_self(), "falaj-rpc");
   while (true) {
-    const grpc_event event =
-        grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
-    if (event.type != GRPC_OP_COMPLETE) continue;
-    auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
-    functor->functor_run(functor, event.success);
+    Turn turn;
+    for (int events = 0; events < kTurnEventsMax; ++events) {
+      // Somebody waits for the end of the turn: look for more, but do not wait for it.
+      const gpr_timespec deadline =
+          turn.empty() ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
+      const grpc_event event = grpc_completion_queue_next(queue, deadline, nullptr);
+      if (event.type != GRPC_OP_COMPLETE) break;
+      auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
+      functor->functor_run(functor, event.success);
+    }
   }
 }
 

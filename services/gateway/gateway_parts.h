@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
+#include "libs/base/gate.h"
 #include "libs/rpc/open_calls.h"
 #include "services/gateway/connection_budgets.h"
 #include "services/gateway/gateway_metrics.h"
@@ -35,6 +36,7 @@ struct GatewayParts {
   ProducerIds* producer_ids = nullptr;
   ProducerLanes* lanes = nullptr;
   Clock* clock = nullptr;
+  Gate* turns = nullptr;  // Around what is left for the end of a turn of a callback thread.
   GatewayLimits limits;
 };
 

@@ -46,8 +46,8 @@ class GatewayServerImpl final : public GatewayServer {
         metrics_(&registry_),
         producer_ids_([this](int32_t count) { return Allocate(count); }, clock_),
         lanes_(&producer_ids_),
-        parts_{&routes_, &links_,        &budgets_, &metrics_, &timers_,
-               &calls_,  &producer_ids_, &lanes_,   clock_,    LimitsOf(options)},
+        parts_{&routes_,       &links_, &budgets_, &metrics_, &timers_,         &calls_,
+               &producer_ids_, &lanes_, clock_,    &turns_,   LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
@@ -110,6 +110,7 @@ class GatewayServerImpl final : public GatewayServer {
     route_watch_.reset();
     routes_.Stop();
     links_.Close();
+    turns_.Close();
     http_.reset();
     registry_.ClearCollectors();
   }
@@ -191,6 +192,7 @@ class GatewayServerImpl final : public GatewayServer {
   rpc::OpenCalls calls_;
   ProducerIds producer_ids_;
   ProducerLanes lanes_;
+  Gate turns_;
   const GatewayParts parts_;
   TopicServiceImpl topics_;
   ProducerServiceImpl producers_;

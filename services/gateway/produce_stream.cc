@@ -8,6 +8,7 @@
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
@@ -311,13 +312,13 @@ void ProduceStream::Enter(int64_t size_bytes) {
   bytes_in_flight_ += size_bytes;
 }
 
-void ProduceStream::SendAck(const v1::BatchAck& ack) {
+bool ProduceStream::QueueAck(const v1::BatchAck& ack) {
   if (ack.has_error()) parts_->metrics->CountError(rpc::FromProto(ack.error()));
   for (const v1::PartitionAppend& append : ack.appends()) {
     if (append.has_error()) parts_->metrics->CountError(rpc::FromProto(append.error()));
   }
   MutexLock lock(&mu_);
-  if (finished_) return;
+  if (finished_) return false;
   // An ack with positions may be large: it goes alone.
   const bool combine = combine_acks_ && ack.positions().empty();
   if (!combine || frames_out_.empty() || !frames_out_.back().frame.has_acks() ||
@@ -332,7 +333,21 @@ void ProduceStream::SendAck(const v1::BatchAck& ack) {
   out.size_bytes += size_bytes;
   ++unread_acks_;
   unread_bytes_ += size_bytes;
-  WriteNext();
+  return !writing_;
+}
+
+void ProduceStream::SendAck(const v1::BatchAck& ack) {
+  if (!QueueAck(ack)) return;
+  // The server's parts outlive the pass, and so the stream, which is let go of before it.
+  auto pass = std::make_shared<Gate::Pass>(parts_->turns->Enter());
+  Turn::AtEnd(this, [self = shared_from_this(), pass = std::move(pass)]() mutable {
+    {
+      MutexLock lock(&self->mu_);
+      self->WriteNext();
+    }
+    self.reset();
+    pass.reset();
+  });
 }
 
 void ProduceStream::Leave(int64_t size_bytes, const v1::BatchAck& ack) {

@@ -7,8 +7,9 @@
 //
 // A frame of batches is taken apart by hand (a dozen bytes of tags each) and their payload goes on
 // as the slices it came in; records frames are parsed and encoded. Batches of a partition go
-// through one PartitionAppender, which keeps their order. Acks that become ready while a frame is
-// being written leave together in the next one, where the client knows such frames.
+// through one PartitionAppender, which keeps their order. Acks that become ready in one turn of a
+// thread (libs/base/turn.h), or while a frame is being written, leave together, where the client
+// knows such frames.
 //
 // Memory: the stream stops reading while its own batches or bytes in flight, or the bytes of its
 // connection or of the whole gateway, are at their limit: they are over it by one frame at most. At
@@ -71,7 +72,10 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void Leave(int64_t size_bytes, const v1::BatchAck& ack);
   // Blind batches are acked before they leave: their bytes count until they have been sent.
   void Leave(int64_t size_bytes);
+  // The ack leaves at the end of this thread's turn, with those that come meanwhile.
   void SendAck(const v1::BatchAck& ack);
+  // True: the caller is to see to its being written.
+  bool QueueAck(const v1::BatchAck& ack);
 
   void ReadNext();
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

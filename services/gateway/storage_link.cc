@@ -9,6 +9,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_grpc.h"
@@ -105,19 +106,31 @@ StorageLink::StorageLink(const std::string& address)
 StorageLink::~StorageLink() { Close(); }
 
 void StorageLink::Append(const AppendTarget& target, const Bytes& batch, AppendCallback done) {
-  absl::Status refused;
+  bool refused = false;
+  bool write_later = false;
   {
     MutexLock lock(&mu_);
-    if (!closed_) {
+    refused = closed_;
+    if (!refused) {
       const uint64_t request_id = next_request_id_++;
       pending_[request_id] = Pending{std::move(done)};
       queue_.push_back({request_id, EncodePrefix(request_id, target, batch.size()), batch});
+      queued_bytes_ += batch.size();
       if (stream_ == nullptr) OpenStream();
-      WriteNext();
-      return;
+      if (queued_bytes_ >= kMessageBytesMax) WriteNext();
+      write_later = open_ && !writing_;
     }
   }
-  done(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
+  if (refused) return done(MakeError(Reason::kShuttingDown, "this gateway is stopping"));
+  if (write_later) WriteAtEndOfTurn();
+}
+
+void StorageLink::WriteAtEndOfTurn() {
+  Turn::AtEnd(this, [this, pass = std::make_shared<Gate::Pass>(gate_.Enter())] {
+    if (!*pass) return;
+    MutexLock lock(&mu_);
+    WriteNext();
+  });
 }
 
 void StorageLink::OpenStream() {
@@ -142,6 +155,7 @@ grpc::ByteBuffer StorageLink::TakeMessage() {
     if (!parts.empty() && size > kMessageBytesMax) break;
     if (const auto it = pending_.find(next.request_id); it != pending_.end())
       it->second.written = true;
+    queued_bytes_ -= next.batch.size();
     parts.push_back(Bytes::Own(std::move(next.prefix)));
     parts.push_back(std::move(next.batch));
     queue_.pop_front();
@@ -202,6 +216,7 @@ void StorageLink::OnBroken(const grpc::Status& status) {
     for (auto& [id, pending] : pending_) failed.emplace(id, std::move(pending));
     pending_.clear();
     queue_.clear();
+    queued_bytes_ = 0;
     open_ = false;
     writing_ = false;
     ended = std::move(stream_);

@@ -3,8 +3,8 @@
 //
 // The gateway owns one StorageLink per storage node address, made on first use (StorageLinks).
 // Batches go out in the order Append() was called, which is what keeps a producer's order; answers
-// come back by request id. What gathers while a message is being written leaves together in the
-// next one, up to 256 KiB.
+// come back by request id. What is appended in one turn of a thread (libs/base/turn.h), and what
+// gathers while a message is being written, leaves together, up to 256 KiB.
 //
 // States of the stream:
 //
@@ -112,6 +112,7 @@ class StorageLink {
 
   void OpenStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WriteAtEndOfTurn();
   // What fits of the queue, at least one batch.
   grpc::ByteBuffer TakeMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BreakStream() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -136,6 +137,7 @@ class StorageLink {
   int streams_ ABSL_GUARDED_BY(mu_) = 0;        // Begun and not yet ended.
   uint64_t next_request_id_ ABSL_GUARDED_BY(mu_) = 1;
   std::deque<Waiting> queue_ ABSL_GUARDED_BY(mu_);  // Bounded by the streams' own budgets.
+  size_t queued_bytes_ ABSL_GUARDED_BY(mu_) = 0;    // Of the batches in queue_.
   absl::flat_hash_map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_set<std::shared_ptr<UnaryCall>> calls_ ABSL_GUARDED_BY(mu_);  // Under way.
   CondVar idle_;

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 #include "services/gateway/testing/fake_storage.h"
 
 namespace falaj::gateway {
@@ -77,6 +78,25 @@ TEST_F(StorageLinkTest, WhatGathersLeavesInOneMessageInOrder) {
   std::vector<size_t> sizes;
   for (const Bytes& batch : storage_.batches(0)) sizes.push_back(batch.size());
   EXPECT_THAT(sizes, testing::ElementsAre(1000, 2000, 100, 3000, 100'000));
+}
+
+TEST_F(StorageLinkTest, WhatIsAppendedInOneTurnLeavesInOneMessage) {
+  Append({100});
+  ASSERT_THAT(Offsets(1), testing::ElementsAre(0));
+  {
+    const Turn turn;
+    Append({100, 100, 100});
+    EXPECT_EQ(storage_.messages(), 1);
+  }
+  EXPECT_THAT(Offsets(4), testing::ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(storage_.messages(), 2);
+  {
+    const Turn turn;
+    Append({200'000, 200'000, 100});
+    EXPECT_THAT(Offsets(5), testing::ElementsAre(0, 1, 2, 3, 4))
+        << "what fills a message waits for nothing";
+  }
+  EXPECT_EQ(Offsets(7).back(), 6);
 }
 
 TEST_F(StorageLinkTest, AMessageEndsBeforeItGrowsTooLargeAndALargeBatchGoesAlone) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 #include "libs/record/batch_header.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
@@ -356,12 +357,18 @@ void ReplicaStream::TakeAcks(const internal::v1::ReplicateRequest& request) {
 
 void ReplicaStream::OnPublished(const CopyPtr& copy) {
   const PartitionState state = copy->partition->state();
-  MutexLock lock(&mu_);
-  if (finished_) return;
-  // Marks alone can wait for the next batch, or for SendMarks().
-  if (state.written_end == copy->next && copy->IsOf(state)) return MakeDueLater(copy);
-  MakeDue(copy);
-  MaybeWrite();
+  {
+    MutexLock lock(&mu_);
+    if (finished_) return;
+    // Marks alone can wait for the next batch, or for SendMarks().
+    if (state.written_end == copy->next && copy->IsOf(state)) return MakeDueLater(copy);
+    MakeDue(copy);
+    if (writing_) return;
+  }
+  Turn::AtEnd(this, [self = shared_from_this()] {
+    MutexLock lock(&self->mu_);
+    self->MaybeWrite();
+  });
 }
 
 void ReplicaStream::SendMarks() {

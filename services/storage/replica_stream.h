@@ -83,7 +83,7 @@ class ReplicaStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   void Attached(const internal::v1::ReplicaAttach& attach, std::shared_ptr<Partition> partition,
                 const absl::StatusOr<replica::AttachAnswer>& answer);
 
-  // The partition of a copy has something new.
+  // The partition of a copy has something new. It leaves at the end of this thread's turn.
   void OnPublished(const CopyPtr& copy);
   void MakeDue(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MakeDueLater(const CopyPtr& copy) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "libs/http/testing/scrape.h"
 #include "services/storage/replica_stream_fixture.h"
 
 namespace falaj::storage {
@@ -24,6 +25,49 @@ TEST_F(ReplicaStreamTest, PushesWhatIsWrittenAndCommitsWhatIsHeld) {
   EXPECT_FALSE(answer.has_error()) << answer.DebugString();
   EXPECT_EQ(answer.base_offset(), 1);
   EXPECT_EQ(answer.in_sync_replicas(), 2);
+  context_->TryCancel();
+}
+
+TEST_F(ReplicaStreamTest, WhatOneRoundHasWrittenOfAllPartitionsLeavesTogether) {
+  constexpr int kRounds = 50;
+  Start(4);
+  const int first = partition_;
+  int second = 3;
+  while (second == first || topic_.partitions(second).leader() != 1) --second;
+  Attach(1 << 20);
+  ReplicateRequest request;
+  partition_ = second;
+  AddAttach(70, 0, &request);
+  ASSERT_TRUE(stream_->Write(request));
+  for (int starts = 0; starts < 2;) {
+    ReplicateResponse response;
+    ASSERT_TRUE(stream_->Read(&response));
+    for (const auto& news : response.news()) {
+      if (news.batches().empty()) continue;
+      Ack(news.index(), 1);
+      ++starts;
+    }
+  }
+  for (const int partition : {first, second}) {
+    ASSERT_TRUE(Eventually([&] { return !Latest(partition).has_error(); }));
+  }
+  const auto sent = [&] {
+    return http::ScrapeMetric(node_->http_address(),
+                              "falaj_replica_messages_total{direction=\"sent\"}")
+        .value_or(-1);
+  };
+  const double before = sent();
+  Producer producer(stub_.get());
+  for (int i = 0; i < kRounds; ++i) {
+    internal::v1::AppendRequest both;
+    *both.add_batches() = Request(first, Batch(1), v1::ACKS_LEADER);
+    *both.add_batches() = Request(second, Batch(1), v1::ACKS_LEADER);
+    ASSERT_TRUE(producer.Send(both));
+    for (int k = 0; k < 2; ++k) ASSERT_FALSE(producer.Receive().has_error());
+  }
+  EXPECT_GT(before, 0);
+  // Mostly one for both: now and then the shard's thread is up already and begins with the first.
+  EXPECT_LT(sent() - before, 1.5 * kRounds);
   context_->TryCancel();
 }
 

@@ -7,6 +7,7 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 #include "libs/record/batch_header.h"
 #include "libs/record/control_batch.h"
 #include "services/storage/hosted_partition.h"
@@ -48,7 +49,7 @@ StoreShard::~StoreShard() {
     MutexLock lock(&mu_);
     closed_ = stopping_ = abandoned_ = true;
   }
-  filled_.NotifyAll();
+  filled_->NotifyAll();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -65,7 +66,7 @@ absl::Status StoreShard::Append(AppendTask task) {
     queued_bytes_.fetch_add(bytes);
     mailbox_.emplace_back(std::move(task));
   }
-  filled_.NotifyOne();
+  Wake();
   return absl::OkStatus();
 }
 
@@ -75,8 +76,12 @@ bool StoreShard::Put(Item item) {
     if (stopping_) return false;
     mailbox_.push_back(std::move(item));
   }
-  filled_.NotifyOne();
+  Wake();
   return true;
+}
+
+void StoreShard::Wake() {
+  Turn::AtEnd(filled_.get(), [filled = filled_] { filled->NotifyOne(); });
 }
 
 bool StoreShard::Post(Command command) { return Put(std::move(command)); }
@@ -220,7 +225,7 @@ void StoreShard::Run() {
 
 bool StoreShard::TakeItems(std::vector<Item>* items) {
   MutexLock lock(&mu_);
-  while (mailbox_.empty() && lagging_.empty() && !stopping_) filled_.Wait(&mu_);
+  while (mailbox_.empty() && lagging_.empty() && !stopping_) filled_->Wait(&mu_);
   if (abandoned_ || (mailbox_.empty() && stopping_)) return false;
   items->swap(mailbox_);
   TakeLagging(items);
@@ -441,7 +446,10 @@ void StoreShard::Commit() {
       committed = NameFailure(committed);
     }
   }
-  for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
+  {
+    Turn turn;  // Followers get what is new of all partitions at its end.
+    for (Hosted* hosted : touched_) Finish(hosted, committed, synced && !round_.empty());
+  }
   touched_.clear();
   for (const auto& [source, bytes] : std::exchange(consumed_, {})) outbox_->Consumed(source, bytes);
   if (outbox_ != nullptr) outbox_->Flush();
@@ -477,6 +485,7 @@ void StoreShard::FillTailCache(MonotonicTime start) {
 
 void StoreShard::ShowWritten(MonotonicTime start) {
   FillTailCache(start);
+  Turn turn;  // Followers get what is new of all partitions at its end.
   for (Hosted* hosted : touched_) {
     if (hosted->core.role() != replica::Role::kLeader) continue;  // Nobody asks a follower.
     IgnoreError(hosted->core.Step(replica::Written{hosted->core.log_end(), /*synced=*/false,

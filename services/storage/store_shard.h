@@ -192,6 +192,7 @@ class StoreShard {
   bool TakeItems(std::vector<Item>* items);
   void TakeLagging(std::vector<Item>* items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Put(Item item);
+  void Wake();  // The shard's thread, at the end of the caller's turn.
   void Take(AppendTask task);
   void Take(ReplicateTask task);
   void Take(ProgressTask task);
@@ -240,8 +241,7 @@ class StoreShard {
 
   void Place(Hosted* hosted, const replica::Placement& place, Bytes batch,
              int64_t max_timestamp_ms);
-  // Adds what a step wants persisted to the round.
-  void Gather(Hosted* hosted);
+  void Gather(Hosted* hosted);  // Adds what a step wants persisted to the round.
   void GatherProducers(Hosted* hosted);
   void Checkpoint(bool sync);
   absl::StatusOr<Offset> Truncate(const log::PartitionKey& key, LeaderEpoch epoch, Offset before);
@@ -263,7 +263,7 @@ class StoreShard {
   KnownHistory* const history_;
 
   mutable Mutex mu_;
-  CondVar filled_;
+  const std::shared_ptr<CondVar> filled_ = std::make_shared<CondVar>();  // Also turns have it.
   CondVar come_true_;
   std::vector<Item> mailbox_ ABSL_GUARDED_BY(mu_);
   std::deque<ReplicateTask> lagging_ ABSL_GUARDED_BY(mu_);  // Of the catch-up lane: a few a turn.

@@ -72,7 +72,7 @@ void StoreShard::TakeProgress(std::vector<ProgressTask> tasks) {
     if (stopping_) return;
     for (ProgressTask& task : tasks) mailbox_.emplace_back(std::move(task));
   }
-  filled_.NotifyOne();
+  Wake();
 }
 
 void StoreShard::Take(ProgressTask task) {
@@ -152,7 +152,7 @@ void StoreShard::Replicate(ReplicateTask task) {
     if (stopping_) return;
     lagging_.push_back(std::move(task));
   }
-  filled_.NotifyOne();
+  Wake();
 }
 
 // What is live waits for no more than this, however many leaders this node copies from. A task is
