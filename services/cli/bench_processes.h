@@ -27,6 +27,7 @@ class BenchProcesses {
   ~BenchProcesses();
 
   const std::string& address() const { return address_; }
+  const std::string& data() const { return data_; }  // The directory.
   // "name=pid", as --pid takes them.
   const std::vector<std::string>& entries() const { return entries_; }
 

@@ -19,6 +19,10 @@ double PerSecond(int64_t amount, absl::Duration elapsed) {
   return seconds <= 0 ? 0 : static_cast<double>(amount) / seconds;
 }
 
+std::string Megabytes(int64_t bytes, absl::Duration elapsed) {
+  return absl::StrFormat("%.1f", PerSecond(bytes, elapsed) / 1e6);
+}
+
 std::string Milliseconds(int64_t ns) {
   return absl::StrFormat("%.3f", static_cast<double>(ns) / 1e6);
 }
@@ -68,6 +72,7 @@ std::string PhaseJson(const BenchPhase& phase) {
     line.Add("consume_mb_per_second", phase.consume_mb_per_second());
     line.AddRaw("consume", ConsumeJson(*phase.consume));
   }
+  if (phase.device_bytes.has_value()) line.Add("device_bytes", *phase.device_bytes);
   std::string processes;
   for (const ProcessUse& use : phase.processes) {
     absl::StrAppend(&processes, processes.empty() ? "" : ",",
@@ -118,16 +123,20 @@ std::string CheckJson(const SequenceCheck::Result& check) {
 }
 
 std::string RenderProcesses(const BenchReport& report) {
-  Table table({"PHASE", "PROCESS", "CPU-S", "CPU-S/GB", "RESIDENT", "WRITTEN/PAYLOAD"});
+  Table table(
+      {"PHASE", "PROCESS", "CPU-S", "CPU-S/GB", "RESIDENT", "WRITTEN/PAYLOAD", "WRITTEN-MB/S"});
   for (const BenchPhase& phase : report.phases) {
     for (const ProcessUse& use : phase.processes) {
       const double gigabytes = phase.gigabytes();
-      table.Add(
-          {phase.name, use.name, absl::StrFormat("%.2f", use.cpu_seconds),
-           absl::StrFormat("%.2f", use.cpu_seconds / gigabytes),
-           FormatBytes(static_cast<double>(use.resident_bytes)),
-           absl::StrFormat("%.2f", static_cast<double>(use.written_bytes) / 1e9 / gigabytes)});
+      table.Add({phase.name, use.name, absl::StrFormat("%.2f", use.cpu_seconds),
+                 absl::StrFormat("%.2f", use.cpu_seconds / gigabytes),
+                 FormatBytes(static_cast<double>(use.resident_bytes)),
+                 absl::StrFormat("%.2f", static_cast<double>(use.written_bytes) / 1e9 / gigabytes),
+                 Megabytes(use.written_bytes, phase.elapsed())});
     }
+    if (!phase.device_bytes.has_value()) continue;
+    table.Add({phase.name, "disk", "", "", "", absl::StrFormat("%.2f", phase.written_per_byte()),
+               Megabytes(*phase.device_bytes, phase.elapsed())});
   }
   return table.Render(OutputMode::kTable);
 }
@@ -154,10 +163,30 @@ double BenchPhase::cpu_seconds_per_gb() const {
   return seconds / gigabytes();
 }
 
+absl::Duration BenchPhase::elapsed() const {
+  if (produce.has_value()) return produce->elapsed;
+  return consume.has_value() ? consume->elapsed : absl::ZeroDuration();
+}
+
 double BenchPhase::written_per_byte() const {
+  if (device_bytes.has_value()) return static_cast<double>(*device_bytes) / 1e9 / gigabytes();
   double bytes = 0;
   for (const ProcessUse& use : processes) bytes += static_cast<double>(use.written_bytes);
   return bytes / 1e9 / gigabytes();
+}
+
+ExitCode ExitOf(const BenchReport& report) {
+  bool failed = !report.check.ok();
+  for (const BenchPhase& phase : report.phases) {
+    for (const absl::Status& error :
+         {phase.produce.has_value() ? phase.produce->first_error : absl::OkStatus(),
+          phase.consume.has_value() ? phase.consume->first_error : absl::OkStatus()}) {
+      if (error.ok()) continue;
+      PrintError(error);
+      failed = true;
+    }
+  }
+  return failed ? ExitCode::kFailed : ExitCode::kOk;
 }
 
 bool AllMet(const std::vector<BenchFigure>& figures) {

@@ -3,9 +3,12 @@
 #ifndef SERVICES_CLI_BENCH_REPORT_H_
 #define SERVICES_CLI_BENCH_REPORT_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "absl/time/time.h"
 
 #include "services/cli/bench_load.h"
 #include "services/cli/commands.h"
@@ -21,6 +24,7 @@ struct BenchPhase {
   std::optional<ProduceResult> produce;
   std::optional<ConsumeResult> consume;
   std::vector<ProcessUse> processes;
+  std::optional<int64_t> device_bytes;  // That reached the disk of them all meanwhile.
 
   double produce_mb_per_second() const;
   double consume_mb_per_second() const;
@@ -28,8 +32,10 @@ struct BenchPhase {
   double gigabytes() const;
   // Of all processes together, the client's included, for each GB that went through.
   double cpu_seconds_per_gb() const;
-  // Bytes that the processes wrote to the device for each byte that went through.
+  // Bytes that reached the device for each byte that went through; if that is not known, those
+  // that the processes made dirty and did not delete before they were written.
   double written_per_byte() const;
+  absl::Duration elapsed() const;
 };
 
 struct BenchReport {
@@ -51,6 +57,8 @@ struct BenchFigure {
   bool met() const { return at_least ? value >= bound : value <= bound; }
 };
 
+// Whether any of it failed, or was lost or double; prints the errors.
+ExitCode ExitOf(const BenchReport& report);
 bool AllMet(const std::vector<BenchFigure>& figures);
 // One line for each, with its verdict.
 std::string RenderFigures(const std::vector<BenchFigure>& figures);

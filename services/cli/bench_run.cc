@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -48,8 +49,8 @@ absl::StatusOr<std::vector<InputRecord>> ReadInput(const std::string& path) {
 // The state of one run: topic, load options, what has been measured so far.
 class Run {
  public:
-  Run(const BenchOptions& options, const Session& session)
-      : session_(session), admin_(session.admin_options()) {
+  Run(const BenchOptions& options, const Session& session, const BenchDisk* disk)
+      : session_(session), disk_(disk), admin_(session.admin_options()) {
     report_.options = options;
   }
 
@@ -156,14 +157,27 @@ class Run {
     return load;
   }
 
+  // Does `work`, and tells what it costs.
+  template <typename Work>
+  void Measure(BenchPhase* phase, const Work& work) {
+    if (disk_ != nullptr) IgnoreError(disk_->Settle(), "the phase is measured all the same");
+    const ProcessAccount account(processes_);
+    const std::optional<int64_t> before = DeviceBytes();
+    work();
+    const std::optional<int64_t> after = DeviceBytes();
+    if (before.has_value() && after.has_value()) phase->device_bytes = *after - *before;
+    phase->processes = account.SinceStart();
+  }
+  std::optional<int64_t> DeviceBytes() const {
+    return disk_ == nullptr ? std::nullopt : disk_->device_bytes();
+  }
+
   BenchPhase ProducePhase(const std::string& name, const LoadOptions& load) {
     BenchPhase phase;
     phase.name = name;
     phase.rate = load.rate;
     BenchLoad run(load, check_.get());
-    ProcessAccount account(processes_);
-    phase.produce = run.Produce();
-    phase.processes = account.SinceStart();
+    Measure(&phase, [&] { phase.produce = run.Produce(); });
     return phase;
   }
 
@@ -196,9 +210,7 @@ class Run {
     phase.name = name;
     BenchLoad run(load_, check_.get());
     run.EndOfProducing();
-    ProcessAccount account(processes_);
-    phase.consume = run.Consume();
-    phase.processes = account.SinceStart();
+    Measure(&phase, [&] { phase.consume = run.Consume(); });
     // The records are as old as the phase before is long: that is no latency of the consumer.
     phase.consume->end_to_end = Histogram();
     report_.phases.push_back(std::move(phase));
@@ -209,12 +221,12 @@ class Run {
     phase.name = name;
     phase.rate = load.rate;
     BenchLoad run(load, check_.get());
-    ProcessAccount account(processes_);
-    std::thread consumers([&] { phase.consume = run.Consume(); });
-    phase.produce = run.Produce();
-    run.EndOfProducing();
-    consumers.join();
-    phase.processes = account.SinceStart();
+    Measure(&phase, [&] {
+      std::thread consumers([&] { phase.consume = run.Consume(); });
+      phase.produce = run.Produce();
+      run.EndOfProducing();
+      consumers.join();
+    });
     return phase;
   }
 
@@ -237,6 +249,7 @@ class Run {
   }
 
   const Session session_;
+  const BenchDisk* const disk_;  // May be null.
   client::Admin admin_;
   BenchReport report_;
   LoadOptions load_;
@@ -248,8 +261,9 @@ class Run {
 
 }  // namespace
 
-absl::StatusOr<BenchReport> RunWorkload(const BenchOptions& options, const Session& session) {
-  return Run(options, session).Execute();
+absl::StatusOr<BenchReport> RunWorkload(const BenchOptions& options, const Session& session,
+                                        const BenchDisk* disk) {
+  return Run(options, session, disk).Execute();
 }
 
 }  // namespace falaj::cli

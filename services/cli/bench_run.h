@@ -4,6 +4,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "services/cli/bench_disk.h"
 #include "services/cli/bench_report.h"
 #include "services/cli/session.h"
 
@@ -17,7 +18,11 @@ namespace falaj::cli {
 //   end-to-end      produces at `rate` (default 1,000 a second) and consumes at the same time
 //   backlog         fills the topic, then drains it while producing at `rate`
 //   many-partitions produce over 1,000 partitions
-absl::StatusOr<BenchReport> RunWorkload(const BenchOptions& options, const Session& session);
+//
+// With the `disk` of a cluster that nobody else uses each phase begins when what went before is on
+// it, and tells what reached it meanwhile.
+absl::StatusOr<BenchReport> RunWorkload(const BenchOptions& options, const Session& session,
+                                        const BenchDisk* disk);
 
 }  // namespace falaj::cli
 

@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,8 +13,10 @@
 #include "gtest/gtest.h"
 
 #include "libs/base/random.h"
+#include "libs/base/testing/temp_directory.h"
 #include "libs/record/batch_builder.h"
 #include "libs/record/batch_reader.h"
+#include "services/cli/bench_disk.h"
 #include "services/cli/bench_report.h"
 #include "services/cli/bench_stamp.h"
 #include "services/cli/histogram.h"
@@ -176,6 +180,41 @@ TEST(BenchReportTest, TheReportTellsRatesAndVerdict) {
   EXPECT_THAT(text, HasSubstr("10.00"));  // CPU seconds per GB.
   EXPECT_THAT(text, HasSubstr("FAILED"));
   EXPECT_THAT(ReportJson(report), HasSubstr("\"cpu_seconds_per_gb\":10"));
+}
+
+TEST(BenchReportTest, WhatReachedTheDiskCountsRatherThanWhatProcessesWrote) {
+  BenchReport report;
+  BenchPhase phase;
+  phase.name = "peak";
+  phase.produce.emplace();
+  phase.produce->bytes = 100'000'000;
+  phase.produce->elapsed = absl::Seconds(2);
+  phase.processes = {{"storage", 0.5, 1 << 20, 200'000'000}};
+  EXPECT_DOUBLE_EQ(phase.written_per_byte(), 2.0);
+  phase.device_bytes = 110'000'000;
+  EXPECT_DOUBLE_EQ(phase.written_per_byte(), 1.1);
+  report.phases.push_back(phase);
+  EXPECT_THAT(RenderReport(report), testing::ContainsRegex("peak +storage .* 2.00 +100.0"));
+  EXPECT_THAT(RenderReport(report), testing::ContainsRegex("peak +disk .* 1.10 +55.0"));
+  EXPECT_THAT(ReportJson(report), HasSubstr("\"device_bytes\":110000000"));
+}
+
+TEST(BenchDiskTest, ItIsWrittenToAndLeftAsItWas) {
+  const TempDirectory directory;
+  const BenchDisk disk(directory.path());
+  const std::optional<int64_t> before = disk.device_bytes();
+  const absl::StatusOr<double> rate = disk.MeasureRate(5'000'000);
+  ASSERT_TRUE(rate.ok()) << rate.status();
+  EXPECT_GT(*rate, 0);
+  EXPECT_TRUE(disk.Settle().ok());
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+  if (before.has_value()) {
+    EXPECT_GE(*disk.device_bytes() - *before, 5'000'000);
+  }
+  const BenchDisk nowhere(directory.path() + "/nowhere");
+  EXPECT_FALSE(nowhere.device_bytes().has_value());
+  EXPECT_FALSE(nowhere.Settle().ok());
+  EXPECT_FALSE(nowhere.MeasureRate(1).ok());
 }
 
 TEST(BenchFigureTest, ABoundIsMetAtTheBoundAndMissedBeyondIt) {

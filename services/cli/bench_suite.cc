@@ -1,0 +1,156 @@
+#include "services/cli/bench_suite.h"
+
+#include <cstdint>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+#include "libs/base/status.h"
+#include "services/cli/bench_run.h"
+
+namespace falaj::cli {
+namespace {
+
+constexpr int64_t kRateBytes = int64_t{2} << 30;  // Enough that no cache of the disk takes it.
+
+double Milliseconds(int64_t ns) { return static_cast<double>(ns) / 1e6; }
+
+double P99(const BenchPhase& phase) {
+  return Milliseconds(phase.produce->from_intended.Percentile(99));
+}
+
+}  // namespace
+
+absl::Status BenchSuite::Run() {
+  FALAJ_RETURN_IF_ERROR(MeasureDisk());
+  return options_.replicas == 1 ? RunAlone() : RunReplicated();
+}
+
+absl::Status BenchSuite::MeasureDisk() {
+  if (disk_ == nullptr) return absl::OkStatus();
+  FALAJ_RETURN_IF_ERROR(disk_->Settle());
+  FALAJ_ASSIGN_OR_RETURN(const double bytes_per_second, disk_->MeasureRate(kRateBytes));
+  disk_mb_per_second_ = bytes_per_second / 1e6;
+  return absl::OkStatus();
+}
+
+std::string BenchSuite::Render() const {
+  std::string disk;
+  if (disk_mb_per_second_ > 0) {
+    disk = absl::StrFormat("\nA file of %d GiB was written and synced at %.0f MB/s before.\n",
+                           kRateBytes >> 30, disk_mb_per_second_);
+  }
+  return absl::StrCat(RenderFigures(figures_), disk);
+}
+
+std::string BenchSuite::Json() const { return absl::StrCat("[", json_, "]"); }
+
+ExitCode BenchSuite::exit_code() const { return AllMet(figures_) ? exit_code_ : ExitCode::kFailed; }
+
+absl::Status BenchSuite::RunAlone() {
+  FALAJ_ASSIGN_OR_RETURN(const double os16, Produce("os", "16KiB"));
+  FALAJ_ASSIGN_OR_RETURN(const double os128, Produce("os", "128KiB"));
+  figures_.push_back({"produce 16 KiB batches, os", os16, 100, true, "MB/s"});
+  figures_.push_back({"produce 128 KiB batches, os", os128, 180, true, "MB/s"});
+  FALAJ_RETURN_IF_ERROR(Consume());
+  FALAJ_RETURN_IF_ERROR(EndToEnd());
+  FALAJ_ASSIGN_OR_RETURN(const double fsync16, Produce("fsync", "16KiB"));
+  FALAJ_ASSIGN_OR_RETURN(const double fsync128, Produce("fsync", "128KiB"));
+  figures_.push_back({"produce 16 KiB batches, fsync", fsync16, 0.7 * os16, true, "MB/s"});
+  figures_.push_back({"produce 128 KiB batches, fsync", fsync128, 0.7 * os128, true, "MB/s"});
+  return absl::OkStatus();
+}
+
+absl::Status BenchSuite::RunReplicated() {
+  const double replicas = options_.replicas;
+  const std::vector<ReplicatedBounds> all = {{"os", "16KiB", 60, 33, 1.1 * replicas},
+                                             {"os", "128KiB", 110, 18, 1.1 * replicas},
+                                             {"fsync", "16KiB", 30, 0, 2.1 * replicas},
+                                             {"fsync", "128KiB", 60, 0, 2.1 * replicas}};
+  for (const ReplicatedBounds& bounds : all) FALAJ_RETURN_IF_ERROR(Replicated(bounds));
+  FALAJ_RETURN_IF_ERROR(OneAtATime("os", 0.8));
+  return OneAtATime("fsync", 1.5);
+}
+
+absl::Status BenchSuite::Replicated(const ReplicatedBounds& bounds) {
+  const BenchOptions options = Workload("produce", bounds.durability, bounds.batch_bytes);
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report, Measure(options));
+  const BenchPhase& peak = report.phases[0];
+  const BenchPhase& half = report.phases[1];
+  const std::string name = absl::StrCat(bounds.batch_bytes, " batches, ", bounds.durability);
+  figures_.push_back({absl::StrCat("produce ", name), peak.produce_mb_per_second(),
+                      bounds.mb_per_second, true, "MB/s"});
+  if (bounds.cpu_seconds_per_gb > 0) {
+    figures_.push_back({absl::StrCat("CPU of all, ", name), peak.cpu_seconds_per_gb(),
+                        bounds.cpu_seconds_per_gb, false, "s/GB"});
+  }
+  figures_.push_back({absl::StrCat("written by all, ", name), peak.written_per_byte(),
+                      bounds.written_per_byte, false, "B/B"});
+  figures_.push_back({absl::StrCat("p99 at half of that, ", name), P99(half), 25, false, "ms"});
+  return CompareWithOne(options, name, half);
+}
+
+absl::Status BenchSuite::CompareWithOne(const BenchOptions& options, const std::string& name,
+                                        const BenchPhase& half) {
+  BenchOptions alone = options;
+  alone.replicas = 1;
+  alone.rate = half.rate;
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report, Measure(alone));
+  figures_.push_back({absl::StrCat("p99 over that of one replica, ", name),
+                      P99(half) / P99(report.phases[0]), 3, false, "times"});
+  return absl::OkStatus();
+}
+
+absl::Status BenchSuite::OneAtATime(const std::string& durability, double p50_ms) {
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report,
+                         Measure(Workload("end-to-end", durability, options_.batch_bytes)));
+  figures_.push_back({absl::StrCat("one record at a time, p50, ", durability),
+                      Milliseconds(report.phases[0].produce->from_intended.Percentile(50)), p50_ms,
+                      false, "ms"});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> BenchSuite::Produce(const std::string& durability,
+                                           const std::string& batch_bytes) {
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report,
+                         Measure(Workload("produce", durability, batch_bytes)));
+  return report.phases[0].produce_mb_per_second();
+}
+
+absl::Status BenchSuite::Consume() {
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report, Measure(Workload("consume", "os", "128KiB")));
+  figures_.push_back({"consume", report.phases.back().consume_mb_per_second(), 300, true, "MB/s"});
+  return absl::OkStatus();
+}
+
+absl::Status BenchSuite::EndToEnd() {
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report,
+                         Measure(Workload("end-to-end", "os", options_.batch_bytes)));
+  const Histogram& latency = report.phases[0].consume->end_to_end;
+  figures_.push_back({"end to end, p50", Milliseconds(latency.Percentile(50)), 1, false, "ms"});
+  figures_.push_back({"end to end, p99", Milliseconds(latency.Percentile(99)), 4, false, "ms"});
+  return absl::OkStatus();
+}
+
+BenchOptions BenchSuite::Workload(const std::string& workload, const std::string& durability,
+                                  const std::string& batch_bytes) const {
+  BenchOptions options = options_;
+  options.workload = workload;
+  options.durability = durability;
+  options.batch_bytes = batch_bytes;
+  return options;
+}
+
+absl::StatusOr<BenchReport> BenchSuite::Measure(const BenchOptions& options) {
+  absl::FPrintF(stderr, "%s, %s, batches of %s, replicas %d\n", options.workload,
+                options.durability, options.batch_bytes, options.replicas);
+  FALAJ_ASSIGN_OR_RETURN(BenchReport report, RunWorkload(options, session_, disk_));
+  std::fputs(absl::StrCat(RenderReport(report), "\n").c_str(),
+             options_.json == "-" ? stderr : stdout);
+  absl::StrAppend(&json_, json_.empty() ? "" : ",", ReportJson(report));
+  if (ExitOf(report) != ExitCode::kOk) exit_code_ = ExitCode::kFailed;
+  return report;
+}
+
+}  // namespace falaj::cli
