@@ -32,9 +32,9 @@ class FakeStorage::AppendStream final
     StartRead(&incoming_);
   }
 
-  // Once, when the gateway may write.
+  // Once, when the gateway may write; never of a stream that has ended, which says so by itself.
   void Open() {
-    if (!std::exchange(open_, true)) StartSendInitialMetadata();
+    if (!finished_ && !std::exchange(open_, true)) StartSendInitialMetadata();
   }
   void Answer(const AppendOutcome& response) {
     if (finished_) return;
