@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/algorithm/container.h"
-
 namespace falaj {
 namespace {
 
@@ -15,14 +13,19 @@ Turn::Turn() : outer_(std::exchange(current_turn, this)) {}
 
 Turn::~Turn() {
   current_turn = outer_;
-  for (Work& work : work_) std::exchange(work.run, nullptr)();  // With what it kept alive.
+  for (std::function<void()>& work : work_) std::exchange(work, nullptr)();  // With what it kept.
 }
 
 void Turn::AtEnd(const void* subject, std::function<void()> work) {
   if (current_turn == nullptr) return work();
-  std::vector<Work>& all = current_turn->work_;
-  const auto is_due = [subject](const Work& one) { return one.subject == subject; };
-  if (!absl::c_any_of(all, is_due)) all.push_back({subject, std::move(work)});
+  if (!current_turn->subjects_.insert(subject).second) return;
+  current_turn->work_.push_back(std::move(work));
 }
+
+bool Turn::IsDue(const void* subject) {
+  return current_turn != nullptr && current_turn->subjects_.contains(subject);
+}
+
+bool Turn::IsOpen() { return current_turn != nullptr; }
 
 }  // namespace falaj

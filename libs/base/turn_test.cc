@@ -29,6 +29,8 @@ TEST_F(TurnTest, WorkRunsAtTheEndInOrderOnceForEachSubject) {
     Leave('b');
     Leave('a');
     EXPECT_FALSE(turn.empty());
+    EXPECT_TRUE(Turn::IsDue(&subjects_['a']));
+    EXPECT_FALSE(Turn::IsDue(&subjects_['c']));
     EXPECT_EQ(ran_, "");
   }
   EXPECT_EQ(ran_, "ab");
@@ -40,7 +42,9 @@ TEST_F(TurnTest, WorkRunsAtTheEndInOrderOnceForEachSubject) {
 }
 
 TEST_F(TurnTest, OutsideOfATurnWorkRunsAtOnce) {
+  EXPECT_FALSE(Turn::IsOpen());
   Leave('a');
+  EXPECT_FALSE(Turn::IsDue(&subjects_['a']));
   Leave('a');
   EXPECT_EQ(ran_, "aa");
 }

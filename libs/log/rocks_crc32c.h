@@ -10,8 +10,9 @@
 
 namespace falaj::log {
 
-// Whether RocksDB uses our definition: else it goes on with its own, and all is well but slower.
-// RocksInfoLog asks, which every database of ours has: that also links the definition in.
+// Whether the linker finds our definition for RocksDB: else it goes on with its own, and all is
+// well but slower. RocksInfoLog asks, which every database of ours has: that also links the
+// definition in.
 bool RocksUsesOurCrc32c();
 
 }  // namespace falaj::log

@@ -7,10 +7,13 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/mutex.h"
 #include "libs/base/turn.h"
 
@@ -22,7 +25,9 @@ namespace falaj::rpc {
 namespace {
 
 constexpr unsigned kThreadsMax = 16;
-constexpr int kTurnEventsMax = 64;
+// How long others may wait for the end of a turn: some messages. What is behind them does not delay
+// what is done.
+constexpr absl::Duration kTurnMax = absl::Microseconds(200);
 
 struct CallbackQueue {
   Mutex mu;
@@ -37,17 +42,20 @@ CallbackQueue* GetCallbackQueue() {
 // As gRPC does it: the functor is the whole of the event, the C++ side is finished by it.
 void RunCallbacks(grpc_completion_queue* queue) {
   pthread_setname_np(pthread_self(), "falaj-rpc");
+  Clock* const clock = Clock::Real();
   while (true) {
     Turn turn;
-    for (int events = 0; events < kTurnEventsMax; ++events) {
-      // Somebody waits for the end of the turn: look for more, but do not wait for it.
+    std::optional<MonotonicTime> end;  // Once somebody waits for it.
+    do {
+      // Then it looks for more, but does not wait for it.
       const gpr_timespec deadline =
           turn.empty() ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
       const grpc_event event = grpc_completion_queue_next(queue, deadline, nullptr);
       if (event.type != GRPC_OP_COMPLETE) break;
       auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
       functor->functor_run(functor, event.success);
-    }
+      if (!end.has_value() && !turn.empty()) end = clock->MonotonicNow() + kTurnMax;
+    } while (!end.has_value() || clock->MonotonicNow() < *end);
   }
 }
 

@@ -157,6 +157,7 @@ void ProduceStream::OnReadDone(bool ok) {
   incoming_.Clear();
   if (absl::Status status = TakeFrame(frame); !status.ok()) {
     MutexLock lock(&mu_);
+    WriteNext();  // What has been acknowledged the client is told.
     End(status);
     return;
   }
@@ -338,6 +339,7 @@ bool ProduceStream::QueueAck(const v1::BatchAck& ack) {
 
 void ProduceStream::SendAck(const v1::BatchAck& ack) {
   if (!QueueAck(ack)) return;
+  if (Turn::IsDue(this)) return;
   // The server's parts outlive the pass, and so the stream, which is let go of before it.
   auto pass = std::make_shared<Gate::Pass>(parts_->turns->Enter());
   Turn::AtEnd(this, [self = shared_from_this(), pass = std::move(pass)]() mutable {

@@ -117,7 +117,8 @@ void StorageLink::Append(const AppendTarget& target, const Bytes& batch, AppendC
       queue_.push_back({request_id, EncodePrefix(request_id, target, batch.size()), batch});
       queued_bytes_ += batch.size();
       if (stream_ == nullptr) OpenStream();
-      if (queued_bytes_ >= kMessageBytesMax) WriteNext();
+      const bool is_full = queued_bytes_ >= kMessageBytesMax || queue_.size() >= kMessageBatchesMax;
+      if (is_full) WriteNext();
       write_later = open_ && !writing_;
     }
   }
@@ -126,8 +127,10 @@ void StorageLink::Append(const AppendTarget& target, const Bytes& batch, AppendC
 }
 
 void StorageLink::WriteAtEndOfTurn() {
-  Turn::AtEnd(this, [this, pass = std::make_shared<Gate::Pass>(gate_.Enter())] {
-    if (!*pass) return;
+  if (Turn::IsDue(this)) return;
+  auto pass = std::make_shared<Gate::Pass>(gate_.Enter());
+  if (!*pass) return;  // Closed: what is queued has been called back.
+  Turn::AtEnd(this, [this, pass = std::move(pass)] {
     MutexLock lock(&mu_);
     WriteNext();
   });

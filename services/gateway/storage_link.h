@@ -126,7 +126,7 @@ class StorageLink {
   const std::string address_;
   const std::shared_ptr<grpc::Channel> channel_;
   grpc::GenericStub stub_;
-  Gate gate_;  // Around every callback that is still to come.
+  Gate gate_;  // Around every callback and every end of a turn that are still to come.
 
   Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;

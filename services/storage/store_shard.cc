@@ -203,6 +203,7 @@ void StoreShard::Stop() {
     MutexLock lock(&mu_);
     stopping_ = true;
   });
+  filled_->NotifyOne();  // It is waited for here, not at the end of a turn.
   thread_.join();
 }
 

@@ -107,6 +107,7 @@ bool StoreShard::WaitUntil(std::function<bool()> condition, absl::Duration patie
     awaited_.push_back({condition, is_so});
   });
   if (!posted) return true;
+  filled_->NotifyOne();  // It is waited for here, not at the end of a turn.
   MutexLock lock(&mu_);
   while (!*is_so) {
     const absl::Duration left = until - Clock::Real()->MonotonicNow();

@@ -27,6 +27,7 @@ FLAGS = (f"--session_timeout={SESSION_S}s",)
 PAUSE_S = SESSION_S / 2
 LOAD_S = 3 * SESSION_S
 BUSY_PROCESSES_PER_CORE = 4
+EXPIRED = r"^falaj_cluster_sessions_expired_total(?:\{[^}]*\})? (\S+)$"
 
 
 class AlarmTest(unittest.TestCase):
@@ -53,8 +54,7 @@ class AlarmTest(unittest.TestCase):
             if name.startswith("metadata-"):
                 pages = []
                 wait_until(lambda: pages.append(process.metrics()) or pages[-1], f"{name} tells its metrics")
-                found = re.search(r"^falaj_cluster_sessions_expired_total(?:\{[^}]*\})? (\S+)$", pages[-1], re.MULTILINE)
-                total += float(found.group(1))
+                total += float(re.search(EXPIRED, pages[-1], re.MULTILINE).group(1))
         return total
 
     def incarnations(self):
