@@ -15,7 +15,7 @@ bool IsRetryable(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ||
          status.code() == absl::StatusCode::kResourceExhausted ||
          status.code() == absl::StatusCode::kDeadlineExceeded ||
-         ReasonOf(status) == Reason::kNotLeader;
+         status.code() == absl::StatusCode::kCancelled || ReasonOf(status) == Reason::kNotLeader;
 }
 
 bool PartitionQueue::Append(const record::Record& record, int64_t size_bytes, DeliveryCallback done,

@@ -73,7 +73,9 @@ struct Finished {
   bool duplicate = false;
 };
 
-// True for errors that may pass by themselves: the same batch may be accepted later.
+// True for errors that may pass by themselves: the same batch may be accepted later. A cancelled
+// call is one: we ended it to try anew, or a server did that goes away. Who closes a producer or
+// consumer gives up by himself what is left.
 bool IsRetryable(const absl::Status& status);
 
 class PartitionQueue {

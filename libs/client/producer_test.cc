@@ -1,6 +1,9 @@
 #include "libs/client/producer.h"
 
 #include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -331,6 +334,32 @@ TEST_F(ProducerTest, WhatIsNotAnsweredInTimeFails) {
   const Delivery delivery = producer->Send(Partition(0), MakeRecord("x")).get();
   EXPECT_FALSE(delivery.status.ok());
   EXPECT_FALSE(IsDefinite(ReasonOf(delivery.status))) << delivery.status;
+}
+
+TEST_F(ProducerTest, WhatIsNotAnsweredInTimeTakesNothingElseWithIt) {
+  gateway_->judge = [](int batch) {
+    using Verdict = FakeGateway::Verdict;
+    return batch == 0 ? Verdict{Verdict::kSilence, absl::OkStatus()} : Verdict();
+  };
+  options_.idempotent = false;
+  options_.batches_in_flight_max = 1;
+  options_.delivery_timeout = absl::Seconds(2);
+  auto producer = MakeProducer();
+  std::future<Delivery> late = producer->Send(Partition(0), MakeRecord("late"));
+  ASSERT_EQ(late.wait_for(std::chrono::seconds(1)), std::future_status::timeout);
+  std::future<Delivery> next = producer->Send(Partition(0), MakeRecord("next"));
+  EXPECT_EQ(ReasonOf(late.get().status), Reason::kAppendUncertain);
+  const Delivery delivered = next.get();
+  EXPECT_TRUE(delivered.status.ok()) << delivered.status;
+  EXPECT_EQ(gateway_->opens(), 2);
+}
+
+// As a server does that goes away, or what is between it and us.
+TEST_F(ProducerTest, ACallThatIsCancelledWithoutAReasonIsTriedAgain) {
+  gateway_->RefuseProducers(absl::CancelledError("the connection is closing"), 2);
+  auto producer = MakeProducer();
+  const Delivery delivery = producer->Send(Partition(0), MakeRecord("x")).get();
+  EXPECT_TRUE(delivery.status.ok()) << delivery.status;
 }
 
 TEST_F(ProducerTest, SeveralTopicsAndThreadsShareAProducer) {
