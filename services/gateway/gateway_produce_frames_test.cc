@@ -139,6 +139,16 @@ TEST_F(SmallBudgetTest, AStreamIsNotReadWhileItsBatchesWait) {
 // A client that sends and does not read what it gets back.
 class UnreadAcksTest : public SmallBudgetTest {
  protected:
+  // What HTTP/2 takes for a client that does not read grows with the speed of the connection, up to
+  // all acks of a test: here it stays as it is.
+  void SetUp() override {
+    SmallBudgetTest::SetUp();
+    grpc::ChannelArguments small_window;
+    small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    channel_ = grpc::CreateCustomChannel(gateway_->grpc_address(),
+                                         grpc::InsecureChannelCredentials(), small_window);
+    producers_ = v1::ProducerService::NewStub(channel_);
+  }
   // A batch of a partition that is not there. It has a size, so that HTTP/2 cannot take them all.
   static v1::ProduceBatch Refused() {
     return BatchFrame(1, 7, MakeBatch(1, std::string(500, 'x'))).batch();
