@@ -10,6 +10,7 @@
 
 #include "libs/http/testing/scrape.h"
 #include "libs/rpc/channel.h"
+#include "libs/rpc/testing/small_window.h"
 #include "libs/rpc/wire.h"
 #include "services/gateway/testing/produce_fixture.h"
 
@@ -139,14 +140,9 @@ TEST_F(SmallBudgetTest, AStreamIsNotReadWhileItsBatchesWait) {
 // A client that sends and does not read what it gets back.
 class UnreadAcksTest : public SmallBudgetTest {
  protected:
-  // What HTTP/2 takes for a client that does not read grows with the speed of the connection, up to
-  // all acks of a test: here it stays as it is.
   void SetUp() override {
     SmallBudgetTest::SetUp();
-    grpc::ChannelArguments small_window;
-    small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    channel_ = grpc::CreateCustomChannel(gateway_->grpc_address(),
-                                         grpc::InsecureChannelCredentials(), small_window);
+    channel_ = rpc::SmallWindowChannel(gateway_->grpc_address());
     producers_ = v1::ProducerService::NewStub(channel_);
   }
   // A batch of a partition that is not there. It has a size, so that HTTP/2 cannot take them all.

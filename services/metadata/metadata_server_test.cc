@@ -23,6 +23,7 @@
 #include "libs/rpc/channel.h"
 #include "libs/rpc/metadata_channel.h"
 #include "libs/rpc/status_grpc.h"
+#include "libs/rpc/testing/small_window.h"
 
 namespace falaj::metadata {
 namespace {
@@ -221,11 +222,7 @@ TEST_F(MetadataServerTest, ASlowWatcherIsCutOffWithoutAGapAndToldWhereToResume) 
   options_.watcher_queue_bytes = 4'096;
   Start();
   ASSERT_TRUE(Register(1, 60'000).ok());
-  grpc::ChannelArguments small_window;
-  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16'384);
-  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  const auto stub = pb::MetadataService::NewStub(grpc::CreateCustomChannel(
-      server_->grpc_address(), grpc::InsecureChannelCredentials(), small_window));
+  const auto stub = pb::MetadataService::NewStub(rpc::SmallWindowChannel(server_->grpc_address()));
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + kPatience));
   const auto reader = stub->WatchCluster(&context, pb::WatchClusterRequest());

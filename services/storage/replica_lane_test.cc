@@ -11,6 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
+#include "libs/http/testing/scrape.h"
+#include "libs/rpc/testing/small_window.h"
 #include "services/storage/replica_stream_fixture.h"
 
 namespace falaj::storage {
@@ -27,11 +29,6 @@ constexpr int kBatches = 40;
 constexpr int kBatchBytes = 20'000;
 constexpr int64_t kEnd = 1 + kBatches;  // The first is the start of the epoch.
 constexpr int32_t kNoPartition = 700;
-
-double ValueOf(const std::string& metrics, const std::string& name) {
-  const size_t at = metrics.find(absl::StrCat("\n", name, " "));
-  return at == std::string::npos ? -1 : std::stod(metrics.substr(at + name.size() + 2));
-}
 
 class ReplicaLaneTest : public ReplicaStreamTest {
  protected:
@@ -269,7 +266,7 @@ TEST_F(ReplicaLaneTest, APublishCostsTheSameHoweverManyWaitToBeReadFor) {
   AttachAll(led, /*credit=*/1 << 20, REPLICA_LANE_CATCH_UP);
   NextNews();
   const auto looks = [&] {
-    return ValueOf(Get(node_->http_address(), "/metrics"), "falaj_replica_looks_total");
+    return http::ScrapeMetric(node_->http_address(), "falaj_replica_looks_total").value_or(-1);
   };
   const double before = looks();
   Producer producer(stub_.get());
@@ -323,9 +320,11 @@ TEST_F(ReplicaLaneTest, WhoTakesEverythingAndAcknowledgesNothingIsACursorOnTheLi
 // A follower that asks, and reads when it is told to.
 class Asker {
  public:
-  Asker(StorageService::Stub* stub, const ReplicateRequest& hello, int frames,
+  Asker(const std::string& address, const ReplicateRequest& hello, int frames,
         const ReplicateRequest& frame)
-      : stream_(stub->Replicate(&context_)), thread_([this, hello, frames, frame] {
+      : stub_(StorageService::NewStub(rpc::SmallWindowChannel(address))),
+        stream_(stub_->Replicate(&context_)),
+        thread_([this, hello, frames, frame] {
           stream_->Write(hello);
           for (int i = 0; i < frames && stream_->Write(frame); ++i) {
           }
@@ -340,6 +339,7 @@ class Asker {
   }
 
  private:
+  const std::unique_ptr<StorageService::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReaderWriter<ReplicateRequest, ReplicateResponse>> stream_;
   std::thread thread_;  // Blocks when nothing more is read from it.
@@ -351,14 +351,12 @@ TEST_F(ReplicaLaneTest, WhoAsksAndDoesNotReadTheAnswersIsNotReadFrom) {
   constexpr int kAnswersMax = 10'000;
   Start();
   for (const ReplicaLane lane : {REPLICA_LANE_LIVE, REPLICA_LANE_CATCH_UP}) {
-    Asker asker(stub_.get(), Hello(0, lane), kFrames, Questions(kQuestions));
-    std::string metrics;
-    ASSERT_TRUE(Eventually([&] {
-      metrics = Get(node_->http_address(), "/metrics");
-      return IsPaused(metrics);
-    }));
+    Asker asker(node_->grpc_address(), Hello(0, lane), kFrames, Questions(kQuestions));
+    ASSERT_TRUE(Eventually([&] { return IsPaused(Get(node_->http_address(), "/metrics")); }));
     // It looks after each frame whether it may read the next one.
-    EXPECT_LE(ValueOf(metrics, "falaj_replica_unread_answers"), kAnswersMax + kQuestions);
+    const auto unread = http::ScrapeMetric(node_->http_address(), "falaj_replica_unread_answers");
+    ASSERT_TRUE(unread.has_value());
+    EXPECT_LE(*unread, kAnswersMax + kQuestions);
     int answers = 0;
     while (answers < kFrames * kQuestions) {
       const int more = asker.ReadAnswers();
@@ -373,7 +371,7 @@ TEST_F(ReplicaLaneTest, WhoAsksAndDoesNotReadTheAnswersIsNotReadFrom) {
 TEST_F(ReplicaLaneTest, WhoAsksAndGoesAwayLeavesNothingBehind) {
   Start();
   {
-    Asker asker(stub_.get(), Hello(0), 1000, Questions(1000));
+    Asker asker(node_->grpc_address(), Hello(0), 1000, Questions(1000));
     ASSERT_TRUE(Eventually([&] { return IsPaused(Get(node_->http_address(), "/metrics")); }));
   }
   EXPECT_TRUE(Eventually([&] { return NothingIsKept(); }));
