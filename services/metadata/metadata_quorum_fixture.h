@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -134,6 +135,23 @@ class MetadataQuorumTest : public ::testing::Test {
   }
   bool WaitForReady(int i) {
     return WaitForStatus(i, [](const auto& status) { return status.ready(); });
+  }
+  static bool WaitForReady(const MetadataServer& server) {
+    const MonotonicTime end = Clock::Real()->MonotonicNow() + kPatience;
+    while (Clock::Real()->MonotonicNow() < end) {
+      if (server.Ready()) return true;
+      std::this_thread::yield();
+    }
+    return false;
+  }
+  // A node that is no founder.
+  MetadataServer::Options FourthToJoin() const {
+    MetadataServer::Options options;
+    options.node_id = 4;
+    options.data_dir = absl::StrCat(directory_, "/4");
+    options.peers = peers_;
+    options.join = true;
+    return options;
   }
   void LoseDisk(int i) {
     servers_[i].reset();

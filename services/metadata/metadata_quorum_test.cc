@@ -85,11 +85,7 @@ TEST_F(MetadataQuorumTest, ANewMemberJoinsEmptyCatchesUpAndTakesTheLead) {
   for (int i = 0; i < 30; ++i) ASSERT_TRUE(Create(absl::StrCat("t", i)).ok());
   const int leader = WaitForLeader();
   ASSERT_NE(-1, leader);
-  MetadataServer::Options options;
-  options.node_id = 4;
-  options.data_dir = absl::StrCat(directory_, "/4");
-  options.peers = peers_;
-  options.join = true;
+  MetadataServer::Options options = FourthToJoin();
   options.watch_keepalive = absl::Milliseconds(50);
   absl::StatusOr<std::unique_ptr<MetadataServer>> joined = MetadataServer::Start(options);
   ASSERT_TRUE(joined.ok()) << joined.status();
@@ -101,8 +97,7 @@ TEST_F(MetadataQuorumTest, ANewMemberJoinsEmptyCatchesUpAndTakesTheLead) {
   EXPECT_EQ(Reason::kNodeNotFound, ReasonOf(change(4, pb::MEMBERSHIP_CHANGE_PROMOTE)));
   ASSERT_TRUE(change(4, pb::MEMBERSHIP_CHANGE_ADD_LEARNER, address).ok());
   EXPECT_TRUE(change(4, pb::MEMBERSHIP_CHANGE_ADD_LEARNER, address).ok()) << "in force already";
-  while (!(*joined)->Ready()) {
-  }
+  ASSERT_TRUE(WaitForReady(**joined));
   ASSERT_TRUE(change(4, pb::MEMBERSHIP_CHANGE_PROMOTE).ok());
   // Whoever leads, the old members go one by one; the new one is left with the last of them.
   const int removed = (leader + 1) % 3;
@@ -128,12 +123,8 @@ TEST_F(MetadataQuorumTest, ANewMemberJoinsEmptyCatchesUpAndTakesTheLead) {
 TEST_F(MetadataQuorumTest, ANodeKilledInItsFirstStartJoinsInTheNext) {
   StartAll();
   ASSERT_NE(-1, WaitForLeader());
-  MetadataServer::Options options;
-  options.node_id = 4;
-  options.data_dir = absl::StrCat(directory_, "/4");
-  options.peers = peers_;
+  MetadataServer::Options options = FourthToJoin();
   options.peers.push_back({4, "127.0.0.1:1"});
-  options.join = true;
   // As kill -9 leaves the directory: a database is made, but nothing says whose it is.
   std::filesystem::create_directories(options.data_dir);
   falaj::log::RaftLog::Options killed;
@@ -211,17 +202,12 @@ TEST_F(MetadataQuorumTest, AMemberThatJoinedAndLostItsDiskCannotJoinAgain) {
   StartAll();
   const int leader = WaitForLeader();
   ASSERT_NE(-1, leader);
-  MetadataServer::Options options;
-  options.node_id = 4;
-  options.data_dir = absl::StrCat(directory_, "/4");
-  options.peers = peers_;
-  options.join = true;
+  MetadataServer::Options options = FourthToJoin();
   auto joined = MetadataServer::Start(options);
   ASSERT_TRUE(joined.ok()) << joined.status();
   const std::string address = (*joined)->grpc_address();
   ASSERT_TRUE(ChangeMembership(leader, 4, pb::MEMBERSHIP_CHANGE_ADD_LEARNER, address).ok());
-  while (!(*joined)->Ready()) {
-  }
+  ASSERT_TRUE(WaitForReady(**joined));
   ASSERT_TRUE(ChangeMembership(leader, 4, pb::MEMBERSHIP_CHANGE_PROMOTE, "").ok());
   joined->reset();
   std::filesystem::remove_all(options.data_dir);
