@@ -1,6 +1,8 @@
 #include "libs/log/disk_pulse.h"
 
+#include <chrono>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -198,6 +200,25 @@ TEST_F(HangingDiskTest, ATableThatIsNotClosedIsTold) {
         for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
       });
   EXPECT_THAT(close.path, testing::HasSubstr(options_.directory));
+}
+
+TEST_F(HangingDiskTest, NobodyWaitsForWhatADroppedSlabNeedsOnDisk) {
+  const LocalPartitionId short_lived = Partition(1, {.age = absl::Hours(1), .size_bytes = 0});
+  ASSERT_TRUE(Append(short_lived, {1}).ok());
+  clock_.Advance(absl::Minutes(5));
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());  // Seals the slab.
+  ASSERT_TRUE(MoveLogStart(short_lived, Offset(1)).ok());
+  const int64_t slabs = store_->Stats().slabs;
+  std::future<absl::Status> append;
+  OldestDuring(
+      FaultyFileSystem::Fault::kHangingSync, "sync",
+      [this] { EXPECT_TRUE(store_->Maintain(clock_.Now()).ok()); },
+      [this, &append] {
+        append = std::async(std::launch::async, [this] { return Append(id_, {1}); });
+        EXPECT_EQ(append.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+      });
+  EXPECT_TRUE(append.get().ok());
+  EXPECT_EQ(store_->Stats().slabs, slabs - 1);
 }
 
 TEST_F(HangingDiskTest, AStoreThatWasGivenUpTakesNoWritesAndIsRead) {

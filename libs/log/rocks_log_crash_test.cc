@@ -254,6 +254,45 @@ TEST_F(StoreCrashTest, RowsOfProducersForgetBatchesThatAPowerFailureTook) {
   }
 }
 
+TEST_F(StoreCrashTest, AnEpochThatBeganInWhatAPowerFailureTookIsForgotten) {
+  Open();
+  const LocalPartitionId id = Partition(0);
+  for (int epoch = 1; epoch <= 2; ++epoch) {
+    Round round;
+    round.epochs.push_back({id, {LeaderEpoch(epoch), Get(id).log_end}});
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    for (int i = 0; i < 5; ++i) ASSERT_TRUE(Append(id, {1}).ok());
+  }
+  store_.reset();
+  ASSERT_NO_FATAL_FAILURE(LoseBatches(id, Offset(4)));
+  for (int pass = 0; pass < 2; ++pass) {
+    Open();
+    EXPECT_EQ(Get(id).log_end, Offset(4));
+    EXPECT_THAT(Get(id).epochs, testing::ElementsAre(EpochStart{LeaderEpoch(1), Offset(0)}));
+  }
+}
+
+TEST_F(StoreCrashTest, AfterASlabIsDroppedNothingOfTheLogIsNeededToKnowIt) {
+  Open();
+  const LocalPartitionId id = Partition(0, {.age = absl::Hours(1), .size_bytes = 0});
+  Open();  // Closing flushed what was synced when the store was made.
+  ASSERT_TRUE(Append(id, {1, 2, 3}).ok());
+  clock_.Advance(absl::Minutes(5));
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());  // Seals the slab.
+  ASSERT_TRUE(MoveLogStart(id, Offset(3)).ok());
+  const int64_t slabs = store_->Stats().slabs;
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  ASSERT_EQ(store_->Stats().slabs, slabs - 1);
+  const std::string photograph = Photograph();
+  for (const auto& file : std::filesystem::directory_iterator(photograph)) {
+    if (file.path().extension() == ".log") std::filesystem::resize_file(file.path(), 0);
+  }
+  const auto store = OpenAt(photograph);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ((*store)->GetPartition(id)->log_start, Offset(3));
+  EXPECT_EQ((*store)->GetPartition(id)->log_end, Offset(3));
+}
+
 TEST_F(StoreCrashTest, ADamagedRowOfAProducerIsCorruption) {
   Open();
   const LocalPartitionId id = Partition(0);

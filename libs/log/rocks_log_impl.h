@@ -213,6 +213,8 @@ class RocksLogStore::Impl {
   absl::Status RotateSlabs(absl::Time now);
   absl::Status RotateSlab(const SlabInfo& old, absl::Time now);
   std::vector<SlabInfo> DeadSlabs() const;
+  absl::Status WriteBarrier(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status FlushRows(absl::string_view what) ABSL_LOCKS_EXCLUDED(write_mu_);
   absl::Status DropDeadSlabs();
   absl::Status DropDeadSlabsOfFullDisk();
   absl::Status DropFamily(const SlabInfo& slab);
@@ -273,9 +275,7 @@ class RocksLogStore::Impl {
   SlabDirectory directory_ ABSL_GUARDED_BY(mu_);
   std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
 
-  // Open slabs that retention waits for, since Maintain last looked.
-  mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);
-
+  mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);  // Open, and retention waits for them.
   // While opening: what was appended after the rows of the partitions were last written.
   std::map<LocalPartitionId, std::map<ProducerId, record::ProducerHistory>> late_
       ABSL_GUARDED_BY(mu_);

@@ -388,6 +388,13 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
   ids_[partition->key] = id;
   partitions_[id] = std::move(partition);
   FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, row.end_seen, cleanup));
+  // Of a topic with durability=os a power failure may leave the rows, in a table, and take the
+  // batches: an epoch that began beyond the end is as if it had never been.
+  std::vector<EpochStart>& known = partitions_.at(id)->epochs;
+  while (!known.empty() && known.back().start > state.log_end) {
+    cleanup->Delete(meta_, EpochRowKey(id, known.back().epoch));
+    known.pop_back();
+  }
   directory_.NoteLogStart(id, state.log_start);
   state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
   return absl::OkStatus();

@@ -159,20 +159,35 @@ std::vector<SlabInfo> RocksLogStore::Impl::DeadSlabs() const {
   return dead;
 }
 
+// The rows that are left to delete, and something to flush in any case.
+absl::Status RocksLogStore::Impl::WriteBarrier(absl::string_view what) {
+  rocksdb::WriteBatch barrier;
+  for (const std::string& row : rows_left_) barrier.Delete(meta_, row);
+  barrier.Put(meta_, CountersRowKey(), EncodeCountersRow(counters_));
+  FALAJ_RETURN_IF_ERROR(Write(&barrier, /*sync=*/false, what));
+  rows_left_.clear();
+  return absl::OkStatus();
+}
+
+// A table of the small rows in place of a sync of the log: that would hold up every append until
+// hundreds of megabytes that nobody wants synced (durability=os) were on disk.
+absl::Status RocksLogStore::Impl::FlushRows(absl::string_view what) {
+  const absl::Status flushed = health_->NoteWrite(db_->Flush(rocksdb::FlushOptions(), meta_), what);
+  memtable_ages_.erase("meta");
+  return flushed;
+}
+
 absl::Status RocksLogStore::Impl::DropDeadSlabs() {
   std::vector<SlabInfo> dead;
   {
     MutexLock write_lock(&write_mu_);
     dead = DeadSlabs();
     if (dead.empty()) return absl::OkStatus();
-    // What made the slabs dead must be on disk before they go, else a power failure would leave
-    // rows that point at nothing.
-    rocksdb::WriteBatch barrier;
-    for (const std::string& row : rows_left_) barrier.Delete(meta_, row);
-    barrier.Put(meta_, CountersRowKey(), EncodeCountersRow(counters_));
-    FALAJ_RETURN_IF_ERROR(Write(&barrier, /*sync=*/true, "drop a slab"));
-    rows_left_.clear();
+    FALAJ_RETURN_IF_ERROR(WriteBarrier("drop a slab"));
   }
+  // What made the slabs dead must be on disk before they go, else a power failure would leave rows
+  // that point at nothing.
+  FALAJ_RETURN_IF_ERROR(FlushRows("drop a slab"));
   for (const SlabInfo& slab : dead) {
     FALAJ_RETURN_IF_ERROR(DropFamily(slab));
     rocksdb::WriteBatch batch;

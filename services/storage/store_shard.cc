@@ -257,7 +257,7 @@ void StoreShard::Take(AppendTask task) {
                                   {{"appended", "false"}}));
   }
   if (failed()) return Refuse(task, NameFailure(absl::InternalError("")));
-  if (round_begins_epochs_) Commit();  // Appends come after the start of their epoch is on disk.
+  if (round_begins_epochs_) Commit();  // Appends come after the start of their epoch.
   const auto it = hosted_.find(task.partition->key());
   if (it == hosted_.end()) {
     return Refuse(task,
@@ -416,7 +416,10 @@ void StoreShard::Gather(Hosted* hosted) {
   const LocalPartitionId id = hosted->shared->id();
   for (const replica::EpochEntry& entry : effects.epochs) {
     round_.epochs.push_back({id, {entry.epoch, entry.start}});
-    round_begins_epochs_ = round_sync_ = true;
+    round_begins_epochs_ = true;
+    // As durable as the records are: a sync for a topic that asks for none would have to take along
+    // all that such topics have written since the last, and everybody would wait.
+    if (hosted->core.settings().fsync) round_sync_ = true;
   }
   effects.epochs.clear();
   if (effects.log_start.has_value()) {

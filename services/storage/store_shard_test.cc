@@ -54,6 +54,10 @@ TEST_F(StoreShardTest, StartsOfEpochsAreWrittenInARoundOfTheirOwn) {
   EXPECT_TRUE(rounds[0].round.batches.empty());
   EXPECT_TRUE(rounds[0].sync);
   EXPECT_TRUE(partition->state().serving);
+  auto relaxed = Lead(1, /*fsync=*/false);
+  EXPECT_EQ(store_.rounds().back().round.epochs.size(), 1u);
+  EXPECT_FALSE(store_.rounds().back().sync) << "as durable as its records are";
+  EXPECT_TRUE(relaxed->state().serving);
 }
 
 TEST_F(StoreShardTest, CommittedBatchesAreInTheTailCacheAndWakeWaiters) {

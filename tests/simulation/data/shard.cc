@@ -206,7 +206,8 @@ void Shard::Gather(Hosted* hosted) {
   }
   for (const replica::EpochEntry& entry : effects.epochs) {
     round_.epochs.emplace_back(hosted->partition, entry);
-    round_begins_epochs_ = round_sync_ = true;
+    round_begins_epochs_ = true;
+    if (hosted->core.settings().fsync) round_sync_ = true;
   }
   effects.epochs.clear();
   if (const auto start = std::exchange(effects.log_start, std::nullopt)) {
