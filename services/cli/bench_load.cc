@@ -30,7 +30,11 @@ constexpr int64_t kBufferBytes = 32 << 20;
 class ProducerLoop {
  public:
   ProducerLoop(const LoadOptions& options, uint32_t index, SequenceCheck* check)
-      : options_(options), index_(index), check_(check), sent_at_(kOutstanding) {}
+      : options_(options),
+        run_(RunOf(options)),
+        index_(index),
+        check_(check),
+        sent_at_(kOutstanding) {}
 
   ProduceResult Run(MonotonicTime start) {
     client::ProducerOptions producer_options = options_.producer;
@@ -120,7 +124,7 @@ class ProducerLoop {
     } else {
       stamp.WriteTo(record.value->data());
       to.partition = PartitionIndex(
-          static_cast<int32_t>((n + index_) / kRun % std::max(options_.partitions, 1)));
+          static_cast<int32_t>((n + index_) / run_ % std::max(options_.partitions, 1)));
     }
     record.timestamp_ms = clock_->NowMs();
     const auto bytes = static_cast<int64_t>(record.value->size() +
@@ -168,11 +172,15 @@ class ProducerLoop {
     }
   }
 
-  // Made-up records go to the partitions in turn, this many at a time, as a sticky partitioner's
-  // do.
-  static constexpr int64_t kRun = 16;
+  // Made-up records go to the partitions in turn, a batch's worth at a time, as a sticky
+  // partitioner's do (KIP-794).
+  static int64_t RunOf(const LoadOptions& options) {
+    return std::max<int64_t>(
+        1, options.producer.batch_bytes / std::max<int64_t>(1, options.record_size));
+  }
 
   const LoadOptions& options_;
+  const int64_t run_;
   const uint32_t index_;
   SequenceCheck* const check_;
   Clock* const clock_ = Clock::Real();

@@ -38,6 +38,8 @@ void AddLatencies(const std::string& phase, const std::string& name, const Histo
   table->Add(std::move(row));
 }
 
+std::string Percent(double share) { return absl::StrFormat("%.1f %%", 100 * share); }
+
 std::string ProduceJson(const ProduceResult& result) {
   return JsonLine()
       .Add("sent", result.sent)
@@ -73,6 +75,8 @@ std::string PhaseJson(const BenchPhase& phase) {
     line.AddRaw("consume", ConsumeJson(*phase.consume));
   }
   if (phase.device_bytes.has_value()) line.Add("device_bytes", *phase.device_bytes);
+  line.Add("idle_share", phase.machine.idle_share);
+  line.Add("stolen_share", phase.machine.stolen_share);
   std::string processes;
   for (const ProcessUse& use : phase.processes) {
     absl::StrAppend(&processes, processes.empty() ? "" : ",",
@@ -195,17 +199,18 @@ bool AllMet(const std::vector<BenchFigure>& figures) {
 }
 
 std::string RenderFigures(const std::vector<BenchFigure>& figures) {
-  Table table({"FIGURE", "MEASURED", "BOUND", "UNIT", "VERDICT"});
+  Table table({"FIGURE", "MEASURED", "BOUND", "UNIT", "VERDICT", "CPU-STOLEN"});
   for (const BenchFigure& figure : figures) {
     table.Add({figure.name, absl::StrFormat("%.2f", figure.value),
                absl::StrFormat("%s %.2f", figure.at_least ? ">=" : "<=", figure.bound), figure.unit,
-               figure.met() ? "met" : "MISSED"});
+               figure.met() ? "met" : "MISSED", Percent(figure.stolen_share)});
   }
   return table.Render(OutputMode::kTable);
 }
 
 std::string RenderReport(const BenchReport& report) {
-  Table rates({"PHASE", "RATE", "DELIVERED", "FAILED", "PRODUCE-MB/S", "CONSUMED", "CONSUME-MB/S"});
+  Table rates({"PHASE", "RATE", "DELIVERED", "FAILED", "PRODUCE-MB/S", "CONSUMED", "CONSUME-MB/S",
+               "CPU-IDLE", "CPU-STOLEN"});
   Table latencies({"PHASE", "LATENCY-MS", "COUNT", "P50", "P90", "P99", "P99.9", "P99.99", "MAX"});
   for (const BenchPhase& phase : report.phases) {
     rates.Add({phase.name, phase.rate > 0 ? absl::StrFormat("%.0f/s", phase.rate) : "max",
@@ -213,7 +218,8 @@ std::string RenderReport(const BenchReport& report) {
                phase.produce.has_value() ? phase.produce->failed : int64_t{0},
                absl::StrFormat("%.1f", phase.produce_mb_per_second()),
                phase.consume.has_value() ? phase.consume->records : int64_t{0},
-               absl::StrFormat("%.1f", phase.consume_mb_per_second())});
+               absl::StrFormat("%.1f", phase.consume_mb_per_second()),
+               Percent(phase.machine.idle_share), Percent(phase.machine.stolen_share)});
     if (phase.produce.has_value()) {
       AddLatencies(phase.name, "from intended", phase.produce->from_intended, &latencies);
       AddLatencies(phase.name, "from sent", phase.produce->from_sent, &latencies);

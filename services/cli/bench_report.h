@@ -24,6 +24,7 @@ struct BenchPhase {
   std::optional<ProduceResult> produce;
   std::optional<ConsumeResult> consume;
   std::vector<ProcessUse> processes;
+  MachineUse machine;
   std::optional<int64_t> device_bytes;  // That reached the disk of them all meanwhile.
 
   double produce_mb_per_second() const;
@@ -53,6 +54,7 @@ struct BenchFigure {
   double bound = 0;
   bool at_least = true;  // Else at most.
   std::string unit;
+  double stolen_share = 0;  // Of the machine meanwhile: with much of it the value says little.
 
   bool met() const { return at_least ? value >= bound : value <= bound; }
 };

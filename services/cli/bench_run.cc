@@ -167,6 +167,7 @@ class Run {
     const std::optional<int64_t> after = DeviceBytes();
     if (before.has_value() && after.has_value()) phase->device_bytes = *after - *before;
     phase->processes = account.SinceStart();
+    phase->machine = account.MachineSinceStart();
   }
   std::optional<int64_t> DeviceBytes() const {
     return disk_ == nullptr ? std::nullopt : disk_->device_bytes();

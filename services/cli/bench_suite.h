@@ -53,10 +53,12 @@ class BenchSuite {
   absl::Status CompareWithOne(const BenchOptions& options, const std::string& name,
                               const BenchPhase& half);
   absl::Status OneAtATime(const std::string& durability, double p50_ms);
-  absl::StatusOr<double> Produce(const std::string& durability, const std::string& batch_bytes);
+  absl::StatusOr<BenchPhase> Produce(const std::string& durability, const std::string& batch_bytes);
   absl::Status Consume();
   absl::Status EndToEnd();
   absl::Status MeasureDisk();
+  // A figure that was measured in this phase.
+  void Add(const BenchPhase& phase, BenchFigure figure);
   // A workload with the options of the suite, but for these.
   BenchOptions Workload(const std::string& workload, const std::string& durability,
                         const std::string& batch_bytes) const;

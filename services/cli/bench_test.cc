@@ -226,9 +226,9 @@ TEST(BenchFigureTest, ABoundIsMetAtTheBoundAndMissedBeyondIt) {
 
 TEST(BenchFigureTest, TheTableHasAVerdictForEachFigure) {
   const std::string text =
-      RenderFigures({{"speed", 99.9, 100, true, "MB/s"}, {"p99", 3, 4, false, "ms"}});
-  EXPECT_THAT(text, testing::ContainsRegex("speed +99.90 +>= 100.00 +MB/s +MISSED"));
-  EXPECT_THAT(text, testing::ContainsRegex("p99 +3.00 +<= 4.00 +ms +met"));
+      RenderFigures({{"speed", 99.9, 100, true, "MB/s", 0.125}, {"p99", 3, 4, false, "ms"}});
+  EXPECT_THAT(text, testing::ContainsRegex("speed +99.90 +>= 100.00 +MB/s +MISSED +12.5 %"));
+  EXPECT_THAT(text, testing::ContainsRegex("p99 +3.00 +<= 4.00 +ms +met +0.0 %"));
 }
 
 }  // namespace

@@ -77,6 +77,7 @@ absl::StatusOr<ProcessAccount::Processes> ProcessAccount::ParseProcesses(
 
 void ProcessAccount::Start() {
   start_.clear();
+  cores_ = MeasureCores();
   for (const auto& [name, pid] : processes_) start_.push_back(Measure(name, pid));
 }
 
@@ -89,6 +90,31 @@ std::vector<ProcessUse> ProcessAccount::SinceStart() const {
     uses.push_back(use);
   }
   return uses;
+}
+
+// The first line of /proc/stat: user nice system idle iowait irq softirq steal, then times of
+// guests that are in the first two already.
+ProcessAccount::CoreTime ProcessAccount::MeasureCores() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  file >> name;
+  CoreTime time;
+  for (int field = 0; field < 8; ++field) {
+    int64_t ticks = 0;
+    file >> ticks;
+    time.all += ticks;
+    if (field == 3 || field == 4) time.idle += ticks;
+    if (field == 7) time.stolen = ticks;
+  }
+  return time;
+}
+
+MachineUse ProcessAccount::MachineSinceStart() const {
+  const CoreTime now = MeasureCores();
+  const auto all = static_cast<double>(now.all - cores_.all);
+  if (all <= 0) return MachineUse();
+  return {.idle_share = static_cast<double>(now.idle - cores_.idle) / all,
+          .stolen_share = static_cast<double>(now.stolen - cores_.stolen) / all};
 }
 
 std::string MachineJson() {

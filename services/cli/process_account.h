@@ -1,4 +1,5 @@
-// What processes cost: CPU time, memory and bytes written to the device, from /proc.
+// What processes cost: CPU time, memory and bytes written to the device; and what the machine had
+// to give meanwhile. From /proc.
 #ifndef SERVICES_CLI_PROCESS_ACCOUNT_H_
 #define SERVICES_CLI_PROCESS_ACCOUNT_H_
 
@@ -18,6 +19,12 @@ struct ProcessUse {
   int64_t written_bytes = 0;  // To the device; includes what the kernel wrote back so far.
 };
 
+// Of the time of all cores.
+struct MachineUse {
+  double idle_share = 0;
+  double stolen_share = 0;  // Taken by other virtual machines on the same hardware.
+};
+
 // ProcessAccount measures named processes between two moments. A process that has ended counts as
 // 0.
 class ProcessAccount {
@@ -30,9 +37,18 @@ class ProcessAccount {
 
   void Start();
   std::vector<ProcessUse> SinceStart() const;
+  MachineUse MachineSinceStart() const;
 
  private:
+  struct CoreTime {  // In ticks, of all cores.
+    int64_t all = 0;
+    int64_t idle = 0;
+    int64_t stolen = 0;
+  };
+  static CoreTime MeasureCores();
+
   Processes processes_;
+  CoreTime cores_;  // At the start.
   std::vector<ProcessUse> start_;
 };
 
