@@ -20,8 +20,9 @@ struct ProducerOptions {
   v1::Acks acks = v1::ACKS_ALL;
   // Unspecified: as each topic is configured.
   v1::Compression compression = v1::COMPRESSION_UNSPECIFIED;
-  // How long a record may wait for company. Zero: a record leaves at once if nothing of its
-  // partition is in flight; otherwise records gather until the answer to the batch before arrives.
+  // How long a record may wait for company. Zero: a record leaves at once if nothing is in flight.
+  // Otherwise records gather until the answer to the batch before of their partition arrives, and
+  // for up to 3 ms while only batches of others are under way.
   absl::Duration linger = absl::ZeroDuration();
   int32_t batch_bytes = 64 << 10;       // A batch that has grown to this size is sent.
   int64_t buffer_bytes_max = 64 << 20;  // Records not yet acknowledged, over all topics.

@@ -11,6 +11,11 @@ namespace falaj::client {
 
 using record::OutOfOrder;
 
+// How long a batch that could leave gathers records because others are on their way. A batch costs
+// everybody it passes about as much as 10 to 20 KiB of payload: those that leave with a record or
+// two keep a cluster busy at half of what it can take.
+static constexpr absl::Duration kGatherMax = absl::Milliseconds(3);
+
 bool IsRetryable(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ||
          status.code() == absl::StatusCode::kResourceExhausted ||
@@ -44,14 +49,15 @@ bool PartitionQueue::Append(const record::Record& record, int64_t size_bytes, De
   return changed || open.sealed;
 }
 
-MonotonicTime PartitionQueue::ReadyAt(bool flushing) const {
+MonotonicTime PartitionQueue::ReadyAt(const Traffic& traffic) const {
   if (waiting_.empty() || !failed_.empty() || NeedsProducer()) return kNever;
   if (options_->idempotent && in_flight_.size() >= record::kProducerWindowBatches) return kNever;
   if (attempts_ > 0) return in_flight_.empty() ? retry_at_ : kNever;
   const PendingBatch& head = *waiting_.front();
-  if (head.sealed || flushing || waiting_.size() > 1) return head.created;
+  if (head.sealed || traffic.flushing || waiting_.size() > 1) return head.created;
   if (options_->linger > absl::ZeroDuration()) return head.created + options_->linger;
-  return in_flight_.empty() ? head.created : kNever;
+  if (!in_flight_.empty()) return kNever;
+  return traffic.quiet ? head.created : head.created + kGatherMax;
 }
 
 BatchPtr PartitionQueue::Head() {

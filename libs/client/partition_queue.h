@@ -103,9 +103,14 @@ class PartitionQueue {
   // False: the next record begins a batch, the moment for a sticky partitioner to move on.
   bool HasOpenBatch() const { return !waiting_.empty() && !waiting_.back()->sealed; }
 
+  // What goes on around the queue.
+  struct Traffic {
+    bool flushing = false;  // Somebody waits for all there is.
+    bool quiet = false;     // Nothing is in flight, of no partition.
+  };
   // When the head batch may be sent: now or earlier = send it; kNever = not before an answer
-  // arrives.
-  MonotonicTime ReadyAt(bool flushing) const;
+  // arrives. It may be sooner in other traffic.
+  MonotonicTime ReadyAt(const Traffic& traffic) const;
   // The head batch, sealed and numbered; null if there is none. It stays at the head while it is
   // being encoded.
   BatchPtr Head();

@@ -17,6 +17,9 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 constexpr MonotonicTime kStart{1'000'000'000};
+constexpr PartitionQueue::Traffic kQuiet{.flushing = false, .quiet = true};
+constexpr PartitionQueue::Traffic kBusy{.flushing = false, .quiet = false};
+constexpr PartitionQueue::Traffic kFlushing{.flushing = true, .quiet = false};
 
 class PartitionQueueTest : public testing::Test {
  protected:
@@ -46,9 +49,9 @@ class PartitionQueueTest : public testing::Test {
 
 TEST_F(PartitionQueueTest, FirstRecordIsReadyAtOnceWithoutLinger) {
   PartitionQueue queue(&options_, PartitionIndex(0));
-  EXPECT_EQ(queue.ReadyAt(false), PartitionQueue::kNever);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), PartitionQueue::kNever);
   Append(&queue, "a");
-  EXPECT_EQ(queue.ReadyAt(false), kStart);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart);
 }
 
 TEST_F(PartitionQueueTest, RecordsGatherWhileABatchIsInFlight) {
@@ -57,13 +60,29 @@ TEST_F(PartitionQueueTest, RecordsGatherWhileABatchIsInFlight) {
   Send(&queue, 1);
   Append(&queue, "b");
   Append(&queue, "c");
-  EXPECT_EQ(queue.ReadyAt(false), PartitionQueue::kNever);
-  EXPECT_EQ(queue.ReadyAt(true), kStart);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), PartitionQueue::kNever);
+  EXPECT_EQ(queue.ReadyAt(kFlushing), kStart);
   queue.OnAck(1, {absl::OkStatus(), Offset(7)}, kStart, &finished_);
-  EXPECT_EQ(queue.ReadyAt(false), kStart);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart);
   EXPECT_EQ(queue.Head()->builder.record_count(), 2);
   ASSERT_EQ(finished_.size(), 1u);
   EXPECT_EQ(finished_[0].base_offset, Offset(7));
+}
+
+TEST_F(PartitionQueueTest, RecordsGatherALittleWhileOtherPartitionsHaveBatchesInFlight) {
+  options_.batch_bytes = 300;
+  PartitionQueue queue(&options_, PartitionIndex(0));
+  Append(&queue, "a");
+  const MonotonicTime later = queue.ReadyAt(kBusy);
+  EXPECT_GT(later, kStart);
+  EXPECT_LE(later, kStart + absl::Milliseconds(5)) << "nobody waits for long for another partition";
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart);
+  EXPECT_EQ(queue.ReadyAt(kFlushing), kStart);
+  Append(&queue, "b", kStart + absl::Milliseconds(1));
+  EXPECT_EQ(queue.ReadyAt(kBusy), later) << "the first record counts";
+  Append(&queue, std::string(200, 'x'));
+  Append(&queue, std::string(200, 'x'));
+  EXPECT_EQ(queue.ReadyAt(kBusy), kStart) << "full";
 }
 
 TEST_F(PartitionQueueTest, LingerHoldsABatchUntilItsTime) {
@@ -71,7 +90,7 @@ TEST_F(PartitionQueueTest, LingerHoldsABatchUntilItsTime) {
   PartitionQueue queue(&options_, PartitionIndex(0));
   Append(&queue, "a");
   Append(&queue, "b", kStart + absl::Milliseconds(3));
-  EXPECT_EQ(queue.ReadyAt(false), kStart + absl::Milliseconds(5));
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart + absl::Milliseconds(5));
 }
 
 TEST_F(PartitionQueueTest, AFullBatchIsReadyWhateverIsInFlight) {
@@ -80,7 +99,7 @@ TEST_F(PartitionQueueTest, AFullBatchIsReadyWhateverIsInFlight) {
   Append(&queue, "a");
   Send(&queue, 1);
   for (int i = 0; i < 3; ++i) Append(&queue, std::string(100, 'x'));
-  EXPECT_EQ(queue.ReadyAt(false), kStart);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart);
   EXPECT_LE(queue.Head()->builder.size_bytes(), 300u);
 }
 
@@ -92,17 +111,18 @@ TEST_F(PartitionQueueTest, FailedBatchesAreSentAgainInTheirOrder) {
   }
   queue.OnAck(1, {definite_, Offset(-1)}, kStart, &finished_);
   Append(&queue, "later");
-  EXPECT_EQ(queue.ReadyAt(true), PartitionQueue::kNever) << "nothing may overtake a failed batch";
+  EXPECT_EQ(queue.ReadyAt(kFlushing), PartitionQueue::kNever)
+      << "nothing may overtake a failed batch";
   queue.OnAck(2, {definite_, Offset(-1)}, kStart, &finished_);
   queue.OnAck(3, {definite_, Offset(-1)}, kStart, &finished_);
   EXPECT_THAT(finished_, IsEmpty());
-  EXPECT_GT(queue.ReadyAt(true), kStart) << "it waits a little";
+  EXPECT_GT(queue.ReadyAt(kFlushing), kStart) << "it waits a little";
   EXPECT_EQ(queue.Head(), sent_[0]);
   queue.MarkSent(4);
-  EXPECT_EQ(queue.ReadyAt(true), PartitionQueue::kNever) << "one at a time until one succeeds";
+  EXPECT_EQ(queue.ReadyAt(kFlushing), PartitionQueue::kNever) << "one at a time until one succeeds";
   queue.OnAck(4, {absl::OkStatus(), Offset(0)}, kStart, &finished_);
   EXPECT_EQ(queue.Head(), sent_[1]);
-  EXPECT_LE(queue.ReadyAt(false), kStart);
+  EXPECT_LE(queue.ReadyAt(kQuiet), kStart);
 }
 
 TEST_F(PartitionQueueTest, AFailureIsReportedIfALaterBatchWasAppended) {
@@ -165,7 +185,7 @@ TEST_F(PartitionQueueTest, ABrokenStreamFailsWhatIsInFlightAndKeepsWhatWaits) {
   Append(&queue, "y");
   queue.OnBroken(indefinite_, kStart, &finished_);
   EXPECT_THAT(FinishedIds(), ElementsAre(1));
-  EXPECT_EQ(queue.ReadyAt(false), kStart);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart);
 }
 
 TEST_F(PartitionQueueTest, WhatIsGivenUpReportsItsLastErrorAndSparesTheBatchBeingEncoded) {
@@ -216,9 +236,9 @@ TEST_F(NumberedQueueTest, NothingIsSentBeforeThereIsAnId) {
   PartitionQueue queue(&options_, PartitionIndex(0));
   Append(&queue, "x");
   EXPECT_TRUE(queue.NeedsProducer());
-  EXPECT_EQ(queue.ReadyAt(true), PartitionQueue::kNever);
+  EXPECT_EQ(queue.ReadyAt(kFlushing), PartitionQueue::kNever);
   queue.SetProducer(ProducerId(1));
-  EXPECT_EQ(queue.ReadyAt(false), kStart);
+  EXPECT_EQ(queue.ReadyAt(kQuiet), kStart);
 }
 
 TEST_F(NumberedQueueTest, SequencesCountRecordsAndAtMostFiveAreInFlight) {
@@ -227,9 +247,9 @@ TEST_F(NumberedQueueTest, SequencesCountRecordsAndAtMostFiveAreInFlight) {
   EXPECT_EQ(StampOf(1), Stamp(0, 1));
   EXPECT_EQ(StampOf(4), Stamp(0, 10));
   Append(&queue_, "y");
-  EXPECT_EQ(queue_.ReadyAt(true), PartitionQueue::kNever);
+  EXPECT_EQ(queue_.ReadyAt(kFlushing), PartitionQueue::kNever);
   Ack(1);
-  EXPECT_EQ(queue_.ReadyAt(true), kStart);
+  EXPECT_EQ(queue_.ReadyAt(kFlushing), kStart);
 }
 
 TEST_F(NumberedQueueTest, WhateverItsOutcomeABatchIsRepeatedWithItsOwnSequence) {

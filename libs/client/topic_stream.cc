@@ -132,6 +132,18 @@ PartitionIndex TopicStream::Choose(const record::Record& record) {
   return PartitionIndex(sticky_);
 }
 
+PartitionQueue::Traffic TopicStream::TrafficBut(size_t batches) const {
+  return {.flushing = flushes_ > 0, .quiet = sent_.size() <= batches};
+}
+
+void TopicStream::EndGathering(MonotonicTime now) {
+  if (!sent_.empty() || context_->options.linger > absl::ZeroDuration()) return;
+  std::vector<int32_t> gathering;
+  for (const auto& [at, partition] : timers_) gathering.push_back(partition);
+  for (const int32_t partition : gathering)
+    Reschedule(&slots_[static_cast<size_t>(partition)], now);
+}
+
 void TopicStream::Reschedule(Slot* slot, MonotonicTime now) {
   const int32_t partition = slot->queue.partition().value();
   if (slot->timer != PartitionQueue::kNever) {
@@ -139,7 +151,7 @@ void TopicStream::Reschedule(Slot* slot, MonotonicTime now) {
     slot->timer = PartitionQueue::kNever;
   }
   if (slot->listed) return;
-  const MonotonicTime at = slot->queue.ReadyAt(flushes_ > 0);
+  const MonotonicTime at = slot->queue.ReadyAt(TrafficBut(0));
   if (at == PartitionQueue::kNever) return;
   if (at <= now) {
     slot->listed = true;
@@ -164,7 +176,7 @@ BatchPtr TopicStream::PickBatch(const Outgoing& out, MonotonicTime now) {
   }
   while (!ready_.empty()) {
     Slot& slot = slots_[static_cast<size_t>(ready_.front())];
-    const bool due = slot.queue.ReadyAt(flushes_ > 0) <= now;
+    const bool due = slot.queue.ReadyAt(TrafficBut(out.frame.batches())) <= now;
     if (due && !Fits(slot.queue, out)) return nullptr;  // The next frame begins with it.
     ready_.pop_front();
     slot.listed = false;
@@ -174,11 +186,12 @@ BatchPtr TopicStream::PickBatch(const Outgoing& out, MonotonicTime now) {
   return nullptr;
 }
 
-bool TopicStream::MarkSent(const BatchPtr& batch, uint64_t id) {
+bool TopicStream::MarkSent(const BatchPtr& batch, uint64_t id, size_t frame_batches) {
   // While the batch was being encoded, batches before it may have failed and come back, and it may
   // have been numbered anew.
   PartitionQueue& queue = slots_[static_cast<size_t>(batch->partition.value())].queue;
-  if (queue.ReadyAt(flushes_ > 0) > context_->clock->MonotonicNow() || queue.Head() != batch) {
+  if (queue.ReadyAt(TrafficBut(frame_batches)) > context_->clock->MonotonicNow() ||
+      queue.Head() != batch) {
     return false;
   }
   if (batch->stamp.has_value() && *batch->stamp != batch->encoded_stamp) return false;
@@ -234,7 +247,7 @@ bool TopicStream::AddBatch(Outgoing* out) {
   if (!encoded.ok()) {
     if (out->failed.empty()) ++delivering_;
     slot.queue.DropHead(encoded, &out->failed);
-  } else if (stream_ == out->stream && opened_ && MarkSent(batch, id)) {
+  } else if (stream_ == out->stream && opened_ && MarkSent(batch, id, out->frame.batches())) {
     out->frame.Add(id, batch->partition, batch->encoded);
     writing_ = true;
   }
@@ -277,6 +290,7 @@ void TopicStream::OnFrame(uint64_t call, const grpc::ByteBuffer& frame) {
     if (response.has_opened()) OnOpened(response.opened());
     if (response.has_ack()) OnAck(response.ack(), &finished);
     for (const v1::BatchAck& ack : response.acks().acks()) OnAck(ack, &finished);
+    EndGathering(context_->clock->MonotonicNow());
     ++delivering_;
   }
   // What became sendable goes out before the callbacks run.

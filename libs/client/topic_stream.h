@@ -121,10 +121,15 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   bool Fits(const PartitionQueue& queue, const Outgoing& out) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   BatchPtr PickBatch(const Outgoing& out, MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool MarkSent(const BatchPtr& batch, uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MarkSent(const BatchPtr& batch, uint64_t id, size_t frame_batches)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Encode(PendingBatch* batch, const record::ProducerStamp& stamp,
                       v1::Compression codec) const;
+  // What goes on, but for the latest so many batches: those of the frame that is being made.
+  PartitionQueue::Traffic TrafficBut(size_t batches) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Reschedule(Slot* slot, MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Lets go what gathered records as long as others were in flight, if none is any more.
+  void EndGathering(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   PartitionIndex Choose(const record::Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MonotonicTime Oldest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Expire(MonotonicTime created_max, const absl::Status& status,
