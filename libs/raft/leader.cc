@@ -129,7 +129,8 @@ Next Leader::AdvanceCommit() {
   const bool removed =
       !state_->IsVoter() && state_->members.current_index() <= state_->log.committed();
   if (!removed) return Next::kStay;
-  Flush();  // So that the others learn of the commit before they miss the leader.
+  TellCommits();  // So that the others learn of it before they miss the leader.
+  Flush();
   return Next::kFollow;
 }
 
@@ -335,14 +336,25 @@ void Leader::Flush() {
   // Patience that saves no message is for nothing.
   if (MayStartReadRound() && (in_haste_ || progress_.empty())) StartReadRound();
   for (auto& [node, progress] : progress_) Replicate(node, &progress);
+  tell_commits_ = false;
+}
+
+bool Leader::OwesCommits() const {
+  return std::any_of(progress_.begin(), progress_.end(), [this](const auto& item) {
+    const Progress& progress = item.second;
+    return progress.state() == Progress::State::kReplicate &&
+           progress.commit_told < state_->log.committed() &&
+           !progress.IsPaused(state_->options.inflight_max);
+  });
 }
 
 void Leader::Replicate(NodeId node, Progress* progress) {
   const RaftEntries& log = state_->log;
   while (!progress->IsPaused(state_->options.inflight_max)) {
     if (progress->state() == Progress::State::kSnapshot) return SendChunk(node, progress);
-    const bool commit_is_news =
-        progress->state() == Progress::State::kReplicate && progress->commit_told < log.committed();
+    const bool commit_is_news = progress->state() == Progress::State::kReplicate &&
+                                progress->commit_told < log.committed() &&
+                                (tell_commits_ || !state_->options.commits_ride);
     if (progress->next() > log.last_index() && !commit_is_news) return;
     const LogIndex previous = progress->next() - 1;
     const std::optional<Term> previous_term = log.TermAt(previous);
@@ -413,6 +425,7 @@ void Leader::Answer(const Read& read, LogIndex index) {
     state_->reads.push_back({read.number, index});
     return;
   }
+  TellCommits();  // It cannot read before it has applied them.
   pb::RaftMessage reply = state_->NewMessage(pb::RAFT_MESSAGE_TYPE_READ_INDEX_REPLY, read.node);
   reply.set_read_round(read.number);
   reply.set_log_index(index.value());

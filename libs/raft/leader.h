@@ -51,6 +51,10 @@ class Leader final : public RoleBehaviour {
   absl::StatusOr<EntryId> ProposeMembership(const MembershipChange& change);
   absl::Status Transfer(NodeId target);
 
+  // Some follower that could apply more was not told so: see Options::commits_ride.
+  bool OwesCommits() const;
+  void TellCommits() { tell_commits_ = true; }
+
   NodeId transferring_to() const { return transfer_target_; }
   bool AwaitsBeatAnswers() const;
   std::optional<MembershipChange> DueBinding() const;
@@ -103,6 +107,7 @@ class Leader final : public RoleBehaviour {
   std::vector<Read> round_reads_;  // Wait for round read_round_ to be confirmed.
   NodeId transfer_target_;         // 0: none.
   bool transfer_told_ = false;
+  bool tell_commits_ = false;  // With the next Flush().
   int transfer_elapsed_ = 0;
 };
 

@@ -262,6 +262,12 @@ absl::Status RaftCore::TransferLeadership(NodeId target) {
   return leader_->Transfer(target);
 }
 
+bool RaftCore::OwesCommits() const { return leader_ != nullptr && leader_->OwesCommits(); }
+
+void RaftCore::TellCommits() {
+  if (leader_ != nullptr) leader_->TellCommits();
+}
+
 bool RaftCore::HasReady() {
   role_->Flush();
   return state_->HasEffects() || told_soft_ != Soft();

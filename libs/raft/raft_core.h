@@ -105,6 +105,11 @@ class RaftCore {
   // node or does not vote.
   absl::Status TransferLeadership(NodeId target);
 
+  // True while a leader has kept to itself that entries are committed (Options::commits_ride); it
+  // tells with the next Ready after TellCommits(). Who calls it soon enough costs nobody anything.
+  bool OwesCommits() const;
+  void TellCommits();
+
   bool HasReady();
   Ready TakeReady();
   // Everything that Ready `number` (and those before) asked to store is stored.

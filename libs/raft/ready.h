@@ -43,6 +43,10 @@ struct Options {
   // comes back empty votes again.
   Uuid directory;
 
+  // What was committed is told to followers with the next entries, or when TellCommits() is called;
+  // else at once, in a message of its own if there are no entries.
+  bool commits_ride = false;
+
   // Limits. An entry larger than message_bytes_max still travels, alone.
   size_t entry_bytes_max = 4 << 20;         // Larger proposals are refused.
   size_t message_bytes_max = 1 << 20;       // Entries per append message.

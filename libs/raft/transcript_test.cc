@@ -101,6 +101,10 @@ Transcript::Transcript() {
     const int ticks = core(w).TicksUntilDue();
     Say(ticks == std::numeric_limits<int>::max() ? "never" : absl::StrCat("in ", ticks));
   };
+  commands_["tell"] = [this](const Words& w) {
+    Say(core(w).OwesCommits() ? "owes commits" : "owes nothing");
+    core(w).TellCommits();
+  };
   commands_["doubt"] = [this](const Words& w) { core(w).Doubt(ToNode(w.at(2))); };
   commands_["propose"] = [this](const Words& w) { SayStatus(core(w).Propose(w.at(2)).status()); };
   commands_["read"] = [this](const Words& w) {
@@ -158,6 +162,7 @@ void Transcript::Node(const Words& words) {
     options.directory = TestDirectory(static_cast<uint8_t>(ToNumber(settings["dir"])));
   }
   if (settings.contains("reads")) options.reads_waiting_max = ToNumber(settings["reads"]);
+  options.commits_ride = settings.contains("ride");
   if (settings.contains("window")) options.inflight_max = ToNumber(settings["window"]);
   if (settings.contains("bytes")) options.message_bytes_max = ToNumber(settings["bytes"]);
   Restored initial;

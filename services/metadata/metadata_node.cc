@@ -17,18 +17,14 @@ namespace pb = ::falaj::internal::v1;
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 constexpr absl::Duration kWatchPatience = absl::Seconds(2);  // A watch may take that long to begin.
 constexpr absl::Duration kConfirmPatienceMin = absl::Seconds(1);  // Some heartbeats.
+// How long followers may not know of what is committed: a client that writes again as soon as it is
+// answered needs some 0.1 ms.
+constexpr absl::Duration kRideMax = absl::Microseconds(300);
 
 std::string DrawUuid(Random* random) { return std::string(random->NextUuid().bytes()); }
 
 bool TakesPart(bool storage_failed, const raft::RaftCore& core) {
   return !storage_failed && core.refusal().empty();
-}
-
-// False for a refusal that would be the same the next time.
-bool MayPass(const absl::Status& refused) {
-  const Reason reason = ReasonOf(refused);
-  return reason == Reason::kMembershipChanging || reason == Reason::kMetadataUnavailable ||
-         reason == Reason::kQuotaExceeded;
 }
 
 telemetry::Counter* AddSnapshots(telemetry::Registry* registry, const char* direction) {
@@ -116,15 +112,28 @@ bool MetadataNode::IsUnsettled() const {
   if (told_live_ != TakesPart(storage_failed_, *core_)) return true;
   if (storage_failed_) return false;
   const bool asks = catch_up_ == CatchUp::kUnknown && core_->leader() != NodeId();
-  return asks || (Leads() && !unrecorded_.empty() && IsReady());
+  return asks || (Leads() && !addresses_.all_recorded() && IsReady());
 }
 
 MonotonicTime MetadataNode::WakeBy() const {
   if (IsUnsettled()) return now_;
   MonotonicTime first = std::min(next_keepalive_, reads_.NextDeadline());
   first = std::min(first, campaigns_.NextLook());
+  if (core_->OwesCommits()) first = std::min(first, tell_commits_by_.value_or(now_ + kRideMax));
   const bool ends_sessions = !storage_failed_ && core_->transferring_to() == NodeId();
   return ends_sessions ? std::min(first, sessions_.NextLook()) : first;
+}
+
+// Followers hear of what is committed with the next entries, if there are some soon.
+void MetadataNode::TellCommits() {
+  if (!core_->OwesCommits()) {
+    tell_commits_by_.reset();
+  } else if (!tell_commits_by_.has_value()) {
+    tell_commits_by_ = now_ + kRideMax;
+  } else if (now_ >= *tell_commits_by_) {
+    tell_commits_by_.reset();
+    core_->TellCommits();
+  }
 }
 
 void MetadataNode::EndRound() {
@@ -136,7 +145,8 @@ void MetadataNode::EndRound() {
   reads_.Expire(std::exchange(last_round_, now_));
   campaigns_.Expire(now_);
   CheckCaughtUp();
-  RecordAddresses();
+  TellCommits();
+  RecordMembers();
   AnswerTransfers();
   KeepWatchesAlive();
   PublishHealth();
@@ -314,64 +324,9 @@ void MetadataNode::Transfer(NodeId target, StatusCallback done) {
   transfers_.push_back(std::move(done));
 }
 
-void MetadataNode::ChangeMembership(const raft::MembershipChange& change, ExecuteCallback done) {
-  if (!Leads() || !KnowsHistory()) return done(NotLeader("none"));
-  const absl::StatusOr<raft::EntryId> entry = core_->ProposeMembership(change);
-  if (!entry.ok()) {
-    const bool elsewhere = ReasonOf(entry.status()) == Reason::kMetadataUnavailable;
-    return done(elsewhere ? NotLeader("none") : entry.status());
-  }
-  pending_[entry->index] = {entry->term, now_, std::move(done)};
-  FollowMembership();
-}
-
 absl::Status MetadataNode::Step(const raft::pb::RaftMessage& message) {
   if (storage_failed_) return absl::OkStatus();
   return core_->Step(message);
-}
-
-void MetadataNode::SetAddresses(std::map<NodeId, std::string> addresses) {
-  told_addresses_ = std::move(addresses);
-  unrecorded_ = told_addresses_;
-  FollowMembership();
-}
-
-std::string MetadataNode::AddressOf(NodeId node) const {
-  const auto found = addresses_.find(node);
-  return found == addresses_.end() ? "" : found->second;
-}
-
-void MetadataNode::FollowMembership() {
-  std::map<NodeId, std::string> addresses = core_->membership().addresses;
-  for (const auto& [node, address] : told_addresses_) addresses[node] = address;
-  if (addresses == addresses_) return;
-  addresses_ = std::move(addresses);
-  if (options_.on_addresses) options_.on_addresses(addresses_);
-}
-
-// Members learn from the log where the others are. Founders that did not know their ports when they
-// began are entered later, one at a time; what is entered already is only changed on demand. What
-// is refused for good is not tried again. Directories that have no name yet go first.
-void MetadataNode::RecordAddresses() {
-  if (!Leads() || !IsReady()) return;
-  const std::optional<raft::MembershipChange> binding = core_->DueBinding();
-  if (binding.has_value() && core_->ProposeMembership(*binding).ok()) return;
-  const raft::Membership& members = core_->committed_membership();
-  while (!unrecorded_.empty()) {
-    const auto& [node, address] = *unrecorded_.begin();
-    if (members.Contains(node) && !members.addresses.contains(node)) {
-      raft::MembershipChange change;
-      change.kind = raft::MembershipChange::Kind::kSetAddress;
-      change.node = node;
-      change.address = address;
-      const absl::Status proposed = core_->ProposeMembership(change).status();
-      // Looked at again in the next round, until it is committed or can be proposed.
-      if (proposed.ok() || MayPass(proposed)) return;
-      log::Warning("a member's address cannot be entered",
-                   {{"node", node}, {"address", address}, {"error", proposed}});
-    }
-    unrecorded_.erase(unrecorded_.begin());
-  }
 }
 
 void MetadataNode::ExpireSessions() {
@@ -544,8 +499,8 @@ void MetadataNode::PublishHealth() {
 NodeStatus MetadataNode::Status() const {
   NodeStatus status;
   status.core = core_->status();
-  status.addresses = addresses_;
-  status.leader_address = AddressOf(status.core.soft.leader);
+  status.addresses = addresses_.all();
+  status.leader_address = addresses_.Of(status.core.soft.leader);
   status.cluster_id = state_.cluster().cluster_id();
   status.live = TakesPart(storage_failed_, *core_);
   status.ready = IsReady();
@@ -581,7 +536,7 @@ absl::Status MetadataNode::NotLeader(absl::string_view outcome) const {
                      metadata);
   }
   const NodeId leader = core_->leader();
-  const std::string address = AddressOf(leader);
+  const std::string address = addresses_.Of(leader);
   if (leader != options_.raft.self && !address.empty()) {
     metadata["leader"] = address;
     return MakeError(Reason::kMetadataUnavailable, absl::StrCat("metadata node ", leader, " leads"),

@@ -23,6 +23,7 @@
 #include "libs/raft/raft_core.h"
 #include "libs/telemetry/registry.h"
 #include "services/metadata/campaign_queue.h"
+#include "services/metadata/member_addresses.h"
 #include "services/metadata/metadata_state.h"
 #include "services/metadata/node_status.h"
 #include "services/metadata/partition_changes.h"
@@ -144,8 +145,7 @@ class MetadataNode {
   // Calls back when the state may be read: METADATA_UNAVAILABLE, QUOTA_EXCEEDED, TIMED_OUT.
   void Read(const PendingReads::Options& options, PendingReads::Callback done);
   // Stands for election; calls back when it is won, or with SESSION_EXPIRED or ZNODE_NOT_FOUND if
-  // the candidacy ends before. `given_up` becomes true when nobody waits for the answer any more;
-  // may be null.
+  // the candidacy ends before. `given_up`, unless null, is true once nobody waits for the answer.
   void Campaign(v1::CampaignRequest request, MonotonicTime deadline, std::function<bool()> given_up,
                 CampaignCallback done);
 
@@ -160,8 +160,8 @@ class MetadataNode {
   // Hands the lead to `target`; calls back once another node leads. NODE_LAGS, INVALID_REQUEST,
   // TIMED_OUT if it did not catch up in time (this node goes on leading), or METADATA_UNAVAILABLE.
   void Transfer(NodeId target, StatusCallback done);
-  // Changes the members; calls back with the index of the committed entry. MEMBERSHIP_CHANGING,
-  // NODE_LAGS, NODE_NOT_FOUND, INVALID_REQUEST, or METADATA_UNAVAILABLE.
+  // Calls back with the index of the committed entry. MEMBERSHIP_CHANGING, NODE_LAGS,
+  // NODE_NOT_FOUND, INVALID_REQUEST, or METADATA_UNAVAILABLE.
   void ChangeMembership(const raft::MembershipChange& change, ExecuteCallback done);
   // Takes in a message of another metadata node. INVALID_REQUEST, without effect, if it is none.
   absl::Status Step(const raft::pb::RaftMessage& message);
@@ -183,8 +183,7 @@ class MetadataNode {
   // The snapshot of the job under way is stored; or it could not be (null), and will be due again.
   void SnapshotStored(std::optional<raft::Snapshot> snapshot);
 
-  // If it leads, begins to hand over to the most advanced follower, once. Returns true when there
-  // is nobody to wait for (any more).
+  // If it leads, begins to hand over to the most advanced follower, once. True: nobody to wait for.
   bool HandOver();
   // Answers everybody who waits, ends all watches.
   void Stop();
@@ -223,7 +222,6 @@ class MetadataNode {
   bool KnowsHistory() const { return state_.cluster().recoveries() >= options_.recoveries; }
   bool IsUnsettled() const;
   absl::Status NotLeader(absl::string_view outcome) const;
-  std::string AddressOf(NodeId node) const;
 
   void Propose(const internal::v1::ClusterCommand& command, ExecuteCallback done);
   void StampCommand(internal::v1::ClusterCommand* command);
@@ -231,7 +229,9 @@ class MetadataNode {
   void ExpireSessions();
   void ElectUncleanly();
   void ElectPreferredLeaders();
-  void RecordAddresses();
+  void RecordMembers();
+  absl::Status ProposeOwn(const raft::MembershipChange& change);
+  void TellCommits();
   void AnswerTransfers();
   void KeepWatchesAlive();
   void AskQuorum(const PendingReads::Options& options, PendingReads::Callback done);
@@ -273,10 +273,10 @@ class MetadataNode {
   int64_t wall_ms_ = 0;
 
   std::map<LogIndex, Pending> pending_;
-  std::vector<StatusCallback> transfers_;         // Wait for another leader.
-  std::map<NodeId, std::string> told_addresses_;  // By the operator.
-  std::map<NodeId, std::string> addresses_;       // Of all known nodes.
-  std::map<NodeId, std::string> unrecorded_;      // Told, and maybe not in the membership yet.
+  std::vector<StatusCallback> transfers_;  // Wait for another leader.
+  MemberAddresses addresses_;
+  LogIndex own_change_;  // The latest change of the membership that nobody asked for.
+  std::vector<std::pair<raft::MembershipChange, ExecuteCallback>> changes_waiting_;  // For that.
   PartitionChanges changes_;
   ClusterCounts counts_;
   bool counts_stale_ = true;
@@ -289,6 +289,7 @@ class MetadataNode {
   // With what the present leader knew to be committed when this node learned of it.
   enum class CatchUp { kUnknown, kAsked, kDone } catch_up_ = CatchUp::kUnknown;
   uint64_t catch_up_asked_ = 0;  // How often: answers to earlier questions do not count.
+  std::optional<MonotonicTime> tell_commits_by_;
   MonotonicTime next_keepalive_;
   MonotonicTime confirmed_;  // Then the state was the newest, by the leader's word.
   bool told_live_ = true;

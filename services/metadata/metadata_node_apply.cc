@@ -204,6 +204,7 @@ void MetadataNode::StopLeading() {
   if (!HasBug(raft::PlantedBug::kSessionExpiredByFollowerClock)) sessions_.Clear();
   unclean_elections_.Clear();
   preferred_leaders_.Clear();
+  own_change_ = LogIndex();
   holders_.CloseAll(NotLeader("none"));
   FailPending(NotLeader("unknown"));
 }
@@ -216,6 +217,7 @@ void MetadataNode::FailPending(const absl::Status& status) {
     if (pending.done) pending.done(status);
   }
   campaigns_.FailAll(status);
+  for (auto& [change, done] : std::exchange(changes_waiting_, {})) done(NotLeader("none"));
 }
 
 void MetadataNode::StorageFailed(const absl::Status& status) {

@@ -422,6 +422,67 @@ TEST_F(MetadataNodeTest, AnAddressWaitsForAnotherChangeOfTheMembers) {
   EXPECT_EQ("two:1", node_->core().committed_membership().addresses.at(kOther));
 }
 
+TEST_F(MetadataNodeTest, AChangeOfTheMembersWaitsForWhatTheNodeEntersByItself) {
+  Start();
+  const auto add = [this](int32_t node, Reason* outcome) {
+    raft::MembershipChange change;
+    change.node = NodeId(node);
+    node_->ChangeMembership(change, [outcome](const auto& added) {
+      *outcome = added.ok() ? Reason::kNone : ReasonOf(added.status());
+    });
+  };
+  Reason first = Reason::kInternal;
+  Reason second = Reason::kInternal;
+  node_->SetAddresses({{kSelf, "one:1"}});
+  now_ = now_ + absl::Milliseconds(10);
+  node_->Tick(now_, wall_ms_ += 10, 1);
+  node_->EndRound();  // Proposes the address, which is not committed before Drain().
+  add(2, &first);
+  EXPECT_EQ(first, Reason::kInternal) << "it waits";
+  Drain();
+  Round();
+  EXPECT_EQ(first, Reason::kNone);
+  EXPECT_TRUE(node_->core().committed_membership().IsLearner(NodeId(2)));
+  // Behind one that somebody asked for there is no waiting.
+  add(3, &first);
+  add(4, &second);
+  EXPECT_EQ(second, Reason::kMembershipChanging);
+  Drain();
+  EXPECT_EQ(first, Reason::kNone);
+}
+
+TEST_F(MetadataNodeTest, FollowersHearOfACommitWithTheNextEntriesOrALittleLater) {
+  options_.raft.commits_ride = true;
+  Start({kOther});
+  Lead();
+  for (int i = 0; i < 3; ++i) Acknowledge();
+  Round();
+  Acknowledge();
+  Round();
+  sent_.clear();
+  const auto told = [this] {
+    uint64_t commit = 0;
+    for (const auto& message : sent_) {
+      if (message.type() == raft::pb::RAFT_MESSAGE_TYPE_APPEND) commit = message.commit();
+    }
+    return commit;
+  };
+  pb::ClusterCommand command;
+  command.mutable_coordination()->mutable_create()->set_path("/a");
+  bool answered = false;
+  node_->Execute(command, [&](const auto& response) { answered = response.ok(); });
+  Acknowledge();
+  const uint64_t committed = node_->core().committed().value();
+  EXPECT_TRUE(answered);
+  EXPECT_LT(told(), committed);
+  Round(absl::ZeroDuration());
+  EXPECT_LT(told(), committed);
+  EXPECT_GT(node_->WakeBy(), now_) << "it sleeps meanwhile";
+  EXPECT_LE(node_->WakeBy(), now_ + absl::Milliseconds(1)) << "but not for long";
+  Round(node_->WakeBy() - now_);
+  EXPECT_EQ(told(), committed);
+}
+
 TEST_F(MetadataNodeTest, ASnapshotIsTakenWhileTheNodeGoesOnAndRestoresTheSameState) {
   Start();
   const v1::SessionHandle session = OpenSession();

@@ -264,6 +264,7 @@ RaftNode::Options NodeOptions(const MetadataServer::Options& options, const Uuid
   node->znode_watches.watchers_max = options.watchers_max;
   node->raft.self = NodeId(options.node_id);
   node->raft.random_seed = Random::FromSystem().Next();
+  node->raft.commits_ride = true;
   node->raft.heartbeat_ticks = options.heartbeat_ticks;
   node->raft.election_ticks_min = options.election_ticks_min;
   node->raft.election_ticks_max = options.election_ticks_max;

@@ -21,6 +21,12 @@ constexpr absl::Duration kHandOverMax = absl::Seconds(1);
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
 
+bool OnlyTellCommits(const std::vector<pb::RaftMessage>& messages) {
+  return std::all_of(messages.begin(), messages.end(), [](const pb::RaftMessage& message) {
+    return message.type() == pb::RAFT_MESSAGE_TYPE_APPEND && message.entries().empty();
+  });
+}
+
 bool IsBeatAnswer(const pb::RaftMessage& message) {
   return message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY;
 }
@@ -202,10 +208,13 @@ void RaftNode::SleepUnlessNeeded(bool stopping) {
 void RaftNode::DrainReady() {
   while (node_->HasReady()) {
     raft::Ready ready = node_->TakeReady();
-    Send(std::move(ready.messages));
+    // Who waits for an answer is answered before followers are told what they need not hurry for.
+    const bool answers_first = !ready.committed_entries.empty() && OnlyTellCommits(ready.messages);
+    if (!answers_first) Send(std::move(ready.messages));
     // What is committed is on disk already: nobody shall wait for the next write to be answered.
     const bool installs = ready.snapshot.has_value();
     if (!installs) node_->Apply(ready);
+    if (answers_first) Send(std::move(ready.messages));
     if (const absl::Status stored = Store(ready); !stored.ok()) {
       return node_->StorageFailed(stored);
     }

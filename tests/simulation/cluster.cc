@@ -14,6 +14,7 @@ raft::Options Cluster::DrawRaft(Random* random) {
   options.snapshot_entries = 10 + random->Below(200);
   options.entries_kept = random->Below(2) == 0 ? random->Below(4) : random->Below(60);
   options.snapshot_chunk_bytes = 300 + random->Below(4000);
+  options.commits_ride = random->Below(2) == 0;
   return options;
 }
 
