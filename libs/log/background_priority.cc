@@ -1,11 +1,8 @@
 #include "libs/log/background_priority.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
+#include <utility>
 
-#include <cerrno>
-
-#include "libs/base/log.h"
+#include "libs/base/thread_priority.h"
 
 namespace falaj::log {
 namespace {
@@ -14,24 +11,21 @@ namespace {
 // with 128 KiB batches at half of the peak, and appends waited for them.
 constexpr int kNice = 4;
 
-// Once for each of RocksDB's threads. On Linux a nice value is a thread's own.
-void StepBack() {
+// Once for each of RocksDB's threads.
+void StepBackOnce() {
   thread_local bool done = false;
-  if (done) return;
-  done = true;
-  if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice) == 0) return;
-  Warning("cannot lower the priority of a background thread", {{"errno", errno}});
+  if (!std::exchange(done, true)) StepBack(kNice);
 }
 
 }  // namespace
 
 void BackgroundPriority::OnFlushBegin(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& /*info*/) {
-  StepBack();
+  StepBackOnce();
 }
 
 void BackgroundPriority::OnCompactionBegin(rocksdb::DB* /*db*/,
                                            const rocksdb::CompactionJobInfo& /*info*/) {
-  StepBack();
+  StepBackOnce();
 }
 
 }  // namespace falaj::log

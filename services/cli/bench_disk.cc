@@ -9,9 +9,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 #include "libs/base/clock.h"
@@ -22,9 +27,70 @@ namespace {
 
 constexpr int64_t kPieceBytes = int64_t{1} << 20;
 constexpr int64_t kSectorBytes = 512;  // Of these the kernel counts, whatever the device has.
+constexpr absl::Duration kSyncEvery = absl::Milliseconds(4);
+constexpr int64_t kFileBytes = int64_t{64} << 20;  // Then the next one is begun, as logs are.
 
 absl::Status Failed(const std::string& what) {
   return MakeError(Reason::kInternal, absl::StrCat(what, ": ", std::strerror(errno)));
+}
+
+// A file that is written from front to back, and begun anew now and then.
+class AppendedFile {
+ public:
+  explicit AppendedFile(std::string path) : path_(std::move(path)) {}
+  AppendedFile(const AppendedFile&) = delete;
+  AppendedFile& operator=(const AppendedFile&) = delete;
+  ~AppendedFile() { Remove(); }
+
+  absl::Status Append(absl::string_view data) {
+    if (fd_ < 0 || size_ >= kFileBytes) FALAJ_RETURN_IF_ERROR(Begin());
+    while (!data.empty()) {
+      const ssize_t written = write(fd_, data.data(), data.size());
+      if (written < 0) return Failed(absl::StrCat("write ", path_));
+      data.remove_prefix(static_cast<size_t>(written));
+      size_ += written;
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Sync() const {
+    return fdatasync(fd_) == 0 ? absl::OkStatus() : Failed(absl::StrCat("sync ", path_));
+  }
+  // Sends what was appended since the last call on its way, without waiting for it.
+  absl::Status StartWriting() {
+    const int64_t from = std::exchange(sent_, size_);
+    const bool sent = sync_file_range(fd_, from, size_ - from, SYNC_FILE_RANGE_WRITE) == 0;
+    return sent ? absl::OkStatus() : Failed(absl::StrCat("sync a part of ", path_));
+  }
+
+ private:
+  absl::Status Begin() {
+    Remove();
+    size_ = sent_ = 0;
+    fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    return fd_ >= 0 ? absl::OkStatus() : Failed(absl::StrCat("create ", path_));
+  }
+  void Remove() {
+    if (fd_ < 0) return;
+    close(std::exchange(fd_, -1));
+    unlink(path_.c_str());
+  }
+
+  const std::string path_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+  int64_t sent_ = 0;
+};
+
+// Calls `work` at its times, as far as they have come: a late one shortens no interval after it.
+absl::Status Pace(absl::Duration every, absl::Duration duration,
+                  absl::FunctionRef<absl::Status(MonotonicTime due)> work) {
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  for (MonotonicTime due = start; due < start + duration; due = due + every) {
+    const absl::Duration early = due - Clock::Real()->MonotonicNow();
+    if (early > absl::ZeroDuration()) absl::SleepFor(early);
+    FALAJ_RETURN_IF_ERROR(work(due));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -66,6 +132,41 @@ absl::StatusOr<double> BenchDisk::MeasureRate(int64_t bytes) const {
   }
   if (fdatasync(fd) != 0) return Failed(absl::StrCat("sync ", path));
   return static_cast<double>(bytes) / absl::ToDoubleSeconds(Clock::Real()->MonotonicNow() - start);
+}
+
+absl::StatusOr<Histogram> BenchDisk::MeasureSyncs(const SyncLoad& load) const {
+  const double each = load.bytes_per_second * absl::ToDoubleSeconds(kSyncEvery);
+  const std::string piece(static_cast<size_t>(std::max(each, 1.0)), 's');
+  const std::string table_piece(static_cast<size_t>(kPieceBytes), 't');
+  const absl::Duration table_every =
+      absl::Seconds(static_cast<double>(kPieceBytes) / (load.bytes_per_second * load.writers));
+  const auto writers = static_cast<size_t>(load.writers);
+  std::vector<Histogram> syncs(writers);
+  std::vector<absl::Status> outcomes(writers + 1);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < writers; ++i) {
+    threads.emplace_back([&, i] {
+      AppendedFile log(absl::StrCat(directory_, "/log-", i));
+      outcomes[i] = Pace(kSyncEvery, load.duration, [&](MonotonicTime due) -> absl::Status {
+        FALAJ_RETURN_IF_ERROR(log.Append(piece));
+        FALAJ_RETURN_IF_ERROR(log.Sync());
+        syncs[i].Record((Clock::Real()->MonotonicNow() - due) / absl::Nanoseconds(1));
+        return absl::OkStatus();
+      });
+    });
+  }
+  threads.emplace_back([&] {
+    AppendedFile table(directory_ + "/table");
+    outcomes[writers] = Pace(table_every, load.duration, [&](MonotonicTime) -> absl::Status {
+      FALAJ_RETURN_IF_ERROR(table.Append(table_piece));
+      return table.StartWriting();
+    });
+  });
+  for (std::thread& thread : threads) thread.join();
+  Histogram all;
+  for (const absl::Status& outcome : outcomes) FALAJ_RETURN_IF_ERROR(outcome);
+  for (const Histogram& one : syncs) all.Merge(one);
+  return all;
 }
 
 }  // namespace falaj::cli

@@ -12,6 +12,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+#include "services/cli/histogram.h"
 
 namespace falaj::cli {
 
@@ -28,6 +31,16 @@ class BenchDisk {
   absl::Status Settle() const;
   // Bytes a second at which a new file of so many bytes is written and synced; it is removed again.
   absl::StatusOr<double> MeasureRate(int64_t bytes) const;
+  // How long a sync takes on this disk when nothing but the writing of a cluster goes on: so many
+  // writers each append `bytes_per_second` to a file, and sync it every few milliseconds, and as
+  // much as all of them together goes to another file, as their tables would. What a cluster needs
+  // for an acknowledgement cannot be less. From intended times, like the latencies of a load.
+  struct SyncLoad {
+    int writers = 1;
+    double bytes_per_second = 0;  // Of each, more than 0.
+    absl::Duration duration;
+  };
+  absl::StatusOr<Histogram> MeasureSyncs(const SyncLoad& load) const;
 
  private:
   const std::string directory_;

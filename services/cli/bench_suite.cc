@@ -42,7 +42,7 @@ std::string BenchSuite::Render() const {
     disk = absl::StrFormat("\nA file of %d GiB was written and synced at %.0f MB/s before.\n",
                            kRateBytes >> 30, disk_mb_per_second_);
   }
-  return absl::StrCat(RenderFigures(figures_), disk);
+  return absl::StrCat(RenderFigures(figures_), disk, notes_);
 }
 
 std::string BenchSuite::Json() const { return absl::StrCat("[", json_, "]"); }
@@ -98,7 +98,22 @@ absl::Status BenchSuite::Replicated(const ReplicatedBounds& bounds) {
   Add(peak, {absl::StrCat("written by all, ", name), peak.written_per_byte(),
              bounds.written_per_byte, false, "B/B"});
   Add(half, {absl::StrCat("p99 at half of that, ", name), P99(half), 25, false, "ms"});
+  if (bounds.durability == "fsync") FALAJ_RETURN_IF_ERROR(MeasureSyncs(name, half));
   return CompareWithOne(options, name, half);
+}
+
+absl::Status BenchSuite::MeasureSyncs(const std::string& name, const BenchPhase& half) {
+  if (disk_ == nullptr) return absl::OkStatus();
+  FALAJ_RETURN_IF_ERROR(disk_->Settle());
+  FALAJ_ASSIGN_OR_RETURN(
+      const Histogram syncs,
+      disk_->MeasureSyncs({.writers = options_.replicas,
+                           .bytes_per_second = 1e6 * half.produce_mb_per_second(),
+                           .duration = half.elapsed()}));
+  absl::StrAppendFormat(&notes_,
+                        "The disk alone, written to as at half of %s: p99 of a sync %.1f ms.\n",
+                        name, Milliseconds(syncs.Percentile(99)));
+  return absl::OkStatus();
 }
 
 absl::Status BenchSuite::CompareWithOne(const BenchOptions& options, const std::string& name,

@@ -52,6 +52,8 @@ class BenchSuite {
   // One replica at the same rate: what the others cost in latency.
   absl::Status CompareWithOne(const BenchOptions& options, const std::string& name,
                               const BenchPhase& half);
+  // What the disk alone takes for a sync when as much is written to it as in this phase.
+  absl::Status MeasureSyncs(const std::string& name, const BenchPhase& half);
   absl::Status OneAtATime(const std::string& durability, double p50_ms);
   absl::StatusOr<BenchPhase> Produce(const std::string& durability, const std::string& batch_bytes);
   absl::Status Consume();
@@ -69,6 +71,7 @@ class BenchSuite {
   const BenchDisk* const disk_;
   double disk_mb_per_second_ = 0;  // 0: not measured.
   std::vector<BenchFigure> figures_;
+  std::string notes_;  // Lines for people, below the figures.
   std::string json_;
   ExitCode exit_code_ = ExitCode::kOk;
 };

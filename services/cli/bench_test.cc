@@ -211,10 +211,16 @@ TEST(BenchDiskTest, ItIsWrittenToAndLeftAsItWas) {
   if (before.has_value()) {
     EXPECT_GE(*disk.device_bytes() - *before, 5'000'000);
   }
+  const auto syncs = disk.MeasureSyncs(
+      {.writers = 2, .bytes_per_second = 20e6, .duration = absl::Milliseconds(40)});
+  ASSERT_TRUE(syncs.ok()) << syncs.status();
+  EXPECT_EQ(syncs->count(), 20) << "every 4 ms, whatever they take";
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
   const BenchDisk nowhere(directory.path() + "/nowhere");
   EXPECT_FALSE(nowhere.device_bytes().has_value());
   EXPECT_FALSE(nowhere.Settle().ok());
   EXPECT_FALSE(nowhere.MeasureRate(1).ok());
+  EXPECT_FALSE(nowhere.MeasureSyncs({.bytes_per_second = 1e6, .duration = absl::Seconds(1)}).ok());
 }
 
 TEST(BenchFigureTest, ABoundIsMetAtTheBoundAndMissedBeyondIt) {
