@@ -1,8 +1,11 @@
 #include "libs/log/background_priority.h"
 
-#include <utility>
+#include <sys/resource.h>
+#include <unistd.h>
 
-#include "libs/base/thread_priority.h"
+#include <cerrno>
+
+#include "libs/base/log.h"
 
 namespace falaj::log {
 namespace {
@@ -11,21 +14,24 @@ namespace {
 // with 128 KiB batches at half of the peak, and appends waited for them.
 constexpr int kNice = 4;
 
-// Once for each of RocksDB's threads.
-void StepBackOnce() {
+// Once for each of RocksDB's threads. On Linux a nice value is a thread's own.
+void StepBack() {
   thread_local bool done = false;
-  if (!std::exchange(done, true)) StepBack(kNice);
+  if (done) return;
+  done = true;
+  if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice) == 0) return;
+  Warning("cannot lower the priority of a background thread", {{"errno", errno}});
 }
 
 }  // namespace
 
 void BackgroundPriority::OnFlushBegin(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& /*info*/) {
-  StepBackOnce();
+  StepBack();
 }
 
 void BackgroundPriority::OnCompactionBegin(rocksdb::DB* /*db*/,
                                            const rocksdb::CompactionJobInfo& /*info*/) {
-  StepBackOnce();
+  StepBack();
 }
 
 }  // namespace falaj::log

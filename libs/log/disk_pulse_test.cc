@@ -211,7 +211,7 @@ TEST_F(HangingDiskTest, NobodyWaitsForWhatADroppedSlabNeedsOnDisk) {
   const int64_t slabs = store_->Stats().slabs;
   std::future<absl::Status> append;
   OldestDuring(
-      FaultyFileSystem::Fault::kHangingSync, "sync",
+      FaultyFileSystem::Fault::kHangingSync, "open",
       [this] { EXPECT_TRUE(store_->Maintain(clock_.Now()).ok()); },
       [this, &append] {
         append = std::async(std::launch::async, [this] { return Append(id_, {1}); });

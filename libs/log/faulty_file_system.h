@@ -49,6 +49,9 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus ReopenWritableFile(const std::string& path, const rocksdb::FileOptions& options,
+                                       std::unique_ptr<rocksdb::FSWritableFile>* result,
+                                       rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
                                         const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
@@ -152,6 +155,14 @@ class FaultyReader final : public rocksdb::FSRandomAccessFileOwnerWrapper {
  private:
   const FaultyFileSystem* const system_;
 };
+
+// What is reopened is about to be synced.
+inline rocksdb::IOStatus FaultyFileSystem::ReopenWritableFile(
+    const std::string& path, const rocksdb::FileOptions& options,
+    std::unique_ptr<rocksdb::FSWritableFile>* result, rocksdb::IODebugContext* debug) {
+  WaitWhile(Fault::kHangingSync);
+  return target()->ReopenWritableFile(path, options, result, debug);
+}
 
 inline rocksdb::IOStatus FaultyFileSystem::NewRandomAccessFile(
     const std::string& path, const rocksdb::FileOptions& options,

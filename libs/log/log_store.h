@@ -115,9 +115,9 @@ class LogStore {
   virtual std::vector<StoredPartition> ListPartitions() const = 0;
 
   // Returns the partition, making it if the store does not hold it. Blocks on disk. A partition
-  // that was made is durable with the next synced Commit(), as everything written before it is;
-  // append nothing to it before that. Its leader need not take care: the start of its epoch is such
-  // a round.
+  // that was made is durable with the next synced Commit(), as everything written before it is. A
+  // power failure before that takes it, and what was appended to it. Its leader need not take care:
+  // the start of its epoch is such a round, if its records are to be synced.
   virtual absl::StatusOr<StoredPartition> OpenPartition(const PartitionKey& key,
                                                         const RetentionPolicy& retention) = 0;
   // New batches go to the slabs of this policy from now on.

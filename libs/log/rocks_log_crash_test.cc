@@ -270,27 +270,46 @@ TEST_F(StoreCrashTest, AnEpochThatBeganInWhatAPowerFailureTookIsForgotten) {
     EXPECT_EQ(Get(id).log_end, Offset(4));
     EXPECT_THAT(Get(id).epochs, testing::ElementsAre(EpochStart{LeaderEpoch(1), Offset(0)}));
   }
+  store_.reset();
+  ASSERT_NO_FATAL_FAILURE(LoseBatches(id, Offset(0)));
+  for (int pass = 0; pass < 2; ++pass) {
+    Open();
+    EXPECT_EQ(Get(id).log_end, Offset(0)) << "all of it";
+    ASSERT_TRUE(Append(id, {1}).ok());
+    ASSERT_TRUE(store_->TruncateSuffix(id, Offset(0)).ok());
+  }
 }
 
-TEST_F(StoreCrashTest, AfterASlabIsDroppedNothingOfTheLogIsNeededToKnowIt) {
+TEST_F(StoreCrashTest, AnEpochWhoseRowAPowerFailureTookComesBackFromItsBatches) {
   Open();
-  const LocalPartitionId id = Partition(0, {.age = absl::Hours(1), .size_bytes = 0});
-  Open();  // Closing flushed what was synced when the store was made.
-  ASSERT_TRUE(Append(id, {1, 2, 3}).ok());
-  clock_.Advance(absl::Minutes(5));
-  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());  // Seals the slab.
-  ASSERT_TRUE(MoveLogStart(id, Offset(3)).ok());
-  const int64_t slabs = store_->Stats().slabs;
-  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
-  ASSERT_EQ(store_->Stats().slabs, slabs - 1);
-  const std::string photograph = Photograph();
-  for (const auto& file : std::filesystem::directory_iterator(photograph)) {
-    if (file.path().extension() == ".log") std::filesystem::resize_file(file.path(), 0);
+  const LocalPartitionId id = Partition(0);
+  for (int epoch = 1; epoch <= 3; ++epoch) {
+    Round round;
+    const Offset end = Get(id).log_end;
+    round.epochs.push_back({id, {LeaderEpoch(epoch), end}});
+    round.batches.push_back(MakeWrite(id, end, {1, 1}, 20, LeaderEpoch(epoch)));
+    ASSERT_TRUE(store_->Commit(round, false).ok());
+    if (epoch == 1) Open();  // Closing flushed the rows so far.
   }
-  const auto store = OpenAt(photograph);
-  ASSERT_TRUE(store.ok()) << store.status();
-  EXPECT_EQ((*store)->GetPartition(id)->log_start, Offset(3));
-  EXPECT_EQ((*store)->GetPartition(id)->log_end, Offset(3));
+  const std::vector<EpochStart> epochs = Get(id).epochs;
+  ASSERT_THAT(epochs, testing::SizeIs(3));
+  store_.reset();
+  std::string row;
+  OpenDb([&](rocksdb::DB* db, const Families& families) {
+    for (const int epoch : {2, 3}) {
+      ASSERT_TRUE(db->Delete({}, families[1], EpochRowKey(id, LeaderEpoch(epoch))).ok());
+    }
+    ASSERT_TRUE(db->Get({}, families[1], PartitionRowKey(id), &row).ok());
+    const auto seen = ParsePartitionRow(row);
+    ASSERT_TRUE(seen.has_value());
+    PartitionRow before = *seen;
+    before.end_seen = Offset(2);
+    ASSERT_TRUE(db->Put({}, families[1], PartitionRowKey(id), EncodePartitionRow(before)).ok());
+  });
+  for (int pass = 0; pass < 2; ++pass) {
+    Open();
+    EXPECT_EQ(Get(id).epochs, epochs);
+  }
 }
 
 TEST_F(StoreCrashTest, ADamagedRowOfAProducerIsCorruption) {

@@ -136,13 +136,17 @@ class RocksLogStore::Impl {
   absl::Status AdoptOrphans(LocalPartitionId id, Offset end_seen, rocksdb::WriteBatch* cleanup)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<bool> RestoreEntry(LocalPartitionId id, const PartitionRow& row,
-                                    std::optional<Offset> next_first, DirectoryEntry* entry)
+                                    std::optional<Offset> next_first, DirectoryEntry* entry,
+                                    rocksdb::WriteBatch* cleanup)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteEpoch(LocalPartitionId id, const record::BatchHeader& header,
+                 rocksdb::WriteBatch* cleanup) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CountTables();
   void ForgetUnowned(const LoadedRows& rows, rocksdb::WriteBatch* cleanup) const;
   absl::Status RecoverEntry(LocalPartitionId id, const PartitionRow& row,
                             std::optional<Offset> next_first, const SlabFamily& family,
-                            DirectoryEntry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+                            DirectoryEntry* entry, rocksdb::WriteBatch* cleanup)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Corrupt(absl::string_view what) const;
 
   // rocks_log_store.cc
@@ -170,6 +174,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<int64_t> WriteRound(const Round& round, bool sync)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void CountCommit(int64_t payload_bytes, bool sync);
+  absl::Status SyncLog(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   absl::Status Write(rocksdb::WriteBatch* batch, bool sync, absl::string_view what)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   void KeepMemtableOccupied() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
@@ -213,8 +218,8 @@ class RocksLogStore::Impl {
   absl::Status RotateSlabs(absl::Time now);
   absl::Status RotateSlab(const SlabInfo& old, absl::Time now);
   std::vector<SlabInfo> DeadSlabs() const;
+  absl::Status SyncAhead(absl::string_view what) ABSL_LOCKS_EXCLUDED(write_mu_);
   absl::Status WriteBarrier(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
-  absl::Status FlushRows(absl::string_view what) ABSL_LOCKS_EXCLUDED(write_mu_);
   absl::Status DropDeadSlabs();
   absl::Status DropDeadSlabsOfFullDisk();
   absl::Status DropFamily(const SlabInfo& slab);
@@ -260,26 +265,22 @@ class RocksLogStore::Impl {
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyHandle* default_ = nullptr;  // Released with db_.
   rocksdb::ColumnFamilyHandle* meta_ = nullptr;
-
   mutable Mutex write_mu_;
   rocksdb::WriteBatch batch_ ABSL_GUARDED_BY(write_mu_);  // Keeps its memory between rounds.
   CountersRow counters_ ABSL_GUARDED_BY(write_mu_);
   // Rows of dropped partitions that a failed write has left on disk; they go with the next one.
   std::vector<std::string> rows_left_ ABSL_GUARDED_BY(write_mu_);
   Mutex cf_mu_;
-
   mutable Mutex mu_ ABSL_ACQUIRED_AFTER(write_mu_);
   absl::flat_hash_map<LocalPartitionId, std::unique_ptr<Partition>> partitions_
       ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<PartitionKey, LocalPartitionId> ids_ ABSL_GUARDED_BY(mu_);
   SlabDirectory directory_ ABSL_GUARDED_BY(mu_);
   std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
-
   mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);  // Open, and retention waits for them.
   // While opening: what was appended after the rows of the partitions were last written.
   std::map<LocalPartitionId, std::map<ProducerId, record::ProducerHistory>> late_
       ABSL_GUARDED_BY(mu_);
-
   // Maintain's own.
   std::map<std::string, MemtableAge> memtable_ages_;
   std::optional<MonotonicTime> sealed_early_;
@@ -287,7 +288,6 @@ class RocksLogStore::Impl {
   std::set<SlabId> damaged_slabs_;  // Not to be rewritten, nor merged.
   std::vector<LocalPartitionId> damaged_;
   int purges_left_ = 0;
-
   std::atomic<int64_t> commits_ = 0;
   std::atomic<int64_t> commits_synced_ = 0;
   std::atomic<int64_t> payload_synced_ = 0;

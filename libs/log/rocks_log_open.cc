@@ -303,7 +303,8 @@ absl::Status RocksLogStore::Impl::RestoreSlabs(const LoadedRows& rows,
 // Fills what the row of an unsealed entry does not say from its last batch.
 absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, const PartitionRow& row,
                                                std::optional<Offset> next_first,
-                                               const SlabFamily& family, DirectoryEntry* entry) {
+                                               const SlabFamily& family, DirectoryEntry* entry,
+                                               rocksdb::WriteBatch* cleanup) {
   const Offset seen = next_first.value_or(row.end_seen);
   const std::string bound = DataKey(id, next_first.value_or(Offset(INT64_MAX)));
   const rocksdb::Slice bound_slice(bound);
@@ -320,10 +321,13 @@ absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, const Partit
                                   " of local partition ", id, " are missing"));
     }
     NoteLate(id, row.end_seen, batch.header);
+    NoteEpoch(id, batch.header, cleanup);
     last = batch;
   }
   FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
   if (!last.has_value()) {
+    // A power failure took them, and left the row in a table: they were not synced.
+    if (!next_first.has_value()) return absl::OkStatus();
     return Corrupt(absl::StrCat("slab ", entry->slab, " holds no batch of local partition ", id));
   }
   entry->end = last->header.next_offset();
@@ -333,19 +337,21 @@ absl::Status RocksLogStore::Impl::RecoverEntry(LocalPartitionId id, const Partit
   return absl::OkStatus();
 }
 
-// Completes an entry; false if it lies below the log start.
+// Completes an entry; false if it lies below the log start, or holds nothing.
 absl::StatusOr<bool> RocksLogStore::Impl::RestoreEntry(LocalPartitionId id, const PartitionRow& row,
                                                        std::optional<Offset> next_first,
-                                                       DirectoryEntry* entry) {
+                                                       DirectoryEntry* entry,
+                                                       rocksdb::WriteBatch* cleanup) {
   if (next_first.has_value() && *next_first <= row.log_start) return false;
   if (!entry->sealed) {
     const auto family = families_.find(entry->slab);
     if (family == families_.end()) {
       return Corrupt(absl::StrCat("slab ", entry->slab, " of local partition ", id, " is missing"));
     }
-    FALAJ_RETURN_IF_ERROR(RecoverEntry(id, row, next_first, *family->second, entry));
+    entry->end = entry->first;
+    FALAJ_RETURN_IF_ERROR(RecoverEntry(id, row, next_first, *family->second, entry, cleanup));
   }
-  if (entry->end <= row.log_start) return false;
+  if (entry->end <= std::max(row.log_start, entry->first)) return false;
   if (!families_.contains(entry->slab)) {
     return Corrupt(absl::StrCat("slab ", entry->slab, " of local partition ", id, " is missing"));
   }
@@ -360,7 +366,9 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
                                                    std::vector<DirectoryEntry> entries,
                                                    std::vector<EpochStart> epochs,
                                                    rocksdb::WriteBatch* cleanup) {
-  auto partition = std::make_unique<Partition>();
+  MutexLock lock(&mu_);
+  std::unique_ptr<Partition>& partition = partitions_[id];
+  partition = std::make_unique<Partition>();
   partition->key = row.key;
   partition->retention = row.retention;
   partition->epochs = std::move(epochs);
@@ -370,11 +378,12 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
            .high_watermark = row.high_watermark,
            .max_timestamp_ms = row.max_timestamp_ms,
            .running_bytes = row.running_bytes};
-  MutexLock lock(&mu_);
+  ids_[partition->key] = id;
   for (size_t i = 0; i < entries.size(); ++i) {
     std::optional<Offset> next_first;
     if (i + 1 < entries.size()) next_first = entries[i + 1].first;
-    FALAJ_ASSIGN_OR_RETURN(const bool live, RestoreEntry(id, row, next_first, &entries[i]));
+    FALAJ_ASSIGN_OR_RETURN(const bool live,
+                           RestoreEntry(id, row, next_first, &entries[i], cleanup));
     if (!live) {
       cleanup->Delete(meta_, DirectoryRowKey(id, entries[i].first, entries[i].slab));
       continue;
@@ -385,12 +394,10 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
     state.max_timestamp_ms = entries[i].running_max_ts;
     state.running_bytes = entries[i].start_bytes + entries[i].bytes;
   }
-  ids_[partition->key] = id;
-  partitions_[id] = std::move(partition);
   FALAJ_RETURN_IF_ERROR(AdoptOrphans(id, row.end_seen, cleanup));
   // Of a topic with durability=os a power failure may leave the rows, in a table, and take the
   // batches: an epoch that began beyond the end is as if it had never been.
-  std::vector<EpochStart>& known = partitions_.at(id)->epochs;
+  std::vector<EpochStart>& known = partition->epochs;
   while (!known.empty() && known.back().start > state.log_end) {
     cleanup->Delete(meta_, EpochRowKey(id, known.back().epoch));
     known.pop_back();
@@ -398,6 +405,17 @@ absl::Status RocksLogStore::Impl::RestorePartition(LocalPartitionId id, const Pa
   directory_.NoteLogStart(id, state.log_start);
   state.high_watermark = std::clamp(state.high_watermark, state.log_start, state.log_end);
   return absl::OkStatus();
+}
+
+// After a power failure a table may hold batches of an epoch whose row was still in the page cache.
+// All that is scanned begins below the first such epoch: it began behind the end that was last
+// seen.
+void RocksLogStore::Impl::NoteEpoch(LocalPartitionId id, const record::BatchHeader& header,
+                                    rocksdb::WriteBatch* cleanup) {
+  std::vector<EpochStart>& epochs = partitions_.at(id)->epochs;
+  if (!epochs.empty() && epochs.back().epoch >= header.leader_epoch) return;
+  epochs.push_back({header.leader_epoch, header.base_offset});
+  cleanup->Put(meta_, EpochRowKey(id, header.leader_epoch), EncodeEpochRow(header.base_offset));
 }
 
 // After a power failure a table may hold batches whose directory row was still in the page cache.
@@ -427,12 +445,7 @@ absl::Status RocksLogStore::Impl::AdoptOrphans(LocalPartitionId id, Offset end_s
       entry.span_max = std::max(entry.span_max, expected - batch.header.base_offset);
       entry.bytes += static_cast<int64_t>(batch.bytes.size());
       entry.running_max_ts = entry.max_ts = batch.stored.running_max_ts;
-      std::vector<EpochStart>& epochs = partition->epochs;
-      if (epochs.empty() || epochs.back().epoch < batch.header.leader_epoch) {
-        epochs.push_back({batch.header.leader_epoch, batch.header.base_offset});
-        cleanup->Put(meta_, EpochRowKey(id, batch.header.leader_epoch),
-                     EncodeEpochRow(batch.header.base_offset));
-      }
+      NoteEpoch(id, batch.header, cleanup);
     }
     FALAJ_RETURN_IF_ERROR(FromRocks(it->status(), options_.directory, "open the store"));
     Warning("batches without a directory row adopted",

@@ -83,8 +83,23 @@ absl::Status RocksLogStore::Impl::Write(rocksdb::WriteBatch* batch, bool sync,
   write.sync = sync;
   if (!sync) return health_->NoteWrite(db_->Write(write, batch), what);
   FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncPutOff(), what));
-  const WalSyncFileSystem::SyncScope scope;
-  return health_->NoteWrite(db_->Write(write, batch), what);
+  {
+    const WalSyncFileSystem::SyncScope scope;
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->Write(write, batch), what));
+  }
+  return health_->NoteWrite(file_system_->SyncPutOff(), what);  // As in SyncLog().
+}
+
+// All that was written is on disk when this returns. While what was put off is synced, which may
+// take long, a flush may finish another log file and have its sync put off; RocksDB then syncs the
+// one after it alone. So what was put off is looked at again.
+absl::Status RocksLogStore::Impl::SyncLog(absl::string_view what) {
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncPutOff(), what));
+  {
+    const WalSyncFileSystem::SyncScope scope;
+    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->SyncWAL(), what));
+  }
+  return health_->NoteWrite(file_system_->SyncPutOff(), what);
 }
 
 // When a write fails for want of space it may leave half a record at the end of the write-ahead
@@ -384,11 +399,7 @@ absl::Status RocksLogStore::Impl::CommitInSteps(const Round& round,
   MutexLock write_lock(&write_mu_);
   FALAJ_ASSIGN_OR_RETURN(const int64_t payload_bytes, WriteRound(round, /*sync=*/false));
   written();
-  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncPutOff(), "append"));
-  {
-    const WalSyncFileSystem::SyncScope scope;
-    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->SyncWAL(), "append"));
-  }
+  FALAJ_RETURN_IF_ERROR(SyncLog("append"));
   CountCommit(payload_bytes, /*sync=*/true);
   return absl::OkStatus();
 }

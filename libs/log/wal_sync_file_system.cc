@@ -61,7 +61,10 @@ rocksdb::IOStatus WalSyncFileSystem::NewWritableFile(
   }
   std::unique_ptr<rocksdb::FSWritableFile> file;
   rocksdb::IOStatus status = target()->NewWritableFile(path, options, &file, debug);
-  if (status.ok()) *result = std::make_unique<WalFile>(std::move(file), path, this);
+  if (!status.ok()) return status;
+  *result = std::make_unique<WalFile>(std::move(file), path, this);
+  MutexLock lock(&mu_);
+  newest_ = path;
   return status;
 }
 
@@ -72,6 +75,7 @@ rocksdb::IOStatus WalSyncFileSystem::DeleteFile(const std::string& path,
     MutexLock lock(&mu_);
     put_off_.erase(path);
     failed_.erase(path);
+    if (newest_ == path) newest_.clear();
   }
   return target()->DeleteFile(path, options, debug);
 }
@@ -97,6 +101,20 @@ rocksdb::IOStatus WalSyncFileSystem::SyncPutOff() {
     MutexLock lock(&mu_);
     paths = put_off_;
   }
+  return SyncFiles(paths);
+}
+
+rocksdb::IOStatus WalSyncFileSystem::SyncWritten() {
+  std::set<std::string> paths;
+  {
+    MutexLock lock(&mu_);
+    paths = put_off_;
+    if (!newest_.empty()) paths.insert(newest_);
+  }
+  return SyncFiles(paths);
+}
+
+rocksdb::IOStatus WalSyncFileSystem::SyncFiles(const std::set<std::string>& paths) {
   for (const std::string& path : paths) {
     const rocksdb::IOOptions options;
     std::unique_ptr<rocksdb::FSWritableFile> file;
@@ -106,7 +124,7 @@ rocksdb::IOStatus WalSyncFileSystem::SyncPutOff() {
     if (status.ok()) status = file->Close(options, nullptr);
     MutexLock lock(&mu_);
     // If it is not there, it was deleted meanwhile: all of it has reached tables.
-    if (!status.ok() && put_off_.contains(path)) {
+    if (!status.ok() && (put_off_.contains(path) || newest_ == path)) {
       // Not worth repeating, for want of room neither: the kernel may have dropped what it could
       // not write, and would call the next sync a success. RocksDB, which writes tables from its
       // memory after a failure of its own, does not hear of this one.

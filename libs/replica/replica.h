@@ -21,8 +21,8 @@
 //     not move while fewer than min(min_in_sync_replicas, replicas) are in sync (KIP-966), nor
 //     before all of the maximal ISR hold the start of its epoch: so of copies that must include one
 //     of theirs the one of the latest epoch, and of equals the longest, has all that is committed
-//   a leader accepts appends only after the start of its epoch is on disk, and serves once all it
-//     inherited, and its own leader-change record, are committed
+//   a leader accepts appends only after the start of its epoch is written (and synced, if records
+//     are), and serves once all it inherited, and its own leader-change record, are committed
 //   a follower takes records only after the leader of this very epoch has said where their logs
 //     agree (KIP-101, 279, 320), and never cuts below its high watermark, but for a log without a
 //     record of the latest unclean epoch or a later one: what it knows to be committed is from
@@ -101,7 +101,7 @@ class Replica {
   const ProducerStates& producers() const { return producers_; }
 
   Role role() const { return role_; }
-  // The leader may be asked: the start of its epoch is on disk and everything below it committed.
+  // The leader may be asked: the start of its epoch is written and everything below it committed.
   bool serving() const { return role_ == Role::kLeader && epoch_written_ && hw_ >= serve_from_; }
   // What lies below its high watermark may be read. Also of a leader that cannot serve for want of
   // replicas, which may last: it does not know whether more is committed. With enough of them it

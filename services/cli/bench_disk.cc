@@ -81,13 +81,14 @@ class AppendedFile {
   int64_t sent_ = 0;
 };
 
-// Calls `work` at its times, as far as they have come: a late one shortens no interval after it.
+// Calls `work` at its times. What is missed because one took too long is left out.
 absl::Status Pace(absl::Duration every, absl::Duration duration,
                   absl::FunctionRef<absl::Status(MonotonicTime due)> work) {
   const MonotonicTime start = Clock::Real()->MonotonicNow();
   for (MonotonicTime due = start; due < start + duration; due = due + every) {
-    const absl::Duration early = due - Clock::Real()->MonotonicNow();
-    if (early > absl::ZeroDuration()) absl::SleepFor(early);
+    const MonotonicTime now = Clock::Real()->MonotonicNow();
+    if (due > now) absl::SleepFor(due - now);
+    if (due < now) due = due + every * ((now - due) / every);
     FALAJ_RETURN_IF_ERROR(work(due));
   }
   return absl::OkStatus();
@@ -135,6 +136,9 @@ absl::StatusOr<double> BenchDisk::MeasureRate(int64_t bytes) const {
 }
 
 absl::StatusOr<Histogram> BenchDisk::MeasureSyncs(const SyncLoad& load) const {
+  if (load.writers < 1 || load.bytes_per_second <= 0) {
+    return MakeError(Reason::kInvalidRequest, "nothing is to be written");
+  }
   const double each = load.bytes_per_second * absl::ToDoubleSeconds(kSyncEvery);
   const std::string piece(static_cast<size_t>(std::max(each, 1.0)), 's');
   const std::string table_piece(static_cast<size_t>(kPieceBytes), 't');

@@ -32,9 +32,9 @@ class BenchDisk {
   // Bytes a second at which a new file of so many bytes is written and synced; it is removed again.
   absl::StatusOr<double> MeasureRate(int64_t bytes) const;
   // How long a sync takes on this disk when nothing but the writing of a cluster goes on: so many
-  // writers each append `bytes_per_second` to a file, and sync it every few milliseconds, and as
-  // much as all of them together goes to another file, as their tables would. What a cluster needs
-  // for an acknowledgement cannot be less. From intended times, like the latencies of a load.
+  // writers each append `bytes_per_second` to a file, and sync it every few milliseconds if the
+  // last sync is over by then, and as much as all of them together goes to another file, as their
+  // tables would. From the moment the sync was due. INVALID_REQUEST if nothing is to be written.
   struct SyncLoad {
     int writers = 1;
     double bytes_per_second = 0;  // Of each, more than 0.

@@ -124,7 +124,7 @@ class ProducerLoop {
     } else {
       stamp.WriteTo(record.value->data());
       to.partition = PartitionIndex(
-          static_cast<int32_t>((n + index_) / run_ % std::max(options_.partitions, 1)));
+          static_cast<int32_t>((n / run_ + index_) % std::max(options_.partitions, 1)));
     }
     record.timestamp_ms = clock_->NowMs();
     const auto bytes = static_cast<int64_t>(record.value->size() +
@@ -172,11 +172,14 @@ class ProducerLoop {
     }
   }
 
-  // Made-up records go to the partitions in turn, a batch's worth at a time, as a sticky
-  // partitioner's do (KIP-794).
+  // Made-up records go to the partitions in turn, a full batch at a time, as a sticky partitioner's
+  // do (KIP-794): a remnant would leave alone. The producer takes a batch for full when another
+  // record, counted generously, might not fit.
   static int64_t RunOf(const LoadOptions& options) {
-    return std::max<int64_t>(
-        1, options.producer.batch_bytes / std::max<int64_t>(1, options.record_size));
+    constexpr int64_t kHeaderAndMargin = 61 + 40;
+    constexpr int64_t kRecordOverhead = 10;  // Lengths, offset and timestamp.
+    const int64_t room = options.producer.batch_bytes - kHeaderAndMargin - options.record_size;
+    return std::max<int64_t>(1, room / (options.record_size + kRecordOverhead) + 1);
   }
 
   const LoadOptions& options_;

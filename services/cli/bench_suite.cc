@@ -103,7 +103,7 @@ absl::Status BenchSuite::Replicated(const ReplicatedBounds& bounds) {
 }
 
 absl::Status BenchSuite::MeasureSyncs(const std::string& name, const BenchPhase& half) {
-  if (disk_ == nullptr) return absl::OkStatus();
+  if (disk_ == nullptr || half.produce_mb_per_second() <= 0) return absl::OkStatus();
   FALAJ_RETURN_IF_ERROR(disk_->Settle());
   FALAJ_ASSIGN_OR_RETURN(
       const Histogram syncs,

@@ -1,6 +1,7 @@
 #include "services/metadata/metadata_node.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -119,21 +120,22 @@ MonotonicTime MetadataNode::WakeBy() const {
   if (IsUnsettled()) return now_;
   MonotonicTime first = std::min(next_keepalive_, reads_.NextDeadline());
   first = std::min(first, campaigns_.NextLook());
-  if (core_->OwesCommits()) first = std::min(first, tell_commits_by_.value_or(now_ + kRideMax));
   const bool ends_sessions = !storage_failed_ && core_->transferring_to() == NodeId();
   return ends_sessions ? std::min(first, sessions_.NextLook()) : first;
 }
 
 // Followers hear of what is committed with the next entries, if there are some soon.
-void MetadataNode::TellCommits() {
+MonotonicTime MetadataNode::HurryBy() {
   if (!core_->OwesCommits()) {
     tell_commits_by_.reset();
   } else if (!tell_commits_by_.has_value()) {
     tell_commits_by_ = now_ + kRideMax;
-  } else if (now_ >= *tell_commits_by_) {
-    tell_commits_by_.reset();
-    core_->TellCommits();
   }
+  return tell_commits_by_.value_or(MonotonicTime{std::numeric_limits<int64_t>::max()});
+}
+
+void MetadataNode::TellCommits() {
+  if (tell_commits_by_.has_value() && now_ >= *tell_commits_by_) core_->TellCommits();
 }
 
 void MetadataNode::EndRound() {

@@ -87,12 +87,10 @@ class MetadataNode {
     // Recoveries of the quorum the log's directory knows. Nothing begins before the log does, too.
     uint64_t recoveries = 0;
     uint64_t random_seed = 1;
-    // Draws the secret of a session. Unset: from random_seed, which is for tests only, since who
-    // knows one secret could work out the others.
+    // Draws the secret of a session. Unset: from random_seed, for tests only: one tells the others.
     std::function<std::string()> draw_secret;
     absl::Duration watch_keepalive = absl::Seconds(1);
-    // A node without its leader's word for so long that its state is the newest is not ready, and
-    // sends its watchers elsewhere. Longer than most elections.
+    // Without its leader's word for so long a node is not ready. Longer than most elections.
     absl::Duration unconfirmed_max = absl::Seconds(3);
     // How long a session lives on after the call that held it has broken.
     absl::Duration broken_hold_grace = absl::Milliseconds(250);
@@ -120,10 +118,11 @@ class MetadataNode {
 
   // `ticks` units of Raft's time have passed, and it is now `now`, or `wall_ms` by the wall clock.
   void Tick(MonotonicTime now, int64_t wall_ms, int ticks);
-  // When the next round is due if nothing comes in: with the tick so many ticks from now, or at
-  // this time, whichever is first. A time of the past: something waits for the next round.
+  // When the next round is due if nothing comes in, to be asked after each: RoundTimer::Due. A
+  // time of the past: something waits for the next round.
   int TicksUntilDue() const { return core_->TicksUntilDue(); }
   MonotonicTime WakeBy() const;
+  MonotonicTime HurryBy();
   // This process stood still for so long; nobody's session suffers for it.
   void StoodStill(absl::Duration pause) { sessions_.Extend(pause); }
   // Ends what is over: sessions, deadlines, transfers.

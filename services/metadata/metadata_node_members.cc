@@ -47,10 +47,11 @@ void MetadataNode::FollowMembership() {
 // Directories that have no name yet go first, then addresses. What is refused for good is not tried
 // again; the rest is looked at again in the next round, until it is committed or can be proposed.
 void MetadataNode::RecordMembers() {
-  if (!Leads() || !IsReady() || own_change_ > core_->committed()) return;
+  if (!Leads() || own_change_ > core_->committed()) return;
   for (auto& [change, done] : std::exchange(changes_waiting_, {})) {
     ChangeMembership(change, std::move(done));
   }
+  if (!IsReady()) return;
   const std::optional<raft::MembershipChange> binding = core_->DueBinding();
   if (binding.has_value() && ProposeOwn(*binding).ok()) return;
   while (const auto due = addresses_.NextToRecord(core_->committed_membership())) {

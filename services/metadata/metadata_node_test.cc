@@ -477,10 +477,14 @@ TEST_F(MetadataNodeTest, FollowersHearOfACommitWithTheNextEntriesOrALittleLater)
   EXPECT_LT(told(), committed);
   Round(absl::ZeroDuration());
   EXPECT_LT(told(), committed);
-  EXPECT_GT(node_->WakeBy(), now_) << "it sleeps meanwhile";
-  EXPECT_LE(node_->WakeBy(), now_ + absl::Milliseconds(1)) << "but not for long";
-  Round(node_->WakeBy() - now_);
+  const MonotonicTime hurry_by = node_->HurryBy();
+  EXPECT_GT(hurry_by, now_) << "it sleeps meanwhile";
+  EXPECT_LE(hurry_by, now_ + absl::Milliseconds(1)) << "but not for long";
+  Round(absl::ZeroDuration());
+  EXPECT_EQ(node_->HurryBy(), hurry_by) << "nothing puts it off";
+  Round(hurry_by - now_);
   EXPECT_EQ(told(), committed);
+  EXPECT_GT(node_->HurryBy(), now_ + absl::Seconds(1));
 }
 
 TEST_F(MetadataNodeTest, ASnapshotIsTakenWhileTheNodeGoesOnAndRestoresTheSameState) {

@@ -9,7 +9,6 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
-#include "libs/base/thread_priority.h"
 
 namespace falaj::metadata {
 namespace {
@@ -17,8 +16,6 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 constexpr absl::Duration kTasksTimeMax = absl::Milliseconds(8);  // Nobody waits for long.
-// Of a snapshot: all nodes make theirs at about the same time. A third of the weight of a round.
-constexpr int kSnapshotNice = 5;
 constexpr absl::Duration kLongestWindow = absl::Seconds(10);
 constexpr absl::Duration kHandOverMax = absl::Seconds(1);
 
@@ -200,8 +197,9 @@ void RaftNode::BeginRound() {
 void RaftNode::SleepUnlessNeeded(bool stopping) {
   const bool beats_awaited = node_->core().AwaitsBeatAnswers();
   const MonotonicTime now = options_.clock->MonotonicNow();
-  const MonotonicTime until =
-      timer_.EndRound(now, node_->TicksUntilDue(), stopping ? now : node_->WakeBy());
+  const MonotonicTime until = timer_.EndRound(now, {.ticks = node_->TicksUntilDue(),
+                                                    .wake_by = stopping ? now : node_->WakeBy(),
+                                                    .hurry_by = node_->HurryBy()});
   MutexLock lock(&mu_);
   beats_awaited_ = beats_awaited;
   if (needed_ || (beats_awaited && !tasks_.empty()) || until <= now) return;
@@ -291,7 +289,6 @@ void RaftNode::BeginSnapshot() {
   if (!job.has_value()) return;
   if (snapshot_thread_.joinable()) snapshot_thread_.join();  // It has reported already.
   snapshot_thread_ = std::thread([this, job = *std::move(job)] {
-    StepBack(kSnapshotNice);
     const MonotonicTime begin = options_.clock->MonotonicNow();
     Written written;
     written.snapshot = job.Build();

@@ -27,11 +27,11 @@ RoundTimer::Passed RoundTimer::BeginRound(MonotonicTime now) {
   return passed;
 }
 
-MonotonicTime RoundTimer::EndRound(MonotonicTime now, int ticks, MonotonicTime wake_by) {
-  MonotonicTime end = std::min(wake_by, now + kSleepMax);
+MonotonicTime RoundTimer::EndRound(MonotonicTime now, const Due& due) {
+  MonotonicTime end = std::min(due.wake_by, now + kSleepMax);
   // Compared as a number first: there may be no tick to wait for at all.
-  if (ticks < kSleepMax / tick_) end = std::min(end, next_tick_ + (ticks - 1) * tick_);
-  end = std::max(end, next_tick_);
+  if (due.ticks < kSleepMax / tick_) end = std::min(end, next_tick_ + (due.ticks - 1) * tick_);
+  end = std::min(std::max(end, next_tick_), due.hurry_by);
   sleep_ = std::max(end - now, absl::ZeroDuration());
   return end;
 }

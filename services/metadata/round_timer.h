@@ -20,7 +20,7 @@ inline constexpr MonotonicTime kForever{std::numeric_limits<int64_t>::max()};
 //
 //   const RoundTimer::Passed passed = timer.BeginRound(now);
 //   ...                                                         // A round of the MetadataNode.
-//   sleep until timer.EndRound(now, node->TicksUntilDue(), node->WakeBy()), or something comes in
+//   sleep until timer.EndRound(now, {what the node says is due}), or something comes in
 //
 // A process that stood still (stopped, or starved of processor time) must not take its own absence
 // for the silence of others, whose messages wait in its sockets: who wakes much later than it asked
@@ -37,10 +37,16 @@ class RoundTimer {
   RoundTimer(absl::Duration tick, MonotonicTime now)
       : tick_(tick), round_(now), next_tick_(now + tick) {}
 
+  // What is due, as a MetadataNode says it.
+  struct Due {
+    int ticks = 1;          // With the tick so many ticks from now.
+    MonotonicTime wake_by;  // Then, but not before the next tick.
+    MonotonicTime hurry_by = MonotonicTime{std::numeric_limits<int64_t>::max()};  // Then.
+  };
+
   Passed BeginRound(MonotonicTime now);
-  // When the next round begins at the latest: with the tick so many ticks from now, or at
-  // `wake_by`, but not before the next tick.
-  MonotonicTime EndRound(MonotonicTime now, int ticks, MonotonicTime wake_by);
+  // When the next round begins at the latest: with the first of it.
+  MonotonicTime EndRound(MonotonicTime now, const Due& due);
 
   // When the present round, or the last one, began.
   MonotonicTime round() const { return round_; }

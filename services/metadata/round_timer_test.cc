@@ -24,22 +24,26 @@ TEST_F(RoundTimerTest, CountsWholeTicksAndLosesNone) {
 }
 
 TEST_F(RoundTimerTest, SleepsUntilTheFirstThingThatIsDue) {
-  EXPECT_EQ(At(50), timer_.EndRound(At(1), 5, At(900)));
-  EXPECT_EQ(At(37), timer_.EndRound(At(1), 5, At(37)));
-  EXPECT_EQ(At(10), timer_.EndRound(At(1), 5, At(0))) << "at once means with the next tick";
-  EXPECT_EQ(At(37), timer_.EndRound(At(1), kNever, At(37)));
-  EXPECT_EQ(At(1001), timer_.EndRound(At(1), kNever, At(90'000))) << "it looks once a second";
+  EXPECT_EQ(At(50), timer_.EndRound(At(1), {.ticks = 5, .wake_by = At(900)}));
+  EXPECT_EQ(At(37), timer_.EndRound(At(1), {.ticks = 5, .wake_by = At(37)}));
+  EXPECT_EQ(At(10), timer_.EndRound(At(1), {.ticks = 5, .wake_by = At(0)}))
+      << "at once means with the next tick";
+  EXPECT_EQ(At(37), timer_.EndRound(At(1), {.ticks = kNever, .wake_by = At(37)}));
+  EXPECT_EQ(At(1001), timer_.EndRound(At(1), {.ticks = kNever, .wake_by = At(90'000)}))
+      << "it looks once a second";
+  EXPECT_EQ(At(3), timer_.EndRound(At(1), {.ticks = 5, .wake_by = At(37), .hurry_by = At(3)}))
+      << "also before the next tick";
 }
 
 TEST_F(RoundTimerTest, ASleepOnPurposeIsTimeThatHasPassed) {
-  timer_.EndRound(At(1), 60, At(900));
+  timer_.EndRound(At(1), {.ticks = 60, .wake_by = At(900)});
   const RoundTimer::Passed woken = timer_.BeginRound(At(605));
   EXPECT_EQ(60, woken.ticks);
   EXPECT_EQ(absl::ZeroDuration(), woken.stood_still);
 }
 
 TEST_F(RoundTimerTest, AProcessThatStoodStillCountsAFewTicksOnly) {
-  timer_.EndRound(At(1), 5, At(900));
+  timer_.EndRound(At(1), {.ticks = 5, .wake_by = At(900)});
   const RoundTimer::Passed woken = timer_.BeginRound(At(3050));
   EXPECT_EQ(10, woken.ticks);
   EXPECT_EQ(absl::Milliseconds(3001), woken.stood_still);
@@ -49,7 +53,7 @@ TEST_F(RoundTimerTest, AProcessThatStoodStillCountsAFewTicksOnly) {
 
 TEST_F(RoundTimerTest, ARoundThatTakesLongIsAPauseToo) {
   timer_.BeginRound(At(10));
-  timer_.EndRound(At(610), 5, At(900));
+  timer_.EndRound(At(610), {.ticks = 5, .wake_by = At(900)});
   const RoundTimer::Passed next = timer_.BeginRound(At(610));
   EXPECT_EQ(10, next.ticks);
   EXPECT_EQ(absl::Milliseconds(600), next.stood_still);

@@ -162,7 +162,9 @@ void SimNode::BeginRound() {
 
 void SimNode::Sleep() {
   if (!running() || blocked_ || paused_) return;
-  sleep_until_ = timer_.EndRound(Now(), node_->TicksUntilDue(), node_->WakeBy());
+  sleep_until_ = timer_.EndRound(
+      Now(),
+      {.ticks = node_->TicksUntilDue(), .wake_by = node_->WakeBy(), .hurry_by = node_->HurryBy()});
   ScheduleWake();
 }
 
