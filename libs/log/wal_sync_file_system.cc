@@ -10,6 +10,8 @@ namespace {
 // RocksDB syncs on the thread that called it, without passing anything of ours through.
 thread_local bool sync_wanted = false;
 
+constexpr uint64_t kPieceBytes = 1 << 20;
+
 }  // namespace
 
 class WalFile final : public rocksdb::FSWritableFileOwnerWrapper {
@@ -101,7 +103,7 @@ rocksdb::IOStatus WalSyncFileSystem::SyncPutOff() {
     MutexLock lock(&mu_);
     paths = put_off_;
   }
-  return SyncFiles(paths);
+  return SyncFiles(paths, /*in_pieces=*/false);
 }
 
 rocksdb::IOStatus WalSyncFileSystem::SyncWritten() {
@@ -111,15 +113,29 @@ rocksdb::IOStatus WalSyncFileSystem::SyncWritten() {
     paths = put_off_;
     if (!newest_.empty()) paths.insert(newest_);
   }
-  return SyncFiles(paths);
+  return SyncFiles(paths, /*in_pieces=*/true);
 }
 
-rocksdb::IOStatus WalSyncFileSystem::SyncFiles(const std::set<std::string>& paths) {
+// One piece is on its way to the device at a time: others that sync little wait for no more.
+rocksdb::IOStatus WalSyncFileSystem::WriteBack(const std::string& path,
+                                               rocksdb::FSWritableFile* file) const {
+  const rocksdb::IOOptions options;
+  uint64_t size = 0;
+  rocksdb::IOStatus status = target()->GetFileSize(path, options, &size, nullptr);
+  for (uint64_t offset = 0; status.ok() && offset < size; offset += kPieceBytes) {
+    status = file->RangeSync(offset, kPieceBytes, options, nullptr);
+  }
+  return status;
+}
+
+rocksdb::IOStatus WalSyncFileSystem::SyncFiles(const std::set<std::string>& paths, bool in_pieces) {
   for (const std::string& path : paths) {
     const rocksdb::IOOptions options;
     std::unique_ptr<rocksdb::FSWritableFile> file;
-    rocksdb::IOStatus status =
-        target()->ReopenWritableFile(path, rocksdb::FileOptions(), &file, nullptr);
+    rocksdb::FileOptions how;
+    how.strict_bytes_per_sync = true;  // A piece waits for the one before.
+    rocksdb::IOStatus status = target()->ReopenWritableFile(path, how, &file, nullptr);
+    if (status.ok() && in_pieces) status = WriteBack(path, file.get());
     if (status.ok()) status = file->Fsync(options, nullptr);
     if (status.ok()) status = file->Close(options, nullptr);
     MutexLock lock(&mu_);
