@@ -139,7 +139,7 @@ absl::StatusOr<Histogram> BenchDisk::MeasureSyncs(const SyncLoad& load) const {
   if (load.writers < 1 || load.bytes_per_second <= 0) {
     return MakeError(Reason::kInvalidRequest, "nothing is to be written");
   }
-  const double each = load.bytes_per_second * absl::ToDoubleSeconds(kSyncEvery);
+  const double each = load.bytes_per_second * absl::FDivDuration(kSyncEvery, absl::Seconds(1));
   const std::string piece(static_cast<size_t>(std::max(each, 1.0)), 's');
   const std::string table_piece(static_cast<size_t>(kPieceBytes), 't');
   const absl::Duration table_every =

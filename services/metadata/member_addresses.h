@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "libs/base/ids.h"
 #include "libs/raft/membership.h"
