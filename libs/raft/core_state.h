@@ -117,8 +117,9 @@ struct CoreState {
   std::optional<Incoming> incoming;
   bool storage_failed = false;
   std::string refusal;  // Why this directory takes no part, for good; else empty.
-  // The last batch of reads a leader was asked about. It begins at random in every life of the
-  // node: a late answer to the life before must not be taken for one to this life's reads.
+  // The last batch of reads a leader was asked about, and a founder's last question. It begins at
+  // random in every life of the node: a late answer to the life before must not be taken for one to
+  // what this life has asked.
   uint64_t read_batch;
 
   std::vector<pb::RaftMessage> messages;
