@@ -11,11 +11,6 @@ namespace falaj::client {
 
 using record::OutOfOrder;
 
-// How long a batch that could leave gathers records because others are on their way. A batch costs
-// everybody it passes about as much as 10 to 20 KiB of payload: those that leave with a record or
-// two keep a cluster busy at half of what it can take.
-static constexpr absl::Duration kGatherMax = absl::Milliseconds(3);
-
 bool IsRetryable(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ||
          status.code() == absl::StatusCode::kResourceExhausted ||
@@ -70,6 +65,14 @@ BatchPtr PartitionQueue::Head() {
     next_sequence_ = record::SequenceAfter(next_sequence_, count);
   }
   return waiting_.front();
+}
+
+size_t PartitionQueue::WaitingBytes(size_t enough) const {
+  size_t bytes = 0;
+  for (auto it = waiting_.begin(); it != waiting_.end() && bytes < enough; ++it) {
+    bytes += (*it)->builder.size_bytes();
+  }
+  return bytes;
 }
 
 void PartitionQueue::DropHead(const absl::Status& status, std::vector<Finished>* finished) {

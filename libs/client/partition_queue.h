@@ -88,6 +88,11 @@ class PartitionQueue {
     bool retry_uncertain = false;
     bool idempotent = false;
   };
+  // How long a batch that could leave gathers records because others are on their way, and a frame
+  // gathers batches. A batch costs everybody it passes about as much as 10 to 20 KiB of payload,
+  // and so does a frame: those that leave with little keep a cluster busy at half of what it can
+  // take.
+  static constexpr absl::Duration kGatherMax = absl::Milliseconds(3);
   static constexpr MonotonicTime kNever{std::numeric_limits<int64_t>::max()};
 
   PartitionQueue(const Options* options, PartitionIndex partition)
@@ -116,6 +121,8 @@ class PartitionQueue {
   BatchPtr Head();
   // The same as it is; may still grow.
   const PendingBatch* head() const { return waiting_.empty() ? nullptr : waiting_.front().get(); }
+  // Size of what is not in flight, before compression; counts no further than to `enough`.
+  size_t WaitingBytes(size_t enough) const;
   // The head batch cannot be sent at all.
   void DropHead(const absl::Status& status, std::vector<Finished>* finished);
   // Moves the head batch to the batches in flight.

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 
 #include "libs/base/status.h"
+#include "libs/client/produce_frame.h"
 
 namespace falaj::client {
 namespace {
@@ -83,6 +84,26 @@ TEST_F(PartitionQueueTest, RecordsGatherALittleWhileOtherPartitionsHaveBatchesIn
   Append(&queue, std::string(200, 'x'));
   Append(&queue, std::string(200, 'x'));
   EXPECT_EQ(queue.ReadyAt(kBusy), kStart) << "full";
+}
+
+TEST_F(PartitionQueueTest, WhatWaitsIsCountedAsFarAsItMatters) {
+  options_.batch_bytes = 300;
+  PartitionQueue queue(&options_, PartitionIndex(0));
+  EXPECT_EQ(queue.WaitingBytes(1000), 0u);
+  for (int i = 0; i < 4; ++i) Append(&queue, std::string(200, 'x'));
+  EXPECT_GE(queue.WaitingBytes(100'000), 800u);
+  EXPECT_LT(queue.WaitingBytes(100'000), 1600u);
+  EXPECT_LT(queue.WaitingBytes(100), 400u) << "one batch is enough";
+  const size_t all = queue.WaitingBytes(100'000);
+  Send(&queue, 1);
+  EXPECT_LT(queue.WaitingBytes(100'000), all) << "what is in flight does not wait";
+}
+
+TEST(FrameAtTest, BatchesGatherOnlyWhileOthersAreOnTheirWay) {
+  EXPECT_EQ(FrameAt(kQuiet, kStart, 1), kStart);
+  EXPECT_EQ(FrameAt(kFlushing, kStart, 1), kStart);
+  EXPECT_EQ(FrameAt(kBusy, kStart, kFrameWorthBytes), kStart);
+  EXPECT_EQ(FrameAt(kBusy, kStart, kFrameWorthBytes - 1), kStart + PartitionQueue::kGatherMax);
 }
 
 TEST_F(PartitionQueueTest, LingerHoldsABatchUntilItsTime) {

@@ -34,6 +34,12 @@ absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression
   return builder->Build(options);
 }
 
+MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, MonotonicTime first_created,
+                      size_t bytes) {
+  const bool gather = !traffic.quiet && !traffic.flushing && bytes < kFrameWorthBytes;
+  return gather ? first_created + PartitionQueue::kGatherMax : first_created;
+}
+
 void ProduceFrame::Add(uint64_t batch_id, PartitionIndex partition, const Bytes& batch) {
   std::string fields;
   rpc::WireWriter writer(&fields);

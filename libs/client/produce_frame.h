@@ -14,7 +14,9 @@
 #include "falaj/v1/record.pb.h"
 
 #include "libs/base/bytes.h"
+#include "libs/base/clock.h"
 #include "libs/base/ids.h"
+#include "libs/client/partition_queue.h"
 #include "libs/record/batch_builder.h"
 #include "libs/record/producer_stamp.h"
 
@@ -23,6 +25,14 @@ namespace falaj::client {
 // The encoded batch; the builder is empty afterwards. Unspecified means not compressed.
 absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression,
                                   const record::ProducerStamp& stamp = {});
+
+// With so much to send a frame does not wait for more.
+inline constexpr size_t kFrameWorthBytes = 128 << 10;
+
+// When a frame may leave whose first batch was begun at `first_created`, with `bytes` to send in
+// all: while others are on their way batches gather as long as records do.
+MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, MonotonicTime first_created,
+                      size_t bytes);
 
 // ProduceFrame gathers the batches of one StreamProduceRequest and becomes, byte for byte, what
 // protobuf would write: some 20 bytes for each batch and then the batch itself, shared. One batch

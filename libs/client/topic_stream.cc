@@ -163,6 +163,18 @@ void TopicStream::Reschedule(Slot* slot, MonotonicTime now) {
   if (timers_.begin()->second == partition) context_->wake_at(at);
 }
 
+MonotonicTime TopicStream::NextFrameAt() const {
+  if (ready_.empty()) return PartitionQueue::kNever;
+  const PendingBatch* first = slots_[static_cast<size_t>(ready_.front())].queue.head();
+  if (first == nullptr) return MonotonicTime();
+  size_t bytes = 0;
+  for (const int32_t partition : ready_) {
+    if (bytes >= kFrameWorthBytes) break;
+    bytes += slots_[static_cast<size_t>(partition)].queue.WaitingBytes(kFrameWorthBytes - bytes);
+  }
+  return FrameAt(TrafficBut(0), first->created, bytes);
+}
+
 BatchPtr TopicStream::PickBatch(const Outgoing& out, MonotonicTime now) {
   const auto& options = context_->options;
   const size_t batches_max = static_cast<size_t>(
@@ -230,7 +242,13 @@ bool TopicStream::AddBatch(Outgoing* out) {
     MutexLock lock(&mu_);
     if (encoding_ != nullptr || stream_ == nullptr || !opened_) return false;
     if (out->frame.empty() ? writing_ : stream_ != out->stream) return false;
-    batch = PickBatch(*out, context_->clock->MonotonicNow());
+    const MonotonicTime now = context_->clock->MonotonicNow();
+    const MonotonicTime at = out->frame.empty() ? NextFrameAt() : now;
+    if (at > now) {
+      if (at != PartitionQueue::kNever) context_->wake_at(at);
+      return false;
+    }
+    batch = PickBatch(*out, now);
     if (batch == nullptr) return false;
     encoding_ = batch.get();
     stamp = batch->stamp.value_or(record::ProducerStamp());
@@ -459,7 +477,9 @@ void TopicStream::OnTimer(MonotonicTime now) {
       Reschedule(&slots_[static_cast<size_t>(timers_.begin()->second)], now);
     }
     const MonotonicTime created_max = now + -context_->options.delivery_timeout;
-    if (Oldest() <= created_max) {
+    const bool look = now >= expire_at_;
+    if (look) expire_at_ = now + kExpiryCheck;
+    if (look && Oldest() <= created_max) {
       const absl::Status late =
           last_error_.ok() ? MakeError(Reason::kTimedOut, "not delivered within delivery_timeout")
                            : last_error_;

@@ -114,6 +114,8 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
 
   // Sends what may be sent now. One thread at a time encodes; the others leave it to that one.
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
+  // When what is ready may leave in the next frame; kNever if nothing is ready.
+  MonotonicTime NextFrameAt() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Encodes the next batch, if one may be sent, and marks it as sent in the frame. False once
   // nothing more can be added.
   bool AddBatch(Outgoing* out) ABSL_LOCKS_EXCLUDED(mu_);
@@ -156,6 +158,7 @@ class TopicStream : public std::enable_shared_from_this<TopicStream> {
   int failures_ ABSL_GUARDED_BY(mu_) = 0;  // Calls in a row that ended before they were opened.
   ProducerId producer_ ABSL_GUARDED_BY(mu_){-1};  // The latest id got.
   MonotonicTime reconnect_at_ ABSL_GUARDED_BY(mu_);
+  MonotonicTime expire_at_ ABSL_GUARDED_BY(mu_);  // When to look for what is late again.
   absl::Status last_error_ ABSL_GUARDED_BY(mu_);  // Why the last call ended.
   v1::ProduceStreamOpened limits_ ABSL_GUARDED_BY(mu_);
   // The partitions.
