@@ -15,6 +15,7 @@
 #include "rocksdb/write_buffer_manager.h"
 
 #include "libs/log/background_priority.h"
+#include "libs/log/flush_pace.h"
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_info_log.h"
 
@@ -96,6 +97,9 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.stats_persist_period_sec = 0;
   db.listeners.push_back(std::move(listener));
   db.listeners.push_back(std::make_shared<BackgroundPriority>());
+  auto pace = std::make_shared<FlushPace>(options.clock, db.statistics);
+  db.rate_limiter = pace->limiter();
+  db.listeners.push_back(std::move(pace));
   return db;
 }
 
