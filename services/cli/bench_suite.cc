@@ -24,26 +24,28 @@ double P99(const BenchPhase& phase) {
 }  // namespace
 
 absl::Status BenchSuite::Run() {
-  FALAJ_RETURN_IF_ERROR(MeasureDisk());
-  return options_.replicas == 1 ? RunAlone() : RunReplicated();
+  if (disk_ != nullptr) FALAJ_RETURN_IF_ERROR(disk_->Settle());
+  FALAJ_RETURN_IF_ERROR(options_.replicas == 1 ? RunAlone() : RunReplicated());
+  return MeasureDisk();
 }
 
 absl::Status BenchSuite::MeasureDisk() {
   if (disk_ == nullptr) return absl::OkStatus();
   FALAJ_RETURN_IF_ERROR(disk_->Settle());
   FALAJ_ASSIGN_OR_RETURN(const double bytes_per_second, disk_->MeasureRate(kRateBytes));
-  disk_mb_per_second_ = bytes_per_second / 1e6;
+  notes_ = absl::StrFormat("\nA file of %d GiB was written and synced at %.0f MB/s afterwards.\n",
+                           kRateBytes >> 30, bytes_per_second / 1e6);
+  for (const auto& [name, load] : syncs_) {
+    FALAJ_RETURN_IF_ERROR(disk_->Settle());
+    FALAJ_ASSIGN_OR_RETURN(const Histogram syncs, disk_->MeasureSyncs(load));
+    absl::StrAppendFormat(&notes_,
+                          "The disk alone, written to as at half of %s: p99 of a sync %.1f ms.\n",
+                          name, Milliseconds(syncs.Percentile(99)));
+  }
   return absl::OkStatus();
 }
 
-std::string BenchSuite::Render() const {
-  std::string disk;
-  if (disk_mb_per_second_ > 0) {
-    disk = absl::StrFormat("\nA file of %d GiB was written and synced at %.0f MB/s before.\n",
-                           kRateBytes >> 30, disk_mb_per_second_);
-  }
-  return absl::StrCat(RenderFigures(figures_), disk, notes_);
-}
+std::string BenchSuite::Render() const { return absl::StrCat(RenderFigures(figures_), notes_); }
 
 std::string BenchSuite::Json() const { return absl::StrCat("[", json_, "]"); }
 
@@ -98,22 +100,13 @@ absl::Status BenchSuite::Replicated(const ReplicatedBounds& bounds) {
   Add(peak, {absl::StrCat("written by all, ", name), peak.written_per_byte(),
              bounds.written_per_byte, false, "B/B"});
   Add(half, {absl::StrCat("p99 at half of that, ", name), P99(half), 25, false, "ms"});
-  if (bounds.durability == "fsync") FALAJ_RETURN_IF_ERROR(MeasureSyncs(name, half));
+  if (bounds.durability == "fsync" && half.produce_mb_per_second() > 0) {
+    syncs_.emplace_back(name,
+                        BenchDisk::SyncLoad{.writers = options_.replicas,
+                                            .bytes_per_second = 1e6 * half.produce_mb_per_second(),
+                                            .duration = half.elapsed()});
+  }
   return CompareWithOne(options, name, half);
-}
-
-absl::Status BenchSuite::MeasureSyncs(const std::string& name, const BenchPhase& half) {
-  if (disk_ == nullptr || half.produce_mb_per_second() <= 0) return absl::OkStatus();
-  FALAJ_RETURN_IF_ERROR(disk_->Settle());
-  FALAJ_ASSIGN_OR_RETURN(
-      const Histogram syncs,
-      disk_->MeasureSyncs({.writers = options_.replicas,
-                           .bytes_per_second = 1e6 * half.produce_mb_per_second(),
-                           .duration = half.elapsed()}));
-  absl::StrAppendFormat(&notes_,
-                        "The disk alone, written to as at half of %s: p99 of a sync %.1f ms.\n",
-                        name, Milliseconds(syncs.Percentile(99)));
-  return absl::OkStatus();
 }
 
 absl::Status BenchSuite::CompareWithOne(const BenchOptions& options, const std::string& name,

@@ -9,6 +9,7 @@
 #define SERVICES_CLI_BENCH_SUITE_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -52,12 +53,13 @@ class BenchSuite {
   // One replica at the same rate: what the others cost in latency.
   absl::Status CompareWithOne(const BenchOptions& options, const std::string& name,
                               const BenchPhase& half);
-  // What the disk alone takes for a sync when as much is written to it as in this phase.
-  absl::Status MeasureSyncs(const std::string& name, const BenchPhase& half);
   absl::Status OneAtATime(const std::string& durability, double p50_ms);
   absl::StatusOr<BenchPhase> Produce(const std::string& durability, const std::string& batch_bytes);
   absl::Status Consume();
   absl::Status EndToEnd();
+  // What the disk does alone: how fast it takes a large file, and how long a sync takes when as
+  // much is written as in the phases noted. After all else: the memory that held the file is cold,
+  // and the disk perhaps slower for a while.
   absl::Status MeasureDisk();
   // A figure that was measured in this phase.
   void Add(const BenchPhase& phase, BenchFigure figure);
@@ -69,7 +71,8 @@ class BenchSuite {
   const BenchOptions options_;
   const Session session_;
   const BenchDisk* const disk_;
-  double disk_mb_per_second_ = 0;  // 0: not measured.
+  // Of the phases whose syncs the disk is to do once more, alone.
+  std::vector<std::pair<std::string, BenchDisk::SyncLoad>> syncs_;
   std::vector<BenchFigure> figures_;
   std::string notes_;  // Lines for people, below the figures.
   std::string json_;
