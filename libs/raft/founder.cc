@@ -27,7 +27,10 @@ absl::StatusOr<Next> Founder::Step(const pb::RaftMessage& message) {
   // Nor does one that was long under way, or one to the life before this one.
   if (!IsRecent(message.read_round())) return Next::kStay;
   FALAJ_ASSIGN_OR_RETURN(const Uuid directory, Uuid::FromBytes(message.from_directory()));
-  empty_[from] = {directory, message.read_round()};
+  Answer& answer = empty_[from];
+  // Of a directory before this one, perhaps, and overtaken.
+  if (message.read_round() < answer.question) return Next::kStay;
+  answer = {directory, message.read_round()};
   return Decide();
 }
 
