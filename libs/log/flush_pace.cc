@@ -3,57 +3,74 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/time.h"
 #include "rocksdb/db.h"
 
 namespace falaj::log {
-namespace {
 
-constexpr int64_t kUnlimited = int64_t{64} << 30;
-// In the steps of so long the limiter lets bytes go: shorter ones wake the flush for nothing.
-constexpr int64_t kRefillMicros = 10'000;
-
-}  // namespace
-
-int64_t FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables) {
-  const int64_t micros = begun_ == MonotonicTime() ? 0 : absl::ToInt64Microseconds(now - begun_);
-  const int64_t incoming = micros > 0 ? (written - written_) * 1'000'000 / micros : 0;
+void FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables) {
+  const bool first = begun_ == MonotonicTime();
+  const double seconds = absl::FDivDuration(now - begun_, absl::Seconds(1));
+  const double incoming =
+      first || seconds <= 0 ? 0 : static_cast<double>(written - written_) / seconds;
   begun_ = now;
   written_ = written;
-  step_ = std::max(kMin, 2 * incoming);
+  step_ = std::max(min_, static_cast<int64_t>(2 * incoming));
   rate_ = step_ * std::max<int64_t>(memtables, 1);
-  return rate_;
 }
 
-int64_t FlushRate::Sealed() {
-  rate_ += step_;
-  return rate_;
+absl::Duration FlushRate::Take(MonotonicTime now, int64_t bytes) {
+  const int64_t rate = std::max(rate_, min_);
+  if (rate_ == 0) return absl::ZeroDuration();
+  next_ =
+      std::max(next_, now) + absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate));
+  return next_ - now;
 }
 
-FlushPace::FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics)
-    : clock_(clock),
-      statistics_(std::move(statistics)),
-      limiter_(rocksdb::NewGenericRateLimiter(kUnlimited, kRefillMicros)) {}
+FlushPace::FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics,
+                     Sleep sleep)
+    : clock_(clock), statistics_(std::move(statistics)), sleep_(std::move(sleep)) {}
 
 void FlushPace::OnFlushBegin(rocksdb::DB* db, const rocksdb::FlushJobInfo& /*info*/) {
   uint64_t memtables = 0;
   db->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &memtables);
   const auto written = static_cast<int64_t>(statistics_->getTickerCount(rocksdb::WAL_FILE_BYTES));
   MutexLock lock(&mu_);
-  flushing_ = true;
-  limiter_->SetBytesPerSecond(
-      rate_.Begin(clock_->MonotonicNow(), written, static_cast<int64_t>(memtables)));
-}
-
-void FlushPace::OnFlushCompleted(rocksdb::DB* /*db*/, const rocksdb::FlushJobInfo& /*info*/) {
-  MutexLock lock(&mu_);
-  flushing_ = false;
-  limiter_->SetBytesPerSecond(kUnlimited);
+  rate_.Begin(clock_->MonotonicNow(), written, static_cast<int64_t>(memtables));
 }
 
 void FlushPace::OnMemTableSealed(const rocksdb::MemTableInfo& /*info*/) {
   MutexLock lock(&mu_);
-  if (flushing_) limiter_->SetBytesPerSecond(rate_.Sealed());
+  rate_.Sealed();
+}
+
+void FlushPace::SetBytesPerSecond(int64_t least) {
+  MutexLock lock(&mu_);
+  rate_.SetMin(least);
+}
+
+int64_t FlushPace::GetBytesPerSecond() const {
+  MutexLock lock(&mu_);
+  return rate_.rate();
+}
+
+void FlushPace::Request(int64_t bytes, rocksdb::Env::IOPriority priority) {
+  if (priority != rocksdb::Env::IO_HIGH) return;
+  bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  requests_.fetch_add(1, std::memory_order_relaxed);
+  absl::Duration wait;
+  {
+    MutexLock lock(&mu_);
+    wait = rate_.Take(clock_->MonotonicNow(), bytes);
+  }
+  if (wait > absl::ZeroDuration()) sleep_(wait);
+}
+
+int64_t FlushPace::GetTotalBytesThrough(rocksdb::Env::IOPriority /*priority*/) const {
+  return bytes_.load(std::memory_order_relaxed);
+}
+
+int64_t FlushPace::GetTotalRequests(rocksdb::Env::IOPriority /*priority*/) const {
+  return requests_.load(std::memory_order_relaxed);
 }
 
 }  // namespace falaj::log

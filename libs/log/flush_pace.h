@@ -1,10 +1,13 @@
 #ifndef LIBS_LOG_FLUSH_PACE_H_
 #define LIBS_LOG_FLUSH_PACE_H_
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/rate_limiter.h"
 #include "rocksdb/statistics.h"
@@ -28,42 +31,64 @@ class FlushRate {
 
   // A flush begins at `now` with `memtables` to write (at least 1), after `written` bytes in all
   // came in.
-  int64_t Begin(MonotonicTime now, int64_t written, int64_t memtables);
-  // One more waits: the one under way must not take its time.
-  int64_t Sealed();
+  void Begin(MonotonicTime now, int64_t written, int64_t memtables);
+  // One more waits: the flush under way must not take its time.
+  void Sealed() { rate_ += step_; }
+  // The next `bytes` are to be written; returns how long to wait with them. Zero before the first
+  // Begin(): what is written while a store is opened, everybody waits for.
+  absl::Duration Take(MonotonicTime now, int64_t bytes);
+  // From now on no rate is less.
+  void SetMin(int64_t rate) { min_ = rate; }
+
   int64_t rate() const { return rate_; }
 
  private:
-  int64_t rate_ = kMin;
-  int64_t step_ = kMin;  // What each memtable that waits adds.
+  int64_t min_ = kMin;
+  int64_t rate_ = 0;  // 0: none yet.
+  int64_t step_ = 0;  // What each memtable that waits adds.
   MonotonicTime begun_;
+  MonotonicTime next_;  // When what was taken so far is through.
   int64_t written_ = 0;
 };
 
-// FlushPace keeps RocksDB's flushes to that rate, and what else it writes in the background (slabs
-// that are rewritten) to what they leave of it. Without a flush nothing is limited. Memtables that
-// are flushed together, as those of all slabs are by Maintain and when closing, add up their rates.
+// FlushPace keeps the flushes of a RocksDB to that rate: it hears of them as a listener, and holds
+// them up as its rate limiter. Nothing else is held up: not compactions, nor a flush that RocksDB
+// itself calls urgent, as writes wait for it (IO_USER). SetBytesPerSecond() sets the least rate.
+//
+// Not rocksdb::GenericRateLimiter: it fails an assertion of Debian's build if its rate is lowered
+// while another thread asks, and lets go at once whatever was not used at a higher rate before.
 //
 // Threads: RocksDB's, one flush at a time.
-class FlushPace final : public rocksdb::EventListener {
+class FlushPace final : public rocksdb::EventListener, public rocksdb::RateLimiter {
  public:
-  // `clock` outlives it.
-  FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics);
+  using Sleep = std::function<void(absl::Duration)>;
 
-  const std::shared_ptr<rocksdb::RateLimiter>& limiter() const { return limiter_; }
+  // `clock` outlives it.
+  FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics,
+            Sleep sleep = absl::SleepFor);
 
   const char* Name() const override { return "falaj.FlushPace"; }
   void OnFlushBegin(rocksdb::DB* db, const rocksdb::FlushJobInfo& info) override;
-  void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo& info) override;
   void OnMemTableSealed(const rocksdb::MemTableInfo& info) override;
 
+  void SetBytesPerSecond(int64_t least) override;
+  int64_t GetBytesPerSecond() const override;
+  using rocksdb::RateLimiter::Request;
+  void Request(int64_t bytes, rocksdb::Env::IOPriority priority) override;
+  int64_t GetSingleBurstBytes() const override { return kPieceBytes; }
+  int64_t GetTotalBytesThrough(rocksdb::Env::IOPriority priority) const override;
+  int64_t GetTotalRequests(rocksdb::Env::IOPriority priority) const override;
+
  private:
+  static constexpr int64_t kPieceBytes = 1 << 20;  // More is asked for in pieces.
+
   const Clock* const clock_;
   const std::shared_ptr<rocksdb::Statistics> statistics_;
-  const std::shared_ptr<rocksdb::RateLimiter> limiter_;
-  Mutex mu_;
+  const Sleep sleep_;
+  mutable Mutex mu_;
   FlushRate rate_ ABSL_GUARDED_BY(mu_);
-  bool flushing_ ABSL_GUARDED_BY(mu_) = false;
+  std::atomic<int64_t> bytes_ = 0;  // Let through, of flushes.
+  std::atomic<int64_t> requests_ = 0;
 };
 
 }  // namespace falaj::log

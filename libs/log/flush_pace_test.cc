@@ -1,73 +1,118 @@
 #include "libs/log/flush_pace.h"
 
+#include <algorithm>
 #include <memory>
+#include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
 
 #include "libs/base/clock.h"
+#include "libs/base/mutex.h"
 #include "libs/base/testing/temp_directory.h"
+#include "libs/log/rocks_config.h"
 
 namespace falaj::log {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
 
-TEST(FlushRateTest, AMemtableIsWrittenInHalfTheTimeInWhichTheNextOneFills) {
-  ManualClock clock;
-  clock.Advance(absl::Seconds(1));
-  FlushRate rate;
-  EXPECT_EQ(rate.Begin(clock.MonotonicNow(), 0, 1), FlushRate::kMin) << "nothing is known";
-  clock.Advance(absl::Milliseconds(400));
-  EXPECT_EQ(rate.Begin(clock.MonotonicNow(), 64 * kMiB, 1), 320 * kMiB);
-  clock.Advance(absl::Seconds(64));
-  EXPECT_EQ(rate.Begin(clock.MonotonicNow(), 128 * kMiB, 1), FlushRate::kMin) << "a trickle";
+class FlushRateTest : public testing::Test {
+ protected:
+  FlushRateTest() { clock_.Advance(absl::Seconds(1)); }
+  int64_t Begin(int64_t written, int64_t memtables) {
+    rate_.Begin(clock_.MonotonicNow(), written, memtables);
+    return rate_.rate();
+  }
+
+  ManualClock clock_;
+  FlushRate rate_;
+};
+
+TEST_F(FlushRateTest, AMemtableIsWrittenInHalfTheTimeInWhichTheNextOneFills) {
+  EXPECT_EQ(Begin(0, 1), FlushRate::kMin) << "nothing is known";
+  clock_.Advance(absl::Milliseconds(500));
+  EXPECT_EQ(Begin(64 * kMiB, 1), 256 * kMiB);
+  clock_.Advance(absl::Seconds(64));
+  EXPECT_EQ(Begin(128 * kMiB, 1), FlushRate::kMin) << "a trickle";
 }
 
-TEST(FlushRateTest, EachThatWaitsMakesItFaster) {
-  ManualClock clock;
-  clock.Advance(absl::Seconds(1));
-  FlushRate rate;
-  rate.Begin(clock.MonotonicNow(), 0, 1);
-  clock.Advance(absl::Seconds(1));
-  EXPECT_EQ(rate.Begin(clock.MonotonicNow(), 100 * kMiB, 3), 600 * kMiB);
-  EXPECT_EQ(rate.Sealed(), 800 * kMiB);
-  EXPECT_EQ(rate.Sealed(), 1000 * kMiB);
-  clock.Advance(absl::Seconds(1));
-  EXPECT_EQ(rate.Begin(clock.MonotonicNow(), 200 * kMiB, 1), 200 * kMiB) << "none waits any more";
+TEST_F(FlushRateTest, EachThatWaitsMakesItFaster) {
+  Begin(0, 1);
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Begin(100 * kMiB, 3), 600 * kMiB);
+  rate_.Sealed();
+  EXPECT_EQ(rate_.rate(), 800 * kMiB);
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Begin(200 * kMiB, 1), 200 * kMiB) << "none waits any more";
 }
 
-// What RocksDB tells and when is its own affair: this is the version that is installed.
-TEST(FlushPaceTest, OnlyFlushesAreSlowedDown) {
+TEST_F(FlushRateTest, BytesWaitForThoseBeforeThem) {
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), kMiB), absl::ZeroDuration()) << "no flush yet";
+  Begin(0, 1);
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(250));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(500));
+  clock_.Advance(absl::Seconds(10));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(250))
+      << "time that has passed is not saved up";
+  rate_.SetMin(64 * FlushRate::kMin);
+  clock_.Advance(absl::Seconds(10));
+  EXPECT_LT(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(5));
+}
+
+// What RocksDB tells and asks, and when, is its own affair: this is the version that is installed.
+TEST(FlushPaceTest, FlushesAreHeldUpAndNothingElse) {
   TempDirectory directory;
   rocksdb::Options options;
   options.create_if_missing = true;
+  options.compression = rocksdb::kNoCompression;
   options.statistics = rocksdb::CreateDBStatistics();
-  auto pace = std::make_shared<FlushPace>(Clock::Real(), options.statistics);
-  options.rate_limiter = pace->limiter();
+  Mutex mu;
+  absl::Duration slept;
+  auto pace = std::make_shared<FlushPace>(Clock::Real(), options.statistics,
+                                          [&mu, &slept](absl::Duration duration) {
+                                            MutexLock lock(&mu);
+                                            slept = std::max(slept, duration);
+                                          });
+  options.rate_limiter = pace;
   options.listeners.push_back(pace);
-  const int64_t unlimited = pace->limiter()->GetBytesPerSecond();
-  struct Seen final : rocksdb::EventListener {
-    explicit Seen(FlushPace* p) : pace(p) {}
-    void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
-      during = pace->limiter()->GetBytesPerSecond();
-    }
-    FlushPace* const pace;
-    int64_t during = 0;
-  };
-  const auto seen = std::make_shared<Seen>(pace.get());
-  options.listeners.push_back(seen);
   rocksdb::DB* opened = nullptr;
   ASSERT_TRUE(rocksdb::DB::Open(options, directory.path(), &opened).ok());
   const std::unique_ptr<rocksdb::DB> db(opened);
-  ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "key", "value").ok());
-  const int64_t before = pace->limiter()->GetTotalBytesThrough();
-  ASSERT_TRUE(db->Flush(rocksdb::FlushOptions()).ok());
-  EXPECT_EQ(seen->during, FlushRate::kMin);
-  EXPECT_GT(pace->limiter()->GetTotalBytesThrough(), before);
-  EXPECT_EQ(pace->limiter()->GetBytesPerSecond(), unlimited);
+  const std::string value(1 << 20, 'v');
+  const auto write_and_flush = [&] {
+    for (int i = 0; i < 8; ++i) {
+      ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), absl::StrCat(i), value).ok());
+    }
+    ASSERT_TRUE(db->Flush(rocksdb::FlushOptions()).ok());
+  };
+  write_and_flush();
+  const int64_t flushed = pace->GetTotalBytesThrough(rocksdb::Env::IO_TOTAL);
+  EXPECT_GE(flushed, 4 * kMiB) << "all of it is asked for";
+  {
+    MutexLock lock(&mu);
+    EXPECT_GT(slept, absl::ZeroDuration());
+  }
+  write_and_flush();
+  const int64_t requests = pace->GetTotalRequests(rocksdb::Env::IO_TOTAL);
+  ASSERT_TRUE(db->CompactRange(rocksdb::CompactRangeOptions(), nullptr, nullptr).ok());
+  EXPECT_EQ(pace->GetTotalRequests(rocksdb::Env::IO_TOTAL), requests) << "not a compaction";
+}
+
+TEST(FlushPaceTest, AStoreHasIt) {
+  RocksLogStore::Options options;
+  const rocksdb::DBOptions db = MakeDbOptions(options, rocksdb::Env::Default(), nullptr);
+  ASSERT_NE(db.rate_limiter, nullptr);
+  bool listens = false;
+  for (const auto& listener : db.listeners) {
+    listens = listens || dynamic_cast<FlushPace*>(listener.get()) ==
+                             dynamic_cast<FlushPace*>(db.rate_limiter.get());
+  }
+  EXPECT_TRUE(listens);
+  EXPECT_NE(db.delayed_write_rate, 0u) << "RocksDB would take it from the limiter";
 }
 
 }  // namespace

@@ -98,7 +98,8 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.listeners.push_back(std::move(listener));
   db.listeners.push_back(std::make_shared<BackgroundPriority>());
   auto pace = std::make_shared<FlushPace>(options.clock, db.statistics);
-  db.rate_limiter = pace->limiter();
+  db.rate_limiter = pace;
+  db.delayed_write_rate = 16 << 20;  // RocksDB's own; it would be the limiter's rate.
   db.listeners.push_back(std::move(pace));
   return db;
 }

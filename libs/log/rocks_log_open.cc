@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "rocksdb/env.h"
 #include "rocksdb/iterator.h"
+#include "rocksdb/rate_limiter.h"
 #include "rocksdb/sst_file_reader.h"
 
 #include "libs/base/log.h"
@@ -68,7 +69,8 @@ RocksLogStore::Impl::Impl(const Options& options)
 RocksLogStore::Impl::~Impl() {
   if (db_ == nullptr) return;
   if (health_->Get().ok()) {
-    // So that the next start has nothing to replay.
+    // So that the next start has nothing to replay. Nobody is disturbed any more.
+    db_options_.rate_limiter->SetBytesPerSecond(int64_t{64} << 30);
     std::vector<rocksdb::ColumnFamilyHandle*> all = {default_, meta_};
     {
       MutexLock lock(&mu_);
