@@ -70,7 +70,8 @@ BatchPtr PartitionQueue::Head() {
 size_t PartitionQueue::WaitingBytes(size_t enough) const {
   size_t bytes = 0;
   for (auto it = waiting_.begin(); it != waiting_.end() && bytes < enough; ++it) {
-    bytes += (*it)->builder.size_bytes();
+    const PendingBatch& batch = **it;
+    bytes += batch.encoded.empty() ? batch.builder.size_bytes() : batch.encoded.size();
   }
   return bytes;
 }

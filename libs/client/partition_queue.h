@@ -121,7 +121,7 @@ class PartitionQueue {
   BatchPtr Head();
   // The same as it is; may still grow.
   const PendingBatch* head() const { return waiting_.empty() ? nullptr : waiting_.front().get(); }
-  // Size of what is not in flight, before compression; counts no further than to `enough`.
+  // Size of what is not in flight; counts no further than to `enough`.
   size_t WaitingBytes(size_t enough) const;
   // The head batch cannot be sent at all.
   void DropHead(const absl::Status& status, std::vector<Finished>* finished);

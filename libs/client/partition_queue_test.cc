@@ -100,10 +100,14 @@ TEST_F(PartitionQueueTest, WhatWaitsIsCountedAsFarAsItMatters) {
 }
 
 TEST(FrameAtTest, BatchesGatherOnlyWhileOthersAreOnTheirWay) {
-  EXPECT_EQ(FrameAt(kQuiet, kStart, 1), kStart);
-  EXPECT_EQ(FrameAt(kFlushing, kStart, 1), kStart);
-  EXPECT_EQ(FrameAt(kBusy, kStart, kFrameWorthBytes), kStart);
-  EXPECT_EQ(FrameAt(kBusy, kStart, kFrameWorthBytes - 1), kStart + PartitionQueue::kGatherMax);
+  const absl::Duration none = absl::ZeroDuration();
+  EXPECT_EQ(FrameAt(kQuiet, none, kStart, 1), kStart);
+  EXPECT_EQ(FrameAt(kFlushing, none, kStart, 1), kStart);
+  EXPECT_EQ(FrameAt(kBusy, none, kStart, kFrameWorthBytes), kStart);
+  EXPECT_EQ(FrameAt(kBusy, none, kStart, kFrameWorthBytes - 1),
+            kStart + PartitionQueue::kGatherMax);
+  EXPECT_EQ(FrameAt(kBusy, absl::Milliseconds(1), kStart, 1), kStart + absl::Milliseconds(1));
+  EXPECT_EQ(FrameAt(kBusy, absl::Seconds(1), kStart, 1), kStart + PartitionQueue::kGatherMax);
 }
 
 TEST_F(PartitionQueueTest, LingerHoldsABatchUntilItsTime) {

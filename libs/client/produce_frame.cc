@@ -1,5 +1,6 @@
 #include "libs/client/produce_frame.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -34,10 +35,11 @@ absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression
   return builder->Build(options);
 }
 
-MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, MonotonicTime first_created,
-                      size_t bytes) {
-  const bool gather = !traffic.quiet && !traffic.flushing && bytes < kFrameWorthBytes;
-  return gather ? first_created + PartitionQueue::kGatherMax : first_created;
+MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, absl::Duration linger,
+                      MonotonicTime first_created, size_t bytes) {
+  if (traffic.quiet || traffic.flushing || bytes >= kFrameWorthBytes) return first_created;
+  const absl::Duration most = PartitionQueue::kGatherMax;
+  return first_created + (linger > absl::ZeroDuration() ? std::min(linger, most) : most);
 }
 
 void ProduceFrame::Add(uint64_t batch_id, PartitionIndex partition, const Bytes& batch) {

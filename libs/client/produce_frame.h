@@ -30,9 +30,10 @@ absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression
 inline constexpr size_t kFrameWorthBytes = 128 << 10;
 
 // When a frame may leave whose first batch was begun at `first_created`, with `bytes` to send in
-// all: while others are on their way batches gather as long as records do.
-MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, MonotonicTime first_created,
-                      size_t bytes);
+// all: while others are on their way batches gather as long as records do, and no longer than a
+// linger, if one is set.
+MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, absl::Duration linger,
+                      MonotonicTime first_created, size_t bytes);
 
 // ProduceFrame gathers the batches of one StreamProduceRequest and becomes, byte for byte, what
 // protobuf would write: some 20 bytes for each batch and then the batch itself, shared. One batch

@@ -165,14 +165,16 @@ void TopicStream::Reschedule(Slot* slot, MonotonicTime now) {
 
 MonotonicTime TopicStream::NextFrameAt() const {
   if (ready_.empty()) return PartitionQueue::kNever;
-  const PendingBatch* first = slots_[static_cast<size_t>(ready_.front())].queue.head();
-  if (first == nullptr) return MonotonicTime();
+  MonotonicTime first = PartitionQueue::kNever;
   size_t bytes = 0;
   for (const int32_t partition : ready_) {
     if (bytes >= kFrameWorthBytes) break;
-    bytes += slots_[static_cast<size_t>(partition)].queue.WaitingBytes(kFrameWorthBytes - bytes);
+    const PartitionQueue& queue = slots_[static_cast<size_t>(partition)].queue;
+    bytes += queue.WaitingBytes(kFrameWorthBytes - bytes);
+    // What is listed may be gone by now: the frame is not worth waiting for, nor is it made.
+    first = std::min(first, queue.head() == nullptr ? MonotonicTime() : queue.head()->created);
   }
-  return FrameAt(TrafficBut(0), first->created, bytes);
+  return FrameAt(TrafficBut(0), context_->options.linger, first, bytes);
 }
 
 BatchPtr TopicStream::PickBatch(const Outgoing& out, MonotonicTime now) {
@@ -417,6 +419,7 @@ void TopicStream::OnBroken(const absl::Status& status, std::vector<Finished>* fi
   } else {
     BreakInFlight(BrokenStatus(last_error_), now, finished);
   }
+  expire_at_ = now;  // What comes back may be late already.
   if (!IsRetryable(last_error_)) Expire(PartitionQueue::kNever, last_error_, finished);
   PlanTimer(now);
   changed_.NotifyAll();
