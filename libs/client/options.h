@@ -27,7 +27,7 @@ struct ProducerOptions {
   int32_t batch_bytes = 64 << 10;       // A batch is full at this size.
   int64_t buffer_bytes_max = 64 << 20;  // Records not yet acknowledged, over all topics.
   bool refuse_when_full = false;        // Send() fails with QUOTA_EXCEEDED instead of blocking.
-  int32_t batches_in_flight_max = 16;   // Per topic; the gateway's own limit applies as well.
+  int32_t batches_in_flight_max = 64;   // Per topic; the gateway's own limit applies as well.
   absl::Duration delivery_timeout = absl::Minutes(2);  // From Send() to the result.
   // With acks ALL: batches are numbered, so that one whose fate is unknown is sent again, through
   // whichever gateway answers, and is appended once. Other acks go without.
