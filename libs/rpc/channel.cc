@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 
 #include "libs/rpc/callback_threads.h"
+#include "libs/rpc/client_metrics.h"
 
 namespace falaj::rpc {
 namespace {
@@ -43,7 +44,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   args.SetInt(GRPC_ARG_TCP_TX_ZEROCOPY_ENABLED, 0);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetInt("falaj.lane", options.lane);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      address, grpc::InsecureChannelCredentials(), args, ClientMetrics::For(options.metrics));
 }
 
 bool ReachedConnection(const grpc::ClientContext& context) {

@@ -27,6 +27,8 @@ inline constexpr int kPublicMessageBytesMax = 16 << 20;    // What a gateway tak
 inline constexpr int kInternalMessageBytesMax = 32 << 20;  // Node to node.
 inline constexpr int kMetadataBytesMax = 8 << 10;          // Headers, and trailers.
 
+class ClientMetrics;
+
 struct ChannelOptions {
   int message_bytes_max = kInternalMessageBytesMax;
   // Channels to one address with different lanes have connections of their own; gRPC merges those
@@ -35,6 +37,7 @@ struct ChannelOptions {
   absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration reconnect_backoff_min = absl::Milliseconds(100);
   absl::Duration reconnect_backoff_max = absl::Seconds(2);
+  std::shared_ptr<ClientMetrics> metrics = nullptr;  // Counts the calls; may be null.
 };
 
 // Does not connect yet. The address is "host:port".

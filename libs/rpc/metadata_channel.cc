@@ -57,7 +57,8 @@ bool Connect(grpc::Channel* channel, absl::Duration limit, bool patient) {
 // What the channel and its watches share.
 class MetadataChannel::Nodes {
  public:
-  explicit Nodes(Options options) : options_(std::move(options)), nodes_(options_.addresses) {}
+  explicit Nodes(Options options)
+      : options_(std::move(options)), nodes_(options_.addresses, 0, options_.metrics) {}
 
   MetadataNodes::Node Current() { return nodes_.Current(); }
   void MoveOn(const std::string& failed, const std::string& leader) {

@@ -17,6 +17,8 @@
 
 namespace falaj::rpc {
 
+class ClientMetrics;
+
 // MetadataChannel is how storage nodes, gateways and tools talk to the metadata service: it knows
 // the addresses of all metadata nodes, finds the leader, and keeps a watch going.
 //
@@ -38,6 +40,7 @@ class MetadataChannel {
     absl::Duration attempt_timeout = absl::Seconds(5);
     absl::Duration backoff_base = absl::Milliseconds(20);
     absl::Duration backoff_max = absl::Milliseconds(200);  // An election takes that long.
+    std::shared_ptr<ClientMetrics> metrics = nullptr;      // Counts the calls; may be null.
   };
 
   // A watch on the cluster. Destroying it stops it and waits until the callback has returned, so

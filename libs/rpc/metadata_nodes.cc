@@ -7,8 +7,9 @@
 
 namespace falaj::rpc {
 
-MetadataNodes::MetadataNodes(std::vector<std::string> addresses, size_t first)
-    : addresses_(std::move(addresses)), index_(first) {}
+MetadataNodes::MetadataNodes(std::vector<std::string> addresses, size_t first,
+                             std::shared_ptr<ClientMetrics> metrics)
+    : addresses_(std::move(addresses)), metrics_(std::move(metrics)), index_(first) {}
 
 const std::string& MetadataNodes::CurrentAddress() const {
   return hint_.empty() ? addresses_[index_ % addresses_.size()] : hint_;
@@ -18,7 +19,7 @@ MetadataNodes::Node MetadataNodes::Current() {
   MutexLock lock(&mu_);
   const std::string& address = CurrentAddress();
   Node& node = nodes_[address];
-  if (node.channel == nullptr) node = {address, MakeChannel(address)};
+  if (node.channel == nullptr) node = {address, MakeChannel(address, {.metrics = metrics_})};
   return node;
 }
 

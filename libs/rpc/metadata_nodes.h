@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 
 #include "libs/base/mutex.h"
+#include "libs/rpc/client_metrics.h"
 
 namespace falaj::rpc {
 
@@ -32,8 +33,9 @@ class MetadataNodes {
   };
 
   // At least one address, host:port. `first` is the place in the list to begin at; it may lie
-  // beyond the end.
-  explicit MetadataNodes(std::vector<std::string> addresses, size_t first = 0);
+  // beyond the end. `metrics` counts the calls, and may be null.
+  explicit MetadataNodes(std::vector<std::string> addresses, size_t first = 0,
+                         std::shared_ptr<ClientMetrics> metrics = nullptr);
 
   // Whom to ask now.
   Node Current();
@@ -46,6 +48,7 @@ class MetadataNodes {
   const std::string& CurrentAddress() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::vector<std::string> addresses_;
+  const std::shared_ptr<ClientMetrics> metrics_;
   mutable Mutex mu_;
   size_t index_ ABSL_GUARDED_BY(mu_);
   std::string hint_ ABSL_GUARDED_BY(mu_);  // The leader by its own peers' account.

@@ -1,6 +1,5 @@
-// ServerMetrics counts the calls of one server under the names of go-grpc-prometheus:
-// grpc_server_{started,handled,msg_received,msg_sent}_total and grpc_server_handling_seconds. It
-// also counts errors by reason (falaj_errors_total).
+// ServerMetrics counts the calls of one server (MethodMetrics), and its errors by reason
+// (falaj_errors_total).
 //
 // Labels are the methods of the services that are installed, so strangers cannot make up series.
 // The table of methods is complete before the server starts and constant afterwards: counting a
@@ -10,14 +9,13 @@
 #ifndef LIBS_RPC_SERVER_METRICS_H_
 #define LIBS_RPC_SERVER_METRICS_H_
 
-#include <array>
-#include <atomic>
 #include <memory>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 
+#include "libs/rpc/method_metrics.h"
 #include "libs/telemetry/error_counters.h"
 #include "libs/telemetry/registry.h"
 
@@ -25,23 +23,7 @@ namespace falaj::rpc {
 
 class ServerMetrics {
  public:
-  // The metrics of one method.
-  class Method {
-   public:
-    Method(telemetry::Registry* registry, telemetry::Labels labels);
-    void CountHandled(int code);
-
-    telemetry::Counter* const started;
-    telemetry::Counter* const received;
-    telemetry::Counter* const sent;
-    telemetry::Histogram* const seconds;
-
-   private:
-    static constexpr size_t kCodes = 17;
-    telemetry::Registry* const registry_;
-    const telemetry::Labels labels_;
-    std::array<std::atomic<telemetry::Counter*>, kCodes> handled_{};  // Made on first use.
-  };
+  using Method = MethodMetrics;
 
   explicit ServerMetrics(telemetry::Registry* registry)  // Not owned; outlives this.
       : registry_(registry), errors_(registry) {}

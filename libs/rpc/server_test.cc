@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
+#include "libs/rpc/client_metrics.h"
 #include "libs/rpc/status_grpc.h"
 
 namespace falaj::rpc {
@@ -131,8 +133,17 @@ class ServerTest : public testing::Test {
     return StorageService::NewStub(channel_)->Read(&context, request, &response);
   }
 
+  // What each side has counted, and how its metrics begin.
+  std::map<std::string, std::string> BothSides() const {
+    return {{"grpc_server_", registry_.Serialize()},
+            {"grpc_client_", client_registry_.Serialize()}};
+  }
+
   FakeStorage service_;
   telemetry::Registry registry_;
+  telemetry::Registry client_registry_;
+  const std::shared_ptr<ClientMetrics> client_metrics_ =
+      std::make_shared<ClientMetrics>(&client_registry_);
   std::unique_ptr<ServerHost> host_;
   std::shared_ptr<grpc::Channel> channel_;
 };
@@ -200,25 +211,34 @@ TEST_F(ServerTest, ReflectionListsHealthAndTheServices) {
   next();
 }
 
-TEST_F(ServerTest, CountsCallsMessagesAndErrorsByKnownMethodOnly) {
+TEST_F(ServerTest, BothSidesCountCallsMessagesAndErrorsByKnownMethodOnly) {
+  channel_ = MakeChannel(host_->address(), {.metrics = client_metrics_});
   EXPECT_TRUE(Read(1).ok());
   EXPECT_EQ(ReasonOf(FromGrpc(Read(-1))), Reason::kNotLeader);
   EXPECT_EQ(CallRaw(channel_, "/made.up/Method", "").error_code(), grpc::StatusCode::UNIMPLEMENTED);
 
   host_->Stop(absl::Seconds(1));  // Every interceptor is gone now.
-  const std::string text = registry_.Serialize();
   const std::string labels =
       "grpc_method=\"Read\",grpc_service=\"falaj.internal.v1.StorageService\",grpc_type=\"unary\"}";
-  EXPECT_THAT(text, HasSubstr("grpc_server_started_total{" + labels + " 2\n"));
-  EXPECT_THAT(text, HasSubstr("grpc_server_msg_received_total{" + labels + " 2\n"));
-  EXPECT_THAT(text, HasSubstr("grpc_server_handled_total{grpc_code=\"OK\"," + labels + " 1\n"));
-  EXPECT_THAT(text, HasSubstr("grpc_server_handled_total{grpc_code=\"FailedPrecondition\"," +
-                              labels + " 1\n"));
-  EXPECT_THAT(text, HasSubstr("falaj_errors_total{reason=\"NOT_LEADER\"} 1\n"));
-  EXPECT_THAT(text, Not(HasSubstr("made.up")));
+  for (const auto& [side, text] : BothSides()) {
+    EXPECT_THAT(text, HasSubstr(side + "started_total{" + labels + " 2\n"));
+    EXPECT_THAT(text, HasSubstr(side + "handled_total{grpc_code=\"OK\"," + labels + " 1\n"));
+    EXPECT_THAT(text, HasSubstr(side + "handled_total{grpc_code=\"FailedPrecondition\"," + labels +
+                                " 1\n"));
+    EXPECT_THAT(text, HasSubstr(side + "handling_seconds_count{" + labels + " 2\n"));
+    EXPECT_THAT(text, Not(HasSubstr("made.up")));
+  }
+  EXPECT_THAT(registry_.Serialize(),
+              HasSubstr("grpc_server_msg_received_total{" + labels + " 2\n"));
+  EXPECT_THAT(client_registry_.Serialize(),
+              HasSubstr("grpc_client_msg_sent_total{" + labels + " 2\n"));
+  EXPECT_THAT(client_registry_.Serialize(),
+              HasSubstr("grpc_client_msg_received_total{" + labels + " 1\n"));
+  EXPECT_THAT(registry_.Serialize(), HasSubstr("falaj_errors_total{reason=\"NOT_LEADER\"} 1\n"));
 }
 
-TEST_F(ServerTest, CountsTheMessagesOfAStream) {
+TEST_F(ServerTest, BothSidesCountTheMessagesOfAStream) {
+  channel_ = MakeChannel(host_->address(), {.metrics = client_metrics_});
   grpc::ClientContext context;
   auto stream = StorageService::NewStub(channel_)->Append(&context);
   AppendRequest request;
@@ -237,9 +257,11 @@ TEST_F(ServerTest, CountsTheMessagesOfAStream) {
   const std::string labels =
       "grpc_method=\"Append\",grpc_service=\"falaj.internal.v1.StorageService\","
       "grpc_type=\"bidi_stream\"}";
-  EXPECT_THAT(registry_.Serialize(),
-              HasSubstr("grpc_server_msg_received_total{" + labels + " 3\n"));
-  EXPECT_THAT(registry_.Serialize(), HasSubstr("grpc_server_msg_sent_total{" + labels + " 3\n"));
+  for (const auto& [side, text] : BothSides()) {
+    EXPECT_THAT(text, HasSubstr(side + "msg_received_total{" + labels + " 3\n"));
+    EXPECT_THAT(text, HasSubstr(side + "msg_sent_total{" + labels + " 3\n"));
+    EXPECT_THAT(text, HasSubstr(side + "handled_total{grpc_code=\"OK\"," + labels + " 1\n"));
+  }
 }
 
 TEST_F(ServerTest, StopCancelsStreamsThatOutliveTheGrace) {

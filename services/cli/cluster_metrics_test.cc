@@ -106,6 +106,26 @@ TEST_F(ClusterMetricsTest, TheLeaderTellsHowFarEachFollowerLags) {
       << Lag(leader, gone).value_or(-1) << " " << Lag(leader, other).value_or(-1);
 }
 
+TEST_F(ClusterMetricsTest, ServicesCountTheCallsTheyMakeOfOthers) {
+  Append(5);
+  const auto calls = [](const std::string& service, const std::string& method,
+                        const std::string& type) {
+    return absl::StrCat("grpc_client_started_total{grpc_method=\"", method,
+                        "\",grpc_service=\"falaj.internal.v1.", service, "\",grpc_type=\"", type,
+                        "\"}");
+  };
+  const int32_t leader = Describe().leader();
+  for (const int32_t node : {1, 2, 3}) {
+    EXPECT_GE(Metric(node, calls("MetadataService", "WatchCluster", "server_stream")), 1) << node;
+    EXPECT_EQ(Metric(node, calls("StorageService", "Replicate", "bidi_stream")).has_value(),
+              node != leader)
+        << node << ", led by " << leader;
+  }
+  EXPECT_GE(
+      http::ScrapeMetric(cluster_.http_address(), calls("StorageService", "Append", "bidi_stream")),
+      1);
+}
+
 TEST_F(ClusterMetricsTest, ABatchThatComesTwiceIsCountedAsADuplicateAndOnceAsRecords) {
   InitProducer();
   const int32_t leader = Describe().leader();

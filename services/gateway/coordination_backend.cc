@@ -17,8 +17,9 @@ constexpr absl::Duration kCrowdedDelay = absl::Milliseconds(500);
 CoordinationBackend::CoordinationBackend(Options options, telemetry::Gauge* calls)
     : options_(std::move(options)),
       calls_gauge_(calls),
-      leader_(options_.addresses),
-      any_(options_.addresses, Random::FromSystem().Below(options_.addresses.size())) {}
+      leader_(options_.addresses, 0, options_.metrics),
+      any_(options_.addresses, Random::FromSystem().Below(options_.addresses.size()),
+           options_.metrics) {}
 
 absl::StatusOr<CoordinationBackend::Slot> CoordinationBackend::Admit() {
   Gate::Pass pass = gate_.Enter();

@@ -23,6 +23,7 @@
 #include "absl/time/time.h"
 
 #include "libs/base/gate.h"
+#include "libs/rpc/client_metrics.h"
 #include "libs/rpc/metadata_nodes.h"
 #include "libs/rpc/retry.h"
 #include "libs/telemetry/registry.h"
@@ -32,8 +33,9 @@ namespace falaj::gateway {
 class CoordinationBackend {
  public:
   struct Options {
-    std::vector<std::string> addresses;  // Of the metadata nodes, at least one.
-    int calls_max = 20'000;              // Forwarded at a time, streams included.
+    std::vector<std::string> addresses;                     // Of the metadata nodes, at least one.
+    std::shared_ptr<rpc::ClientMetrics> metrics = nullptr;  // Counts the calls; may be null.
+    int calls_max = 20'000;  // Forwarded at a time, streams included.
     // A call without a deadline is tried so long, and a stream goes without an answer so long.
     absl::Duration patience = absl::Seconds(30);
     // Of one attempt of a call that may be repeated, so that a silent node costs no more than this.

@@ -7,6 +7,7 @@
 #include "libs/base/status.h"
 #include "libs/http/http_server.h"
 #include "libs/rpc/channel.h"
+#include "libs/rpc/client_metrics.h"
 #include "libs/rpc/metadata_channel.h"
 #include "libs/rpc/open_calls.h"
 #include "libs/rpc/server.h"
@@ -39,9 +40,10 @@ class GatewayServerImpl final : public GatewayServer {
   explicit GatewayServerImpl(const Options& options)
       : options_(options),
         clock_(options.clock == nullptr ? Clock::Real() : options.clock),
-        metadata_({.addresses = options.metadata_addresses}),
+        metadata_({.addresses = options.metadata_addresses, .metrics = client_metrics_}),
         routes_(&metadata_, clock_),
         history_(&routes_),
+        links_(client_metrics_),
         budgets_(options.connection_bytes_max, options.total_bytes_max),
         metrics_(&registry_),
         producer_ids_([this](int32_t count) { return Allocate(count); }, clock_),
@@ -52,7 +54,7 @@ class GatewayServerImpl final : public GatewayServer {
         producers_(&parts_),
         consumers_(&parts_),
         cluster_(&parts_, &history_, &metadata_),
-        coordination_backend_(BackendOptions(options), metrics_.coordination_calls),
+        coordination_backend_(BackendOptions(), metrics_.coordination_calls),
         coordination_(&parts_, &coordination_backend_) {}
 
   ~GatewayServerImpl() override { Stop(); }
@@ -131,10 +133,11 @@ class GatewayServerImpl final : public GatewayServer {
     return ProducerId(response.first_producer_id());
   }
 
-  static CoordinationBackend::Options BackendOptions(const Options& options) {
+  CoordinationBackend::Options BackendOptions() const {
     CoordinationBackend::Options backend;
-    backend.addresses = options.metadata_addresses;
-    backend.calls_max = options.coordination_calls_max;
+    backend.addresses = options_.metadata_addresses;
+    backend.metrics = client_metrics_;
+    backend.calls_max = options_.coordination_calls_max;
     return backend;
   }
 
@@ -182,6 +185,8 @@ class GatewayServerImpl final : public GatewayServer {
   const Options options_;
   Clock* const clock_;
   telemetry::Registry registry_;
+  const std::shared_ptr<rpc::ClientMetrics> client_metrics_ =
+      std::make_shared<rpc::ClientMetrics>(&registry_);
   rpc::MetadataChannel metadata_;
   RouteTable routes_;
   ClusterHistory history_;

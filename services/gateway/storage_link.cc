@@ -98,9 +98,9 @@ class StorageLink::AppendStream
   grpc::ByteBuffer outgoing_;
 };
 
-StorageLink::StorageLink(const std::string& address)
+StorageLink::StorageLink(const std::string& address, std::shared_ptr<rpc::ClientMetrics> metrics)
     : address_(address),
-      channel_(rpc::MakeChannel(address, rpc::ChannelOptions{})),
+      channel_(rpc::MakeChannel(address, {.metrics = std::move(metrics)})),
       stub_(channel_) {}
 
 StorageLink::~StorageLink() { Close(); }
@@ -306,7 +306,7 @@ void StorageLink::Close() {
 std::shared_ptr<StorageLink> StorageLinks::Get(const std::string& address) {
   MutexLock lock(&mu_);
   std::shared_ptr<StorageLink>& link = links_[address];
-  if (link == nullptr) link = std::make_shared<StorageLink>(address);
+  if (link == nullptr) link = std::make_shared<StorageLink>(address, metrics_);
   return link;
 }
 

@@ -44,6 +44,7 @@
 #include "libs/base/gate.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
+#include "libs/rpc/client_metrics.h"
 
 namespace falaj::gateway {
 
@@ -74,7 +75,9 @@ class UnaryCall {
 
 class StorageLink {
  public:
-  explicit StorageLink(const std::string& address);
+  // `metrics` counts the calls, and may be null.
+  explicit StorageLink(const std::string& address,
+                       std::shared_ptr<rpc::ClientMetrics> metrics = nullptr);
   ~StorageLink();
   StorageLink(const StorageLink&) = delete;
   StorageLink& operator=(const StorageLink&) = delete;
@@ -147,6 +150,9 @@ class StorageLink {
 // addresses are few. Threads: any.
 class StorageLinks {
  public:
+  explicit StorageLinks(std::shared_ptr<rpc::ClientMetrics> metrics)
+      : metrics_(std::move(metrics)) {}
+
   std::shared_ptr<StorageLink> Get(const std::string& address);
   // Resets the link to the address, if there is one.
   void Reset(const std::string& address);
@@ -156,6 +162,7 @@ class StorageLinks {
  private:
   std::vector<std::shared_ptr<StorageLink>> All();
 
+  const std::shared_ptr<rpc::ClientMetrics> metrics_;
   Mutex mu_;
   absl::flat_hash_map<std::string, std::shared_ptr<StorageLink>> links_ ABSL_GUARDED_BY(mu_);
 };

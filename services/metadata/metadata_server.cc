@@ -10,6 +10,7 @@
 #include "libs/base/status.h"
 #include "libs/http/http_server.h"
 #include "libs/log/raft_log.h"
+#include "libs/rpc/client_metrics.h"
 #include "libs/rpc/server.h"
 #include "libs/telemetry/process_metrics.h"
 #include "libs/telemetry/registry.h"
@@ -101,7 +102,8 @@ class MetadataServerImpl final : public MetadataServer {
     links_ = std::make_unique<PeerLinks>(PeerLinks::Options{.self = NodeId(options.node_id),
                                                             .cluster_id = cluster_id,
                                                             .incarnation = incarnation,
-                                                            .clock = node_options.clock});
+                                                            .clock = node_options.clock,
+                                                            .metrics = client_metrics_});
     node_options.send = [this](internal::v1::RaftMessage message) {
       links_->Send(std::move(message));
     };
@@ -129,6 +131,8 @@ class MetadataServerImpl final : public MetadataServer {
   }
 
   telemetry::Registry registry_;
+  const std::shared_ptr<rpc::ClientMetrics> client_metrics_ =
+      std::make_shared<rpc::ClientMetrics>(&registry_);
   std::unique_ptr<PeerLinks> links_;
   std::unique_ptr<RaftNode> node_;
   std::unique_ptr<MetadataServiceImpl> service_;

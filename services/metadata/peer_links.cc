@@ -33,8 +33,9 @@ class PeerLinks::Link {
       : options_(options),
         peer_(peer),
         address_(std::move(address)),
-        stub_(pb::RaftService::NewStub(
-            rpc::MakeChannel(address_, {.reconnect_backoff_max = absl::Milliseconds(500)}))) {}
+        stub_(pb::RaftService::NewStub(rpc::MakeChannel(
+            address_,
+            {.reconnect_backoff_max = absl::Milliseconds(500), .metrics = options.metrics}))) {}
 
   ~Link() {
     MutexLock lock(&mu_);

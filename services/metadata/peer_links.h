@@ -16,6 +16,10 @@
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
 
+namespace falaj::rpc {
+class ClientMetrics;
+}  // namespace falaj::rpc
+
 namespace falaj::metadata {
 
 // PeerLinks carries Raft messages to the other metadata nodes: one gRPC stream per peer, behind a
@@ -41,6 +45,7 @@ class PeerLinks {
     size_t queue_messages_max = 1024;   // Per peer.
     size_t queue_bytes_max = 16 << 20;  // Per peer; a larger message still travels alone.
     Clock* clock = nullptr;             // Not owned.
+    std::shared_ptr<rpc::ClientMetrics> metrics = nullptr;  // Counts the calls; may be null.
   };
 
   explicit PeerLinks(const Options& options);

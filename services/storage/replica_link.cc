@@ -97,12 +97,14 @@ class ReplicaLink::Stream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grp
 };
 
 ReplicaLink::ReplicaLink(const Source& source, const std::string& address, StoreShard* shard,
-                         std::function<void()> on_trouble)
+                         std::function<void()> on_trouble,
+                         std::shared_ptr<rpc::ClientMetrics> metrics)
     : source_(source),
       address_(address),
       shard_(shard),
       on_trouble_(std::move(on_trouble)),
-      channel_(rpc::MakeChannel(address, {.lane = static_cast<int>(source.lane)})),
+      channel_(rpc::MakeChannel(
+          address, {.lane = static_cast<int>(source.lane), .metrics = std::move(metrics)})),
       stub_(channel_) {}
 
 ReplicaLink::~ReplicaLink() { Close(); }

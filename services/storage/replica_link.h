@@ -36,6 +36,7 @@
 #include "libs/base/bytes.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
+#include "libs/rpc/client_metrics.h"
 #include "services/storage/replication.h"
 #include "services/storage/store_shard.h"
 
@@ -44,9 +45,10 @@ namespace falaj::storage {
 class ReplicaLink {
  public:
   // `shard` is not owned and outlives the link. `on_trouble` is told when Tick() has something to
-  // do; from gRPC's threads, and must not block.
+  // do; from gRPC's threads, and must not block. `metrics` counts the calls, and may be null.
   ReplicaLink(const Source& source, const std::string& address, StoreShard* shard,
-              std::function<void()> on_trouble);
+              std::function<void()> on_trouble,
+              std::shared_ptr<rpc::ClientMetrics> metrics = nullptr);
   ~ReplicaLink();
   ReplicaLink(const ReplicaLink&) = delete;
   ReplicaLink& operator=(const ReplicaLink&) = delete;

@@ -94,8 +94,8 @@ ReplicaLinks::LinkPtr ReplicaLinks::LinkTo(const Source& source, replica::IsrMem
     NudgeTicker();
   }
   if (link == nullptr) {
-    link = std::make_shared<ReplicaLink>(source, node->address, parts_.shard,
-                                         [this] { NudgeTicker(); });
+    link = std::make_shared<ReplicaLink>(
+        source, node->address, parts_.shard, [this] { NudgeTicker(); }, parts_.metrics);
   }
   return link;
 }

@@ -46,6 +46,7 @@ class ReplicaLinks final : public ReplicaOutbox {
     Assignments* assignments = nullptr;
     rpc::MetadataChannel* channel = nullptr;
     ReplicaStreams* streams = nullptr;
+    std::shared_ptr<rpc::ClientMetrics> metrics = nullptr;  // Counts the calls; may be null.
   };
 
   explicit ReplicaLinks(NodeId self) : self_(self) {}

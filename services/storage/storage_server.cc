@@ -22,6 +22,7 @@
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/tail_cache.h"
 #include "libs/replica/planted_bug.h"
+#include "libs/rpc/client_metrics.h"
 #include "libs/rpc/metadata_channel.h"
 #include "libs/rpc/server.h"
 #include "libs/telemetry/process_metrics.h"
@@ -123,7 +124,7 @@ class Node final : public StorageServer {
         append_budget_(options.append_bytes_max),
         read_budget_(options.read_bytes_max),
         catch_up_(options.catch_up_bytes_per_second),
-        channel_({.addresses = options.metadata_addresses}),
+        channel_({.addresses = options.metadata_addresses, .metrics = client_metrics_}),
         disk_readers_(options.reader_threads, kDiskReadsQueued),
         catch_up_reader_(&catch_up_, kDiskReadsQueued),
         tail_readers_(1, kWakesQueued),
@@ -192,7 +193,8 @@ class Node final : public StorageServer {
     links_.Start({.shard = &*shard_,
                   .assignments = &*assignments_,
                   .channel = &channel_,
-                  .streams = &replica_streams_});
+                  .streams = &replica_streams_,
+                  .metrics = client_metrics_});
     Join();
     return absl::OkStatus();
   }
@@ -459,6 +461,8 @@ class Node final : public StorageServer {
   std::string refused_ ABSL_GUARDED_BY(mu_);  // Why it is not registered, for /healthz.
 
   telemetry::Registry registry_;
+  const std::shared_ptr<rpc::ClientMetrics> client_metrics_ =
+      std::make_shared<rpc::ClientMetrics>(&registry_);
   StorageMetrics metrics_;
   NodeIdentity identity_;
   const std::unique_ptr<KnownHistory> history_;
