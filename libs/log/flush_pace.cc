@@ -3,11 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "rocksdb/db.h"
 
 namespace falaj::log {
+namespace {
 
-void FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables) {
+constexpr int64_t kUnlimited = int64_t{64} << 30;
+// What was taken keeps nobody waiting for longer: a clock may stand still.
+constexpr absl::Duration kAheadMax = absl::Milliseconds(100);
+
+}  // namespace
+
+void FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables, bool hurry) {
   const bool first = begun_ == MonotonicTime();
   const double seconds = absl::FDivDuration(now - begun_, absl::Seconds(1));
   const double incoming =
@@ -15,27 +23,37 @@ void FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables) {
   begun_ = now;
   written_ = written;
   step_ = std::max(min_, static_cast<int64_t>(2 * incoming));
-  rate_ = step_ * std::max<int64_t>(memtables, 1);
+  rate_ = hurry ? kUnlimited : step_ * std::max<int64_t>(memtables, 1);
+}
+
+void FlushRate::SetMin(int64_t rate) {
+  min_ = rate;
+  next_ = MonotonicTime();
 }
 
 absl::Duration FlushRate::Take(MonotonicTime now, int64_t bytes) {
-  const int64_t rate = std::max(rate_, min_);
   if (rate_ == 0) return absl::ZeroDuration();
-  next_ =
-      std::max(next_, now) + absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate));
+  const int64_t rate = std::max(rate_, min_);
+  const absl::Duration own = absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate));
+  next_ = std::min(std::max(next_, now), now + kAheadMax) + own;
   return next_ - now;
 }
 
 FlushPace::FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics,
-                     Sleep sleep)
-    : clock_(clock), statistics_(std::move(statistics)), sleep_(std::move(sleep)) {}
+                     Sleep sleep, DiskWatch::Probe probe)
+    : clock_(clock),
+      statistics_(std::move(statistics)),
+      sleep_(std::move(sleep)),
+      probe_(std::move(probe)) {}
 
 void FlushPace::OnFlushBegin(rocksdb::DB* db, const rocksdb::FlushJobInfo& /*info*/) {
   uint64_t memtables = 0;
   db->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &memtables);
   const auto written = static_cast<int64_t>(statistics_->getTickerCount(rocksdb::WAL_FILE_BYTES));
+  const absl::StatusOr<DiskSpace> space = probe_(db->GetName());
+  const bool little_room = !space.ok() || space->free_bytes < kLittleRoomBytes;
   MutexLock lock(&mu_);
-  rate_.Begin(clock_->MonotonicNow(), written, static_cast<int64_t>(memtables));
+  rate_.Begin(clock_->MonotonicNow(), written, static_cast<int64_t>(memtables), little_room);
 }
 
 void FlushPace::OnMemTableSealed(const rocksdb::MemTableInfo& /*info*/) {

@@ -14,6 +14,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
+#include "libs/log/disk_watch.h"
 
 namespace falaj::log {
 
@@ -30,15 +31,15 @@ class FlushRate {
   static constexpr int64_t kMin = 64 << 20;  // A memtable of the usual size in a second.
 
   // A flush begins at `now` with `memtables` to write (at least 1), after `written` bytes in all
-  // came in.
-  void Begin(MonotonicTime now, int64_t written, int64_t memtables);
+  // came in. `hurry`: as fast as it can.
+  void Begin(MonotonicTime now, int64_t written, int64_t memtables, bool hurry = false);
   // One more waits: the flush under way must not take its time.
   void Sealed() { rate_ += step_; }
   // The next `bytes` are to be written; returns how long to wait with them. Zero before the first
   // Begin(): what is written while a store is opened, everybody waits for.
   absl::Duration Take(MonotonicTime now, int64_t bytes);
   // From now on no rate is less.
-  void SetMin(int64_t rate) { min_ = rate; }
+  void SetMin(int64_t rate);
 
   int64_t rate() const { return rate_; }
 
@@ -53,7 +54,8 @@ class FlushRate {
 
 // FlushPace keeps the flushes of a RocksDB to that rate: it hears of them as a listener, and holds
 // them up as its rate limiter. Nothing else is held up: not compactions, nor a flush that RocksDB
-// itself calls urgent, as writes wait for it (IO_USER). SetBytesPerSecond() sets the least rate.
+// itself calls urgent, as writes wait for it (IO_USER), nor one on a disk with little room: until
+// it is done its log is there, too. SetBytesPerSecond() sets the least rate.
 //
 // Not rocksdb::GenericRateLimiter: it fails an assertion of Debian's build if its rate is lowered
 // while another thread asks, and lets go at once whatever was not used at a higher rate before.
@@ -63,9 +65,11 @@ class FlushPace final : public rocksdb::EventListener, public rocksdb::RateLimit
  public:
   using Sleep = std::function<void(absl::Duration)>;
 
+  static constexpr int64_t kLittleRoomBytes = int64_t{2} << 30;
+
   // `clock` outlives it.
   FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics,
-            Sleep sleep = absl::SleepFor);
+            Sleep sleep = absl::SleepFor, DiskWatch::Probe probe = ReadDiskSpace);
 
   const char* Name() const override { return "falaj.FlushPace"; }
   void OnFlushBegin(rocksdb::DB* db, const rocksdb::FlushJobInfo& info) override;
@@ -85,6 +89,7 @@ class FlushPace final : public rocksdb::EventListener, public rocksdb::RateLimit
   const Clock* const clock_;
   const std::shared_ptr<rocksdb::Statistics> statistics_;
   const Sleep sleep_;
+  const DiskWatch::Probe probe_;
   mutable Mutex mu_;
   FlushRate rate_ ABSL_GUARDED_BY(mu_);
   std::atomic<int64_t> bytes_ = 0;  // Let through, of flushes.

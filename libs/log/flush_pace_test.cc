@@ -53,14 +53,16 @@ TEST_F(FlushRateTest, EachThatWaitsMakesItFaster) {
 TEST_F(FlushRateTest, BytesWaitForThoseBeforeThem) {
   EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), kMiB), absl::ZeroDuration()) << "no flush yet";
   Begin(0, 1);
-  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(250));
-  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(500));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Microseconds(62'500));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Milliseconds(125));
+  for (int i = 0; i < 10; ++i) rate_.Take(clock_.MonotonicNow(), 4 * kMiB);
+  EXPECT_LE(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Milliseconds(200))
+      << "a clock that stands still does not stop the store";
   clock_.Advance(absl::Seconds(10));
-  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(250))
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Microseconds(62'500))
       << "time that has passed is not saved up";
   rate_.SetMin(64 * FlushRate::kMin);
-  clock_.Advance(absl::Seconds(10));
-  EXPECT_LT(rate_.Take(clock_.MonotonicNow(), 16 * kMiB), absl::Milliseconds(5));
+  EXPECT_LT(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Milliseconds(2));
 }
 
 // What RocksDB tells and asks, and when, is its own affair: this is the version that is installed.
@@ -100,6 +102,27 @@ TEST(FlushPaceTest, FlushesAreHeldUpAndNothingElse) {
   const int64_t requests = pace->GetTotalRequests(rocksdb::Env::IO_TOTAL);
   ASSERT_TRUE(db->CompactRange(rocksdb::CompactRangeOptions(), nullptr, nullptr).ok());
   EXPECT_EQ(pace->GetTotalRequests(rocksdb::Env::IO_TOTAL), requests) << "not a compaction";
+}
+
+TEST(FlushPaceTest, OnADiskWithLittleRoomAFlushHurries) {
+  for (const int64_t room : {FlushPace::kLittleRoomBytes, FlushPace::kLittleRoomBytes - 1}) {
+    TempDirectory directory;
+    rocksdb::Options options;
+    options.create_if_missing = true;
+    options.statistics = rocksdb::CreateDBStatistics();
+    const auto pace = std::make_shared<FlushPace>(
+        Clock::Real(), options.statistics, [](absl::Duration) {},
+        [room](const std::string&) { return DiskSpace{.total_bytes = room, .free_bytes = room}; });
+    options.rate_limiter = pace;
+    options.listeners.push_back(pace);
+    rocksdb::DB* opened = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, directory.path(), &opened).ok());
+    const std::unique_ptr<rocksdb::DB> db(opened);
+    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "key", "value").ok());
+    ASSERT_TRUE(db->Flush(rocksdb::FlushOptions()).ok());
+    EXPECT_EQ(pace->GetBytesPerSecond() > 100 * FlushRate::kMin,
+              room < FlushPace::kLittleRoomBytes);
+  }
 }
 
 TEST(FlushPaceTest, AStoreHasIt) {

@@ -154,6 +154,8 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   if (options_.pulse != nullptr) disk = std::make_shared<TimedFileSystem>(disk, options_.pulse);
   file_system_ = std::make_shared<WalSyncFileSystem>(disk);
   env_ = rocksdb::NewCompositeEnv(file_system_);
+  // For all stores of the process: one whose flush takes its time holds up no other.
+  env_->IncBackgroundThreadsIfNeeded(4, rocksdb::Env::HIGH);
   db_options_ = MakeDbOptions(options_, env_.get(), health_);
   const auto rocks = [this](const rocksdb::Status& status, absl::string_view what) {
     return FromRocks(status, options_.directory, what);
