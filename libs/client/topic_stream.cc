@@ -419,7 +419,8 @@ void TopicStream::OnBroken(const absl::Status& status, std::vector<Finished>* fi
   } else {
     BreakInFlight(BrokenStatus(last_error_), now, finished);
   }
-  expire_at_ = now;  // What comes back may be late already.
+  // What has come back may be late already.
+  Expire(now + -context_->options.delivery_timeout, last_error_, finished);
   if (!IsRetryable(last_error_)) Expire(PartitionQueue::kNever, last_error_, finished);
   PlanTimer(now);
   changed_.NotifyAll();
