@@ -16,7 +16,8 @@ namespace {
 using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::Interceptor;
 
-// Counts one call. gRPC makes one for each and deletes it; it runs its hooks one at a time.
+// Counts one call. gRPC makes one for each and deletes it. Its hooks may run at once: nothing in it
+// changes.
 class CallCounter final : public Interceptor {
  public:
   explicit CallCounter(MethodMetrics* method)
