@@ -92,7 +92,7 @@ class PartitionQueue {
   // gathers batches. A batch costs everybody it passes about as much as 10 to 20 KiB of payload,
   // and so does a frame: those that leave with little keep a cluster busy at half of what it can
   // take.
-  static constexpr absl::Duration kGatherMax = absl::Milliseconds(3);
+  static constexpr absl::Duration kGatherMax = absl::Milliseconds(5);
   static constexpr MonotonicTime kNever{std::numeric_limits<int64_t>::max()};
 
   PartitionQueue(const Options* options, PartitionIndex partition)

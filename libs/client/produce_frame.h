@@ -26,8 +26,8 @@ namespace falaj::client {
 absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression,
                                   const record::ProducerStamp& stamp = {});
 
-// With so much to send a frame does not wait for more.
-inline constexpr size_t kFrameWorthBytes = 128 << 10;
+// With so much to send a frame does not wait for more: one more batch of the usual size fills it.
+inline constexpr size_t kFrameWorthBytes = 240 << 10;
 
 // When a frame may leave whose first batch was begun at `first_created`, with `bytes` to send in
 // all: while others are on their way batches gather as long as records do, and no longer than a
