@@ -1,5 +1,6 @@
 // BenchLoad drives producers and consumers against one topic and measures them.
 //
+// Each producer sends a record ahead, which opens its way; all start when each has its answer.
 // Producing is an open loop unless asked otherwise: record n is due at start + n / rate, whatever
 // became of those before it, and latency counts from when it was due (no coordinated omission).
 // Rate 0 sends as fast as the producers' buffers take records, which finds the highest throughput.
@@ -57,7 +58,7 @@ struct ProduceResult {
   int64_t failed = 0;
   int64_t bytes = 0;  // Keys and values delivered.
   absl::Duration elapsed;
-  Histogram from_intended;
+  Histogram from_intended;  // Here and below without each producer's first.
   Histogram from_sent;
   absl::Status first_error;
 };
