@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "libs/log/direct_writes.h"
 #include "libs/log/faulty_file_system.h"
 #include "libs/log/store_fixture.h"
 #include "libs/log/timed_file_system.h"
@@ -172,6 +173,15 @@ TEST_F(HangingDiskTest, AFlushThatHangsIsToldThoughNobodyWaitsForIt) {
         for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
       });
   EXPECT_THAT(flush.path, testing::HasSubstr(options_.directory));
+}
+
+TEST_F(HangingDiskTest, ATableThatIsWrittenPastThePageCacheIsTold) {
+  if (!TakesDirectWrites(options_.directory)) GTEST_SKIP() << "not on this file system";
+  const DiskPulse::Operation write =
+      OldestDuring(FaultyFileSystem::Fault::kHangingTableWrite, "write", [this] {
+        for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
+      });
+  EXPECT_THAT(write.path, testing::HasSubstr(".sst"));
 }
 
 TEST_F(HangingDiskTest, WhatReturnsAfterTheStoreWasGivenUpIsNotAcknowledged) {

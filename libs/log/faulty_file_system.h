@@ -22,6 +22,7 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     kIoError,
     kSyncNoSpace,
     kSyncIoError,
+    kHangingTableWrite,
     kHangingWrite,  // Returns, as if nothing had been, once the fault is another one.
     kHangingSync,
     kHangingAllocate,
@@ -76,6 +77,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
     system_->WaitWhile(Fault::kHangingWrite);
     switch (system_->fault()) {
       case Fault::kNone:
+      case Fault::kHangingTableWrite:
       case Fault::kHangingWrite:  // Again: the next one waits.
       case Fault::kHangingSync:
       case Fault::kHangingAllocate:
@@ -103,6 +105,30 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
                            const rocksdb::DataVerificationInfo& /*verification*/,
                            rocksdb::IODebugContext* debug) override {
     return Append(data, options, debug);
+  }
+  // Of tables, written past the page cache: a block comes whole or not at all.
+  rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
+                                     const rocksdb::IOOptions& options,
+                                     rocksdb::IODebugContext* debug) override {
+    using Fault = FaultyFileSystem::Fault;
+    system_->WaitWhile(Fault::kHangingWrite);
+    system_->WaitWhile(Fault::kHangingTableWrite);
+    switch (system_->fault()) {
+      case Fault::kTornNoSpace:
+      case Fault::kTableNoSpace:
+      case Fault::kNoSpace:
+        return rocksdb::IOStatus::NoSpace("injected");
+      case Fault::kIoError:
+        return rocksdb::IOStatus::IOError("injected");
+      default:
+        return target()->PositionedAppend(data, offset, options, debug);
+    }
+  }
+  rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
+                                     const rocksdb::IOOptions& options,
+                                     const rocksdb::DataVerificationInfo& /*verification*/,
+                                     rocksdb::IODebugContext* debug) override {
+    return PositionedAppend(data, offset, options, debug);
   }
   rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
                          rocksdb::IODebugContext* debug) override {

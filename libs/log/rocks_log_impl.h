@@ -246,7 +246,7 @@ class RocksLogStore::Impl {
   absl::StatusOr<ReadResult> ReadPlanned(LocalPartitionId id, const ReadPlan& plan, Offset from,
                                          Offset limit, size_t bytes_max) const;
   std::unique_ptr<rocksdb::Iterator> NewIterator(const SlabFamily& family, bool fill_cache,
-                                                 const rocksdb::Slice* upper_bound) const;
+                                                 const rocksdb::Slice* end, size_t ahead = 0) const;
   absl::StatusOr<StoredBatch> ParseStored(LocalPartitionId id, const rocksdb::Iterator& it,
                                           bool verify) const;
   absl::Status SeekTo(LocalPartitionId id, Offset from, const DirectoryEntry& entry,

@@ -14,6 +14,8 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/log/direct_writes.h"
+#include "libs/log/read_ahead_file_system.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
 #include "libs/log/timed_file_system.h"
@@ -152,6 +154,7 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   std::shared_ptr<rocksdb::FileSystem> disk = base->GetFileSystem();
   // Below the one that puts syncs off: those do not wait for anything.
   if (options_.pulse != nullptr) disk = std::make_shared<TimedFileSystem>(disk, options_.pulse);
+  disk = std::make_shared<ReadAheadFileSystem>(disk);
   file_system_ = std::make_shared<WalSyncFileSystem>(disk);
   env_ = rocksdb::NewCompositeEnv(file_system_);
   // For all stores of the process: one whose flush takes its time holds up no other.
@@ -162,6 +165,8 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   };
   FALAJ_RETURN_IF_ERROR(
       rocks(db_options_.env->CreateDirIfMissing(options_.directory), "make the directory"));
+  db_options_.use_direct_io_for_flush_and_compaction =
+      options_.direct_writes && TakesDirectWrites(options_.directory);
   std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName, kMetaName};
   if (db_options_.env->FileExists(options_.directory + "/CURRENT").ok()) {
     FALAJ_RETURN_IF_ERROR(CheckWalTails(db_options_.env, options_.directory));

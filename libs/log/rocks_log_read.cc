@@ -15,6 +15,8 @@ namespace {
 // Reads of sealed slabs up to this size are kept in the block cache; larger ones are consumers
 // catching up, who read each block once.
 constexpr size_t kCachedReadMax = 256 << 10;
+// Larger reads take as much from a table at a time as they will need, instead of block by block.
+constexpr size_t kAtATimeMax = 1 << 20;
 // Memory reserved before anything is read.
 constexpr size_t kReserveMax = 1 << 20;
 // Batches walked from where the batch that holds an offset may begin, before other ways are tried.
@@ -69,12 +71,15 @@ bool RocksLogStore::Impl::TruncatedSince(LocalPartitionId id, const ReadPlan& pl
   return partition.ok() && (*partition)->truncations != plan.truncations;
 }
 
-std::unique_ptr<rocksdb::Iterator> RocksLogStore::Impl::NewIterator(
-    const SlabFamily& family, bool fill_cache, const rocksdb::Slice* upper_bound) const {
+std::unique_ptr<rocksdb::Iterator> RocksLogStore::Impl::NewIterator(const SlabFamily& family,
+                                                                    bool fill_cache,
+                                                                    const rocksdb::Slice* end,
+                                                                    size_t ahead) const {
   rocksdb::ReadOptions read;
   read.prefix_same_as_start = true;
-  read.iterate_upper_bound = upper_bound;
+  read.iterate_upper_bound = end;
   read.fill_cache = fill_cache;
+  read.readahead_size = ahead;
   read.verify_checksums = true;
   return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(read, family.handle));
 }
@@ -146,8 +151,9 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
   for (const ReadPiece& piece : plan.pieces) {
     const std::string bound = DataKey(id, piece.entry.end);
     const rocksdb::Slice bound_slice(bound);
-    const auto it =
-        NewIterator(*piece.family, piece.open || bytes_max <= kCachedReadMax, &bound_slice);
+    const bool small = bytes_max <= kCachedReadMax;
+    const auto it = NewIterator(*piece.family, piece.open || small, &bound_slice,
+                                small ? 0 : std::min(bytes_max, kAtATimeMax));
     FALAJ_RETURN_IF_ERROR(SeekTo(id, expected, piece.entry, it.get()));
     for (; it->Valid(); it->Next()) {
       FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/true));

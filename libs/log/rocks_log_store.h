@@ -73,6 +73,9 @@ class RocksLogStore final : public LogStore {
     const Clock* clock = Clock::Real();
     rocksdb::Env* env = nullptr;  // Not owned. nullptr: the operating system's.
     DiskPulse* pulse = nullptr;   // Not owned. Told of what is under way on the disk; may be null.
+    // Tables are written past the page cache, where the file system can: what producers write does
+    // not fill the memory with what few will read, nor wait for the kernel to write it back.
+    bool direct_writes = true;
     int64_t memtable_bytes = 64 << 20;
     int64_t memtables_total_bytes = 512 << 20;  // Over all slabs; flushing starts earlier above.
     int64_t block_cache_bytes = 32 << 20;

@@ -36,6 +36,18 @@ class TimedWriter final : public rocksdb::FSWritableFileOwnerWrapper {
     const Beat beat(pulse_, kWrite, path_);
     return target()->Append(data, options, verification, debug);
   }
+  // What is written past the page cache.
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            IODebugContext* debug) override {
+    const Beat beat(pulse_, kWrite, path_);
+    return target()->PositionedAppend(data, offset, options, debug);
+  }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            const rocksdb::DataVerificationInfo& verification,
+                            IODebugContext* debug) override {
+    const Beat beat(pulse_, kWrite, path_);
+    return target()->PositionedAppend(data, offset, options, verification, debug);
+  }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
     const Beat beat(pulse_, kSync, path_);
     return target()->Sync(options, debug);

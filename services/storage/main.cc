@@ -45,6 +45,9 @@ ABSL_FLAG(int64_t, scrub_bytes_per_second, int64_t{8} << 20,
 ABSL_FLAG(absl::Duration, scrub_period, absl::Hours(24 * 7),
           "Time from the end of one such pass to the beginning of the next.");
 ABSL_FLAG(int64_t, tail_cache_bytes, int64_t{64} << 20, "Memory for the newest batches.");
+ABSL_FLAG(bool, direct_writes, true,
+          "Write tables past the page cache, where the file system can: produce is steadier. "
+          "Without, consumers that lag far find in spare memory what they read.");
 ABSL_FLAG(int64_t, append_bytes_max, int64_t{128} << 20, "Memory for batches in flight.");
 ABSL_FLAG(int32_t, reader_threads, 2, "Threads that read the disk.");
 ABSL_FLAG(bool, metrics_partition_level, true, "Export series per partition (up to 2,000).");
@@ -74,6 +77,7 @@ falaj::storage::StorageServer::Options OptionsFromFlags() {
   options.scrub_bytes_per_second = absl::GetFlag(FLAGS_scrub_bytes_per_second);
   options.scrub_period = absl::GetFlag(FLAGS_scrub_period);
   options.tail_cache_bytes = absl::GetFlag(FLAGS_tail_cache_bytes);
+  options.direct_writes = absl::GetFlag(FLAGS_direct_writes);
   options.append_bytes_max = absl::GetFlag(FLAGS_append_bytes_max);
   options.reader_threads = absl::GetFlag(FLAGS_reader_threads);
   options.metrics_partition_level = absl::GetFlag(FLAGS_metrics_partition_level);

@@ -150,6 +150,7 @@ class Node final : public StorageServer {
     store_options.directory = identity_.store_directory();
     store_options.env = options_.store_env;
     store_options.pulse = &pulse_;
+    store_options.direct_writes = options_.direct_writes;
     if (options_.slab_bytes_max > 0) store_options.slab_bytes_max = options_.slab_bytes_max;
     FALAJ_ASSIGN_OR_RETURN(store_, log::RocksLogStore::Open(store_options));
     shard_.emplace(

@@ -75,6 +75,7 @@ class StorageServer {
     absl::Duration scrub_period = absl::Hours(24 * 7);
 
     int64_t tail_cache_bytes = int64_t{64} << 20;
+    bool direct_writes = true;                      // As of log::RocksLogStore.
     int64_t append_bytes_max = int64_t{128} << 20;  // Batches received and not yet answered.
     int64_t stream_bytes_max = int64_t{16} << 20;   // The same, of one Append stream.
     int64_t read_bytes_max = int64_t{256} << 20;    // Answers to reads not yet sent.
