@@ -22,7 +22,7 @@ struct ProducerOptions {
   v1::Compression compression = v1::COMPRESSION_UNSPECIFIED;
   // How long a record may wait for company. Zero: a record leaves at once if nothing is in flight.
   // Otherwise records gather until the answer to the batch before of their partition arrives, and
-  // for up to 3 ms while only batches of others are under way; so do batches, up to 128 KiB.
+  // for up to 5 ms while only batches of others are under way; so do batches, up to 256 KiB.
   absl::Duration linger = absl::ZeroDuration();
   int32_t batch_bytes = 64 << 10;       // A batch is full at this size.
   int64_t buffer_bytes_max = 64 << 20;  // Records not yet acknowledged, over all topics.

@@ -101,13 +101,20 @@ TEST_F(PartitionQueueTest, WhatWaitsIsCountedAsFarAsItMatters) {
 
 TEST(FrameAtTest, BatchesGatherOnlyWhileOthersAreOnTheirWay) {
   const absl::Duration none = absl::ZeroDuration();
-  EXPECT_EQ(FrameAt(kQuiet, none, kStart, 1), kStart);
-  EXPECT_EQ(FrameAt(kFlushing, none, kStart, 1), kStart);
-  EXPECT_EQ(FrameAt(kBusy, none, kStart, kFrameWorthBytes), kStart);
-  EXPECT_EQ(FrameAt(kBusy, none, kStart, kFrameWorthBytes - 1),
-            kStart + PartitionQueue::kGatherMax);
-  EXPECT_EQ(FrameAt(kBusy, absl::Milliseconds(1), kStart, 1), kStart + absl::Milliseconds(1));
-  EXPECT_EQ(FrameAt(kBusy, absl::Seconds(1), kStart, 1), kStart + PartitionQueue::kGatherMax);
+  EXPECT_EQ(FrameAt(kQuiet, none, kStart, false), kStart);
+  EXPECT_EQ(FrameAt(kFlushing, none, kStart, false), kStart);
+  EXPECT_EQ(FrameAt(kBusy, none, kStart, /*full=*/true), kStart);
+  EXPECT_EQ(FrameAt(kBusy, none, kStart, false), kStart + PartitionQueue::kGatherMax);
+  EXPECT_EQ(FrameAt(kBusy, absl::Milliseconds(1), kStart, false), kStart + absl::Milliseconds(1));
+  EXPECT_EQ(FrameAt(kBusy, absl::Seconds(1), kStart, false), kStart + PartitionQueue::kGatherMax);
+}
+
+TEST(FrameAtTest, AFrameIsFullWhenAFullBatchMoreWouldNotFit) {
+  EXPECT_FALSE(FrameIsFull(240 << 10, 16 << 10));
+  EXPECT_TRUE(FrameIsFull((240 << 10) + 1, 16 << 10));
+  EXPECT_FALSE(FrameIsFull(128 << 10, 128 << 10)) << "two make one";
+  EXPECT_TRUE(FrameIsFull(200 << 10, 100 << 10)) << "no third will fit";
+  EXPECT_TRUE(FrameIsFull(1, 256 << 10)) << "large ones travel alone";
 }
 
 TEST_F(PartitionQueueTest, LingerHoldsABatchUntilItsTime) {

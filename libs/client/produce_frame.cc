@@ -36,8 +36,8 @@ absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression
 }
 
 MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, absl::Duration linger,
-                      MonotonicTime first_created, size_t bytes) {
-  if (traffic.quiet || traffic.flushing || bytes >= kFrameWorthBytes) return first_created;
+                      MonotonicTime first_created, bool full) {
+  if (traffic.quiet || traffic.flushing || full) return first_created;
   const absl::Duration most = PartitionQueue::kGatherMax;
   return first_created + (linger > absl::ZeroDuration() ? std::min(linger, most) : most);
 }

@@ -26,14 +26,19 @@ namespace falaj::client {
 absl::StatusOr<Bytes> EncodeBatch(record::BatchBuilder* builder, v1::Compression compression,
                                   const record::ProducerStamp& stamp = {});
 
-// With so much to send a frame does not wait for more: one more batch of the usual size fills it.
-inline constexpr size_t kFrameWorthBytes = 240 << 10;
+// Batches share a frame up to this size: more would save little, and delay the first.
+inline constexpr size_t kFrameBytesMax = 256 << 10;
 
-// When a frame may leave whose first batch was begun at `first_created`, with `bytes` to send in
-// all: while others are on their way batches gather as long as records do, and no longer than a
+// Whether a frame with `bytes` to send has no room for another full batch.
+constexpr bool FrameIsFull(size_t bytes, size_t batch_bytes) {
+  return bytes + batch_bytes > kFrameBytesMax;
+}
+
+// When a frame may leave whose first batch was begun at `first_created`: at once when it is full;
+// else, while others are on their way, batches gather as long as records do, and no longer than a
 // linger, if one is set.
 MonotonicTime FrameAt(const PartitionQueue::Traffic& traffic, absl::Duration linger,
-                      MonotonicTime first_created, size_t bytes);
+                      MonotonicTime first_created, bool full);
 
 // ProduceFrame gathers the batches of one StreamProduceRequest and becomes, byte for byte, what
 // protobuf would write: some 20 bytes for each batch and then the batch itself, shared. One batch

@@ -18,9 +18,8 @@ constexpr char kMethod[] = "/falaj.v1.ProducerService/StreamProduce";
 constexpr absl::Duration kReconnectBase = absl::Milliseconds(50);
 constexpr absl::Duration kReconnectMax = absl::Seconds(2);
 constexpr absl::Duration kExpiryCheck = absl::Seconds(1);
-// Batches share a frame up to this size: more would save little, and delay the first.
-constexpr size_t kFrameBytesMax = 256 << 10;
-// And so many before compression, which takes its time while the first waits.
+// Batches share a frame up to so many bytes before compression, which takes its time while the
+// first waits.
 constexpr size_t kFramePlainBytesMax = 1 << 20;
 
 absl::Status StatusOf(const v1::BatchAck& ack) {
@@ -165,16 +164,21 @@ void TopicStream::Reschedule(Slot* slot, MonotonicTime now) {
 
 MonotonicTime TopicStream::NextFrameAt() const {
   if (ready_.empty()) return PartitionQueue::kNever;
+  const auto batch_bytes = static_cast<size_t>(queue_options_.batch_bytes);
+  const auto batches_max = static_cast<size_t>(std::max(limits_.batches_per_frame_max(), 1));
+  if (ready_.size() >= batches_max) return MonotonicTime();
   MonotonicTime first = PartitionQueue::kNever;
   size_t bytes = 0;
+  bool full = false;
   for (const int32_t partition : ready_) {
-    if (bytes >= kFrameWorthBytes) break;
+    if (full) break;
     const PartitionQueue& queue = slots_[static_cast<size_t>(partition)].queue;
-    bytes += queue.WaitingBytes(kFrameWorthBytes - bytes);
+    bytes += queue.WaitingBytes(kFrameBytesMax - bytes);
+    full = FrameIsFull(bytes, batch_bytes);
     // What is listed may be gone by now: the frame is not worth waiting for, nor is it made.
     first = std::min(first, queue.head() == nullptr ? MonotonicTime() : queue.head()->created);
   }
-  return FrameAt(TrafficBut(0), context_->options.linger, first, bytes);
+  return FrameAt(TrafficBut(0), context_->options.linger, first, full);
 }
 
 BatchPtr TopicStream::PickBatch(const Outgoing& out, MonotonicTime now) {
