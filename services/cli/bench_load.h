@@ -1,9 +1,10 @@
 // BenchLoad drives producers and consumers against one topic and measures them.
 //
-// Each producer sends a record ahead, which opens its way; all start when each has its answer.
-// Producing is an open loop unless asked otherwise: record n is due at start + n / rate, whatever
-// became of those before it, and latency counts from when it was due (no coordinated omission).
-// Rate 0 sends as fast as the producers' buffers take records, which finds the highest throughput.
+// Each producer sends a record ahead, which opens its way and is not measured; all start when each
+// has its answer. Producing is an open loop unless asked otherwise: the n-th record behind it, from
+// 0, is due at start + n / rate, whatever became of those before it, and latency counts from when
+// it was due (no coordinated omission). Rate 0 sends as fast as the producers' buffers take
+// records, which finds the highest throughput.
 //
 // Threads: Produce() and Consume() may run at the same time, each from one thread; inside, one
 // thread for each producer and consumer.
@@ -56,9 +57,11 @@ struct ProduceResult {
   int64_t sent = 0;
   int64_t delivered = 0;
   int64_t failed = 0;
+  // Of those delivered, which each producer sent ahead. Nothing below counts them.
+  int64_t ahead = 0;
   int64_t bytes = 0;  // Keys and values delivered.
   absl::Duration elapsed;
-  Histogram from_intended;  // Here and below without each producer's first.
+  Histogram from_intended;
   Histogram from_sent;
   absl::Status first_error;
 };
@@ -67,7 +70,8 @@ struct ConsumeResult {
   int64_t records = 0;
   int64_t bytes = 0;       // Keys and values.
   absl::Duration elapsed;  // From the first to the last record.
-  Histogram end_to_end;    // From when a record was due to its hand-out by Poll().
+  // From when a record was due to its hand-out by Poll(); without those sent ahead.
+  Histogram end_to_end;
   absl::Status first_error;
 };
 
