@@ -3,14 +3,28 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "libs/base/log.h"
+
 namespace falaj::log {
 
 bool TakesDirectWrites(const std::string& directory) {
+  constexpr size_t kBlock = 4096;
+  alignas(kBlock) static constexpr std::array<char, kBlock> kZeros = {};
   const std::string path = directory + "/direct-write-probe";
   const int file = open(path.c_str(), O_CREAT | O_WRONLY | O_DIRECT | O_CLOEXEC, 0600);
+  bool taken = file >= 0 && write(file, kZeros.data(), kBlock) == ssize_t{kBlock};
+  const int error = taken ? 0 : errno;
   if (file >= 0) close(file);
   unlink(path.c_str());  // It may have been made although it could not be opened.
-  return file >= 0;
+  if (!taken && error != EINVAL && error != EOPNOTSUPP) {
+    Warning("cannot tell whether the disk takes direct writes; tables go through the page cache",
+            {{"directory", directory}, {"error", std::strerror(error)}});
+  }
+  return taken;
 }
 
 }  // namespace falaj::log

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -116,18 +117,18 @@ class HangingDiskTest : public StoreTest {
   }
   ~HangingDiskTest() override { store_.reset(); }  // Before its environment.
 
-  // A `what` that is under way once `work` on another thread has run into the fault; the disk goes
-  // on after `meanwhile`.
+  // A `what` that is under way, on a path with `where` in it, once `work` on another thread has run
+  // into the fault; the disk goes on after `meanwhile`.
   DiskPulse::Operation OldestDuring(
       FaultyFileSystem::Fault fault, const std::string& what, const std::function<void()>& work,
-      const std::function<void()>& meanwhile = [] {}) {
+      const std::function<void()>& meanwhile = [] {}, const std::string& where = "") {
     disk_->Set(fault);
     std::thread thread(work);
     EXPECT_TRUE(Soon([this] { return disk_->hanging() > 0; }));
     std::optional<DiskPulse::Operation> oldest;
     EXPECT_TRUE(Soon([&] {  // Others may be older for a moment.
       oldest = pulse_.Oldest();
-      return oldest.has_value() && oldest->what == what;
+      return oldest.has_value() && oldest->what == what && absl::StrContains(oldest->path, where);
     }));
     meanwhile();
     disk_->Set(FaultyFileSystem::Fault::kNone);
@@ -175,13 +176,22 @@ TEST_F(HangingDiskTest, AFlushThatHangsIsToldThoughNobodyWaitsForIt) {
   EXPECT_THAT(flush.path, testing::HasSubstr(options_.directory));
 }
 
-TEST_F(HangingDiskTest, ATableThatIsWrittenPastThePageCacheIsTold) {
-  if (!TakesDirectWrites(options_.directory)) GTEST_SKIP() << "not on this file system";
-  const DiskPulse::Operation write =
-      OldestDuring(FaultyFileSystem::Fault::kHangingTableWrite, "write", [this] {
-        for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
-      });
-  EXPECT_THAT(write.path, testing::HasSubstr(".sst"));
+TEST_F(HangingDiskTest, ATableThatIsNotWrittenIsTold) {
+  for (const bool direct : {true, false}) {
+    SCOPED_TRACE(direct);
+    options_.direct_writes = direct;
+    Open();
+    const int before = disk_->direct_writes();
+    const DiskPulse::Operation write = OldestDuring(
+        FaultyFileSystem::Fault::kHangingTableWrite, "write",
+        [this] {
+          for (int i = 0; i < 30; ++i) EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
+        },
+        [] {}, ".sst");
+    EXPECT_THAT(write.path, testing::EndsWith(".sst"));
+    const bool past_page_cache = direct && TakesDirectWrites(options_.directory);
+    EXPECT_EQ(disk_->direct_writes() > before, past_page_cache);
+  }
 }
 
 TEST_F(HangingDiskTest, WhatReturnsAfterTheStoreWasGivenUpIsNotAcknowledged) {

@@ -22,8 +22,9 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     kIoError,
     kSyncNoSpace,
     kSyncIoError,
+    // These return, as if nothing had been, once the fault is another one.
     kHangingTableWrite,
-    kHangingWrite,  // Returns, as if nothing had been, once the fault is another one.
+    kHangingWrite,
     kHangingSync,
     kHangingAllocate,
     kHangingClose,
@@ -46,6 +47,15 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     --hanging_;
   }
   int hanging() const { return hanging_; }  // Operations.
+  // Writes past the page cache so far.
+  int direct_writes() const { return direct_writes_; }
+  void CountDirectWrite() { ++direct_writes_; }
+  // The longest read of a table since the last time.
+  size_t TakeLongestRead() { return longest_read_.exchange(0); }
+  void NoteRead(size_t bytes) {
+    size_t longest = longest_read_;
+    while (bytes > longest && !longest_read_.compare_exchange_weak(longest, bytes)) continue;
+  }
 
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
@@ -61,6 +71,8 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
  private:
   std::atomic<Fault> fault_ = Fault::kNone;
   std::atomic<int> hanging_ = 0;
+  std::atomic<int> direct_writes_ = 0;
+  std::atomic<size_t> longest_read_ = 0;
 };
 
 class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
@@ -75,6 +87,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
                            rocksdb::IODebugContext* debug) override {
     using Fault = FaultyFileSystem::Fault;
     system_->WaitWhile(Fault::kHangingWrite);
+    if (table_) system_->WaitWhile(Fault::kHangingTableWrite);
     switch (system_->fault()) {
       case Fault::kNone:
       case Fault::kHangingTableWrite:
@@ -106,13 +119,14 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
                            rocksdb::IODebugContext* debug) override {
     return Append(data, options, debug);
   }
-  // Of tables, written past the page cache: a block comes whole or not at all.
+  // Of tables, written past the page cache.
   rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
                                      const rocksdb::IOOptions& options,
                                      rocksdb::IODebugContext* debug) override {
     using Fault = FaultyFileSystem::Fault;
     system_->WaitWhile(Fault::kHangingWrite);
-    system_->WaitWhile(Fault::kHangingTableWrite);
+    if (table_) system_->WaitWhile(Fault::kHangingTableWrite);
+    system_->CountDirectWrite();
     switch (system_->fault()) {
       case Fault::kTornNoSpace:
       case Fault::kTableNoSpace:
@@ -120,9 +134,18 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
         return rocksdb::IOStatus::NoSpace("injected");
       case Fault::kIoError:
         return rocksdb::IOStatus::IOError("injected");
-      default:
-        return target()->PositionedAppend(data, offset, options, debug);
+      case Fault::kNone:
+      case Fault::kHangingTableWrite:
+      case Fault::kHangingWrite:
+      case Fault::kHangingSync:
+      case Fault::kHangingAllocate:
+      case Fault::kHangingClose:
+      case Fault::kReadIoError:
+      case Fault::kSyncNoSpace:
+      case Fault::kSyncIoError:
+        break;
     }
+    return target()->PositionedAppend(data, offset, options, debug);
   }
   rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
                                      const rocksdb::IOOptions& options,
@@ -166,7 +189,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
 
 class FaultyReader final : public rocksdb::FSRandomAccessFileOwnerWrapper {
  public:
-  FaultyReader(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file, const FaultyFileSystem* system)
+  FaultyReader(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file, FaultyFileSystem* system)
       : FSRandomAccessFileOwnerWrapper(std::move(file)), system_(system) {}
 
   rocksdb::IOStatus Read(uint64_t offset, size_t bytes, const rocksdb::IOOptions& options,
@@ -175,11 +198,12 @@ class FaultyReader final : public rocksdb::FSRandomAccessFileOwnerWrapper {
     if (system_->fault() == FaultyFileSystem::Fault::kReadIoError) {
       return rocksdb::IOStatus::IOError("injected");
     }
+    system_->NoteRead(bytes);
     return target()->Read(offset, bytes, options, result, scratch, debug);
   }
 
  private:
-  const FaultyFileSystem* const system_;
+  FaultyFileSystem* const system_;
 };
 
 // What is reopened is about to be synced.

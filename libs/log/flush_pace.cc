@@ -12,6 +12,9 @@ namespace {
 constexpr int64_t kUnlimited = int64_t{64} << 30;
 // What was taken keeps nobody waiting for longer: a clock may stand still.
 constexpr absl::Duration kAheadMax = absl::Milliseconds(100);
+// A flush that was held up by the disk makes up for so much: what it writes past the page cache
+// takes time of its own, and wait and write must not add up.
+constexpr absl::Duration kBehindMax = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -20,7 +23,7 @@ void FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables, boo
   const double seconds = absl::FDivDuration(now - begun_, absl::Seconds(1));
   const double incoming =
       first || seconds <= 0 ? 0 : static_cast<double>(written - written_) / seconds;
-  begun_ = now;
+  begun_ = next_ = now;
   written_ = written;
   step_ = std::max(min_, static_cast<int64_t>(2 * incoming));
   rate_ = hurry ? kUnlimited : step_ * std::max<int64_t>(memtables, 1);
@@ -35,8 +38,8 @@ absl::Duration FlushRate::Take(MonotonicTime now, int64_t bytes) {
   if (rate_ == 0) return absl::ZeroDuration();
   const int64_t rate = std::max(rate_, min_);
   const absl::Duration own = absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate));
-  next_ = std::min(std::max(next_, now), now + kAheadMax) + own;
-  return next_ - now;
+  next_ = std::clamp(next_, now + -kBehindMax, now + kAheadMax) + own;
+  return std::max(next_ - now, absl::ZeroDuration());
 }
 
 FlushPace::FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics,

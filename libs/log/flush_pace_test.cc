@@ -58,9 +58,32 @@ TEST_F(FlushRateTest, BytesWaitForThoseBeforeThem) {
   for (int i = 0; i < 10; ++i) rate_.Take(clock_.MonotonicNow(), 4 * kMiB);
   EXPECT_LE(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Milliseconds(200))
       << "a clock that stands still does not stop the store";
+}
+
+TEST_F(FlushRateTest, TheTimeTheDiskTakesIsNoPause) {
+  Begin(0, 1);
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Microseconds(62'500));
+  // It waited, and then the disk took 50 ms.
+  clock_.Advance(absl::Microseconds(112'500));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Microseconds(12'500));
+  clock_.Advance(absl::Milliseconds(80));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::ZeroDuration()) << "it is late";
+}
+
+TEST_F(FlushRateTest, ATenthOfASecondIsMadeUpForAndNoMore) {
+  Begin(0, 1);
   clock_.Advance(absl::Seconds(10));
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::ZeroDuration());
+  EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Milliseconds(25));
+  clock_.Advance(absl::Seconds(10));
+  Begin(64 * kMiB, 1);
   EXPECT_EQ(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Microseconds(62'500))
-      << "time that has passed is not saved up";
+      << "nothing from one flush to the next";
+}
+
+TEST_F(FlushRateTest, NoRateIsLessThanTheLeast) {
+  Begin(0, 1);
+  for (int i = 0; i < 10; ++i) rate_.Take(clock_.MonotonicNow(), 4 * kMiB);
   rate_.SetMin(64 * FlushRate::kMin);
   EXPECT_LT(rate_.Take(clock_.MonotonicNow(), 4 * kMiB), absl::Milliseconds(2));
 }

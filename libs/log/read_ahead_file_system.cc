@@ -12,21 +12,18 @@ using rocksdb::IOStatus;
 class ReadAheadFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
  public:
   explicit ReadAheadFile(std::unique_ptr<rocksdb::FSRandomAccessFile>&& file)
-      : FSRandomAccessFileOwnerWrapper(std::move(file)), file_(target()) {}
+      : FSRandomAccessFileOwnerWrapper(std::move(file)) {}
 
   IOStatus Read(uint64_t offset, size_t bytes, const IOOptions& options, rocksdb::Slice* result,
                 char* scratch, IODebugContext* debug) const override {
-    IOStatus status = file_->Read(offset, bytes, options, result, scratch, debug);
+    IOStatus status = target()->Read(offset, bytes, options, result, scratch, debug);
     // A short read is the end of the file.
     const bool more = status.ok() && result->size() == bytes;
     if (more && bytes >= ReadAheadFileSystem::kReadMin) {
-      file_->Prefetch(offset + bytes, bytes, options, debug).PermitUncheckedError();
+      target()->Prefetch(offset + bytes, bytes, options, debug).PermitUncheckedError();
     }
     return status;
   }
-
- private:
-  rocksdb::FSRandomAccessFile* const file_;  // The wrapped one; Read() is const, Prefetch() is not.
 };
 
 }  // namespace

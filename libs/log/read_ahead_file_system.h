@@ -2,8 +2,9 @@
 // still sends what it has just read.
 //
 // RocksDB opens tables as read at random, so the kernel reads nothing ahead. A read of half a
-// mebibyte or more is that of somebody who reads on from there: as much again is begun behind it,
-// into the page cache, and nobody waits for it. It is a hint: its failure is no error.
+// mebibyte or more is that of somebody who reads on from there: as much again is asked for behind
+// it, into the page cache (readahead(2): as much of it as the device takes in one piece, and with
+// hardly a wait). It is a hint: its failure is no error.
 //
 // It wraps the file system RocksDB uses; shorter reads, and writes, pass through. Threads: any.
 #ifndef LIBS_LOG_READ_AHEAD_FILE_SYSTEM_H_

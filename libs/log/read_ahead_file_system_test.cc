@@ -10,6 +10,8 @@
 #include "rocksdb/env.h"
 
 #include "libs/base/testing/temp_directory.h"
+#include "libs/log/faulty_file_system.h"
+#include "libs/log/store_fixture.h"
 
 namespace falaj::log {
 namespace {
@@ -91,6 +93,34 @@ TEST_F(ReadAheadFileSystemTest, AShortReadAndTheEndOfTheFileAskForNothing) {
   EXPECT_EQ(Read(0, kPiece - 1), kPiece - 1);
   EXPECT_EQ(Read(2 * kPiece + 1, kPiece), kPiece - 1);
   EXPECT_THAT(hints_, IsEmpty());
+}
+
+class StoreReadTest : public StoreTest {
+ protected:
+  StoreReadTest() : disk_(std::make_shared<FaultyFileSystem>()), env_(MakeEnv(disk_)) {
+    options_.env = env_.get();
+    options_.block_cache_bytes = 0;
+    Open();
+  }
+  ~StoreReadTest() override { store_.reset(); }  // Before its environment.
+
+  const std::shared_ptr<FaultyFileSystem> disk_;
+  const std::unique_ptr<rocksdb::Env> env_;
+};
+
+TEST_F(StoreReadTest, ALongReadTakesMuchAtATimeAndAShortOneABlock) {
+  const LocalPartitionId id = Partition(0);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(Append(id, {1}, 60'000, /*sync=*/false).ok());
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (store_->Stats().table_bytes < 4 << 20) ASSERT_LT(absl::Now(), deadline);
+  const Offset end = Get(id).log_end;
+  disk_->TakeLongestRead();
+  ASSERT_TRUE(store_->Read(id, Offset(3), end, 60'000).ok());
+  EXPECT_LT(disk_->TakeLongestRead(), 128 << 10);
+  const auto read = store_->Read(id, Offset(3), end, 2 << 20);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_GT(read->batches.size(), 1 << 20);
+  EXPECT_GE(disk_->TakeLongestRead(), 200 << 10) << "a quarter of a table";
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ class RocksLogStore::Impl {
   struct ReadPiece {
     std::shared_ptr<SlabFamily> family;
     DirectoryEntry entry;
-    bool open = false;  // The slab still takes batches.
+    SlabInfo slab;
   };
   struct ReadPlan {
     State state;

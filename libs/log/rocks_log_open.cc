@@ -553,6 +553,7 @@ absl::Status RocksLogStore::Impl::Open() {
        {{"directory", options_.directory},
         {"partitions", rows.partitions.size()},
         {"slabs", rows.slabs.size()},
+        {"direct_writes", db_options_.use_direct_io_for_flush_and_compaction},
         {"seconds", absl::ToDoubleSeconds(options_.clock->MonotonicNow() - start)}});
   return absl::OkStatus();
 }

@@ -15,8 +15,6 @@ namespace {
 // Reads of sealed slabs up to this size are kept in the block cache; larger ones are consumers
 // catching up, who read each block once.
 constexpr size_t kCachedReadMax = 256 << 10;
-// Larger reads take as much from a table at a time as they will need, instead of block by block.
-constexpr size_t kAtATimeMax = 1 << 20;
 // Memory reserved before anything is read.
 constexpr size_t kReserveMax = 1 << 20;
 // Batches walked from where the batch that holds an offset may begin, before other ways are tried.
@@ -60,7 +58,7 @@ absl::StatusOr<RocksLogStore::Impl::ReadPlan> RocksLogStore::Impl::PlanRead(Loca
     const SlabInfo* slab = directory_.FindSlab(entry->slab);
     plan.pieces.push_back({.family = families_.at(entry->slab),
                            .entry = *entry,
-                           .open = slab != nullptr && slab->sealed_ms == 0});
+                           .slab = slab != nullptr ? *slab : SlabInfo{.sealed_ms = 1}});
   }
   return plan;
 }
@@ -151,9 +149,10 @@ absl::StatusOr<ReadResult> RocksLogStore::Impl::ReadPlanned(LocalPartitionId id,
   for (const ReadPiece& piece : plan.pieces) {
     const std::string bound = DataKey(id, piece.entry.end);
     const rocksdb::Slice bound_slice(bound);
-    const bool small = bytes_max <= kCachedReadMax;
-    const auto it = NewIterator(*piece.family, piece.open || small, &bound_slice,
-                                small ? 0 : std::min(bytes_max, kAtATimeMax));
+    const bool keep = piece.slab.sealed_ms == 0 || bytes_max <= kCachedReadMax;
+    const size_t ahead = TakeAtATime(piece.entry, piece.slab, options_.memtable_bytes, expected,
+                                     limit, bytes_max - out.size());
+    const auto it = NewIterator(*piece.family, keep, &bound_slice, ahead);
     FALAJ_RETURN_IF_ERROR(SeekTo(id, expected, piece.entry, it.get()));
     for (; it->Valid(); it->Next()) {
       FALAJ_ASSIGN_OR_RETURN(const StoredBatch batch, ParseStored(id, *it, /*verify=*/true));

@@ -31,6 +31,9 @@ constexpr int64_t kLiveDivisor = 5;
 // Slabs that a class limited by size is cut into.
 constexpr int64_t kSlabsPerSizeClass = 32;
 
+constexpr size_t kTakeMin = 128 << 10;  // Two blocks.
+constexpr size_t kTakeMax = 1 << 20;
+
 }  // namespace
 
 RetentionClass RetentionClassOf(const RetentionPolicy& policy) {
@@ -56,6 +59,19 @@ int64_t SlabBytesMax(RetentionClass cls, int64_t live_bytes, int64_t bytes_max) 
   const int64_t least = bytes_max / (small ? 128 : 32);
   const int64_t most = bytes_max / (small ? 8 : 1);
   return std::clamp(live_bytes / kSlabsPerSizeClass, least, most);
+}
+
+size_t TakeAtATime(const DirectoryEntry& entry, const SlabInfo& slab, int64_t table_bytes,
+                   Offset from, Offset limit, size_t bytes_max) {
+  const int64_t offsets = entry.end - entry.first;
+  if (offsets <= 0) return 0;
+  const auto bytes = static_cast<double>(entry.bytes);
+  const auto left = static_cast<double>(std::min(limit, entry.end) - std::max(from, entry.first));
+  const double tables = static_cast<double>(slab.bytes) / static_cast<double>(table_bytes);
+  const double worth =
+      std::min({bytes * left / static_cast<double>(offsets), bytes / std::max(tables, 1.0) / 4,
+                static_cast<double>(bytes_max), static_cast<double>(kTakeMax)});
+  return worth < static_cast<double>(kTakeMin) ? 0 : static_cast<size_t>(worth);
 }
 
 bool MostlyDead(const SlabInfo& slab) { return slab.live_bytes < slab.bytes / kLiveDivisor; }

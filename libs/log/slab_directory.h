@@ -66,6 +66,12 @@ struct SlabInfo {
   int64_t entries = 0;
 };
 
+// How much to take from a table at a time for a read of `entry` from `from` on, of at most
+// `bytes_max` and up to `limit`: about what it will give, and a small part of what the entry has in
+// one table of `table_bytes`, as what lies behind that is others'. 0: not worth it.
+size_t TakeAtATime(const DirectoryEntry& entry, const SlabInfo& slab, int64_t table_bytes,
+                   Offset from, Offset limit, size_t bytes_max);
+
 // Whether so little of a slab is alive that what is dead is worth getting at by itself.
 bool MostlyDead(const SlabInfo& slab);
 // Likewise of one that takes no batches, but is needed.

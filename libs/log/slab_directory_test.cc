@@ -169,5 +169,37 @@ TEST(SlabDirectoryTest, WhatLiesBelowTheLogStartIsNotAlive) {
   EXPECT_EQ(directory.LiveBytes(3), 0);
 }
 
+class TakeAtATimeTest : public testing::Test {
+ protected:
+  static constexpr int64_t kMiB = 1 << 20;
+  static constexpr int64_t kTable = 64 * kMiB;
+  // Of an entry of 1,000 offsets in a slab that holds `others` besides.
+  static size_t Take(int64_t bytes, int64_t others, int64_t from = 0, int64_t limit = 1000,
+                     size_t bytes_max = 16 * kMiB) {
+    SlabInfo slab;
+    slab.bytes = bytes + others;
+    return TakeAtATime(Entry(0, 1000, 1, bytes), slab, kTable, Offset(from), Offset(limit),
+                       bytes_max);
+  }
+};
+
+TEST_F(TakeAtATimeTest, IsAMebibyteForWhoReadsMuchOfFewPartitions) {
+  EXPECT_EQ(Take(100 * kMiB, 0), 1 * kMiB);
+  EXPECT_EQ(Take(300 * kMiB, 1500 * kMiB), 1 * kMiB) << "a sixth of each table";
+}
+
+TEST_F(TakeAtATimeTest, IsNoMoreThanTheReadCanGive) {
+  EXPECT_EQ(Take(100 * kMiB, 0, 0, 1000, 512 << 10), 512 << 10);
+  EXPECT_EQ(Take(100 * kMiB, 0, 995), 512 << 10) << "half a hundredth is left";
+  EXPECT_EQ(Take(100 * kMiB, 0, 0, 1), 0) << "a block or two";
+  EXPECT_EQ(Take(100 << 10, 0), 0);
+  EXPECT_EQ(Take(0, 0), 0);
+}
+
+TEST_F(TakeAtATimeTest, IsASmallPartOfWhatATableHasOfIt) {
+  EXPECT_EQ(Take(20 * kMiB, 1260 * kMiB), 256 << 10) << "20 tables, a mebibyte in each";
+  EXPECT_EQ(Take(2 * kMiB, 2046 * kMiB), 0) << "a thousand partitions";
+}
+
 }  // namespace
 }  // namespace falaj::log
