@@ -25,6 +25,7 @@ double P99(const BenchPhase& phase) {
 
 absl::Status BenchSuite::Run() {
   if (disk_ != nullptr) FALAJ_RETURN_IF_ERROR(disk_->Settle());
+  FALAJ_RETURN_IF_ERROR(WarmUp());
   FALAJ_RETURN_IF_ERROR(options_.replicas == 1 ? RunAlone() : RunReplicated());
   // The figures stand without it.
   const absl::Status probed = MeasureDisk();
@@ -32,6 +33,11 @@ absl::Status BenchSuite::Run() {
     absl::StrAppend(&notes_, "\nThe disk alone was not measured: ", probed.message(), "\n");
   }
   return absl::OkStatus();
+}
+
+absl::Status BenchSuite::WarmUp() {
+  absl::FPrintF(stderr, "warm-up, not measured\n");
+  return RunWorkload(Workload("consume", "os", "128KiB"), session_, disk_).status();
 }
 
 absl::Status BenchSuite::MeasureDisk() {

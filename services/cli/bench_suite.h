@@ -61,6 +61,9 @@ class BenchSuite {
   // much is written as in the phases noted. After all else: the memory that held the file is cold,
   // and the disk perhaps slower for a while.
   absl::Status MeasureDisk();
+  // Processes that have just begun pay for every page of memory they touch for the first time, and
+  // so does the machine below a virtual one: of the first figures that has been up to half.
+  absl::Status WarmUp();
   // A figure that was measured in this phase.
   void Add(const BenchPhase& phase, BenchFigure figure);
   // A workload with the options of the suite, but for these.

@@ -151,6 +151,20 @@ TEST(PaceTest, RecordsAreDueOnScheduleWhateverHappened) {
   EXPECT_EQ(Pace(0, MonotonicTime{5}).Due(1'000'000), MonotonicTime{5});
 }
 
+TEST(PaceTest, AtAHighRateRecordsComeSeveralAtATimeAndNoneBeforeItsTime) {
+  const Clock* const clock = Clock::Real();
+  const MonotonicTime start = clock->MonotonicNow();
+  Pace pace(1'000'000, start);
+  int waits = 0;
+  for (int64_t n = 0; n < 5000; ++n) {
+    const bool early = clock->MonotonicNow() < pace.Due(n);
+    if (early) ++waits;
+    pace.Wait(n, clock);
+    EXPECT_GE(clock->MonotonicNow(), pace.Due(n));
+  }
+  EXPECT_LE(waits, 10) << "5 ms, half a millisecond at least at a time";
+}
+
 TEST(ProcessAccountTest, ThisProcessIsAccountedFor) {
   auto processes = ProcessAccount::ParseProcesses({absl::StrCat("other=", getpid())});
   ASSERT_TRUE(processes.ok());
