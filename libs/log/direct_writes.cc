@@ -16,8 +16,9 @@ bool TakesDirectWrites(const std::string& directory) {
   alignas(kBlock) static constexpr std::array<char, kBlock> kZeros = {};
   const std::string path = directory + "/direct-write-probe";
   const int file = open(path.c_str(), O_CREAT | O_WRONLY | O_DIRECT | O_CLOEXEC, 0600);
-  bool taken = file >= 0 && write(file, kZeros.data(), kBlock) == ssize_t{kBlock};
-  const int error = taken ? 0 : errno;
+  const ssize_t written = file >= 0 ? write(file, kZeros.data(), kBlock) : -1;
+  const int error = written < 0 ? errno : ENOSPC;  // If it is cut short.
+  const bool taken = written == ssize_t{kBlock};
   if (file >= 0) close(file);
   unlink(path.c_str());  // It may have been made although it could not be opened.
   if (!taken && error != EINVAL && error != EOPNOTSUPP) {

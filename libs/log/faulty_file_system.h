@@ -85,34 +85,14 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
 
   rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                            rocksdb::IODebugContext* debug) override {
-    using Fault = FaultyFileSystem::Fault;
-    system_->WaitWhile(Fault::kHangingWrite);
-    if (table_) system_->WaitWhile(Fault::kHangingTableWrite);
-    switch (system_->fault()) {
-      case Fault::kNone:
-      case Fault::kHangingTableWrite:
-      case Fault::kHangingWrite:  // Again: the next one waits.
-      case Fault::kHangingSync:
-      case Fault::kHangingAllocate:
-      case Fault::kHangingClose:
-      case Fault::kReadIoError:
-      case Fault::kSyncNoSpace:
-      case Fault::kSyncIoError:
-        return target()->Append(data, options, debug);
-      case Fault::kTornNoSpace: {
-        const rocksdb::Slice half(data.data(), data.size() / 2);
-        const rocksdb::IOStatus torn = target()->Append(half, options, debug);
-        return torn.ok() ? rocksdb::IOStatus::NoSpace("injected") : torn;
-      }
-      case Fault::kTableNoSpace:
-        if (!table_) return target()->Append(data, options, debug);
-        return rocksdb::IOStatus::NoSpace("injected");
-      case Fault::kNoSpace:
-        return rocksdb::IOStatus::NoSpace("injected");
-      case Fault::kIoError:
-        return rocksdb::IOStatus::IOError("injected");
+    const rocksdb::IOStatus failed = WriteFault();
+    if (failed.ok()) return target()->Append(data, options, debug);
+    if (system_->fault() == FaultyFileSystem::Fault::kTornNoSpace) {
+      const rocksdb::Slice half(data.data(), data.size() / 2);
+      const rocksdb::IOStatus torn = target()->Append(half, options, debug);
+      if (!torn.ok()) return torn;
     }
-    return rocksdb::IOStatus::OK();
+    return failed;
   }
   rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
                            const rocksdb::DataVerificationInfo& /*verification*/,
@@ -123,28 +103,9 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
   rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
                                      const rocksdb::IOOptions& options,
                                      rocksdb::IODebugContext* debug) override {
-    using Fault = FaultyFileSystem::Fault;
-    system_->WaitWhile(Fault::kHangingWrite);
-    if (table_) system_->WaitWhile(Fault::kHangingTableWrite);
     system_->CountDirectWrite();
-    switch (system_->fault()) {
-      case Fault::kTornNoSpace:
-      case Fault::kTableNoSpace:
-      case Fault::kNoSpace:
-        return rocksdb::IOStatus::NoSpace("injected");
-      case Fault::kIoError:
-        return rocksdb::IOStatus::IOError("injected");
-      case Fault::kNone:
-      case Fault::kHangingTableWrite:
-      case Fault::kHangingWrite:
-      case Fault::kHangingSync:
-      case Fault::kHangingAllocate:
-      case Fault::kHangingClose:
-      case Fault::kReadIoError:
-      case Fault::kSyncNoSpace:
-      case Fault::kSyncIoError:
-        break;
-    }
+    const rocksdb::IOStatus failed = WriteFault();
+    if (!failed.ok()) return failed;
     return target()->PositionedAppend(data, offset, options, debug);
   }
   rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
@@ -175,6 +136,31 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
   }
 
  private:
+  rocksdb::IOStatus WriteFault() const {
+    using Fault = FaultyFileSystem::Fault;
+    system_->WaitWhile(Fault::kHangingWrite);
+    if (table_) system_->WaitWhile(Fault::kHangingTableWrite);
+    switch (system_->fault()) {
+      case Fault::kNone:
+      case Fault::kHangingTableWrite:  // Again: the next one waits.
+      case Fault::kHangingWrite:
+      case Fault::kHangingSync:
+      case Fault::kHangingAllocate:
+      case Fault::kHangingClose:
+      case Fault::kReadIoError:
+      case Fault::kSyncNoSpace:
+      case Fault::kSyncIoError:
+        return rocksdb::IOStatus::OK();
+      case Fault::kTableNoSpace:
+        return table_ ? rocksdb::IOStatus::NoSpace("injected") : rocksdb::IOStatus::OK();
+      case Fault::kTornNoSpace:
+      case Fault::kNoSpace:
+        return rocksdb::IOStatus::NoSpace("injected");
+      case Fault::kIoError:
+        return rocksdb::IOStatus::IOError("injected");
+    }
+    return rocksdb::IOStatus::OK();
+  }
   rocksdb::IOStatus SyncFault() const {
     using Fault = FaultyFileSystem::Fault;
     system_->WaitWhile(Fault::kHangingSync);

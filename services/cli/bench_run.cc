@@ -192,7 +192,7 @@ class Run {
       // Latency means something below saturation only: half of the peak, as an open loop.
       const ProduceResult& peak = *report_.phases.back().produce;
       const double per_second = static_cast<double>(peak.delivered - peak.ahead) /
-                                std::max(absl::ToDoubleSeconds(peak.elapsed), 1e-9);
+                                std::max(absl::FDivDuration(peak.elapsed, absl::Seconds(1)), 1e-9);
       report_.phases.push_back(
           ProducePhase("half", NextLoad(per_second / 2, duration, report_.options.records)));
     }

@@ -37,7 +37,11 @@ absl::Status BenchSuite::Run() {
 
 absl::Status BenchSuite::WarmUp() {
   absl::FPrintF(stderr, "warm-up, not measured\n");
-  return RunWorkload(Workload("consume", "os", "128KiB"), session_, disk_).status();
+  FALAJ_ASSIGN_OR_RETURN(const BenchReport report,
+                         RunWorkload(Workload("consume", "os", "128KiB"), session_, disk_));
+  // What is lost in it is lost all the same.
+  if (ExitOf(report) != ExitCode::kOk) exit_code_ = ExitCode::kFailed;
+  return absl::OkStatus();
 }
 
 absl::Status BenchSuite::MeasureDisk() {

@@ -151,18 +151,31 @@ TEST(PaceTest, RecordsAreDueOnScheduleWhateverHappened) {
   EXPECT_EQ(Pace(0, MonotonicTime{5}).Due(1'000'000), MonotonicTime{5});
 }
 
+// Each look at it takes 50 us.
+class SteppingClock final : public Clock {
+ public:
+  static constexpr absl::Duration kStep = absl::Microseconds(50);
+  absl::Time Now() const override { return absl::UnixEpoch(); }
+  MonotonicTime MonotonicNow() const override { return now_ = now_ + kStep; }
+  MonotonicTime now() const { return now_; }
+
+ private:
+  mutable MonotonicTime now_;
+};
+
 TEST(PaceTest, AtAHighRateRecordsComeSeveralAtATimeAndNoneBeforeItsTime) {
-  const Clock* const clock = Clock::Real();
-  const MonotonicTime start = clock->MonotonicNow();
-  Pace pace(1'000'000, start);
-  int waits = 0;
-  for (int64_t n = 0; n < 5000; ++n) {
-    const bool early = clock->MonotonicNow() < pace.Due(n);
-    if (early) ++waits;
-    pace.Wait(n, clock);
-    EXPECT_GE(clock->MonotonicNow(), pace.Due(n));
+  const SteppingClock clock;
+  Pace pace(10'000, MonotonicTime{0});
+  const int64_t first = 1;  // Due at 100 us, when the clock says 50.
+  pace.Wait(first, &clock);
+  EXPECT_EQ(clock.now(), MonotonicTime{} + (Pace::kNapMin + SteppingClock::kStep));
+  for (int64_t n = 2; n <= 5; ++n) {
+    const MonotonicTime before = clock.now();
+    pace.Wait(n, &clock);
+    EXPECT_EQ(clock.now(), before + SteppingClock::kStep) << "it was due: " << n;
   }
-  EXPECT_LE(waits, 10) << "5 ms, half a millisecond at least at a time";
+  pace.Wait(100, &clock);
+  EXPECT_GE(clock.now(), pace.Due(100)) << "a long wait is as long as it must be";
 }
 
 TEST(ProcessAccountTest, ThisProcessIsAccountedFor) {
