@@ -18,7 +18,7 @@
 namespace falaj::client {
 namespace {
 
-constexpr int32_t kPageSize = 10'000;
+constexpr int32_t kChildrenPageSize = 10'000;
 
 void SetDuration(absl::Duration duration, google::protobuf::Duration* out) {
   const int64_t ns = absl::ToInt64Nanoseconds(duration);
@@ -161,7 +161,7 @@ absl::StatusOr<std::vector<std::string>> Coordination::ListAllChildren(
   std::vector<std::string> names;
   v1::ListChildrenRequest request;
   request.set_path(path);
-  request.set_page_size(kPageSize);
+  request.set_page_size(kChildrenPageSize);
   *request.mutable_options() = options;
   do {
     FALAJ_ASSIGN_OR_RETURN(v1::ListChildrenResponse page, ListChildren(request));

@@ -24,7 +24,7 @@ namespace {
 
 using testing::ElementsAre;
 
-constexpr absl::Duration kLong = absl::Seconds(20);
+constexpr absl::Duration kFlushMax = absl::Seconds(20);
 
 record::Record MakeRecord(const std::string& value) {
   record::Record record;
@@ -81,7 +81,7 @@ TEST_F(ProducerTest, RecordsGatherIntoBatchesUnderLoad) {
   for (int i = 0; i < 200; ++i) {
     ASSERT_TRUE(producer->Send(Partition(0), MakeRecord("x"), nullptr).ok());
   }
-  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_EQ(gateway_->batches(), 1);
   EXPECT_EQ(producer->BufferedBytes(), 0);
 }
@@ -126,7 +126,7 @@ TEST_F(ProducerTest, DefiniteErrorsAreRetriedInOrder) {
       EXPECT_TRUE(deliveries.back().get().status.ok());
     }
   }
-  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_TRUE(producer->Flush(kFlushMax).ok());
   const std::vector<std::string> values = gateway_->Values(0);
   ASSERT_EQ(values.size(), 20u);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], absl::StrCat(i));
@@ -181,7 +181,7 @@ TEST_F(ProducerTest, WhatAStoppingGatewayLeavesUnansweredIsSentAgainInOrder) {
   for (int i = 0; i < kRecords; ++i) {
     deliveries.push_back(producer->Send(Partition(0), MakeRecord(absl::StrCat(i))));
   }
-  ASSERT_TRUE(producer->Flush(kLong).ok());
+  ASSERT_TRUE(producer->Flush(kFlushMax).ok());
   for (int i = 0; i < kRecords; ++i) {
     const Delivery delivery = deliveries[static_cast<size_t>(i)].get();
     EXPECT_TRUE(delivery.status.ok()) << i << ": " << delivery.status;
@@ -230,7 +230,7 @@ TEST_F(ProducerTest, AnIdempotentProducerAppendsEveryRecordOnceAndInOrder) {
   for (int i = 0; i < kRecords; ++i) {
     deliveries.push_back(producer->Send(Partition(0), MakeRecord(absl::StrCat(i))));
   }
-  ASSERT_TRUE(producer->Flush(kLong).ok());
+  ASSERT_TRUE(producer->Flush(kFlushMax).ok());
   int duplicates = 0;
   for (int i = 0; i < kRecords; ++i) {
     const Delivery delivery = deliveries[static_cast<size_t>(i)].get();
@@ -310,7 +310,7 @@ TEST_F(ProducerTest, AFullBufferBlocksUntilThereIsRoom) {
     ASSERT_TRUE(producer->Send(Partition(0), MakeRecord(std::string(1500, 'x')), nullptr).ok());
     EXPECT_LE(producer->BufferedBytes(), 2000);
   }
-  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_EQ(gateway_->Values(0).size(), 20u);
 }
 
@@ -381,7 +381,7 @@ TEST_F(ProducerTest, SeveralTopicsAndThreadsShareAProducer) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_TRUE(producer->Flush(kLong).ok());
+  EXPECT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_EQ(delivered, 1000);
   EXPECT_EQ(gateway_->opens(), 2);
 }
@@ -395,7 +395,7 @@ TEST_F(ProducerTest, BatchesThatWaitShareAFrame) {
     const record::Record record = MakeRecord(absl::StrCat("value ", p));
     ASSERT_TRUE(producer->Send(Partition(p), record, nullptr).ok());
   }
-  ASSERT_TRUE(producer->Flush(kLong).ok());
+  ASSERT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_GT(gateway_->largest_frame(), 1u);
   EXPECT_EQ(gateway_->batches(), 40);
   for (int32_t p = 0; p < 40; ++p) {
@@ -412,7 +412,7 @@ TEST_F(ProducerTest, SmallBatchesShareAFrameHoweverLargeOnesMayGrow) {
   for (int32_t p = 0; p < 40; ++p) {
     ASSERT_TRUE(producer->Send(Partition(p), MakeRecord("value"), nullptr).ok());
   }
-  ASSERT_TRUE(producer->Flush(kLong).ok());
+  ASSERT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_EQ(gateway_->largest_frame(), 40u);
 }
 
@@ -426,7 +426,7 @@ TEST_F(ProducerTest, AFrameTakesNoMoreThanIsCompressedInAMoment) {
   for (int32_t p = 0; p < 100; ++p) {
     ASSERT_TRUE(producer->Send(Partition(p), zeros, nullptr).ok());
   }
-  ASSERT_TRUE(producer->Flush(kLong).ok());
+  ASSERT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_EQ(gateway_->batches(), 100);
   EXPECT_GT(gateway_->largest_frame(), 12u) << "it counts what goes over the wire, too";
   EXPECT_LE(gateway_->largest_frame(), 52u);
@@ -441,7 +441,7 @@ TEST_F(ProducerTest, AGatewayThatKnowsNoSharedFramesGetsBatchesOneByOne) {
   for (int32_t p = 0; p < 40; ++p) {
     ASSERT_TRUE(producer->Send(Partition(p), MakeRecord("value"), nullptr).ok());
   }
-  ASSERT_TRUE(producer->Flush(kLong).ok());
+  ASSERT_TRUE(producer->Flush(kFlushMax).ok());
   EXPECT_EQ(gateway_->largest_frame(), 1u);
   EXPECT_EQ(gateway_->batches(), 40);
 }

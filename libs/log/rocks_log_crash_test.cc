@@ -21,8 +21,6 @@ namespace {
 
 using testing::HasSubstr;
 
-const Offset kNoLimit(INT64_MAX);
-
 std::string NewestFile(const std::string& directory, const std::string& extension) {
   std::set<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(directory)) {

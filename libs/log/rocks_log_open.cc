@@ -18,6 +18,7 @@
 #include "libs/log/read_ahead_file_system.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
+#include "libs/log/rocks_slice.h"
 #include "libs/log/timed_file_system.h"
 #include "libs/log/wal_check.h"
 
@@ -27,8 +28,6 @@ namespace {
 constexpr char kMetaName[] = "meta";
 constexpr char kFormatKey[] = "format";
 constexpr char kFormat[] = "falaj log 1";
-
-absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // The name of a file of one of these kinds, the first that stands in `text`; empty if none does.
 std::string FileNamedIn(absl::string_view text, std::initializer_list<absl::string_view> kinds) {

@@ -11,11 +11,10 @@
 
 #include "libs/base/status.h"
 #include "libs/log/rocks_log_impl.h"
+#include "libs/log/rocks_slice.h"
 
 namespace falaj::log {
 namespace {
-
-absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // Gives a batch to the rebuild of its producer, if that asks for it.
 void Offer(const record::BatchHeader& header, int64_t append_time_ms,

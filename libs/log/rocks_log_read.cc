@@ -7,6 +7,7 @@
 
 #include "libs/base/status.h"
 #include "libs/log/rocks_log_impl.h"
+#include "libs/log/rocks_slice.h"
 #include "libs/record/batch_reader.h"
 
 namespace falaj::log {
@@ -23,8 +24,6 @@ constexpr int kReadAttempts = 3;
 // The largest batch a stored batch may decompress to.
 constexpr record::Limits kStoredLimits = {.batch_bytes_max = size_t{256} << 20,
                                           .decompressed_bytes_max = size_t{256} << 20};
-
-absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // Bytes that own nothing: valid as long as what `view` points into.
 Bytes Borrow(absl::string_view view) { return Bytes(nullptr, Bytes::Pieces{view}); }

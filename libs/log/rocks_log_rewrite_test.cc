@@ -15,7 +15,6 @@
 namespace falaj::log {
 namespace {
 
-const Offset kNoLimit(INT64_MAX);
 constexpr size_t kValueBytes = 60'000;
 
 class StoreRewriteTest : public StoreTest {

@@ -20,8 +20,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-const Offset kNoLimit(INT64_MAX);
-
 TEST_F(StoreTest, ReadsBackWhatWasCommittedAlsoAfterReopening) {
   Open();
   const LocalPartitionId a = Partition(0);

@@ -12,8 +12,6 @@ namespace {
 
 using testing::IsEmpty;
 
-const Offset kNoLimit(INT64_MAX);
-
 class StoreTruncateTest : public StoreTest {
  protected:
   // A log of batches of one record, of which nothing is left, cut below where it begins now.

@@ -23,6 +23,8 @@
 
 namespace falaj::log {
 
+inline const Offset kNoLimit(INT64_MAX);
+
 inline void FlipByte(const std::string& path, uint64_t position) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
   file.seekg(static_cast<std::streamoff>(position));

@@ -15,7 +15,7 @@ namespace {
 
 const TailKey kFirst = {.shard = 0, .partition = LocalPartitionId(1)};
 const TailKey kSecond = {.shard = 0, .partition = LocalPartitionId(2)};
-const Offset kNoLimit(INT64_MAX);
+const Offset kNoEnd(INT64_MAX);
 
 TailCache::Batch Batch(int64_t base, int64_t last, Bytes bytes) {
   return {Offset(base), Offset(last), MonotonicTime{base}, std::move(bytes)};
@@ -26,7 +26,7 @@ TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
   cache.Insert(kFirst, Batch(10, 12, Bytes::Copy("aaa")));
   cache.Insert(kFirst, Batch(13, 13, Bytes::Copy("b")));
   cache.Insert(kFirst, Batch(14, 19, Bytes::Copy("cc")));
-  const auto all = cache.Lookup(kFirst, Offset(11), kNoLimit, 1000);
+  const auto all = cache.Lookup(kFirst, Offset(11), kNoEnd, 1000);
   ASSERT_TRUE(all.has_value());
   EXPECT_EQ(all->batches.ToString(), "aaabcc");
   EXPECT_EQ(all->next_offset, Offset(20));
@@ -34,7 +34,7 @@ TEST(TailCacheTest, HandsOutARunOfBatchesFromTheOneThatHoldsTheOffset) {
   const auto limited = cache.Lookup(kFirst, Offset(10), Offset(15), 1000);
   EXPECT_EQ(limited->batches.ToString(), "aaab");
   EXPECT_EQ(limited->next_offset, Offset(14));
-  const auto few_bytes = cache.Lookup(kFirst, Offset(10), kNoLimit, 1);
+  const auto few_bytes = cache.Lookup(kFirst, Offset(10), kNoEnd, 1);
   EXPECT_EQ(few_bytes->batches.ToString(), "aaa") << "the first batch comes whole";
   EXPECT_EQ(few_bytes->last_batch, 0u);
 }
@@ -92,17 +92,17 @@ TEST(TailCacheTest, SaysWhenEachBatchOfARunWasAppended) {
   const auto run = cache.Lookup(kFirst, Offset(1), Offset(3), 1000);
   ASSERT_TRUE(run.has_value());
   EXPECT_THAT(run->appended, testing::ElementsAre(MonotonicTime{101}, MonotonicTime{102}));
-  EXPECT_TRUE(cache.Lookup(kFirst, Offset(4), kNoLimit, 1000)->appended.empty());
+  EXPECT_TRUE(cache.Lookup(kFirst, Offset(4), kNoEnd, 1000)->appended.empty());
 }
 
 TEST(TailCacheTest, MissesWhatItDoesNotHoldAndHitsEmptyAtTheEnd) {
   TailCache cache({.bytes_max = 1 << 20});
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 10).has_value());
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoEnd, 10).has_value());
   cache.Insert(kFirst, Batch(10, 12, Bytes::Copy("aaa")));
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(9), kNoLimit, 10).has_value());
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(14), kNoLimit, 10).has_value());
-  EXPECT_FALSE(cache.Lookup(kSecond, Offset(10), kNoLimit, 10).has_value());
-  const auto end = cache.Lookup(kFirst, Offset(13), kNoLimit, 10);
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(9), kNoEnd, 10).has_value());
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(14), kNoEnd, 10).has_value());
+  EXPECT_FALSE(cache.Lookup(kSecond, Offset(10), kNoEnd, 10).has_value());
+  const auto end = cache.Lookup(kFirst, Offset(13), kNoEnd, 10);
   ASSERT_TRUE(end.has_value());
   EXPECT_TRUE(end->batches.empty());
   EXPECT_EQ(end->next_offset, Offset(13));
@@ -117,11 +117,11 @@ TEST(TailCacheTest, EvictsInTheOrderOfInsertionOverAllPartitions) {
   cache.Insert(kSecond, Batch(0, 0, Bytes::Copy(kilobyte)));
   cache.Insert(kSecond, Batch(1, 1, Bytes::Copy(kilobyte)));
   cache.Insert(kSecond, Batch(2, 2, Bytes::Copy(kilobyte)));
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 1).has_value());
-  EXPECT_TRUE(cache.Lookup(kSecond, Offset(0), kNoLimit, 1).has_value());
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoEnd, 1).has_value());
+  EXPECT_TRUE(cache.Lookup(kSecond, Offset(0), kNoEnd, 1).has_value());
   cache.Insert(kFirst, Batch(1, 1, Bytes::Copy(kilobyte)));
-  EXPECT_FALSE(cache.Lookup(kSecond, Offset(0), kNoLimit, 1).has_value());
-  EXPECT_TRUE(cache.Lookup(kSecond, Offset(1), kNoLimit, 1).has_value());
+  EXPECT_FALSE(cache.Lookup(kSecond, Offset(0), kNoEnd, 1).has_value());
+  EXPECT_TRUE(cache.Lookup(kSecond, Offset(1), kNoEnd, 1).has_value());
   EXPECT_LE(cache.stats().bytes, 3000);
   EXPECT_EQ(cache.stats().batches, 3);
 }
@@ -130,15 +130,15 @@ TEST(TailCacheTest, KeepsOnlyADenseTail) {
   TailCache cache({.bytes_max = 1 << 20});
   cache.Insert(kFirst, Batch(0, 4, Bytes::Copy("old")));
   cache.Insert(kFirst, Batch(9, 9, Bytes::Copy("new")));
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
-  EXPECT_EQ(cache.Lookup(kFirst, Offset(9), kNoLimit, 100)->batches.ToString(), "new");
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoEnd, 100).has_value());
+  EXPECT_EQ(cache.Lookup(kFirst, Offset(9), kNoEnd, 100)->batches.ToString(), "new");
 }
 
 TEST(TailCacheTest, ABatchLargerThanTheBudgetLeavesNothingBehind) {
   TailCache cache({.bytes_max = 1000});
   cache.Insert(kFirst, Batch(0, 0, Bytes::Copy("small")));
   cache.Insert(kFirst, Batch(1, 1, Bytes::Copy(std::string(5000, 'x'))));
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoEnd, 100).has_value());
   EXPECT_EQ(cache.stats().bytes, 0);
 }
 
@@ -148,8 +148,8 @@ TEST(TailCacheTest, CopiesSmallBatchesAndSharesLargeOnes) {
   const Bytes large = Bytes::Copy(std::string(100, 'l'));
   cache.Insert(kFirst, Batch(0, 0, small));
   cache.Insert(kSecond, Batch(0, 0, large));
-  const auto copied = cache.Lookup(kFirst, Offset(0), kNoLimit, 1);
-  const auto shared = cache.Lookup(kSecond, Offset(0), kNoLimit, 1);
+  const auto copied = cache.Lookup(kFirst, Offset(0), kNoEnd, 1);
+  const auto shared = cache.Lookup(kSecond, Offset(0), kNoEnd, 1);
   EXPECT_NE(copied->batches.view().data(), small.view().data());
   EXPECT_EQ(shared->batches.view().data(), large.view().data());
 }
@@ -159,12 +159,12 @@ TEST(TailCacheTest, ForgetsTruncatedBatchesAndDroppedPartitions) {
   for (int i = 0; i < 5; ++i) cache.Insert(kFirst, Batch(i, i, Bytes::Copy("x")));
   cache.TruncateSuffix(kFirst, Offset(3));
   cache.TruncatePrefix(kFirst, Offset(1));
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoLimit, 100).has_value());
-  EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoLimit, 100)->next_offset, Offset(3));
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(0), kNoEnd, 100).has_value());
+  EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoEnd, 100)->next_offset, Offset(3));
   cache.Insert(kFirst, Batch(3, 3, Bytes::Copy("y")));
-  EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoLimit, 100)->batches.ToString(), "xxy");
+  EXPECT_EQ(cache.Lookup(kFirst, Offset(1), kNoEnd, 100)->batches.ToString(), "xxy");
   cache.Drop(kFirst);
-  EXPECT_FALSE(cache.Lookup(kFirst, Offset(1), kNoLimit, 100).has_value());
+  EXPECT_FALSE(cache.Lookup(kFirst, Offset(1), kNoEnd, 100).has_value());
   EXPECT_EQ(cache.stats().bytes, 0);
 }
 
@@ -178,7 +178,7 @@ TEST(TailCacheTest, DroppedPartitionsDoNotAccumulateMemory) {
   }
   EXPECT_LE(cache.stats().bytes, 100'000);
   const TailKey last = {.shard = 0, .partition = LocalPartitionId(19'999)};
-  EXPECT_TRUE(cache.Lookup(last, Offset(0), kNoLimit, 1).has_value());
+  EXPECT_TRUE(cache.Lookup(last, Offset(0), kNoEnd, 1).has_value());
 }
 
 }  // namespace

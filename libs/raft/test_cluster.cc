@@ -25,7 +25,7 @@ std::vector<std::string> StateFrom(const Snapshot& snapshot) {
 }
 
 // "#7" of a directory made by TestDirectory(7).
-std::string Describe(const Uuid& directory) {
+std::string ShortName(const Uuid& directory) {
   return absl::StrCat("#", static_cast<uint8_t>(directory.bytes().back()));
 }
 
@@ -149,7 +149,7 @@ std::string Describe(const Membership& membership) {
     absl::StrAppend(&text, " ", node, "@", address);
   }
   for (const auto& [node, directory] : membership.directories) {
-    absl::StrAppend(&text, " ", node, Describe(directory));
+    absl::StrAppend(&text, " ", node, ShortName(directory));
   }
   return text;
 }

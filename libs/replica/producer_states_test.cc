@@ -11,6 +11,7 @@
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/replica/replica_test_support.h"
 
 namespace falaj::replica {
 namespace {
@@ -18,9 +19,6 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
-
-constexpr ProducerId kProducer{7};
-constexpr int64_t kNow = 1'700'000'000'000;
 
 ProducerStates::Batch Make(int32_t sequence, int32_t records = 1, int16_t epoch = 0,
                            ProducerId producer = kProducer) {

@@ -22,8 +22,7 @@ namespace {
 
 constexpr int kNodes = 3;
 constexpr int32_t kMinInSync = 2;
-constexpr absl::Duration kLagMax = absl::Seconds(1);
-const Settings kSettings{.min_in_sync_replicas = kMinInSync, .replica_lag_max = kLagMax};
+const Settings kSettings{.min_in_sync_replicas = kMinInSync, .replica_lag_max = absl::Seconds(1)};
 
 class World {
  public:

@@ -9,17 +9,13 @@
 
 #include "libs/base/status.h"
 #include "libs/replica/replica.h"
+#include "libs/replica/replica_test_support.h"
 
 namespace falaj::replica {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-constexpr NodeId kSelf{1};
-constexpr NodeId kTwo{2};
-constexpr NodeId kThree{3};
-constexpr absl::Duration kLagMax = absl::Seconds(10);
 
 // Node 1 holds ten records of epoch 1 and knows that four of them are committed. It leads epoch 2,
 // which begins with record 10.

@@ -9,6 +9,7 @@
 
 #include "libs/base/status.h"
 #include "libs/replica/replica.h"
+#include "libs/replica/replica_test_support.h"
 
 namespace falaj::replica {
 namespace {
@@ -16,7 +17,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr NodeId kSelf{1};
 constexpr NodeId kLeader{2};
 
 class ReplicaFollowerTest : public testing::Test {

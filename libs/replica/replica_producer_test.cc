@@ -11,6 +11,7 @@
 
 #include "libs/base/status.h"
 #include "libs/replica/replica.h"
+#include "libs/replica/replica_test_support.h"
 
 namespace falaj::replica {
 namespace {
@@ -18,10 +19,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr NodeId kSelf{1};
 constexpr NodeId kOther{2};
-constexpr ProducerId kProducer{77};
-constexpr int64_t kNow = 1'700'000'000'000;
 
 class ReplicaProducerTest : public testing::Test {
  protected:

@@ -14,15 +14,13 @@
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/replica/replica_test_support.h"
 
 namespace falaj::replica {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-constexpr NodeId kSelf{1};
-constexpr int64_t kNow = 1'700'000'000'000;
 
 class ReplicaTest : public testing::Test {
  protected:

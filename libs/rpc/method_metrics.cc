@@ -19,14 +19,13 @@ const char* TypeName(const google::protobuf::MethodDescriptor& method) {
   return method.server_streaming() ? "server_stream" : "unary";
 }
 
-struct Text {
-  const char* name;
-  const char* help;
-};
-
 }  // namespace
 
 struct MethodMetrics::Names {
+  struct Text {
+    const char* name;
+    const char* help;
+  };
   Text started;
   Text handled;
   Text received;

@@ -82,8 +82,8 @@ class AppendedFile {
 };
 
 // Calls `work` at its times. What is missed because one took too long is left out.
-absl::Status Pace(absl::Duration every, absl::Duration duration,
-                  absl::FunctionRef<absl::Status(MonotonicTime due)> work) {
+absl::Status RunEvery(absl::Duration every, absl::Duration duration,
+                      absl::FunctionRef<absl::Status(MonotonicTime due)> work) {
   const MonotonicTime start = Clock::Real()->MonotonicNow();
   for (MonotonicTime due = start; due < start + duration; due = due + every) {
     const MonotonicTime now = Clock::Real()->MonotonicNow();
@@ -151,7 +151,7 @@ absl::StatusOr<Histogram> BenchDisk::MeasureSyncs(const SyncLoad& load) const {
   for (size_t i = 0; i < writers; ++i) {
     threads.emplace_back([&, i] {
       AppendedFile log(absl::StrCat(directory_, "/log-", i));
-      outcomes[i] = Pace(kSyncEvery, load.duration, [&](MonotonicTime due) -> absl::Status {
+      outcomes[i] = RunEvery(kSyncEvery, load.duration, [&](MonotonicTime due) -> absl::Status {
         FALAJ_RETURN_IF_ERROR(log.Append(piece));
         FALAJ_RETURN_IF_ERROR(log.Sync());
         syncs[i].Record((Clock::Real()->MonotonicNow() - due) / absl::Nanoseconds(1));
@@ -161,7 +161,7 @@ absl::StatusOr<Histogram> BenchDisk::MeasureSyncs(const SyncLoad& load) const {
   }
   threads.emplace_back([&] {
     AppendedFile table(directory_ + "/table");
-    outcomes[writers] = Pace(table_every, load.duration, [&](MonotonicTime) -> absl::Status {
+    outcomes[writers] = RunEvery(table_every, load.duration, [&](MonotonicTime) -> absl::Status {
       FALAJ_RETURN_IF_ERROR(table.Append(table_piece));
       return table.StartWriting();
     });

@@ -23,7 +23,7 @@ std::string Megabytes(int64_t bytes, absl::Duration elapsed) {
   return absl::StrFormat("%.1f", PerSecond(bytes, elapsed) / 1e6);
 }
 
-std::string Milliseconds(int64_t ns) {
+std::string InMilliseconds(int64_t ns) {
   return absl::StrFormat("%.3f", static_cast<double>(ns) / 1e6);
 }
 
@@ -32,9 +32,9 @@ void AddLatencies(const std::string& phase, const std::string& name, const Histo
   if (histogram.count() == 0) return;
   std::vector<Cell> row = {phase, name, histogram.count()};
   for (const double percent : Histogram::kPercentiles) {
-    row.push_back(Milliseconds(histogram.Percentile(percent)));
+    row.push_back(InMilliseconds(histogram.Percentile(percent)));
   }
-  row.push_back(Milliseconds(histogram.max()));
+  row.push_back(InMilliseconds(histogram.max()));
   table->Add(std::move(row));
 }
 

@@ -17,7 +17,7 @@
 namespace falaj::cli {
 namespace {
 
-constexpr char kRisk[] =
+constexpr char kRecoveryRisk[] =
     R"(This makes the node of this directory the only voter of the metadata service, for when the
 others are lost for good. What that risks:
 
@@ -94,7 +94,7 @@ ExitCode RunRecoverQuorum(const RecoverQuorumOptions& options) {
     return done.ok() ? ExitCode::kOk : Fail(done);
   }
   if (const absl::Status status = Describe(*log, options.output); !status.ok()) return Fail(status);
-  std::fputs(kRisk, stderr);
+  std::fputs(kRecoveryRisk, stderr);
   std::fputs("Nothing was changed. To go on: --yes-lose-data\n", stderr);
   return ExitCode::kUsage;
 }

@@ -14,7 +14,7 @@
 namespace falaj::cli {
 namespace {
 
-constexpr char kRisk[] =
+constexpr char kReleaseRisk[] =
     R"(These partitions were on this storage node when the metadata quorum lost its majority, and
 the recovered quorum does not give them to it. Their records may be nowhere else. Released, they
 are deleted when the node starts again, unless the quorum gives them to it by then.
@@ -34,7 +34,7 @@ absl::StatusOr<ExitCode> Release(const ReleaseQuarantineOptions& options) {
     return ExitCode::kOk;
   }
   if (history->quarantined_count() == 0) return ExitCode::kOk;
-  std::fputs(kRisk, stderr);
+  std::fputs(kReleaseRisk, stderr);
   std::fputs("Nothing was changed. To go on: --yes-lose-data\n", stderr);
   return ExitCode::kUsage;
 }

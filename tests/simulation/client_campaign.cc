@@ -11,7 +11,7 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
-constexpr SimTime kPatience = 4 * kSecond;
+constexpr SimTime kCampaignPatience = 4 * kSecond;
 
 }  // namespace
 
@@ -31,10 +31,10 @@ void ClientCampaign::Stand() {
   const SimNode* const at = caller_->Find(target);
   const History::Campaign campaign = history_->BeginCampaign(path_, session_->id());
   caller_->Call(
-      target, kPatience,
+      target, kCampaignPatience,
       [request, at](metadata::MetadataNode* node, const Caller::Responder& respond) {
-        node->Campaign(request, at->Now() + absl::Nanoseconds(kPatience - kSecond / 10), nullptr,
-                       [respond](absl::StatusOr<v1::CampaignResponse> won) {
+        node->Campaign(request, at->Now() + absl::Nanoseconds(kCampaignPatience - kSecond / 10),
+                       nullptr, [respond](absl::StatusOr<v1::CampaignResponse> won) {
                          Answer answer;
                          answer.status = won.status();
                          if (won.ok()) answer.campaign = *std::move(won);
@@ -74,7 +74,7 @@ void ClientCampaign::Resign() {
   *resign->mutable_session() = *session;
   resign->set_path(path_);
   caller_->Call(
-      caller_->Leader(), kPatience / 4,
+      caller_->Leader(), kCampaignPatience / 4,
       [command](metadata::MetadataNode* node, const Caller::Responder& respond) {
         node->Execute(command, [respond](absl::StatusOr<pb::ExecuteResponse> executed) {
           respond({.status = executed.status()});

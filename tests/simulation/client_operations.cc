@@ -11,8 +11,8 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
-constexpr SimTime kPatience = 700 * kMillisecond;  // For one answer.
-constexpr SimTime kEndurance = 8 * kSecond;        // For an operation.
+constexpr SimTime kAnswerPatience = 700 * kMillisecond;  // For one answer.
+constexpr SimTime kEndurance = 8 * kSecond;              // For an operation.
 constexpr SimTime kRetryDelay = 30 * kMillisecond;
 constexpr uint64_t kGroups = 2;
 constexpr uint64_t kRegistersPerGroup = 3;
@@ -96,9 +96,9 @@ void ClientOperations::TryRead(size_t operation, const ReadRequest& read, SimTim
   const NodeId target = random_.Below(2) == 0 ? caller_->Leader() : caller_->Anybody();
   const SimNode* const at = caller_->Find(target);
   caller_->Call(
-      target, kPatience,
+      target, kAnswerPatience,
       [read, at](metadata::MetadataNode* node, const Caller::Responder& respond) {
-        ServeRead(node, read, at->Now() + absl::Nanoseconds(kPatience), respond);
+        ServeRead(node, read, at->Now() + absl::Nanoseconds(kAnswerPatience), respond);
       },
       [this, operation, read, deadline](const std::optional<Answer>& answer) {
         if (!answer || !answer->status.ok()) {
@@ -202,7 +202,7 @@ void ClientOperations::TryWrite(Write write) {
   pb::ClusterCommand command;
   *command.mutable_coordination() = write.command;
   caller_->Call(
-      target, kPatience,
+      target, kAnswerPatience,
       [command = std::move(command)](metadata::MetadataNode* node,
                                      const Caller::Responder& respond) {
         node->Execute(command, [respond](absl::StatusOr<pb::ExecuteResponse> executed) {

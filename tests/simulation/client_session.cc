@@ -9,7 +9,7 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
-constexpr SimTime kPatience = 600 * kMillisecond;
+constexpr SimTime kSessionPatience = 600 * kMillisecond;
 
 }  // namespace
 
@@ -25,7 +25,7 @@ void ClientSession::Open() {
   command.mutable_coordination()->mutable_open_session()->set_timeout_ms(
       static_cast<int32_t>(timeout_ / kMillisecond));
   caller_->Call(
-      caller_->Leader(), kPatience,
+      caller_->Leader(), kSessionPatience,
       [command](metadata::MetadataNode* node, const Caller::Responder& respond) {
         node->Execute(command, [respond](absl::StatusOr<pb::ExecuteResponse> executed) {
           Answer answer;

@@ -11,7 +11,7 @@
 namespace falaj::simulation {
 namespace {
 
-constexpr SimTime kPatience = 2500 * kMillisecond;  // With a node that is not so far yet.
+constexpr SimTime kWatchPatience = 2500 * kMillisecond;  // With a node that is not so far yet.
 // With a stream. Longer than a node keeps watchers that it cannot keep up to date.
 constexpr SimTime kSilenceMax = 5 * kSecond;
 
@@ -80,7 +80,7 @@ void ClientWatch::Connect() {
   caller_->Call(
       target, kSilenceMax,
       [request, watcher, at](metadata::MetadataNode* node, const Caller::Responder& respond) {
-        node->WatchZnodes(request, at->Now() + absl::Nanoseconds(kPatience), watcher,
+        node->WatchZnodes(request, at->Now() + absl::Nanoseconds(kWatchPatience), watcher,
                           [respond](const absl::Status& status) {
                             if (!status.ok()) respond({.status = status});
                           });

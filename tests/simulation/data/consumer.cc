@@ -13,7 +13,7 @@
 namespace falaj::simulation::data {
 namespace {
 
-constexpr SimTime kPauseMax = 40 * kMillisecond;
+constexpr SimTime kRestMax = 40 * kMillisecond;
 constexpr SimTime kPatience = 150 * kMillisecond;
 constexpr int kBatchesMax = 8;
 
@@ -21,7 +21,7 @@ constexpr int kBatchesMax = 8;
 
 void Consumer::Poll() {
   request_ = 0;
-  world_->queue->After(random_.Between(1, kPauseMax), EventKind::kClient, [this] {
+  world_->queue->After(random_.Between(1, kRestMax), EventKind::kClient, [this] {
     // It asks again now and then, and when it has been refused; until then it believes what it
     // heard last.
     if (leader_ == NodeId{0} || random_.Below(16) == 0) return AskWhoLeads();

@@ -12,14 +12,14 @@ namespace {
 // The service is one endpoint; storage nodes are at their ids, clients behind them.
 constexpr Endpoint kMetadata = 0;
 
-constexpr SimTime kTick = 20 * kMillisecond;
+constexpr SimTime kMetadataTick = 20 * kMillisecond;
 constexpr SimTime kSignOfLife = 100 * kMillisecond;
 constexpr int64_t kStartMs = 1'700'000'000'000;
 
 }  // namespace
 
 SingleMetadata::SingleMetadata(World* world, uint64_t seed) : Metadata(world), random_(seed) {
-  world_->queue->After(kTick, EventKind::kTimer, [this] { Tick(); });
+  world_->queue->After(kMetadataTick, EventKind::kTimer, [this] { Tick(); });
 }
 
 void SingleMetadata::Start(const Uuid& cluster_id) {
@@ -130,9 +130,9 @@ void SingleMetadata::Ask(Endpoint from, PartitionNumber number,
 }
 
 void SingleMetadata::Tick() {
-  world_->queue->After(kTick, EventKind::kTimer, [this] { Tick(); });
+  world_->queue->After(kMetadataTick, EventKind::kTimer, [this] { Tick(); });
   if (stalled_until_ > world_->now()) return;
-  if (world_->now() / kSignOfLife != (world_->now() - kTick) / kSignOfLife) {
+  if (world_->now() / kSignOfLife != (world_->now() - kMetadataTick) / kSignOfLife) {
     pb::WatchClusterResponse alive;
     alive.set_index(state_.index().value());
     for (Watcher& watcher : watchers_) Push(&watcher, alive);
