@@ -28,28 +28,43 @@ if(FALAJ_SANITIZE)
 endif()
 target_link_options(falaj_sanitize INTERFACE -fuse-ld=lld)
 
-# The two precompiled headers: std + Abseil for everybody, and gRPC on top for what talks gRPC.
-# Written once: a newer anchor would rebuild both precompiled headers, and with them everything.
+# What only tests are made of is compiled as fast as it goes: half of a clean build is tests, and what they test keeps
+# its optimisation.
+add_library(falaj_unoptimised INTERFACE)
+target_compile_options(falaj_unoptimised INTERFACE $<$<CONFIG:RelWithDebInfo>:-O0>)
+
+# falaj_precompile(NAME HEADER LINK...): makes the precompiled header that falaj_configure gives to targets of equal flags.
+# Its anchor is written once: a newer one would rebuild every precompiled header, and with them everything.
 if(NOT EXISTS ${CMAKE_BINARY_DIR}/pch_anchor.cc)
   file(WRITE ${CMAKE_BINARY_DIR}/pch_anchor.cc "")
 endif()
-add_library(falaj_pch_pure OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
-target_link_libraries(falaj_pch_pure PRIVATE falaj_flags falaj_sanitize absl::status absl::statusor absl::strings
-                                             absl::time absl::flat_hash_map absl::btree absl::span)
-target_precompile_headers(falaj_pch_pure PRIVATE ${CMAKE_SOURCE_DIR}/scripts/cmake/pch_pure.h)
-add_library(falaj_pch_grpc OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
-target_link_libraries(falaj_pch_grpc PRIVATE falaj_flags falaj_sanitize gRPC::grpc++ protobuf::libprotobuf absl::status
-                                             absl::statusor absl::strings absl::time absl::flat_hash_map absl::btree)
-target_precompile_headers(falaj_pch_grpc PRIVATE ${CMAKE_SOURCE_DIR}/scripts/cmake/pch_grpc.h)
+function(falaj_precompile name header)
+  add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/pch_anchor.cc)
+  target_link_libraries(${name} PRIVATE falaj_flags falaj_sanitize ${ARGN})
+  target_precompile_headers(${name} PRIVATE ${CMAKE_SOURCE_DIR}/scripts/cmake/${header})
+endfunction()
 
-# falaj_configure(TARGET [GRPC]): flags, sanitizers and the precompiled header.
-function(falaj_configure target use_grpc)
-  target_link_libraries(${target} PRIVATE falaj_flags falaj_sanitize)
-  if(use_grpc)
-    target_precompile_headers(${target} REUSE_FROM falaj_pch_grpc)
-  else()
-    target_precompile_headers(${target} REUSE_FROM falaj_pch_pure)
+# The precompiled headers: std + Abseil for everybody, gRPC on top for what talks gRPC, and both again with GoogleTest.
+set(falaj_pure_deps absl::status absl::statusor absl::strings absl::time absl::flat_hash_map absl::btree absl::span)
+set(falaj_grpc_deps gRPC::grpc++ protobuf::libprotobuf ${falaj_pure_deps})
+falaj_precompile(falaj_pch_pure pch_pure.h ${falaj_pure_deps})
+falaj_precompile(falaj_pch_grpc pch_grpc.h ${falaj_grpc_deps})
+falaj_precompile(falaj_pch_pure_test pch_pure_test.h falaj_unoptimised GTest::gmock ${falaj_pure_deps})
+falaj_precompile(falaj_pch_grpc_test pch_grpc_test.h falaj_unoptimised GTest::gmock ${falaj_grpc_deps})
+
+# falaj_configure(TARGET GRPC TEST): flags, sanitizers and the precompiled header, for a target that talks gRPC and for a
+# test, if the argument is not empty.
+function(falaj_configure target grpc test)
+  set(pch falaj_pch_pure)
+  if(grpc)
+    set(pch falaj_pch_grpc)
   endif()
+  if(test)
+    string(APPEND pch _test)
+    target_link_libraries(${target} PRIVATE falaj_unoptimised)
+  endif()
+  target_link_libraries(${target} PRIVATE falaj_flags falaj_sanitize)
+  target_precompile_headers(${target} REUSE_FROM ${pch})
 endfunction()
 
 # falaj_library(NAME [GRPC] SRCS ... [DEPS public ...] [PRIVATE_DEPS ...]) makes falaj_NAME, alias falaj::NAME.
@@ -59,7 +74,7 @@ function(falaj_library name)
   add_library(falaj::${name} ALIAS falaj_${name})
   target_include_directories(falaj_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_link_libraries(falaj_${name} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
-  falaj_configure(falaj_${name} "${ARG_GRPC}")
+  falaj_configure(falaj_${name} "${ARG_GRPC}" "")
 endfunction()
 
 # falaj_binary(NAME [GRPC] SRCS ... DEPS ...) makes an executable called NAME under bin/.
@@ -67,19 +82,24 @@ function(falaj_binary name)
   cmake_parse_arguments(ARG "GRPC" "" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
-  falaj_configure(${name} "${ARG_GRPC}")
+  falaj_configure(${name} "${ARG_GRPC}" "")
 endfunction()
 
-# falaj_test(NAME [GRPC] [SLOW] SRCS ... DEPS ...) makes NAME and one CTest entry of the same name. LABEL is one of
-# unit (default), sim, integration, e2e. The target falaj_tests_LABEL builds all tests of a label.
+# falaj_test(NAME [GRPC] [LABEL label] [TIMEOUT s] SRCS ... DEPS ...) makes NAME and one CTest entry of the same name. The
+# label is unit (default), integration or sim. The target falaj_tests_LABEL builds all tests of a label. Simulations keep
+# their optimisation: what the linker takes from an unoptimised object would slow a million events.
 function(falaj_test name)
   cmake_parse_arguments(ARG "GRPC" "LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock_main)
-  falaj_configure(${name} "${ARG_GRPC}")
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
+  endif()
+  if(ARG_LABEL STREQUAL sim)
+    falaj_configure(${name} "${ARG_GRPC}" "")
+  else()
+    falaj_configure(${name} "${ARG_GRPC}" TEST)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL})
   if(NOT TARGET falaj_tests_${ARG_LABEL})
