@@ -15,6 +15,7 @@
 #include "libs/base/log.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/log/background_priority.h"
 #include "libs/log/raft_log_database.h"
 #include "libs/log/rocks_info_log.h"
 #include "libs/log/wal_check.h"
@@ -54,6 +55,7 @@ rocksdb::DBOptions DatabaseOptions(const std::string& directory, bool is_new) {
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.info_log = std::make_shared<RocksInfoLog>(directory);
+  options.listeners.push_back(std::make_shared<BackgroundPriority>());
   return options;
 }
 

@@ -281,10 +281,25 @@ Ready RaftCore::TakeReady() {
 }
 
 bool RaftCore::SnapshotDue() const {
-  const uint64_t entries = state_->log.applied().value() -
-                           std::min(state_->snapshot.meta.index(), state_->log.applied().value());
-  return entries > 0 && (entries >= state_->options.snapshot_entries ||
-                         state_->log.applied_bytes() >= state_->options.snapshot_log_bytes);
+  const uint64_t applied = state_->log.applied().value();
+  const uint64_t covered = state_->snapshot.meta.index();
+  if (applied <= covered) return false;
+  return SnapshotTurn(applied) > SnapshotTurn(covered) ||
+         state_->log.applied_bytes() >= state_->options.snapshot_log_bytes;
+}
+
+// How many snapshots were due up to `index`: one every snapshot_entries, each member's in a part of
+// that span of its own, so that the others go on at full speed while one makes its snapshot.
+uint64_t RaftCore::SnapshotTurn(uint64_t index) const {
+  const auto before_self = [self = state_->options.self](const std::vector<NodeId>& nodes) {
+    return static_cast<uint64_t>(std::lower_bound(nodes.begin(), nodes.end(), self) -
+                                 nodes.begin());
+  };
+  const Membership& members = membership();
+  const uint64_t span = state_->options.snapshot_entries;
+  const uint64_t parts = members.voters.size() + members.learners.size() + 1;
+  const uint64_t place = before_self(members.voters) + before_self(members.learners);
+  return (index + span - span * place / parts) / span;
 }
 
 absl::StatusOr<pb::RaftSnapshot> RaftCore::DescribeSnapshot(LogIndex index) const {

@@ -166,6 +166,7 @@ class RaftCore {
   void Become(Next next);
   void BecomeFollower(Term term);
   absl::Status CheckLeads() const;
+  uint64_t SnapshotTurn(uint64_t index) const;
   SoftState Soft() const;
 
   std::unique_ptr<CoreState> state_;

@@ -55,7 +55,8 @@ struct Options {
   size_t apply_bytes_max = 4 << 20;         // Committed entries per Ready.
   size_t reads_waiting_max = 10'000;        // Then ReadIndex() answers QUOTA_EXCEEDED.
 
-  // Snapshots: due when either is exceeded by applied entries since the last one.
+  // Snapshots: due when either is reached by applied entries since the last one; sooner by entries
+  // if it is this node's turn, for members take theirs one after the other.
   size_t snapshot_entries = 100'000;
   size_t snapshot_log_bytes = 64 << 20;
   uint64_t entries_kept = 10'000;           // Behind a snapshot, for slow followers.

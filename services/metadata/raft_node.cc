@@ -9,6 +9,7 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/base/thread_priority.h"
 
 namespace falaj::metadata {
 namespace {
@@ -289,6 +290,7 @@ void RaftNode::BeginSnapshot() {
   if (!job.has_value()) return;
   if (snapshot_thread_.joinable()) snapshot_thread_.join();  // It has reported already.
   snapshot_thread_ = std::thread([this, job = *std::move(job)] {
+    StepBack();  // Rounds go first.
     const MonotonicTime begin = options_.clock->MonotonicNow();
     Written written;
     written.snapshot = job.Build();
