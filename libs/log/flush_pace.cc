@@ -9,7 +9,6 @@
 namespace falaj::log {
 namespace {
 
-constexpr int64_t kUnlimited = int64_t{64} << 30;
 // What was taken keeps nobody waiting for longer: a clock may stand still.
 constexpr absl::Duration kAheadMax = absl::Milliseconds(100);
 // A flush that was held up by the disk makes up for so much: what it writes past the page cache

@@ -28,6 +28,8 @@ namespace falaj::log {
 // Pure. Rates are bytes a second.
 class FlushRate {
  public:
+  static constexpr int64_t kUnlimited = int64_t{64} << 30;
+
   static constexpr int64_t kMin = 64 << 20;  // A memtable of the usual size in a second.
 
   // A flush begins at `now` with `memtables` to write (at least 1), after `written` bytes in all

@@ -15,6 +15,7 @@
 #include "libs/base/log.h"
 #include "libs/base/status.h"
 #include "libs/log/direct_writes.h"
+#include "libs/log/flush_pace.h"
 #include "libs/log/read_ahead_file_system.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
@@ -71,7 +72,7 @@ RocksLogStore::Impl::~Impl() {
   if (db_ == nullptr) return;
   if (health_->Get().ok()) {
     // So that the next start has nothing to replay. Nobody is disturbed any more.
-    db_options_.rate_limiter->SetBytesPerSecond(int64_t{64} << 30);
+    db_options_.rate_limiter->SetBytesPerSecond(FlushRate::kUnlimited);
     std::vector<rocksdb::ColumnFamilyHandle*> all = {default_, meta_};
     {
       MutexLock lock(&mu_);

@@ -165,13 +165,20 @@ int Leader::TicksUntilDue() const {
   return due;
 }
 
-bool Leader::AwaitsBeatAnswers() const {
-  if (!round_reads_.empty()) return true;
-  return std::any_of(progress_.begin(), progress_.end(), [this](const auto& item) {
-    const Progress& progress = item.second;
-    return progress.state() != Progress::State::kReplicate ||
-           progress.match() < state_->log.last_index();
-  });
+AwaitedAnswers Leader::awaited_answers() const {
+  const LogIndex last = state_->log.last_index();
+  AwaitedAnswers awaited = {
+      // A read waits for them, or, below, a follower may have lost something.
+      .to_heartbeats = !round_reads_.empty(),
+      // They commit something, let the lead be handed over, or, below, more be sent.
+      .to_appends = state_->log.committed() < last || transfer_target_ != NodeId(),
+  };
+  for (const auto& [node, progress] : progress_) {
+    const bool in_step = progress.state() == Progress::State::kReplicate;
+    awaited.to_heartbeats |= !in_step || progress.match() < last;
+    awaited.to_appends |= !in_step || progress.next() <= last;
+  }
+  return awaited;
 }
 
 bool Leader::HearsMajority() const {

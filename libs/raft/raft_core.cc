@@ -213,8 +213,8 @@ int RaftCore::TicksUntilDue() const {
   return std::max(1, role_->TicksUntilDue());
 }
 
-bool RaftCore::AwaitsBeatAnswers() const {
-  return leader_ != nullptr && leader_->AwaitsBeatAnswers();
+AwaitedAnswers RaftCore::awaited_answers() const {
+  return leader_ != nullptr ? leader_->awaited_answers() : AwaitedAnswers{};
 }
 
 void RaftCore::Doubt(NodeId node) {

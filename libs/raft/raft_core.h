@@ -78,9 +78,8 @@ class RaftCore {
   // How many calls of Tick() from now on the next one may have an effect; at least 1. The shell may
   // sleep so long, if nothing comes in, and count the ticks afterwards.
   int TicksUntilDue() const;
-  // True if answers to heartbeats should be taken in at once: a read waits for them, or a follower
-  // may have lost something. Else they only say that all is well, and may wait for the next round.
-  bool AwaitsBeatAnswers() const;
+  // As of now: whatever the node is given, and every Ready, may change it.
+  AwaitedAnswers awaited_answers() const;
   // The connection from `node` has broken. If it leads, its process has probably died, and this
   // node waits less long for a word of it. No more than a hint: elections are as safe as ever.
   void Doubt(NodeId node);

@@ -27,6 +27,17 @@ absl::string_view RoleName(Role role) {
   return "unknown";
 }
 
+AnswerTo WhatItAnswers(const pb::RaftMessage& message) {
+  switch (message.type()) {
+    case pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY:
+      return AnswerTo::kHeartbeat;
+    case pb::RAFT_MESSAGE_TYPE_APPEND_REPLY:
+      return message.reject() ? AnswerTo::kNeither : AnswerTo::kAppend;
+    default:
+      return AnswerTo::kNeither;
+  }
+}
+
 Snapshot FinishSnapshot(pb::RaftSnapshot meta, Bytes data) {
   meta.set_size_bytes(static_cast<int64_t>(data.size()));
   meta.set_checksum(crc32c::Of(data));

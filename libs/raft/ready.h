@@ -110,6 +110,25 @@ struct ReadState {
   friend bool operator==(const ReadState&, const ReadState&) = default;
 };
 
+// What a message answers, if it is one of the answers that may not be worth a wake-up.
+enum class AnswerTo { kNeither, kHeartbeat, kAppend };
+
+// A refused append counts as neither.
+AnswerTo WhatItAnswers(const pb::RaftMessage& message);
+
+// The answers that should be taken in at once. Others only say that all is well, or how far a
+// follower is, and may wait for the next round.
+struct AwaitedAnswers {
+  bool to_heartbeats = false;
+  bool to_appends = false;
+
+  bool any() const { return to_heartbeats || to_appends; }
+  // True also for what is no such answer.
+  bool Includes(AnswerTo what) const {
+    return what == AnswerTo::kNeither || (what == AnswerTo::kAppend ? to_appends : to_heartbeats);
+  }
+};
+
 // Who leads, as far as this node knows. Needs no storing.
 struct SoftState {
   Role role = Role::kFollower;

@@ -96,7 +96,7 @@ NodeStatus RaftNode::status() const {
   return status_;
 }
 
-bool RaftNode::Enqueue(Task* task, bool also_stopping, bool urgent, absl::Status* refused) {
+bool RaftNode::Enqueue(Task* task, raft::AnswerTo what, bool also_stopping, absl::Status* refused) {
   MutexLock lock(&mu_);
   if (stopping_ && !also_stopping) {
     *refused = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
@@ -109,19 +109,21 @@ bool RaftNode::Enqueue(Task* task, bool also_stopping, bool urgent, absl::Status
     return false;
   }
   tasks_.push_back(std::move(*task));
-  if (!urgent && !beats_awaited_) return true;
+  if (!awaited_.Includes(what)) return true;
   if (!std::exchange(needed_, true)) wake_.NotifyOne();
   return true;
 }
 
 void RaftNode::Post(Task task) {
   absl::Status refused;
-  if (!Enqueue(&task, /*also_stopping=*/false, /*urgent=*/true, &refused)) task(nullptr, refused);
+  if (Enqueue(&task, raft::AnswerTo::kNeither, /*also_stopping=*/false, &refused)) return;
+  task(nullptr, refused);
 }
 
 void RaftNode::Step(pb::RaftMessage message) {
-  const bool beat_answer = IsBeatAnswer(message);
-  const MonotonicTime received = beat_answer ? options_.clock->MonotonicNow() : MonotonicTime();
+  const raft::AnswerTo what = raft::WhatItAnswers(message);
+  const MonotonicTime received =
+      IsBeatAnswer(message) ? options_.clock->MonotonicNow() : MonotonicTime();
   Task task = [this, received, message = std::move(message)](MetadataNode* node,
                                                              const absl::Status&) {
     if (node == nullptr) return;
@@ -134,7 +136,7 @@ void RaftNode::Step(pb::RaftMessage message) {
                 {"error", taken}});
   };
   absl::Status refused;  // Dropped: whoever sent it will send again.
-  Enqueue(&task, /*also_stopping=*/true, /*urgent=*/!beat_answer, &refused);
+  Enqueue(&task, what, /*also_stopping=*/true, &refused);
 }
 
 void RaftNode::PeerBroke(NodeId peer) {
@@ -142,7 +144,7 @@ void RaftNode::PeerBroke(NodeId peer) {
     if (node != nullptr) node->PeerBroke(peer);
   };
   absl::Status refused;  // Dropped: only a hint.
-  Enqueue(&task, /*also_stopping=*/true, /*urgent=*/true, &refused);
+  Enqueue(&task, raft::AnswerTo::kNeither, /*also_stopping=*/true, &refused);
 }
 
 void RaftNode::Run() {
@@ -196,14 +198,15 @@ void RaftNode::BeginRound() {
 
 // A stopping node looks at every tick whether another one leads.
 void RaftNode::SleepUnlessNeeded(bool stopping) {
-  const bool beats_awaited = node_->core().AwaitsBeatAnswers();
+  const raft::AwaitedAnswers awaited = node_->core().awaited_answers();
   const MonotonicTime now = options_.clock->MonotonicNow();
   const MonotonicTime until = timer_.EndRound(now, {.ticks = node_->TicksUntilDue(),
                                                     .wake_by = stopping ? now : node_->WakeBy(),
                                                     .hurry_by = node_->HurryBy()});
   MutexLock lock(&mu_);
-  beats_awaited_ = beats_awaited;
-  if (needed_ || (beats_awaited && !tasks_.empty()) || until <= now) return;
+  awaited_ = awaited;
+  // What came during the round was judged by what was awaited before it.
+  if (needed_ || (awaited.any() && !tasks_.empty()) || until <= now) return;
   wake_.WaitFor(&mu_, until - now);
 }
 

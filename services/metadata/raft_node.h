@@ -94,7 +94,7 @@ class RaftNode {
   RaftNode(const Options& options, std::unique_ptr<log::RaftLog> log,
            telemetry::Registry* registry);
 
-  bool Enqueue(Task* task, bool also_stopping, bool urgent, absl::Status* refused);
+  bool Enqueue(Task* task, raft::AnswerTo what, bool also_stopping, absl::Status* refused);
 
   // All below: on the thread.
   void Run();
@@ -145,8 +145,8 @@ class RaftNode {
   mutable Mutex mu_;
   CondVar wake_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
-  bool needed_ ABSL_GUARDED_BY(mu_) = false;         // Something wants a round now.
-  bool beats_awaited_ ABSL_GUARDED_BY(mu_) = false;  // Answers to heartbeats do.
+  bool needed_ ABSL_GUARDED_BY(mu_) = false;           // Something wants a round now.
+  raft::AwaitedAnswers awaited_ ABSL_GUARDED_BY(mu_);  // As of the last round.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   NodeStatus status_ ABSL_GUARDED_BY(mu_);
   // A snapshot that was written, waiting for the thread to make it the current one.

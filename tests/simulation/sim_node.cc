@@ -120,7 +120,8 @@ bool SimNode::Give(Input input, bool urgent) {
 }
 
 void SimNode::GiveMessage(pb::RaftMessage message) {
-  const bool urgent = message.type() != pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY;
+  if (!running()) return;
+  const bool urgent = node_->core().awaited_answers().Includes(raft::WhatItAnswers(message));
   Give(
       [this, message = std::move(message)](metadata::MetadataNode* node) {
         const absl::Status taken = node->Step(message);
@@ -138,7 +139,8 @@ void SimNode::BreakPeer(NodeId peer) {
 
 bool SimNode::NeedsRound() const {
   if (!running() || blocked_ || paused_) return false;
-  return needed_ || Now() >= sleep_until_ || (!inbox_.empty() && node_->core().AwaitsBeatAnswers());
+  return needed_ || Now() >= sleep_until_ ||
+         (!inbox_.empty() && node_->core().awaited_answers().any());
 }
 
 void SimNode::Round() {

@@ -1,0 +1,150 @@
+// Three voters between whom nothing is lost: what their leader waits for, and whose turn it is to
+// make a snapshot.
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "libs/raft/test_cluster.h"
+
+namespace falaj::raft {
+namespace {
+
+using ::testing::ElementsAre;
+
+class ThreeVotersTest : public testing::Test {
+ protected:
+  void Start(size_t inflight_max = 64) {
+    Restored empty;
+    for (int id = 1; id <= 3; ++id) empty.snapshot.meta.mutable_membership()->add_voters(id);
+    for (int id = 1; id <= 3; ++id) {
+      Options options;
+      options.self = NodeId(id);
+      options.snapshot_entries = 12;
+      options.inflight_max = inflight_max;
+      cluster_.Add(options, empty);
+    }
+  }
+
+  void Elect() {
+    for (int ticks = 0; ticks < 100 && !leader().is_leader(); ++ticks) {
+      leader().Tick();
+      Settle();
+    }
+    ASSERT_TRUE(leader().is_leader());
+  }
+
+  RaftCore& leader() { return *cluster_.node(NodeId(1)).core; }
+
+  // Until everybody has applied `last`. Each makes its snapshots when they are due.
+  void WriteUpTo(uint64_t last) {
+    for (uint64_t index = leader().applied().value(); index < last; ++index) {
+      ASSERT_TRUE(leader().Propose("x").ok());
+      Settle();
+      for (auto& [id, node] : cluster_.nodes()) {
+        if (!node.core->SnapshotDue()) continue;
+        ASSERT_TRUE(cluster_.TakeSnapshot(id).ok());
+        made_at_[id].push_back(node.core->applied().value());
+        ASSERT_FALSE(node.core->SnapshotDue());
+      }
+    }
+  }
+
+  std::vector<uint64_t> MadeAt(int id) { return made_at_[NodeId(id)]; }
+
+  // Everything that any node is ready for. Returns the messages that follow from it.
+  std::vector<pb::RaftMessage> CarryOut() {
+    for (auto& [id, node] : cluster_.nodes()) {
+      while (node.core->HasReady()) {
+        cluster_.Take(id);
+        cluster_.Finish(id);
+      }
+    }
+    return std::exchange(cluster_.in_flight(), {});
+  }
+
+  void Deliver(const std::vector<pb::RaftMessage>& messages) {
+    for (const pb::RaftMessage& message : messages) ASSERT_TRUE(cluster_.Deliver(message).ok());
+  }
+
+  void Settle() {
+    while (true) {
+      const std::vector<pb::RaftMessage> messages = CarryOut();
+      if (messages.empty()) return;
+      Deliver(messages);
+    }
+  }
+
+ private:
+  TestCluster cluster_;
+  std::map<NodeId, std::vector<uint64_t>> made_at_;
+};
+
+TEST_F(ThreeVotersTest, SnapshotsAreMadeByOneAfterTheOther) {
+  Start();
+  ASSERT_NO_FATAL_FAILURE(Elect());
+  ASSERT_NO_FATAL_FAILURE(WriteUpTo(40));
+  EXPECT_THAT(MadeAt(1), ElementsAre(12, 24, 36));
+  EXPECT_THAT(MadeAt(2), ElementsAre(3, 15, 27, 39));
+  EXPECT_THAT(MadeAt(3), ElementsAre(6, 18, 30));
+}
+
+// Of three voters the second acknowledgement tells the leader nothing that it has to act on.
+TEST_F(ThreeVotersTest, AcknowledgementsAreAwaitedUntilAllIsCommitted) {
+  Start();
+  ASSERT_NO_FATAL_FAILURE(Elect());
+  EXPECT_FALSE(leader().awaited_answers().any());
+  ASSERT_TRUE(leader().Propose("x").ok());
+  EXPECT_TRUE(leader().awaited_answers().to_appends);
+  Deliver(CarryOut());
+  const std::vector<pb::RaftMessage> answers = CarryOut();
+  ASSERT_EQ(answers.size(), 2u);
+  for (const pb::RaftMessage& answer : answers) {
+    EXPECT_EQ(WhatItAnswers(answer), AnswerTo::kAppend);
+    EXPECT_EQ(answer.to(), 1);
+  }
+  EXPECT_TRUE(leader().awaited_answers().to_appends);
+  Deliver({answers[0]});
+  EXPECT_FALSE(leader().awaited_answers().to_appends);
+  Deliver({answers[1]});
+  EXPECT_FALSE(leader().awaited_answers().any());
+}
+
+TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedThatLetsMoreBeSent) {
+  Start(/*inflight_max=*/1);
+  ASSERT_NO_FATAL_FAILURE(Elect());
+  ASSERT_TRUE(leader().Propose("x").ok());
+  const std::vector<pb::RaftMessage> first = CarryOut();
+  ASSERT_EQ(first.size(), 2u);
+  ASSERT_TRUE(leader().Propose("y").ok());
+  EXPECT_TRUE(CarryOut().empty()) << "both windows are full";
+  // Node 2 commits both by itself.
+  Deliver({first[0]});
+  Deliver(CarryOut());
+  Deliver(CarryOut());
+  Deliver(CarryOut());
+  ASSERT_EQ(leader().committed(), leader().last_index());
+  EXPECT_TRUE(leader().awaited_answers().to_appends) << "node 3 is yet to be sent the second";
+}
+
+TEST(AwaitedAnswersTest, ARefusalIsNoAnswerThatMayWait) {
+  pb::RaftMessage message;
+  message.set_type(pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
+  EXPECT_EQ(WhatItAnswers(message), AnswerTo::kAppend);
+  message.set_reject(true);
+  EXPECT_EQ(WhatItAnswers(message), AnswerTo::kNeither);
+  message.set_type(pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
+  EXPECT_EQ(WhatItAnswers(message), AnswerTo::kHeartbeat);
+  message.set_type(pb::RAFT_MESSAGE_TYPE_APPEND);
+  EXPECT_EQ(WhatItAnswers(message), AnswerTo::kNeither);
+  const AwaitedAnswers none;
+  EXPECT_TRUE(none.Includes(AnswerTo::kNeither));
+  EXPECT_FALSE(none.Includes(AnswerTo::kAppend));
+  EXPECT_FALSE(none.Includes(AnswerTo::kHeartbeat));
+}
+
+}  // namespace
+}  // namespace falaj::raft
