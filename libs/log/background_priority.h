@@ -8,8 +8,8 @@ namespace falaj::log {
 // BackgroundPriority lets RocksDB's flushes and compactions run behind everything else that wants
 // the processor. A flush of a memtable is a burst of some hundred milliseconds of work, and the
 // replicas of a partition have theirs at the same time; appends and their acknowledgements waited
-// behind it. It still gets a share (StepBack), so that it keeps up with appends that take all there
-// is.
+// behind it. So did the entries of a Raft log. It still gets a share (StepBack), so that it keeps
+// up with appends that take all there is.
 //
 // Threads: RocksDB's background threads.
 class BackgroundPriority final : public rocksdb::EventListener {

@@ -165,18 +165,19 @@ int Leader::TicksUntilDue() const {
   return due;
 }
 
-AwaitedAnswers Leader::awaited_answers() const {
+Answers Leader::awaited_answers() const {
   const LogIndex last = state_->log.last_index();
-  AwaitedAnswers awaited = {
+  Answers awaited = {
       // A read waits for them, or, below, a follower may have lost something.
       .to_heartbeats = !round_reads_.empty(),
-      // They commit something, let the lead be handed over, or, below, more be sent.
+      // They commit something, let the lead be handed over, or, below, let more be told.
       .to_appends = state_->log.committed() < last || transfer_target_ != NodeId(),
   };
   for (const auto& [node, progress] : progress_) {
     const bool in_step = progress.state() == Progress::State::kReplicate;
     awaited.to_heartbeats |= !in_step || progress.match() < last;
-    awaited.to_appends |= !in_step || progress.next() <= last;
+    awaited.to_appends |=
+        !in_step || progress.next() <= last || progress.IsPaused(state_->options.inflight_max);
   }
   return awaited;
 }

@@ -56,7 +56,7 @@ class Leader final : public RoleBehaviour {
   void TellCommits() { tell_commits_ = true; }
 
   NodeId transferring_to() const { return transfer_target_; }
-  AwaitedAnswers awaited_answers() const;
+  Answers awaited_answers() const;
   std::optional<MembershipChange> DueBinding() const;
   std::vector<FollowerStatus> followers() const;
 

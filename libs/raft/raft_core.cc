@@ -213,8 +213,8 @@ int RaftCore::TicksUntilDue() const {
   return std::max(1, role_->TicksUntilDue());
 }
 
-AwaitedAnswers RaftCore::awaited_answers() const {
-  return leader_ != nullptr ? leader_->awaited_answers() : AwaitedAnswers{};
+Answers RaftCore::awaited_answers() const {
+  return leader_ != nullptr ? leader_->awaited_answers() : Answers{};
 }
 
 void RaftCore::Doubt(NodeId node) {
@@ -289,7 +289,8 @@ bool RaftCore::SnapshotDue() const {
 }
 
 // How many snapshots were due up to `index`: one every snapshot_entries, each member's in a part of
-// that span of its own, so that the others go on at full speed while one makes its snapshot.
+// that span of its own, so that the others go on at full speed while one makes its snapshot. As the
+// members are now: after a change one may be due soon after the last, and never later than a span.
 uint64_t RaftCore::SnapshotTurn(uint64_t index) const {
   const auto before_self = [self = state_->options.self](const std::vector<NodeId>& nodes) {
     return static_cast<uint64_t>(std::lower_bound(nodes.begin(), nodes.end(), self) -
@@ -297,6 +298,7 @@ uint64_t RaftCore::SnapshotTurn(uint64_t index) const {
   };
   const Membership& members = membership();
   const uint64_t span = state_->options.snapshot_entries;
+  // One part more than members: this node may not be one.
   const uint64_t parts = members.voters.size() + members.learners.size() + 1;
   const uint64_t place = before_self(members.voters) + before_self(members.learners);
   return (index + span - span * place / parts) / span;

@@ -78,8 +78,10 @@ class RaftCore {
   // How many calls of Tick() from now on the next one may have an effect; at least 1. The shell may
   // sleep so long, if nothing comes in, and count the ticks afterwards.
   int TicksUntilDue() const;
-  // As of now: whatever the node is given, and every Ready, may change it.
-  AwaitedAnswers awaited_answers() const;
+  // The answers that should be taken in at once. Others only say that all is well, or how far a
+  // follower is, and may wait for the next round, at the price of a heartbeat that tells an older
+  // commit. Whatever the node is given, and every Ready, may change it.
+  Answers awaited_answers() const;
   // The connection from `node` has broken. If it leads, its process has probably died, and this
   // node waits less long for a word of it. No more than a hint: elections are as safe as ever.
   void Doubt(NodeId node);

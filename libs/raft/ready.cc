@@ -27,15 +27,10 @@ absl::string_view RoleName(Role role) {
   return "unknown";
 }
 
-AnswerTo WhatItAnswers(const pb::RaftMessage& message) {
-  switch (message.type()) {
-    case pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY:
-      return AnswerTo::kHeartbeat;
-    case pb::RAFT_MESSAGE_TYPE_APPEND_REPLY:
-      return message.reject() ? AnswerTo::kNeither : AnswerTo::kAppend;
-    default:
-      return AnswerTo::kNeither;
-  }
+std::optional<AnswerTo> WhatItAnswers(const pb::RaftMessage& message) {
+  if (message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY) return AnswerTo::kHeartbeat;
+  if (message.type() != pb::RAFT_MESSAGE_TYPE_APPEND_REPLY || message.reject()) return std::nullopt;
+  return AnswerTo::kAppend;
 }
 
 Snapshot FinishSnapshot(pb::RaftSnapshot meta, Bytes data) {

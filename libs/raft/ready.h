@@ -110,22 +110,23 @@ struct ReadState {
   friend bool operator==(const ReadState&, const ReadState&) = default;
 };
 
-// What a message answers, if it is one of the answers that may not be worth a wake-up.
-enum class AnswerTo { kNeither, kHeartbeat, kAppend };
+// Answers of other nodes that may not be worth a wake-up.
+enum class AnswerTo { kHeartbeat, kAppend };
 
-// A refused append counts as neither.
-AnswerTo WhatItAnswers(const pb::RaftMessage& message);
+// Nothing if `message` is no such answer. A refused append is none: something has to be done.
+std::optional<AnswerTo> WhatItAnswers(const pb::RaftMessage& message);
 
-// The answers that should be taken in at once. Others only say that all is well, or how far a
-// follower is, and may wait for the next round.
-struct AwaitedAnswers {
+// A set of them.
+struct Answers {
   bool to_heartbeats = false;
   bool to_appends = false;
 
-  bool any() const { return to_heartbeats || to_appends; }
-  // True also for what is no such answer.
-  bool Includes(AnswerTo what) const {
-    return what == AnswerTo::kNeither || (what == AnswerTo::kAppend ? to_appends : to_heartbeats);
+  bool Has(AnswerTo what) const {
+    return what == AnswerTo::kHeartbeat ? to_heartbeats : to_appends;
+  }
+  void Add(AnswerTo what) { (what == AnswerTo::kHeartbeat ? to_heartbeats : to_appends) = true; }
+  bool Intersects(const Answers& other) const {
+    return (to_heartbeats && other.to_heartbeats) || (to_appends && other.to_appends);
   }
 };
 

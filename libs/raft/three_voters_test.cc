@@ -2,6 +2,7 @@
 // make a snapshot.
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,11 @@ class ThreeVotersTest : public testing::Test {
 
   RaftCore& leader() { return *cluster_.node(NodeId(1)).core; }
 
+  bool AllIsQuiet() {
+    const Answers awaited = leader().awaited_answers();
+    return !awaited.to_heartbeats && !awaited.to_appends;
+  }
+
   // Until everybody has applied `last`. Each makes its snapshots when they are due.
   void WriteUpTo(uint64_t last) {
     for (uint64_t index = leader().applied().value(); index < last; ++index) {
@@ -67,7 +73,10 @@ class ThreeVotersTest : public testing::Test {
   }
 
   void Deliver(const std::vector<pb::RaftMessage>& messages) {
-    for (const pb::RaftMessage& message : messages) ASSERT_TRUE(cluster_.Deliver(message).ok());
+    for (const pb::RaftMessage& message : messages) {
+      if (NodeId(message.from()) == silent_) continue;
+      ASSERT_TRUE(cluster_.Deliver(message).ok());
+    }
   }
 
   void Settle() {
@@ -77,6 +86,8 @@ class ThreeVotersTest : public testing::Test {
       Deliver(messages);
     }
   }
+
+  NodeId silent_;  // Nobody hears it.
 
  private:
   TestCluster cluster_;
@@ -96,7 +107,7 @@ TEST_F(ThreeVotersTest, SnapshotsAreMadeByOneAfterTheOther) {
 TEST_F(ThreeVotersTest, AcknowledgementsAreAwaitedUntilAllIsCommitted) {
   Start();
   ASSERT_NO_FATAL_FAILURE(Elect());
-  EXPECT_FALSE(leader().awaited_answers().any());
+  EXPECT_TRUE(AllIsQuiet());
   ASSERT_TRUE(leader().Propose("x").ok());
   EXPECT_TRUE(leader().awaited_answers().to_appends);
   Deliver(CarryOut());
@@ -110,7 +121,7 @@ TEST_F(ThreeVotersTest, AcknowledgementsAreAwaitedUntilAllIsCommitted) {
   Deliver({answers[0]});
   EXPECT_FALSE(leader().awaited_answers().to_appends);
   Deliver({answers[1]});
-  EXPECT_FALSE(leader().awaited_answers().any());
+  EXPECT_TRUE(AllIsQuiet());
 }
 
 TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedThatLetsMoreBeSent) {
@@ -130,20 +141,69 @@ TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedThatLetsMoreBeSent) {
   EXPECT_TRUE(leader().awaited_answers().to_appends) << "node 3 is yet to be sent the second";
 }
 
-TEST(AwaitedAnswersTest, ARefusalIsNoAnswerThatMayWait) {
+TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedBehindWhichACommitCanBeTold) {
+  Start(/*inflight_max=*/1);
+  ASSERT_NO_FATAL_FAILURE(Elect());
+  ASSERT_TRUE(leader().Propose("x").ok());
+  Deliver(CarryOut());
+  const std::vector<pb::RaftMessage> answers = CarryOut();
+  ASSERT_EQ(answers.size(), 2u);
+  Deliver({answers[0]});
+  ASSERT_EQ(leader().committed(), leader().last_index());
+  EXPECT_TRUE(leader().awaited_answers().to_appends) << "the other's window is full";
+  Deliver(CarryOut());
+  Deliver({answers[1]});
+  EXPECT_FALSE(leader().awaited_answers().to_appends);
+}
+
+TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedThatLetsTheLeadBeHandedOver) {
+  Start();
+  ASSERT_NO_FATAL_FAILURE(Elect());
+  ASSERT_TRUE(leader().Propose("x").ok());
+  Deliver(CarryOut());
+  const std::vector<pb::RaftMessage> answers = CarryOut();
+  ASSERT_EQ(answers.size(), 2u);
+  Deliver({answers[0]});
+  ASSERT_FALSE(leader().awaited_answers().to_appends);
+  ASSERT_TRUE(leader().TransferLeadership(NodeId(answers[1].from())).ok());
+  EXPECT_TRUE(leader().awaited_answers().to_appends);
+}
+
+TEST_F(ThreeVotersTest, AFollowerThatIsNotInStepIsHeardAtOnce) {
+  Start();
+  silent_ = NodeId(3);
+  ASSERT_NO_FATAL_FAILURE(Elect());
+  ASSERT_EQ(leader().committed(), leader().last_index());
+  EXPECT_TRUE(leader().awaited_answers().to_appends);
+  EXPECT_TRUE(leader().awaited_answers().to_heartbeats);
+}
+
+TEST(AnswersTest, ARefusalIsNoAnswerThatMayWait) {
   pb::RaftMessage message;
   message.set_type(pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
   EXPECT_EQ(WhatItAnswers(message), AnswerTo::kAppend);
   message.set_reject(true);
-  EXPECT_EQ(WhatItAnswers(message), AnswerTo::kNeither);
+  EXPECT_EQ(WhatItAnswers(message), std::nullopt);
+  message.set_reject(false);
   message.set_type(pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
   EXPECT_EQ(WhatItAnswers(message), AnswerTo::kHeartbeat);
   message.set_type(pb::RAFT_MESSAGE_TYPE_APPEND);
-  EXPECT_EQ(WhatItAnswers(message), AnswerTo::kNeither);
-  const AwaitedAnswers none;
-  EXPECT_TRUE(none.Includes(AnswerTo::kNeither));
-  EXPECT_FALSE(none.Includes(AnswerTo::kAppend));
-  EXPECT_FALSE(none.Includes(AnswerTo::kHeartbeat));
+  EXPECT_EQ(WhatItAnswers(message), std::nullopt);
+}
+
+TEST(AnswersTest, AreASet) {
+  for (const AnswerTo what : {AnswerTo::kHeartbeat, AnswerTo::kAppend}) {
+    const AnswerTo other = what == AnswerTo::kAppend ? AnswerTo::kHeartbeat : AnswerTo::kAppend;
+    Answers one, same, different;
+    one.Add(what);
+    same.Add(what);
+    different.Add(other);
+    EXPECT_TRUE(one.Has(what));
+    EXPECT_FALSE(one.Has(other));
+    EXPECT_TRUE(one.Intersects(same));
+    EXPECT_FALSE(one.Intersects(different));
+    EXPECT_FALSE(one.Intersects(Answers{}));
+  }
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ if(FALAJ_SANITIZE)
 endif()
 target_link_options(falaj_sanitize INTERFACE -fuse-ld=lld)
 
-# What only tests are made of is compiled as fast as it goes: half of a clean build is tests, and what they test keeps
-# its optimisation.
+# The sources of tests are compiled as fast as it goes: half of a clean build is tests, and what they test keeps its
+# optimisation, but for inline functions, which the linker takes from the test.
 add_library(falaj_unoptimised INTERFACE)
 target_compile_options(falaj_unoptimised INTERFACE $<$<CONFIG:RelWithDebInfo>:-O0>)
 
@@ -52,8 +52,8 @@ falaj_precompile(falaj_pch_grpc pch_grpc.h ${falaj_grpc_deps})
 falaj_precompile(falaj_pch_pure_test pch_pure_test.h falaj_unoptimised GTest::gmock ${falaj_pure_deps})
 falaj_precompile(falaj_pch_grpc_test pch_grpc_test.h falaj_unoptimised GTest::gmock ${falaj_grpc_deps})
 
-# falaj_configure(TARGET GRPC TEST): flags, sanitizers and the precompiled header, for a target that talks gRPC and for a
-# test, if the argument is not empty.
+# falaj_configure(TARGET GRPC TEST): flags, sanitizers and the precompiled header. GRPC: whether it talks gRPC; TEST:
+# whether it is a test that is not optimised; TRUE or FALSE.
 function(falaj_configure target grpc test)
   set(pch falaj_pch_pure)
   if(grpc)
@@ -74,7 +74,7 @@ function(falaj_library name)
   add_library(falaj::${name} ALIAS falaj_${name})
   target_include_directories(falaj_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_link_libraries(falaj_${name} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
-  falaj_configure(falaj_${name} "${ARG_GRPC}" "")
+  falaj_configure(falaj_${name} ${ARG_GRPC} FALSE)
 endfunction()
 
 # falaj_binary(NAME [GRPC] SRCS ... DEPS ...) makes an executable called NAME under bin/.
@@ -82,7 +82,7 @@ function(falaj_binary name)
   cmake_parse_arguments(ARG "GRPC" "" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
-  falaj_configure(${name} "${ARG_GRPC}" "")
+  falaj_configure(${name} ${ARG_GRPC} FALSE)
 endfunction()
 
 # falaj_test(NAME [GRPC] [LABEL label] [TIMEOUT s] SRCS ... DEPS ...) makes NAME and one CTest entry of the same name. The
@@ -97,9 +97,9 @@ function(falaj_test name)
     set(ARG_LABEL unit)
   endif()
   if(ARG_LABEL STREQUAL sim)
-    falaj_configure(${name} "${ARG_GRPC}" "")
+    falaj_configure(${name} ${ARG_GRPC} FALSE)
   else()
-    falaj_configure(${name} "${ARG_GRPC}" TEST)
+    falaj_configure(${name} ${ARG_GRPC} TRUE)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL})
   if(NOT TARGET falaj_tests_${ARG_LABEL})

@@ -41,8 +41,8 @@ ABSL_FLAG(int32_t, election_ticks_min, 15,
           "Who hears no leader for so many ticks stands for election; at least two heartbeats.");
 ABSL_FLAG(int32_t, election_ticks_max, 30,
           "The longest of these patiences, which are drawn by chance; more than the least.");
-ABSL_FLAG(int64_t, snapshot_entries, 100'000, "A snapshot is made after so many log entries...");
-ABSL_FLAG(int64_t, snapshot_log_bytes, 64 << 20, "...or so many bytes of them.");
+ABSL_FLAG(int64_t, snapshot_entries, 100'000, "A snapshot is made every so many log entries...");
+ABSL_FLAG(int64_t, snapshot_log_bytes, 64 << 20, "...or after so many bytes of them.");
 ABSL_FLAG(int64_t, entries_kept, 10'000,
           "Log entries kept behind a snapshot: a node that misses no more needs no snapshot.");
 ABSL_FLAG(absl::Duration, leader_rebalance_period, absl::Minutes(5),

@@ -61,8 +61,8 @@ class MetadataServer {
     int election_ticks_min =
         15;  // Who hears no leader for so long, at least, stands for election...
     int election_ticks_max = 30;            // ...and at most, drawn each time.
-    int64_t snapshot_entries = 100'000;     // A snapshot is due after so many entries...
-    int64_t snapshot_log_bytes = 64 << 20;  // ...or bytes.
+    int64_t snapshot_entries = 100'000;     // A snapshot is due every so many, by turns...
+    int64_t snapshot_log_bytes = 64 << 20;  // ...or after so many bytes.
     int64_t entries_kept = 10'000;          // Behind a snapshot.
 
     size_t delta_history_entries = 10'000;  // Kept in memory to resume watches from.

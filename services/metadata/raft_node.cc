@@ -28,10 +28,6 @@ bool OnlyTellCommits(const std::vector<pb::RaftMessage>& messages) {
   });
 }
 
-bool IsBeatAnswer(const pb::RaftMessage& message) {
-  return message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY;
-}
-
 }  // namespace
 
 RaftNode::Metrics::Metrics(telemetry::Registry* registry)
@@ -96,7 +92,8 @@ NodeStatus RaftNode::status() const {
   return status_;
 }
 
-bool RaftNode::Enqueue(Task* task, raft::AnswerTo what, bool also_stopping, absl::Status* refused) {
+bool RaftNode::Enqueue(Task* task, std::optional<raft::AnswerTo> answer, bool also_stopping,
+                       absl::Status* refused) {
   MutexLock lock(&mu_);
   if (stopping_ && !also_stopping) {
     *refused = MakeError(Reason::kShuttingDown, "the metadata node is stopping");
@@ -109,25 +106,28 @@ bool RaftNode::Enqueue(Task* task, raft::AnswerTo what, bool also_stopping, absl
     return false;
   }
   tasks_.push_back(std::move(*task));
-  if (!awaited_.Includes(what)) return true;
+  if (answer.has_value()) {
+    queued_.Add(*answer);
+    if (!awaited_.Has(*answer)) return true;
+  }
   if (!std::exchange(needed_, true)) wake_.NotifyOne();
   return true;
 }
 
 void RaftNode::Post(Task task) {
   absl::Status refused;
-  if (Enqueue(&task, raft::AnswerTo::kNeither, /*also_stopping=*/false, &refused)) return;
+  if (Enqueue(&task, std::nullopt, /*also_stopping=*/false, &refused)) return;
   task(nullptr, refused);
 }
 
 void RaftNode::Step(pb::RaftMessage message) {
-  const raft::AnswerTo what = raft::WhatItAnswers(message);
-  const MonotonicTime received =
-      IsBeatAnswer(message) ? options_.clock->MonotonicNow() : MonotonicTime();
-  Task task = [this, received, message = std::move(message)](MetadataNode* node,
-                                                             const absl::Status&) {
+  const std::optional<raft::AnswerTo> answer = raft::WhatItAnswers(message);
+  std::optional<MonotonicTime> beat_answered;
+  if (answer == raft::AnswerTo::kHeartbeat) beat_answered = options_.clock->MonotonicNow();
+  Task task = [this, beat_answered, message = std::move(message)](MetadataNode* node,
+                                                                  const absl::Status&) {
     if (node == nullptr) return;
-    MeasureRoundTrip(message, received);
+    if (beat_answered.has_value()) MeasureRoundTrip(message.from(), *beat_answered);
     const absl::Status taken = node->Step(message);
     if (taken.ok()) return;
     log::Error("a metadata node's message was refused",
@@ -136,7 +136,7 @@ void RaftNode::Step(pb::RaftMessage message) {
                 {"error", taken}});
   };
   absl::Status refused;  // Dropped: whoever sent it will send again.
-  Enqueue(&task, what, /*also_stopping=*/true, &refused);
+  Enqueue(&task, answer, /*also_stopping=*/true, &refused);
 }
 
 void RaftNode::PeerBroke(NodeId peer) {
@@ -144,7 +144,7 @@ void RaftNode::PeerBroke(NodeId peer) {
     if (node != nullptr) node->PeerBroke(peer);
   };
   absl::Status refused;  // Dropped: only a hint.
-  Enqueue(&task, raft::AnswerTo::kNeither, /*also_stopping=*/true, &refused);
+  Enqueue(&task, std::nullopt, /*also_stopping=*/true, &refused);
 }
 
 void RaftNode::Run() {
@@ -174,6 +174,7 @@ bool RaftNode::RunTasks() {
     MutexLock lock(&mu_);
     tasks.swap(tasks_);
     needed_ = false;
+    queued_ = {};
     stopping = stopping_;
   }
   const MonotonicTime end = options_.clock->MonotonicNow() + kTasksTimeMax;
@@ -198,7 +199,7 @@ void RaftNode::BeginRound() {
 
 // A stopping node looks at every tick whether another one leads.
 void RaftNode::SleepUnlessNeeded(bool stopping) {
-  const raft::AwaitedAnswers awaited = node_->core().awaited_answers();
+  const raft::Answers awaited = node_->core().awaited_answers();
   const MonotonicTime now = options_.clock->MonotonicNow();
   const MonotonicTime until = timer_.EndRound(now, {.ticks = node_->TicksUntilDue(),
                                                     .wake_by = stopping ? now : node_->WakeBy(),
@@ -206,7 +207,7 @@ void RaftNode::SleepUnlessNeeded(bool stopping) {
   MutexLock lock(&mu_);
   awaited_ = awaited;
   // What came during the round was judged by what was awaited before it.
-  if (needed_ || (awaited.any() && !tasks_.empty()) || until <= now) return;
+  if (needed_ || awaited.Intersects(queued_) || until <= now) return;
   wake_.WaitFor(&mu_, until - now);
 }
 
@@ -274,18 +275,17 @@ void RaftNode::MeasureRound() {
        metrics_.round_longest_off_disk_seconds);
 }
 
-void RaftNode::MeasureRoundTrip(const pb::RaftMessage& message, MonotonicTime received) {
-  if (!IsBeatAnswer(message)) return;
-  const auto found = heartbeats_.find(message.from());
+void RaftNode::MeasureRoundTrip(int32_t peer, MonotonicTime answered) {
+  const auto found = heartbeats_.find(peer);
   if (found == heartbeats_.end() || found->second.answered) return;
   Heartbeat& heartbeat = found->second;
   heartbeat.answered = true;
   if (heartbeat.round_trip == nullptr) {
     heartbeat.round_trip = registry_->AddHistogram(
         "falaj_raft_peer_round_trip_seconds", "Time from a heartbeat to its answer.",
-        {{"raft_group", "metadata"}, {"peer", absl::StrCat(message.from())}});
+        {{"raft_group", "metadata"}, {"peer", absl::StrCat(peer)}});
   }
-  heartbeat.round_trip->Observe(received - heartbeat.sent);
+  heartbeat.round_trip->Observe(answered - heartbeat.sent);
 }
 
 void RaftNode::BeginSnapshot() {

@@ -30,7 +30,7 @@ namespace falaj::metadata {
 // second thread makes snapshots while the first goes on.
 //
 // With nothing posted the thread sleeps until something is due: a heartbeat, an election, the end
-// of a session. Answers to heartbeats that only say that all is well do not wake it.
+// of a session. Answers that only say that all is well, or how far a follower is, do not wake it.
 //
 // MetadataServer owns one; the gRPC services post work to it and are called back from its thread.
 // All proposals of a round share one write and one fsync; while that runs, the next round's gather.
@@ -94,7 +94,8 @@ class RaftNode {
   RaftNode(const Options& options, std::unique_ptr<log::RaftLog> log,
            telemetry::Registry* registry);
 
-  bool Enqueue(Task* task, raft::AnswerTo what, bool also_stopping, absl::Status* refused);
+  bool Enqueue(Task* task, std::optional<raft::AnswerTo> answer, bool also_stopping,
+               absl::Status* refused);
 
   // All below: on the thread.
   void Run();
@@ -108,7 +109,7 @@ class RaftNode {
   void BeginSnapshot();
   void FinishSnapshot();
   void MeasureRound();
-  void MeasureRoundTrip(const raft::pb::RaftMessage& message, MonotonicTime received);
+  void MeasureRoundTrip(int32_t peer, MonotonicTime answered);
   void PublishStatus();
   void TellFounding(const raft::CoreStatus& status);
   bool HandedOver();
@@ -145,8 +146,9 @@ class RaftNode {
   mutable Mutex mu_;
   CondVar wake_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
-  bool needed_ ABSL_GUARDED_BY(mu_) = false;           // Something wants a round now.
-  raft::AwaitedAnswers awaited_ ABSL_GUARDED_BY(mu_);  // As of the last round.
+  bool needed_ ABSL_GUARDED_BY(mu_) = false;    // Something wants a round now.
+  raft::Answers queued_ ABSL_GUARDED_BY(mu_);   // In tasks_.
+  raft::Answers awaited_ ABSL_GUARDED_BY(mu_);  // As of the last round.
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   NodeStatus status_ ABSL_GUARDED_BY(mu_);
   // A snapshot that was written, waiting for the thread to make it the current one.

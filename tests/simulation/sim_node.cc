@@ -89,6 +89,7 @@ void SimNode::Kill() {
   node_.reset();
   registry_.reset();
   inbox_.clear();
+  queued_ = {};
   after_sync_ = nullptr;
   blocked_ = paused_ = needed_ = false;
   next_wake_ = 0;
@@ -121,7 +122,9 @@ bool SimNode::Give(Input input, bool urgent) {
 
 void SimNode::GiveMessage(pb::RaftMessage message) {
   if (!running()) return;
-  const bool urgent = node_->core().awaited_answers().Includes(raft::WhatItAnswers(message));
+  const std::optional<raft::AnswerTo> answer = raft::WhatItAnswers(message);
+  const bool urgent = !answer || node_->core().awaited_answers().Has(*answer);
+  if (answer) queued_.Add(*answer);
   Give(
       [this, message = std::move(message)](metadata::MetadataNode* node) {
         const absl::Status taken = node->Step(message);
@@ -139,8 +142,7 @@ void SimNode::BreakPeer(NodeId peer) {
 
 bool SimNode::NeedsRound() const {
   if (!running() || blocked_ || paused_) return false;
-  return needed_ || Now() >= sleep_until_ ||
-         (!inbox_.empty() && node_->core().awaited_answers().any());
+  return needed_ || Now() >= sleep_until_ || node_->core().awaited_answers().Intersects(queued_);
 }
 
 void SimNode::Round() {
@@ -149,6 +151,7 @@ void SimNode::Round() {
     BeginRound();
     std::deque<Input> inputs;
     inputs.swap(inbox_);
+    queued_ = {};
     for (Input& input : inputs) input(node_.get());
     node_->EndRound();
     Drain();

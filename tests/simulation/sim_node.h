@@ -137,6 +137,7 @@ class SimNode {
   std::unique_ptr<telemetry::Registry> registry_;
   std::unique_ptr<metadata::MetadataNode> node_;
   std::deque<Input> inbox_;
+  raft::Answers queued_;  // In inbox_.
   bool blocked_ = false;
   bool paused_ = false;
   bool storage_failed_ = false;
