@@ -87,6 +87,14 @@ class ThreeVotersTest : public testing::Test {
     }
   }
 
+  // The leader has a new entry on disk, and both followers have, too: what they say of it.
+  std::vector<pb::RaftMessage> AnswersToAnEntry() {
+    EXPECT_TRUE(leader().Propose("x").ok());
+    EXPECT_TRUE(leader().awaited_answers().to_appends);
+    Deliver(CarryOut());
+    return CarryOut();
+  }
+
   NodeId silent_;  // Nobody hears it.
 
  private:
@@ -108,10 +116,7 @@ TEST_F(ThreeVotersTest, AcknowledgementsAreAwaitedUntilAllIsCommitted) {
   Start();
   ASSERT_NO_FATAL_FAILURE(Elect());
   EXPECT_TRUE(AllIsQuiet());
-  ASSERT_TRUE(leader().Propose("x").ok());
-  EXPECT_TRUE(leader().awaited_answers().to_appends);
-  Deliver(CarryOut());
-  const std::vector<pb::RaftMessage> answers = CarryOut();
+  const std::vector<pb::RaftMessage> answers = AnswersToAnEntry();
   ASSERT_EQ(answers.size(), 2u);
   for (const pb::RaftMessage& answer : answers) {
     EXPECT_EQ(WhatItAnswers(answer), AnswerTo::kAppend);
@@ -144,9 +149,7 @@ TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedThatLetsMoreBeSent) {
 TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedBehindWhichACommitCanBeTold) {
   Start(/*inflight_max=*/1);
   ASSERT_NO_FATAL_FAILURE(Elect());
-  ASSERT_TRUE(leader().Propose("x").ok());
-  Deliver(CarryOut());
-  const std::vector<pb::RaftMessage> answers = CarryOut();
+  const std::vector<pb::RaftMessage> answers = AnswersToAnEntry();
   ASSERT_EQ(answers.size(), 2u);
   Deliver({answers[0]});
   ASSERT_EQ(leader().committed(), leader().last_index());
@@ -159,9 +162,7 @@ TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedBehindWhichACommitCanBeTold) {
 TEST_F(ThreeVotersTest, AnAcknowledgementIsAwaitedThatLetsTheLeadBeHandedOver) {
   Start();
   ASSERT_NO_FATAL_FAILURE(Elect());
-  ASSERT_TRUE(leader().Propose("x").ok());
-  Deliver(CarryOut());
-  const std::vector<pb::RaftMessage> answers = CarryOut();
+  const std::vector<pb::RaftMessage> answers = AnswersToAnEntry();
   ASSERT_EQ(answers.size(), 2u);
   Deliver({answers[0]});
   ASSERT_FALSE(leader().awaited_answers().to_appends);
