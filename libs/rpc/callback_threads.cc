@@ -7,8 +7,11 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <list>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
@@ -29,9 +32,18 @@ constexpr unsigned kThreadsMax = 16;
 // what is done.
 constexpr absl::Duration kTurnMax = absl::Microseconds(200);
 
+// One thread that runs callbacks.
+struct CallbackThread {
+  uint64_t blocks = 0;     // How often it has been at something that may block.
+  bool may_block = false;  // It is now.
+  uint64_t seen_at = 0;    // What it was at when it was last looked at; 0: nothing.
+  bool replaced = false;   // Another one has taken its place.
+};
+
 struct CallbackQueue {
   Mutex mu;
   grpc::CompletionQueue* queue ABSL_GUARDED_BY(mu) = nullptr;
+  std::list<CallbackThread> threads ABSL_GUARDED_BY(mu);
 };
 
 CallbackQueue* GetCallbackQueue() {
@@ -39,24 +51,46 @@ CallbackQueue* GetCallbackQueue() {
   return queue;
 }
 
+// This thread, if it runs callbacks; belongs to the queue, and its fields to the queue's mutex.
+thread_local CallbackThread* this_thread = nullptr;
+
 // As gRPC does it: the functor is the whole of the event, the C++ side is finished by it.
-void RunCallbacks(grpc_completion_queue* queue) {
+void RunTurn(grpc_completion_queue* queue, const Clock& clock) {
+  Turn turn;
+  std::optional<MonotonicTime> end;  // Once somebody waits for it.
+  do {
+    // Then it looks for more, but does not wait for it.
+    const gpr_timespec deadline =
+        turn.empty() ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
+    const grpc_event event = grpc_completion_queue_next(queue, deadline, nullptr);
+    if (event.type != GRPC_OP_COMPLETE) break;
+    auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
+    functor->functor_run(functor, event.success);
+    if (!end.has_value() && !turn.empty()) end = clock.MonotonicNow() + kTurnMax;
+  } while (!end.has_value() || clock.MonotonicNow() < *end);
+}
+
+// True once: if another thread runs callbacks in its place.
+bool Retire(CallbackQueue* shared, std::list<CallbackThread>::iterator thread) {
+  MutexLock lock(&shared->mu);
+  if (!thread->replaced) return false;
+  shared->threads.erase(thread);
+  return true;
+}
+
+void RunCallbacks(CallbackQueue* shared, std::list<CallbackThread>::iterator thread,
+                  grpc_completion_queue* queue) {
   pthread_setname_np(pthread_self(), "falaj-rpc");
-  Clock* const clock = Clock::Real();
-  while (true) {
-    Turn turn;
-    std::optional<MonotonicTime> end;  // Once somebody waits for it.
-    do {
-      // Then it looks for more, but does not wait for it.
-      const gpr_timespec deadline =
-          turn.empty() ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
-      const grpc_event event = grpc_completion_queue_next(queue, deadline, nullptr);
-      if (event.type != GRPC_OP_COMPLETE) break;
-      auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
-      functor->functor_run(functor, event.success);
-      if (!end.has_value() && !turn.empty()) end = clock->MonotonicNow() + kTurnMax;
-    } while (!end.has_value() || clock->MonotonicNow() < *end);
-  }
+  this_thread = &*thread;
+  do {
+    RunTurn(queue, *Clock::Real());
+  } while (!Retire(shared, thread));
+}
+
+void StartThread(CallbackQueue* shared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared->mu) {
+  const auto thread = shared->threads.emplace(shared->threads.end());
+  grpc_completion_queue* const queue = shared->queue->cq();
+  std::thread([shared, thread, queue] { RunCallbacks(shared, thread, queue); }).detach();
 }
 
 grpc::CompletionQueue* GetOrStart() {
@@ -65,15 +99,40 @@ grpc::CompletionQueue* GetOrStart() {
   if (shared->queue != nullptr) return shared->queue;
   shared->queue = new grpc::CompletionQueue;
   const unsigned count = std::clamp(std::thread::hardware_concurrency() / 2, 1U, kThreadsMax);
-  for (unsigned i = 0; i < count; ++i) {
-    std::thread([queue = shared->queue->cq()] { RunCallbacks(queue); }).detach();
-  }
+  for (unsigned i = 0; i < count; ++i) StartThread(shared);
   return shared->queue;
 }
 
 }  // namespace
 
 void StartCallbackThreads() { GetOrStart(); }
+
+MayBlock::MayBlock() {
+  if (this_thread == nullptr) return;
+  MutexLock lock(&GetCallbackQueue()->mu);
+  this_thread->may_block = true;
+  ++this_thread->blocks;
+}
+
+MayBlock::~MayBlock() {
+  if (this_thread == nullptr) return;
+  MutexLock lock(&GetCallbackQueue()->mu);
+  this_thread->may_block = false;
+}
+
+int ReplaceHeldUp() {
+  CallbackQueue* const shared = GetCallbackQueue();
+  MutexLock lock(&shared->mu);
+  int held_up = 0;
+  for (CallbackThread& thread : shared->threads) {
+    const uint64_t at = thread.may_block ? thread.blocks : 0;
+    if (std::exchange(thread.seen_at, at) != at || at == 0 || thread.replaced) continue;
+    thread.replaced = true;
+    ++held_up;
+  }
+  for (int i = 0; i < held_up; ++i) StartThread(shared);
+  return held_up;
+}
 
 }  // namespace falaj::rpc
 

@@ -14,10 +14,27 @@ namespace falaj::rpc {
 // So this file defines the two functions of gRPC that start and end these threads. The dynamic
 // linker takes a program's definition before that of a library; nothing else of gRPC is touched.
 // Half as many threads as cores, at least one, named falaj-rpc; they live as long as the process.
-// A callback must not block: it may be the only thread that moves bytes.
+// A callback must not block: it may be the only thread that moves bytes. One that writes a little
+// to a disk, because that takes less time than to wake another thread, says so (MayBlock), and
+// somebody has to look now and then whether the disk has let it go (ReplaceHeldUp).
 //
 // Starts them if they do not run yet; MakeChannel and ServerHost do so.
 void StartCallbackThreads();
+
+// While one lives, the calling thread does something that a disk may keep it at. At most one per
+// thread at a time. Means nothing on threads that run no callbacks.
+class MayBlock {
+ public:
+  MayBlock();
+  ~MayBlock();
+  MayBlock(const MayBlock&) = delete;
+  MayBlock& operator=(const MayBlock&) = delete;
+};
+
+// Starts a thread in place of each that has been at the same thing since the last call but one;
+// when it is let go it ends, at the end of its turn. To be called a few times a second while
+// anything uses MayBlock. Returns how many it has replaced.
+int ReplaceHeldUp();
 
 }  // namespace falaj::rpc
 

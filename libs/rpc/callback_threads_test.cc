@@ -6,9 +6,16 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -22,6 +29,17 @@ std::string ThisThread() {
   std::array<char, 16> name{};
   pthread_getname_np(pthread_self(), name.data(), name.size());
   return name.data();
+}
+
+// Of this process, by name as the kernel prints it.
+int CountThreads(const std::string& name) {
+  int count = 0;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(thread.path() / "comm");
+    std::string comm((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    if (comm == name) ++count;
+  }
+  return count;
 }
 
 // If gRPC's own definition were taken, these would be its threads, and two at least.
@@ -50,6 +68,111 @@ TEST(CallbackThreads, RunEveryCallback) {
   }
   MutexLock lock(&mu);
   EXPECT_LE(threads.size(), bound);
+}
+
+// A call to nobody, whose end is a callback.
+class FailingCall {
+ public:
+  explicit FailingCall(std::function<void()> at_end)
+      : at_end_(std::move(at_end)), stub_(MakeChannel("127.0.0.1:1")) {
+    const grpc::Slice slice("x");
+    request_ = grpc::ByteBuffer(&slice, 1);
+    stub_.UnaryCall(&context_, "/test/Call", grpc::StubOptions(), &request_, &response_,
+                    [this](const grpc::Status& /*status*/) {
+                      at_end_();
+                      MutexLock lock(&mu_);
+                      ended_ = true;
+                      changed_.NotifyAll();
+                    });
+  }
+  ~FailingCall() { Wait(); }
+
+  void Wait() {
+    MutexLock lock(&mu_);
+    while (!ended_) changed_.Wait(&mu_);
+  }
+  bool ended() {
+    MutexLock lock(&mu_);
+    return ended_;
+  }
+
+ private:
+  const std::function<void()> at_end_;
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
+  Mutex mu_;
+  CondVar changed_;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// Keeps whoever comes in until it is opened.
+class Trap {
+ public:
+  void Enter() {
+    MutexLock lock(&mu_);
+    ++inside_;
+    changed_.NotifyAll();
+    while (!open_) changed_.Wait(&mu_);
+    --inside_;
+  }
+  void WaitUntilInside(int count) {
+    MutexLock lock(&mu_);
+    while (inside_ < count) changed_.Wait(&mu_);
+  }
+  void Open() {
+    MutexLock lock(&mu_);
+    open_ = true;
+    changed_.NotifyAll();
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  int inside_ ABSL_GUARDED_BY(mu_) = 0;
+  bool open_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+TEST(CallbackThreads, WhoIsHeldUpIsReplaced) {
+  const int threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency() / 2));
+  Trap trap;
+  std::vector<std::unique_ptr<FailingCall>> held;
+  for (int i = 0; i < threads; ++i) {
+    held.push_back(std::make_unique<FailingCall>([&trap] {
+      const MayBlock may_block;
+      trap.Enter();
+    }));
+  }
+  trap.WaitUntilInside(threads);
+  FailingCall behind([] {});
+  EXPECT_EQ(ReplaceHeldUp(), 0) << "seen for the first time";
+  EXPECT_FALSE(behind.ended()) << "nobody is left to run it";
+  EXPECT_EQ(ReplaceHeldUp(), threads);
+  behind.Wait();
+  EXPECT_EQ(ReplaceHeldUp(), 0) << "each once";
+  trap.Open();
+  for (const auto& call : held) call->Wait();
+  EXPECT_EQ(ReplaceHeldUp(), 0);
+  // Those that were let go end. (If they do not, neither does this test.)
+  while (CountThreads("falaj-rpc\n") != threads) std::this_thread::yield();
+}
+
+// Who is at something else each time one looks is not held up.
+TEST(CallbackThreads, WhoGoesOnIsNotReplaced) {
+  for (int i = 0; i < 3; ++i) {
+    Trap trap;
+    FailingCall call([&trap] {
+      const MayBlock may_block;
+      trap.Enter();
+    });
+    trap.WaitUntilInside(1);
+    EXPECT_EQ(ReplaceHeldUp(), 0);
+    trap.Open();
+  }
+  const MayBlock means_nothing_here;
+  ReplaceHeldUp();
+  EXPECT_EQ(ReplaceHeldUp(), 0);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 //
 // A message holds one or more batches and is taken apart by hand: headers of a few dozen bytes are
 // parsed, a batch stays the slices it arrived in. Each batch is checked (checksum, record count,
-// codec) here, on gRPC's thread, before it is queued, so the shard's thread sees only batches worth
+// codec) here, on gRPC's thread, before it is queued, so the shard sees only batches worth
 // writing.
 //
 // Back-pressure: no read is started while the stream's or the node's budget of unanswered bytes is

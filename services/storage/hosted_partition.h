@@ -1,4 +1,4 @@
-// What only a store shard's thread knows of a partition: for the shard's own files.
+// What only a store shard's core knows of a partition: for the core's own files.
 #ifndef SERVICES_STORAGE_HOSTED_PARTITION_H_
 #define SERVICES_STORAGE_HOSTED_PARTITION_H_
 
@@ -9,11 +9,11 @@
 #include "libs/base/ids.h"
 #include "libs/replica/replica.h"
 #include "services/storage/partition.h"
-#include "services/storage/store_shard.h"
+#include "services/storage/shard_core.h"
 
 namespace falaj::storage {
 
-struct StoreShard::Hosted {
+struct ShardCore::Hosted {
   std::shared_ptr<Partition> shared;
   replica::Replica core;
   Assignment wanted;

@@ -3,7 +3,7 @@
 // again what failed for want of it.
 //
 // Two threads: one that may wait for the disk (slabs, retention), and a pulse that may not, so that
-// a slow disk never hides a full one. Log starts move on the shard's thread; here they are only
+// a slow disk never hides a full one. Log starts move in the shard; here they are only
 // planned.
 #ifndef SERVICES_STORAGE_HOUSEKEEPING_H_
 #define SERVICES_STORAGE_HOUSEKEEPING_H_

@@ -7,6 +7,8 @@
 namespace falaj::storage {
 namespace {
 
+constexpr size_t kGoOnHereMax = 4;  // What others wait for is not to wait for many.
+
 absl::Status NotLeader(const PartitionState& state, LeaderEpoch epoch) {
   return MakeError(Reason::kNotLeader,
                    absl::StrCat("this node does not lead the partition at epoch ", epoch),
@@ -91,7 +93,8 @@ absl::Status Partition::CheckHolds(LeaderEpoch epoch, LeaderEpoch last_epoch, Of
                     {"high_watermark", absl::StrCat(state_.high_watermark.value())}});
 }
 
-void Partition::Publish(const PartitionState& state, const replica::EpochCache& epochs) {
+void Partition::Publish(const PartitionState& state, const replica::EpochCache& epochs,
+                        GoOn where) {
   std::vector<std::shared_ptr<Waiter>> woken;
   std::vector<std::shared_ptr<Listener>> listeners;
   {
@@ -107,7 +110,8 @@ void Partition::Publish(const PartitionState& state, const replica::EpochCache& 
     listeners = listeners_;
   }
   for (const std::shared_ptr<Listener>& listener : listeners) listener->OnPublished();
-  for (const std::shared_ptr<Waiter>& waiter : woken) waiter->Wake();
+  if (woken.size() > kGoOnHereMax) where = GoOn::kElsewhere;
+  for (const std::shared_ptr<Waiter>& waiter : woken) waiter->Wake(where);
 }
 
 }  // namespace falaj::storage

@@ -1,8 +1,8 @@
 // Partition is what the threads of a storage node share of one partition replica: its bounds, its
 // leadership, and who waits for records.
 //
-// The store shard's thread owns the replica itself and publishes a copy of its state here after
-// every turn; reactors and readers look, and park long polls. Held by shared_ptr, so that a request
+// The store shard owns the replica itself and publishes a copy of its state here after every
+// turn; reactors and readers look, and park long polls. Held by shared_ptr, so that a request
 // in flight survives the partition's deletion; it then finds it gone.
 //
 // A stream that copies the partition to a follower listens instead of waiting: it is told of every
@@ -39,6 +39,10 @@ namespace falaj::storage {
 
 struct TopicCounters;
 
+// Where somebody who is woken goes on with what it waited for: on the thread that wakes it, which
+// has the time as soon as its turn (libs/base/turn.h) ends, or on another one.
+enum class GoOn { kHere, kElsewhere };
+
 // One moment of a replica.
 struct PartitionState {
   bool gone = false;      // Deleted, or no longer on this node.
@@ -66,7 +70,7 @@ class Partition {
   class Waiter {
    public:
     virtual ~Waiter() = default;
-    virtual void Wake() = 0;  // Must not block.
+    virtual void Wake(GoOn where) = 0;  // Must not block.
   };
 
   // Somebody who wants to know of every change.
@@ -111,8 +115,8 @@ class Partition {
   void Listen(std::shared_ptr<Listener> listener);
   void StopListening(const Listener* listener);
 
-  // By the shard's thread: replaces the state and wakes whom it concerns.
-  void Publish(const PartitionState& state, const replica::EpochCache& epochs);
+  // By the shard: replaces the state and wakes whom it concerns; of `here` few may make use.
+  void Publish(const PartitionState& state, const replica::EpochCache& epochs, GoOn where);
 
  private:
   using WaiterKey = std::pair<Offset, const Waiter*>;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 #include "libs/record/batch_header.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
@@ -19,6 +20,7 @@ using internal::v1::PartitionBatches;
 constexpr int64_t kBytesDefault = int64_t{1} << 20;
 constexpr int64_t kBytesLimit = int64_t{16} << 20;  // Half of what a message between nodes may be.
 constexpr int kPartitionsMax = 10'000;
+constexpr size_t kPartitionsHereMax = 16;  // To be looked at between two turns of a gRPC thread.
 constexpr int64_t kWaitLimitMs = 5 * 60 * 1000;
 
 // The response up to the batches of a partition, which follow as slices. A field of a submessage is
@@ -102,7 +104,7 @@ void ReadCall::SetAlarm(int64_t wait_ms) {
       MutexLock lock(&self->mu_);
       self->timed_out_ = true;
     }
-    self->Wake();
+    self->Wake(GoOn::kElsewhere);
   });
 }
 
@@ -219,7 +221,7 @@ void ReadCall::Unpark() {
   parked_at_.clear();
 }
 
-void ReadCall::Wake() {
+void ReadCall::Wake(GoOn where) {
   {
     MutexLock lock(&mu_);
     if (!parked_) {
@@ -232,6 +234,9 @@ void ReadCall::Wake() {
     self->Unpark();
     self->Go(false);
   };
+  if (where == GoOn::kHere && request_.size() <= kPartitionsHereMax) {
+    return Turn::AtEnd(this, resume);
+  }
   if (!parts_->tail_readers->Run(resume)) resume();
 }
 
@@ -295,7 +300,7 @@ void ReadCall::OnCancel() {
     MutexLock lock(&mu_);
     cancelled_ = true;
   }
-  Wake();
+  Wake(GoOn::kElsewhere);
 }
 
 void ReadCall::OnDone() {

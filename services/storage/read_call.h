@@ -8,8 +8,8 @@
 //      parked ──┴─ woken by: a high watermark, a change of leader, the alarm, a cancellation
 //
 // Parked, it is an entry in the waiter list of each partition and an alarm of gRPC's: no thread,
-// no polling. It is woken on the thread that moved the high watermark, and goes on on a reader
-// thread that never touches the disk.
+// no polling. It is woken on the thread that moved the high watermark, and goes on there if that is
+// one of gRPC's and little is to be done, else on a reader thread that never touches the disk.
 //
 // Ownership: shared by gRPC (until OnDone), the waiter lists and the alarm. Threads: one thread at
 // a time collects; mu_ guards who that is.
@@ -50,7 +50,7 @@ class ReadCall final : public grpc::ServerUnaryReactor,
 
   void OnCancel() override;
   void OnDone() override;
-  void Wake() override;
+  void Wake(GoOn where) override;
 
  private:
   // What there is of one partition so far.

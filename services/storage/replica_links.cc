@@ -139,7 +139,7 @@ void ReplicaLinks::Tick() {
     retired.swap(retired_);
   }
   for (const LinkPtr& link : retired) {
-    link->Close();  // It waits for gRPC, which the shard's thread must not.
+    link->Close();  // It waits for gRPC, which whoever works the shard off must not.
     parts_.shard->ReattachTo(link->source().leader);
   }
   for (const LinkPtr& link : Links()) {

@@ -34,7 +34,7 @@ struct Source {
   friend auto operator<=>(const Source&, const Source&) = default;
 };
 
-// What a shard has to say to others. Called on the shard's thread; must not block. What cannot be
+// What a shard has to say to others. Called by whoever works it off; must not block. What cannot be
 // delivered is dropped: the replica asks again when told to (StoreShard::Reattach).
 class ReplicaOutbox {
  public:

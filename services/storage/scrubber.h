@@ -4,7 +4,7 @@
 // The storage server owns one, with a thread of its own in the background. Once in a period it goes
 // through all partitions (scrub_plan.h) at a bounded pace; the store checks blocks and batches as
 // for any reader. What is damaged goes the way of every damaged record: the shard is told, and the
-// copy fetched anew from who has it whole (store_shard_damage.cc). Of a partition that the node
+// copy fetched anew from who has it whole (shard_core_damage.cc). Of a partition that the node
 // does not host, not yet or as it is in quarantine, the shard is told once it does.
 //
 // What it does not read: what lies below the log starts, the tables' indexes, which stay in memory,

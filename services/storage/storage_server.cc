@@ -22,6 +22,7 @@
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/tail_cache.h"
 #include "libs/replica/planted_bug.h"
+#include "libs/rpc/callback_threads.h"
 #include "libs/rpc/client_metrics.h"
 #include "libs/rpc/metadata_channel.h"
 #include "libs/rpc/server.h"
@@ -378,9 +379,11 @@ class Node final : public StorageServer {
     return oldest.has_value() ? clock_->MonotonicNow() - oldest->begun : absl::ZeroDuration();
   }
 
-  // What the shard's thread does not notice: it stands in an operation that does not return, or has
-  // nothing to write, and a flush has failed.
+  // What who works the shard off does not notice: it stands in an operation that does not return,
+  // or has nothing to write, and a flush has failed.
   void WatchDisk() {
+    // Whoever worked the shard off must not keep all of gRPC's callbacks waiting.
+    if (rpc::ReplaceHeldUp() > 0) log::Warning("the disk keeps a thread of gRPC waiting", {});
     MutexLock lock(&watch_mu_);
     const auto oldest = pulse_.Oldest();
     if (stall_.Poll(clock_->MonotonicNow(), oldest)) {

@@ -106,7 +106,7 @@ class Answers final : public AppendSink {
 
 class CountingWaiter final : public Partition::Waiter {
  public:
-  void Wake() override { ++woken; }
+  void Wake(GoOn /*where*/) override { ++woken; }
   std::atomic<int> woken = 0;
 };
 

@@ -43,7 +43,7 @@ void Shard::Retry() {
 void Shard::Apply(const Assignment& assignment) {
   if (MayDrop(assignment)) DropDamaged(FindHosted(assignment.partition));
   Hosted* const hosted = Host(assignment);
-  // A new reign before new settings, settings before a new ISR: see StoreShard::Apply.
+  // A new reign before new settings, settings before a new ISR: see ShardCore::Apply.
   const bool new_reign = assignment.epoch > hosted->core.epoch();
   if (new_reign) Lead(hosted, assignment);
   ChangeSettings(hosted, assignment);

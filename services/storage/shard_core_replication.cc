@@ -5,7 +5,7 @@
 #include "libs/base/log.h"
 #include "libs/base/status.h"
 #include "services/storage/hosted_partition.h"
-#include "services/storage/store_shard.h"
+#include "services/storage/shard_core.h"
 
 namespace falaj::storage {
 namespace {
@@ -13,23 +13,21 @@ namespace {
 // Asked again, a leader answers the new question only: to ask before it can have answered would
 // never end. It has to answer all partitions of the pair of nodes, and syncs meanwhile.
 constexpr absl::Duration kAttachPatience = absl::Seconds(10);
-// Of the catch-up lane in one turn, or one task: what a live batch waits for at most.
-constexpr int64_t kLaggingBytesMax = int64_t{256} << 10;
 
 }  // namespace
 
-StoreShard::Hosted* StoreShard::FindHosted(const log::PartitionKey& key) {
+ShardCore::Hosted* ShardCore::FindHosted(const log::PartitionKey& key) const {
   const auto it = hosted_.find(key);
   return it == hosted_.end() ? nullptr : it->second.get();
 }
 
-void StoreShard::Feed(Hosted* hosted, const replica::Input& input) {
+void ShardCore::Feed(Hosted* hosted, const replica::Input& input) {
   IgnoreError(hosted->core.Step(input, &hosted->effects),
               "it came too late: of another epoch, incarnation or attach");
   Gather(hosted);
 }
 
-void StoreShard::SendToOthers(Hosted* hosted) {
+void ShardCore::SendToOthers(Hosted* hosted) {
   if (outbox_ == nullptr) return;
   replica::Effects& effects = hosted->effects;
   const log::PartitionKey& key = hosted->shared->key();
@@ -46,68 +44,50 @@ void StoreShard::SendToOthers(Hosted* hosted) {
   if (proposal.has_value() && !failed()) outbox_->Propose(key, *proposal);
 }
 
-void StoreShard::AttachFollower(std::shared_ptr<Partition> partition,
-                                replica::AttachFollower attach, AttachDone done) {
-  const log::PartitionKey key = partition->key();
-  const bool posted =
-      PostFor(key, [this, partition = std::move(partition), attach, done]() mutable {
-        Hosted* const hosted = FindHosted(partition->key());
-        if (hosted == nullptr) {
-          return done(MakeError(Reason::kNotLeader, "the partition is no longer on this node"));
-        }
-        attach.now = clock_->MonotonicNow();
-        const absl::Status accepted = hosted->core.Step(attach, &hosted->effects);
-        if (!accepted.ok()) return done(accepted);
-        const replica::AttachAnswer answer = hosted->effects.attach_answers.back();
-        hosted->effects.attach_answers.clear();
-        Gather(hosted);
-        done(answer);
-      });
-  if (!posted) done(MakeError(Reason::kShuttingDown, "the storage node is stopping"));
-}
-
-void StoreShard::TakeProgress(std::vector<ProgressTask> tasks) {
-  {
-    MutexLock lock(&mu_);
-    if (stopping_) return;
-    for (ProgressTask& task : tasks) mailbox_.emplace_back(std::move(task));
+void ShardCore::AttachFollower(const log::PartitionKey& key, replica::AttachFollower attach,
+                               const AttachDone& done) {
+  Hosted* const hosted = FindHosted(key);
+  if (hosted == nullptr) {
+    return done(MakeError(Reason::kNotLeader, "the partition is no longer on this node"));
   }
-  Wake();
+  attach.now = clock_->MonotonicNow();
+  const absl::Status accepted = hosted->core.Step(attach, &hosted->effects);
+  if (!accepted.ok()) return done(accepted);
+  const replica::AttachAnswer answer = hosted->effects.attach_answers.back();
+  hosted->effects.attach_answers.clear();
+  Gather(hosted);
+  done(answer);
 }
 
-void StoreShard::Take(ProgressTask task) {
+void ShardCore::Take(ProgressTask task) {
   Hosted* const hosted = FindHosted(task.partition->key());
   if (hosted == nullptr) return;
   task.progress.now = clock_->MonotonicNow();
   Feed(hosted, task.progress);
 }
 
-void StoreShard::FollowerLeft(const log::PartitionKey& key, replica::FollowerLeft left) {
-  PostFor(key, [this, key, left]() mutable {
-    Hosted* const hosted = FindHosted(key);
-    left.now = clock_->MonotonicNow();
-    if (hosted != nullptr) Feed(hosted, left);
-  });
+void ShardCore::FollowerLeft(const log::PartitionKey& key, replica::FollowerLeft left) {
+  Hosted* const hosted = FindHosted(key);
+  left.now = clock_->MonotonicNow();
+  if (hosted != nullptr) Feed(hosted, left);
 }
 
-void StoreShard::AttachAnswered(const log::PartitionKey& key,
-                                const replica::AttachAnswered& answer) {
-  PostFor(key, [this, key, answer] {
-    Hosted* const hosted = FindHosted(key);
-    if (hosted == nullptr) return;
-    const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
-    if (ReasonOf(taken) == Reason::kCorruptRecord) return GiveUp(hosted, taken);
-    if (taken.ok()) hosted->asked.reset();
-    if (hosted->effects.truncate_suffix.has_value()) {
-      const absl::Status cut = CutSuffix(hosted);
-      if (ReasonOf(cut) == Reason::kCorruptRecord) MarkDamaged(hosted);
-      if (!cut.ok()) return GiveUp(hosted, cut);
-    }
-    Gather(hosted);
-  });
+void ShardCore::AttachAnswered(const log::PartitionKey& key,
+                               const replica::AttachAnswered& answer) {
+  Hosted* const hosted = FindHosted(key);
+  if (hosted == nullptr) return;
+  const absl::Status taken = hosted->core.Step(answer, &hosted->effects);
+  if (ReasonOf(taken) == Reason::kCorruptRecord) return GiveUp(hosted, taken);
+  if (taken.ok()) hosted->asked.reset();
+  if (hosted->effects.truncate_suffix.has_value()) {
+    const absl::Status cut = CutSuffix(hosted);
+    if (ReasonOf(cut) == Reason::kCorruptRecord) MarkDamaged(hosted);
+    if (!cut.ok()) return GiveUp(hosted, cut);
+  }
+  Gather(hosted);
 }
 
-absl::Status StoreShard::CutSuffix(Hosted* hosted) {
+absl::Status ShardCore::CutSuffix(Hosted* hosted) {
   const Offset end = *std::exchange(hosted->effects.truncate_suffix, std::nullopt);
   const log::PartitionKey& key = hosted->shared->key();
   const log::Fields what = {{"topic", hosted->shared->topic()},
@@ -133,7 +113,7 @@ absl::Status StoreShard::CutSuffix(Hosted* hosted) {
 
 // The replica must not go on as it is. It stays on disk, and offline: until the disk has room, or
 // else until the next assignment.
-void StoreShard::GiveUp(Hosted* hosted, const absl::Status& status) {
+void ShardCore::GiveUp(Hosted* hosted, const absl::Status& status) {
   log::Error("a replica cannot follow its leader and is taken offline",
              {{"topic", hosted->shared->topic()},
               {"partition", hosted->shared->key().partition},
@@ -142,30 +122,7 @@ void StoreShard::GiveUp(Hosted* hosted, const absl::Status& status) {
   Feed(hosted, replica::GoOffline{});
 }
 
-void StoreShard::Replicate(ReplicateTask task) {
-  if (task.source.lane == Lane::kLive) {
-    Put(std::move(task));
-    return;
-  }
-  {
-    MutexLock lock(&mu_);
-    if (stopping_) return;
-    lagging_.push_back(std::move(task));
-  }
-  Wake();
-}
-
-// What is live waits for no more than this, however many leaders this node copies from. A task is
-// never taken before what came before it, and may be taken after what came later: the attach id
-// tells if that has made it void.
-void StoreShard::TakeLagging(std::vector<Item>* items) {
-  for (int64_t bytes = 0; !lagging_.empty() && bytes < kLaggingBytesMax; lagging_.pop_front()) {
-    bytes += lagging_.front().bytes;
-    items->emplace_back(std::move(lagging_.front()));
-  }
-}
-
-void StoreShard::Take(ReplicateTask task) {
+void ShardCore::Take(ReplicateTask task) {
   consumed_.emplace_back(task.source, task.bytes);
   Hosted* const hosted = FindHosted(task.key);
   if (hosted == nullptr) return;
@@ -201,54 +158,44 @@ void StoreShard::Take(ReplicateTask task) {
   }
 }
 
-void StoreShard::MoveTo(const log::PartitionKey& key, const Source& source) {
-  PostFor(key, [this, key, source] {
-    Hosted* const hosted = FindHosted(key);
-    if (hosted == nullptr || hosted->core.leader() != source.leader) return;
-    hosted->lane = source.lane;
-    Feed(hosted, replica::Reattach{});
-  });
+void ShardCore::MoveTo(const log::PartitionKey& key, const Source& source) {
+  Hosted* const hosted = FindHosted(key);
+  if (hosted == nullptr || hosted->core.leader() != source.leader) return;
+  hosted->lane = source.lane;
+  Feed(hosted, replica::Reattach{});
 }
 
-void StoreShard::Reattach(const log::PartitionKey& key, const Source& source) {
-  PostFor(key, [this, key, source] {
-    Hosted* const hosted = FindHosted(key);
-    if (hosted == nullptr || Source{hosted->core.leader(), hosted->lane} != source) return;
-    // Also if it believes to be attached: the leader knows better.
-    Feed(hosted, replica::Reattach{});
-  });
+void ShardCore::Reattach(const log::PartitionKey& key, const Source& source) {
+  Hosted* const hosted = FindHosted(key);
+  if (hosted == nullptr || Source{hosted->core.leader(), hosted->lane} != source) return;
+  // Also if it believes to be attached: the leader knows better.
+  Feed(hosted, replica::Reattach{});
 }
 
-void StoreShard::ReattachTo(NodeId leader) {
-  Post([this, leader] {
-    for (const auto& [key, hosted] : hosted_) {
-      if (hosted->core.leader() == leader) Feed(hosted.get(), replica::Reattach{});
-    }
-  });
+void ShardCore::ReattachTo(NodeId leader) {
+  for (const auto& [key, hosted] : hosted_) {
+    if (hosted->core.leader() == leader) Feed(hosted.get(), replica::Reattach{});
+  }
 }
 
-void StoreShard::ReattachDetached() {
-  Post([this] {
-    const MonotonicTime now = clock_->MonotonicNow();
-    for (Hosted* const hosted : WatchedPartitions()) ReattachIfDetached(hosted, now);
-  });
+void ShardCore::ReattachDetached() {
+  const MonotonicTime now = clock_->MonotonicNow();
+  for (Hosted* const hosted : WatchedPartitions()) ReattachIfDetached(hosted, now);
 }
 
-void StoreShard::ReattachIfDetached(Hosted* hosted, MonotonicTime now) {
+void ShardCore::ReattachIfDetached(Hosted* hosted, MonotonicTime now) {
   if (hosted->core.role() != replica::Role::kFollower || hosted->core.attached()) return;
   if (hosted->asked.has_value() && now - *hosted->asked < kAttachPatience) return;
   Feed(hosted, replica::Reattach{});
 }
 
-void StoreShard::CheckIsrs() {
-  Post([this] {
-    if (failed()) return;
-    const MonotonicTime now = clock_->MonotonicNow();
-    for (Hosted* const hosted : WatchedPartitions()) CheckIsr(hosted, now);
-  });
+void ShardCore::CheckIsrs() {
+  if (failed()) return;
+  const MonotonicTime now = clock_->MonotonicNow();
+  for (Hosted* const hosted : WatchedPartitions()) CheckIsr(hosted, now);
 }
 
-void StoreShard::CheckIsr(Hosted* hosted, MonotonicTime now) {
+void ShardCore::CheckIsr(Hosted* hosted, MonotonicTime now) {
   const replica::Replica& core = hosted->core;
   if (core.role() != replica::Role::kLeader || core.replication_factor() == 1) return;
   const Offset before = core.high_watermark();
@@ -258,13 +205,11 @@ void StoreShard::CheckIsr(Hosted* hosted, MonotonicTime now) {
   if (core.high_watermark() != before || !hosted->effects.replies.empty()) Gather(hosted);
 }
 
-void StoreShard::IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer) {
-  PostFor(key, [this, key, answer]() mutable {
-    Hosted* const hosted = FindHosted(key);
-    if (hosted == nullptr) return;
-    answer.now = clock_->MonotonicNow();
-    Feed(hosted, answer);
-  });
+void ShardCore::IsrAnswered(const log::PartitionKey& key, replica::IsrAnswered answer) {
+  Hosted* const hosted = FindHosted(key);
+  if (hosted == nullptr) return;
+  answer.now = clock_->MonotonicNow();
+  Feed(hosted, answer);
 }
 
 }  // namespace falaj::storage

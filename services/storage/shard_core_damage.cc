@@ -24,7 +24,7 @@
 #include "libs/base/log.h"
 #include "libs/base/status.h"
 #include "services/storage/hosted_partition.h"
-#include "services/storage/store_shard.h"
+#include "services/storage/shard_core.h"
 
 namespace falaj::storage {
 namespace {
@@ -37,16 +37,13 @@ bool Contains(const std::vector<NodeId>& nodes, NodeId node) {
 
 }  // namespace
 
-void StoreShard::Damaged(std::shared_ptr<Partition> partition) {
-  const log::PartitionKey key = partition->key();
-  PostFor(key, [this, key, partition = std::move(partition)] {
-    Hosted* const hosted = FindHosted(key);
-    // Who has read of a copy that is dropped by now says nothing of the one that came after it.
-    if (hosted != nullptr && hosted->shared == partition) MarkDamaged(hosted);
-  });
+void ShardCore::Damaged(const std::shared_ptr<Partition>& partition) {
+  Hosted* const hosted = FindHosted(partition->key());
+  // Who has read of a copy that is dropped by now says nothing of the one that came after it.
+  if (hosted != nullptr && hosted->shared == partition) MarkDamaged(hosted);
 }
 
-void StoreShard::MarkDamaged(Hosted* hosted) {
+void ShardCore::MarkDamaged(Hosted* hosted) {
   if (std::exchange(hosted->damaged, true)) return;
   Watch(hosted);
   log::Error("records of a partition are damaged on disk",
@@ -56,26 +53,26 @@ void StoreShard::MarkDamaged(Hosted* hosted) {
   ReportDamage(hosted);
 }
 
-void StoreShard::ReportDamage(Hosted* hosted) {
+void ShardCore::ReportDamage(Hosted* hosted) {
   const Assignment& known = hosted->wanted;
   if (outbox_ == nullptr || failed() || known.replicas.size() < 2) return;
   hosted->reported = clock_->MonotonicNow();
   outbox_->ReportDamage(known.key, {known.epoch, known.partition_epoch});
 }
 
-void StoreShard::ReportDamageAgain(Hosted* hosted, MonotonicTime now) {
+void ShardCore::ReportDamageAgain(Hosted* hosted, MonotonicTime now) {
   if (hosted->reported.has_value() && now - *hosted->reported < kReportPause) return;
   ReportDamage(hosted);
 }
 
-bool StoreShard::MayBeginAnew(const Hosted& hosted, const Assignment& assignment) const {
+bool ShardCore::MayBeginAnew(const Hosted& hosted, const Assignment& assignment) const {
   const NodeId self = options_.node;
   return hosted.damaged && assignment.leader != NodeId{0} && assignment.leader != self &&
          !Contains(assignment.isr, self) && !Contains(assignment.elr, self);
 }
 
-absl::StatusOr<StoreShard::Hosted*> StoreShard::BeginAnew(Hosted* hosted,
-                                                          const Assignment& assignment) {
+absl::StatusOr<ShardCore::Hosted*> ShardCore::BeginAnew(Hosted* hosted,
+                                                        const Assignment& assignment) {
   Commit();  // The round may hold something of it.
   const log::PartitionKey key = assignment.key;
   log::Warning("dropping a damaged copy, to fetch it anew from its leader",
@@ -90,10 +87,7 @@ absl::StatusOr<StoreShard::Hosted*> StoreShard::BeginAnew(Hosted* hosted,
   LetGo(hosted, last);
   FALAJ_RETURN_IF_ERROR(store_->DropPartition(hosted->shared->id()));
   attach_id_ = std::max(attach_id_, hosted->core.attach_id());
-  {
-    MutexLock lock(&mu_);
-    shared_.erase(key);
-  }
+  front_->partitions.Remove(key);
   hosted_.erase(key);
   return Host(assignment);
 }

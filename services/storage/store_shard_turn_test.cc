@@ -1,0 +1,198 @@
+// Who works a store shard off: its own thread, or the one that has put something, at the end of its
+// turn.
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+#include "libs/base/turn.h"
+#include "services/storage/store_shard_fixture.h"
+
+namespace falaj::storage {
+namespace {
+
+// Remembers which thread has answered.
+class AnsweringThread final : public AppendSink {
+ public:
+  bool Abandoned() const override { return false; }
+  void Answer(AppendAnswer answer) override {
+    MutexLock lock(&mu_);
+    EXPECT_TRUE(answer.status.ok()) << answer.status;
+    threads_.push_back(std::this_thread::get_id());
+    came_.NotifyAll();
+  }
+  void Flush() override {}
+
+  // Which has given answer `number`, the first of which is 1.
+  std::thread::id WaitFor(size_t number) {
+    MutexLock lock(&mu_);
+    while (threads_.size() < number) came_.Wait(&mu_);
+    return threads_[number - 1];
+  }
+  size_t answers() {
+    MutexLock lock(&mu_);
+    return threads_.size();
+  }
+
+ private:
+  Mutex mu_;
+  CondVar came_;
+  std::vector<std::thread::id> threads_ ABSL_GUARDED_BY(mu_);
+};
+
+class WaiterThatAsks final : public Partition::Waiter {
+ public:
+  void Wake(GoOn where) override { woken.push_back(where); }
+  std::vector<GoOn> woken;  // Of the test's thread, or of one it has waited for.
+};
+
+class StoreShardTurnTest : public StoreShardTest {
+ protected:
+  // Appends one batch within a turn. True if it was answered by the end of it, here.
+  bool IsAnsweredInTurn(AppendTask task) {
+    task.sink = sink_;
+    const size_t before = sink_->answers();
+    {
+      const Turn turn;
+      EXPECT_TRUE(shard_->Append(std::move(task)).ok());
+      EXPECT_EQ(sink_->answers(), before) << "not before the turn ends: more may come";
+    }
+    return sink_->WaitFor(before + 1) == std::this_thread::get_id();
+  }
+
+  // Leads it, for records that need no sync, and waits until nobody is at work any more: until then
+  // a batch would be left to whoever is. (If nothing is ever worked off here, this does not end.)
+  std::shared_ptr<Partition> LeadAtRest(int32_t partition) {
+    auto led = Lead(partition, /*fsync=*/false);
+    while (!IsAnsweredInTurn(Task(led, 0))) std::this_thread::yield();
+    return led;
+  }
+
+  std::shared_ptr<AnsweringThread> sink_ = std::make_shared<AnsweringThread>();
+};
+
+TEST_F(StoreShardTurnTest, AFewSmallBatchesAreWrittenByWhoBringsThem) {
+  auto partition = LeadAtRest(0);
+  EXPECT_TRUE(IsAnsweredInTurn(Task(partition, 1)));
+  EXPECT_EQ(store_.rounds().back().round.batches.size(), 1U);
+}
+
+TEST_F(StoreShardTurnTest, WhatIsToBeSyncedWaitsForTheShardsThread) {
+  auto strict = Lead(1, /*fsync=*/true);
+  LeadAtRest(0);
+  EXPECT_FALSE(IsAnsweredInTurn(Task(strict, 1)));
+}
+
+TEST_F(StoreShardTurnTest, WhatIsLargeWaitsForTheShardsThread) {
+  auto partition = LeadAtRest(0);
+  EXPECT_TRUE(IsAnsweredInTurn(Task(partition, 1, /*records=*/100)));
+  EXPECT_FALSE(IsAnsweredInTurn(Task(partition, 2, /*records=*/2000)));
+}
+
+TEST_F(StoreShardTurnTest, WhatIsMuchWaitsForTheShardsThread) {
+  auto partition = LeadAtRest(0);
+  const size_t before = sink_->answers();
+  {
+    const Turn turn;
+    for (uint64_t id = 1; id <= 33; ++id) {
+      AppendTask task = Task(partition, id);
+      task.sink = sink_;
+      ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+    }
+  }
+  EXPECT_NE(sink_->WaitFor(before + 33), std::this_thread::get_id());
+}
+
+TEST_F(StoreShardTurnTest, OutsideOfATurnTheCallerIsNotKept) {
+  AppendTask task = Task(LeadAtRest(0), 1);
+  task.sink = sink_;
+  const size_t before = sink_->answers();
+  ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+  EXPECT_NE(sink_->WaitFor(before + 1), std::this_thread::get_id());
+}
+
+TEST_F(StoreShardTurnTest, WhatAFollowerGetsIsWrittenByWhoBringsIt) {
+  Assignment relaxed = Two();
+  relaxed.settings.fsync = false;
+  Follow(0, 3, {NodeId{1}, NodeId{2}}, relaxed);
+  const uint64_t attach_id = Attach(0);
+  LeadAtRest(1);
+  const size_t acked = outbox_.acks().size();
+  {
+    const Turn turn;
+    shard_->Replicate(FromLeader(0, attach_id, Offset{0}));
+  }
+  ASSERT_EQ(outbox_.acks().size(), acked + 1) << "acknowledged when the turn has ended";
+  EXPECT_EQ(outbox_.acks().back().written_end, Offset{1});
+}
+
+TEST_F(StoreShardTurnTest, WhatElseIsAskedWaitsForTheShardsThreadAndKeepsItsPlace) {
+  auto partition = LeadAtRest(0);
+  const Offset before = partition->state().log_end;
+  std::thread::id commanded;
+  Offset seen{-1};
+  {
+    const Turn turn;
+    AppendTask task = Task(partition, 1);
+    task.sink = sink_;
+    ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+    shard_->Post([&] {
+      commanded = std::this_thread::get_id();
+      seen = partition->state().log_end;
+    });
+  }
+  Drain();
+  EXPECT_NE(commanded, std::this_thread::get_id());
+  EXPECT_EQ(seen, before + 1) << "after the batch that was put before it";
+}
+
+// A disk that hangs keeps one thread; others leave what they bring, and it is not forgotten.
+TEST_F(StoreShardTurnTest, WhoFindsSomebodyAtWorkLeavesItToThem) {
+  auto partition = LeadAtRest(0);
+  const size_t before = sink_->answers();
+  store_.Hold();
+  std::thread first([&] { EXPECT_TRUE(IsAnsweredInTurn(Task(partition, 1))); });
+  store_.WaitUntilInside();
+  {
+    const Turn turn;
+    AppendTask task = Task(partition, 2);
+    task.sink = sink_;
+    ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+  }
+  EXPECT_EQ(sink_->answers(), before) << "and the turn has ended all the same";
+  store_.Release();
+  EXPECT_NE(sink_->WaitFor(before + 2), std::this_thread::get_id());
+  first.join();
+}
+
+TEST_F(StoreShardTurnTest, LongPollsGoOnWhereTheyAreWoken) {
+  auto partition = LeadAtRest(0);
+  const Offset end = partition->state().high_watermark;
+  const auto waiter = std::make_shared<WaiterThatAsks>();
+  ASSERT_TRUE(partition->Await(LeaderEpoch{3}, end, waiter));
+  ASSERT_TRUE(IsAnsweredInTurn(Task(partition, 1)));
+  ASSERT_TRUE(partition->Await(LeaderEpoch{3}, end + 1, waiter));
+  ASSERT_TRUE(shard_->Append(Task(partition, 2)).ok());
+  answers_->Wait(2);
+  EXPECT_EQ(waiter->woken, (std::vector<GoOn>{GoOn::kHere, GoOn::kElsewhere}))
+      << "the shard's own thread has more to do";
+}
+
+TEST_F(StoreShardTurnTest, AStoppedShardKeepsNoTurn) {
+  auto partition = Lead(0, /*fsync=*/false);
+  {
+    const Turn turn;
+    AppendTask task = Task(partition, 1);
+    task.sink = sink_;
+    ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+    shard_->Stop();
+    EXPECT_EQ(sink_->answers(), 1U) << "what it had taken in is answered";
+    EXPECT_FALSE(shard_->Append(Task(partition, 2)).ok());
+  }
+  EXPECT_EQ(sink_->answers(), 1U);
+}
+
+}  // namespace
+}  // namespace falaj::storage
