@@ -85,27 +85,13 @@ absl::Status ReadCall::Parse(const grpc::ByteBuffer& bytes) {
     request_.push_back(std::move(part));
   }
   if (request.max_wait_ms() > 0) {
-    SetAlarm(std::min<int64_t>(request.max_wait_ms(), kWaitLimitMs));
+    const int64_t wait_ms = std::min<int64_t>(request.max_wait_ms(), kWaitLimitMs);
+    deadline_ = Clock::Real()->MonotonicNow() + absl::Milliseconds(wait_ms);
   } else {
     MutexLock lock(&mu_);
     timed_out_ = true;
   }
   return absl::OkStatus();
-}
-
-void ReadCall::SetAlarm(int64_t wait_ms) {
-  const gpr_timespec deadline =
-      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(wait_ms, GPR_TIMESPAN));
-  // Weak: the alarm keeps its callback even after it has run, and this call owns the alarm.
-  alarm_.Set(deadline, [weak = weak_from_this()](bool fired) {
-    const std::shared_ptr<ReadCall> self = weak.lock();
-    if (!fired || self == nullptr) return;  // Answered before.
-    {
-      MutexLock lock(&self->mu_);
-      self->timed_out_ = true;
-    }
-    self->Wake(GoOn::kElsewhere);
-  });
 }
 
 void ReadCall::Go(bool may_block) {
@@ -204,6 +190,7 @@ bool ReadCall::Park() {
     }
     parked_at_.emplace_back(part.partition, offset);
   }
+  parts_->read_deadlines->Add(deadline_, shared_from_this());
   {
     MutexLock lock(&mu_);
     if (!news && !news_ && !timed_out_ && !cancelled_) {
@@ -219,6 +206,7 @@ bool ReadCall::Park() {
 void ReadCall::Unpark() {
   for (const auto& [partition, offset] : parked_at_) partition->Forget(offset, this);
   parked_at_.clear();
+  parts_->read_deadlines->Remove(deadline_, this);
 }
 
 void ReadCall::Wake(GoOn where) {
@@ -238,6 +226,14 @@ void ReadCall::Wake(GoOn where) {
     return Turn::AtEnd(this, resume);
   }
   if (!parts_->tail_readers->Run(resume)) resume();
+}
+
+void ReadCall::OnDeadline() {
+  {
+    MutexLock lock(&mu_);
+    timed_out_ = true;
+  }
+  Wake(GoOn::kElsewhere);
 }
 
 void ReadCall::Answer() {
@@ -290,10 +286,7 @@ void ReadCall::Observe(const Part& part) {
   }
 }
 
-void ReadCall::End(const absl::Status& status) {
-  alarm_.Cancel();
-  Finish(rpc::ToGrpc(status));
-}
+void ReadCall::End(const absl::Status& status) { Finish(rpc::ToGrpc(status)); }
 
 void ReadCall::OnCancel() {
   {

@@ -5,18 +5,18 @@
 //        │      ▲   │
 //        │      │   └─ needs the disk ──▶ collect on a disk reader ──▶ answer or park
 //        ▼      │
-//      parked ──┴─ woken by: a high watermark, a change of leader, the alarm, a cancellation
+//      parked ──┴─ woken by: a high watermark, a change of leader, its deadline, a cancellation
 //
-// Parked, it is an entry in the waiter list of each partition and an alarm of gRPC's: no thread,
-// no polling. It is woken on the thread that moved the high watermark, and goes on there if that is
-// one of gRPC's and little is to be done, else on a reader thread that never touches the disk.
+// Parked, it is an entry in the waiter list of each partition and one among the deadlines: no
+// thread, no polling. It is woken on the thread that moved the high watermark, and goes on there if
+// that is one of gRPC's and little is to be done, else on a reader thread that never touches the
+// disk.
 //
-// Ownership: shared by gRPC (until OnDone), the waiter lists and the alarm. Threads: one thread at
+// Ownership: shared by gRPC (until OnDone) and the waiter lists. Threads: one thread at
 // a time collects; mu_ guards who that is.
 #ifndef SERVICES_STORAGE_READ_CALL_H_
 #define SERVICES_STORAGE_READ_CALL_H_
 
-#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <cstdint>
@@ -36,12 +36,14 @@
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
 #include "services/storage/partition.h"
+#include "services/storage/read_deadlines.h"
 #include "services/storage/service_parts.h"
 
 namespace falaj::storage {
 
 class ReadCall final : public grpc::ServerUnaryReactor,
                        public Partition::Waiter,
+                       public ReadDeadlines::Waiting,
                        public std::enable_shared_from_this<ReadCall> {
  public:
   // Lives until gRPC is done with it. `response` is gRPC's, valid until then.
@@ -51,8 +53,13 @@ class ReadCall final : public grpc::ServerUnaryReactor,
   void OnCancel() override;
   void OnDone() override;
   void Wake(GoOn where) override;
+  void OnDeadline() override;
 
  private:
+  // gRPC would else hand OnDone() and OnCancel(), which are short and take no lock that is held
+  // while anything of gRPC's is called, to a thread of its own: a wake-up for every read.
+  bool InternalInlineable() override { return true; }
+
   // What there is of one partition so far.
   struct Part {
     std::shared_ptr<Partition> partition;  // Null if there is none.
@@ -72,7 +79,6 @@ class ReadCall final : public grpc::ServerUnaryReactor,
       : parts_(parts), response_(response) {}
 
   absl::Status Parse(const grpc::ByteBuffer& request);
-  void SetAlarm(int64_t wait_ms);
   // Collects, then answers, parks, or hands over to a disk reader. On one thread at a time.
   void Go(bool may_block);
   // Returns false if the disk must be read and may not be.
@@ -97,7 +103,7 @@ class ReadCall final : public grpc::ServerUnaryReactor,
   int64_t collected_bytes_ = 0;
   bool failed_part_ = false;
   std::vector<std::pair<std::shared_ptr<Partition>, Offset>> parked_at_;
-  grpc::Alarm alarm_;
+  MonotonicTime deadline_;  // Of the real clock; not set if it does not wait.
 
   Mutex mu_;
   std::shared_ptr<ReadCall> self_ ABSL_GUARDED_BY(mu_);  // Until OnDone.

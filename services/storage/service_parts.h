@@ -20,6 +20,7 @@
 #include "services/storage/byte_budget.h"
 #include "services/storage/partition.h"
 #include "services/storage/rate_limit.h"
+#include "services/storage/read_deadlines.h"
 #include "services/storage/reader_pool.h"
 #include "services/storage/storage_metrics.h"
 #include "services/storage/store_shard.h"
@@ -37,6 +38,7 @@ struct ServiceParts {
   log::DiskWatch* disk = nullptr;
   ReaderPool* disk_readers = nullptr;  // May block on disk.
   ReaderPool* tail_readers = nullptr;  // Never blocks: wakes long polls.
+  ReadDeadlines* read_deadlines = nullptr;
   ByteBudget* append_budget = nullptr;
   ByteBudget* read_budget = nullptr;
   int64_t stream_bytes_max = 0;

@@ -35,6 +35,7 @@
 #include "services/storage/node_identity.h"
 #include "services/storage/node_session.h"
 #include "services/storage/periodic.h"
+#include "services/storage/read_deadlines.h"
 #include "services/storage/replica_links.h"
 #include "services/storage/replica_stream.h"
 #include "services/storage/scrubber.h"
@@ -180,6 +181,7 @@ class Node final : public StorageServer {
               .disk = &disk_,
               .disk_readers = &disk_readers_,
               .tail_readers = &tail_readers_,
+              .read_deadlines = &read_deadlines_,
               .append_budget = &append_budget_,
               .read_budget = &read_budget_,
               .stream_bytes_max = options_.stream_bytes_max,
@@ -488,6 +490,7 @@ class Node final : public StorageServer {
   // only for calls, of which there are none left when the host has stopped.
   ReaderPool disk_readers_;
   ReaderPool catch_up_reader_;
+  ReadDeadlines read_deadlines_;
   ReaderPool tail_readers_;
   ReplicaStreams replica_streams_;
   ReplicaLinks links_;  // The shard speaks to it until it ends.
