@@ -1,9 +1,9 @@
 // LogStore is the disk of a storage node: the batches of all partitions of one store shard, and the
 // small state that belongs to each partition, behind one atomic write.
 //
-// The storage service owns one LogStore per shard. Its appender thread is the only caller of the
-// mutating methods; the reader pool calls the reading ones at the same time. RocksLogStore is the
-// real one; tests that need faults wrap it.
+// The storage service owns one LogStore per shard. Whoever works the shard off is the only caller
+// of the mutating methods; the reader pool calls the reading ones at the same time. RocksLogStore
+// is the real one; tests that need faults wrap it.
 //
 // Invariants:
 //   a Round is all or nothing, also across a crash (one WriteBatch)

@@ -6,9 +6,9 @@
 // in its life: once to the write-ahead log and once to a table. The column family `meta` holds
 // everything small. Key formats and a picture: libs/log/README.md.
 //
-// Threads: as LogStore. The mutating methods belong to one thread (the appender), Maintain to one
-// other, everything else to anybody. No lock is held across disk access, except by Maintain against
-// itself.
+// Threads: as LogStore. The mutating methods belong to one thread at a time (the appender),
+// Maintain to one other, everything else to anybody. No lock is held across disk access but the one
+// that keeps these two apart where both write.
 //
 // Failures: a corrupt write-ahead log or table is CORRUPT_RECORD naming the directory, when opening
 // or when reading; only a torn tail of the write-ahead log is forgiven. What compactions are about

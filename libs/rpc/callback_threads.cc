@@ -7,11 +7,10 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <cstdint>
+#include <atomic>
 #include <list>
 #include <optional>
 #include <thread>
-#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
@@ -34,10 +33,8 @@ constexpr absl::Duration kTurnMax = absl::Microseconds(200);
 
 // One thread that runs callbacks.
 struct CallbackThread {
-  uint64_t blocks = 0;     // How often it has been at something that may block.
-  bool may_block = false;  // It is now.
-  uint64_t seen_at = 0;    // What it was at when it was last looked at; 0: nothing.
-  bool replaced = false;   // Another one has taken its place.
+  std::atomic<bool> replaced = false;    // Another one has taken its place.
+  std::optional<MonotonicTime> blocked;  // Since when it has been at something that may block.
 };
 
 struct CallbackQueue {
@@ -51,11 +48,11 @@ CallbackQueue* GetCallbackQueue() {
   return queue;
 }
 
-// This thread, if it runs callbacks; belongs to the queue, and its fields to the queue's mutex.
+// This thread, if it runs callbacks; it belongs to the queue, `blocked` to the queue's mutex.
 thread_local CallbackThread* this_thread = nullptr;
 
 // As gRPC does it: the functor is the whole of the event, the C++ side is finished by it.
-void RunTurn(grpc_completion_queue* queue, const Clock& clock) {
+void RunTurn(const CallbackThread& thread, grpc_completion_queue* queue, const Clock& clock) {
   Turn turn;
   std::optional<MonotonicTime> end;  // Once somebody waits for it.
   do {
@@ -67,24 +64,16 @@ void RunTurn(grpc_completion_queue* queue, const Clock& clock) {
     auto* const functor = static_cast<grpc_completion_queue_functor*>(event.tag);
     functor->functor_run(functor, event.success);
     if (!end.has_value() && !turn.empty()) end = clock.MonotonicNow() + kTurnMax;
-  } while (!end.has_value() || clock.MonotonicNow() < *end);
-}
-
-// True once: if another thread runs callbacks in its place.
-bool Retire(CallbackQueue* shared, std::list<CallbackThread>::iterator thread) {
-  MutexLock lock(&shared->mu);
-  if (!thread->replaced) return false;
-  shared->threads.erase(thread);
-  return true;
+  } while (!thread.replaced.load() && (!end.has_value() || clock.MonotonicNow() < *end));
 }
 
 void RunCallbacks(CallbackQueue* shared, std::list<CallbackThread>::iterator thread,
                   grpc_completion_queue* queue) {
   pthread_setname_np(pthread_self(), "falaj-rpc");
   this_thread = &*thread;
-  do {
-    RunTurn(queue, *Clock::Real());
-  } while (!Retire(shared, thread));
+  while (!thread->replaced.load()) RunTurn(*thread, queue, *Clock::Real());
+  MutexLock lock(&shared->mu);
+  shared->threads.erase(thread);
 }
 
 void StartThread(CallbackQueue* shared) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared->mu) {
@@ -109,26 +98,25 @@ void StartCallbackThreads() { GetOrStart(); }
 
 MayBlock::MayBlock() {
   if (this_thread == nullptr) return;
+  const MonotonicTime now = Clock::Real()->MonotonicNow();
   MutexLock lock(&GetCallbackQueue()->mu);
-  this_thread->may_block = true;
-  ++this_thread->blocks;
+  this_thread->blocked = now;
 }
 
 MayBlock::~MayBlock() {
   if (this_thread == nullptr) return;
   MutexLock lock(&GetCallbackQueue()->mu);
-  this_thread->may_block = false;
+  this_thread->blocked.reset();
 }
 
-int ReplaceHeldUp() {
+int ReplaceHeldUp(absl::Duration limit) {
+  const MonotonicTime now = Clock::Real()->MonotonicNow();
   CallbackQueue* const shared = GetCallbackQueue();
   MutexLock lock(&shared->mu);
   int held_up = 0;
   for (CallbackThread& thread : shared->threads) {
-    const uint64_t at = thread.may_block ? thread.blocks : 0;
-    if (std::exchange(thread.seen_at, at) != at || at == 0 || thread.replaced) continue;
-    thread.replaced = true;
-    ++held_up;
+    if (!thread.blocked.has_value() || now - *thread.blocked < limit) continue;
+    if (!thread.replaced.exchange(true)) ++held_up;
   }
   for (int i = 0; i < held_up; ++i) StartThread(shared);
   return held_up;

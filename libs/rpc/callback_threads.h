@@ -1,6 +1,8 @@
 #ifndef LIBS_RPC_CALLBACK_THREADS_H_
 #define LIBS_RPC_CALLBACK_THREADS_H_
 
+#include "absl/time/time.h"
+
 namespace falaj::rpc {
 
 // The threads that run gRPC's callbacks, those of all channels and servers of the process.
@@ -13,7 +15,7 @@ namespace falaj::rpc {
 //
 // So this file defines the two functions of gRPC that start and end these threads. The dynamic
 // linker takes a program's definition before that of a library; nothing else of gRPC is touched.
-// Half as many threads as cores, at least one, named falaj-rpc; they live as long as the process.
+// Half as many threads as cores, at least one, named falaj-rpc, as long as the process lives.
 // A callback must not block: it may be the only thread that moves bytes. One that writes a little
 // to a disk, because that takes less time than to wake another thread, says so (MayBlock), and
 // somebody has to look now and then whether the disk has let it go (ReplaceHeldUp).
@@ -31,10 +33,10 @@ class MayBlock {
   MayBlock& operator=(const MayBlock&) = delete;
 };
 
-// Starts a thread in place of each that has been at the same thing since the last call but one;
-// when it is let go it ends, at the end of its turn. To be called a few times a second while
-// anything uses MayBlock. Returns how many it has replaced.
-int ReplaceHeldUp();
+// Starts a thread in place of each that has been at the same thing for so long; when it is let go
+// it ends. To be called a few times a second while anything uses MayBlock. Returns how many it has
+// replaced.
+int ReplaceHeldUp(absl::Duration limit);
 
 }  // namespace falaj::rpc
 

@@ -17,13 +17,18 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 
 #include "libs/base/mutex.h"
+#include "libs/base/turn.h"
 #include "libs/rpc/channel.h"
 
 namespace falaj::rpc {
 namespace {
+
+// As many as there should be.
+const int kThreads = static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, 16U));
 
 std::string ThisThread() {
   std::array<char, 16> name{};
@@ -44,7 +49,6 @@ int CountThreads(const std::string& name) {
 
 // If gRPC's own definition were taken, these would be its threads, and two at least.
 TEST(CallbackThreads, RunEveryCallback) {
-  const size_t bound = std::max(1U, std::thread::hardware_concurrency() / 2);
   Mutex mu;
   CondVar changed;
   std::set<std::thread::id> threads;
@@ -67,7 +71,7 @@ TEST(CallbackThreads, RunEveryCallback) {
     while (ended <= i) changed.Wait(&mu);
   }
   MutexLock lock(&mu);
-  EXPECT_LE(threads.size(), bound);
+  EXPECT_LE(threads.size(), static_cast<size_t>(kThreads));
 }
 
 // A call to nobody, whose end is a callback.
@@ -134,45 +138,48 @@ class Trap {
   bool open_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-TEST(CallbackThreads, WhoIsHeldUpIsReplaced) {
-  const int threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency() / 2));
-  Trap trap;
-  std::vector<std::unique_ptr<FailingCall>> held;
-  for (int i = 0; i < threads; ++i) {
-    held.push_back(std::make_unique<FailingCall>([&trap] {
-      const MayBlock may_block;
-      trap.Enter();
-    }));
-  }
-  trap.WaitUntilInside(threads);
-  FailingCall behind([] {});
-  EXPECT_EQ(ReplaceHeldUp(), 0) << "seen for the first time";
-  EXPECT_FALSE(behind.ended()) << "nobody is left to run it";
-  EXPECT_EQ(ReplaceHeldUp(), threads);
-  behind.Wait();
-  EXPECT_EQ(ReplaceHeldUp(), 0) << "each once";
-  trap.Open();
-  for (const auto& call : held) call->Wait();
-  EXPECT_EQ(ReplaceHeldUp(), 0);
-  // Those that were let go end. (If they do not, neither does this test.)
-  while (CountThreads("falaj-rpc\n") != threads) std::this_thread::yield();
+// As many calls as there are threads, each of which does `at_end`.
+std::vector<std::unique_ptr<FailingCall>> OneForEachThread(const std::function<void()>& at_end) {
+  std::vector<std::unique_ptr<FailingCall>> calls;
+  for (int i = 0; i < kThreads; ++i) calls.push_back(std::make_unique<FailingCall>(at_end));
+  return calls;
 }
 
-// Who is at something else each time one looks is not held up.
-TEST(CallbackThreads, WhoGoesOnIsNotReplaced) {
-  for (int i = 0; i < 3; ++i) {
-    Trap trap;
-    FailingCall call([&trap] {
+// In a callback, or at the end of its turn.
+class HeldUpTest : public testing::TestWithParam<bool> {
+ protected:
+  void BeHeldUp(Trap* trap) {
+    const auto enter = [trap] {
       const MayBlock may_block;
-      trap.Enter();
-    });
-    trap.WaitUntilInside(1);
-    EXPECT_EQ(ReplaceHeldUp(), 0);
-    trap.Open();
+      trap->Enter();
+    };
+    if (GetParam()) return enter();
+    Turn::AtEnd(trap, enter);
   }
+};
+
+INSTANTIATE_TEST_SUITE_P(CallbackThreads, HeldUpTest, testing::Bool());
+
+TEST_P(HeldUpTest, IsReplacedAndEnds) {
+  Trap trap;
+  const auto held = OneForEachThread([&] { BeHeldUp(&trap); });
+  trap.WaitUntilInside(kThreads);
+  FailingCall behind([] {});
+  EXPECT_EQ(ReplaceHeldUp(absl::Hours(1)), 0) << "not for so long";
+  EXPECT_FALSE(behind.ended()) << "nobody is left to run it";
+  EXPECT_EQ(ReplaceHeldUp(absl::ZeroDuration()), kThreads);
+  behind.Wait();
+  EXPECT_EQ(ReplaceHeldUp(absl::ZeroDuration()), 0) << "each once";
+  trap.Open();
+  for (const auto& call : held) call->Wait();
+  // Those that were let go end. (If they do not, neither does this test.)
+  while (CountThreads("falaj-rpc\n") != kThreads) std::this_thread::yield();
+}
+
+TEST(CallbackThreads, WhoDoesNothingThatMayBlockIsNotReplaced) {
+  FailingCall([] { const MayBlock over; }).Wait();
   const MayBlock means_nothing_here;
-  ReplaceHeldUp();
-  EXPECT_EQ(ReplaceHeldUp(), 0);
+  EXPECT_EQ(ReplaceHeldUp(absl::ZeroDuration()), 0);
 }
 
 }  // namespace

@@ -13,8 +13,8 @@
 // A message that cannot be taken apart ends the stream with INVALID_REQUEST, after everything
 // before it has been answered. Every other fault is the batch's own and is answered as such.
 //
-// Ownership: shared by gRPC (until OnDone) and the tasks it has queued. Threads: gRPC's and the
-// shard's; mu_ is held for bookkeeping and for starting an operation.
+// Ownership: shared by gRPC (until OnDone) and the tasks it has queued. Threads: gRPC's and
+// whoever works the shard off; mu_ is held for bookkeeping and for starting an operation.
 #ifndef SERVICES_STORAGE_APPEND_STREAM_H_
 #define SERVICES_STORAGE_APPEND_STREAM_H_
 

@@ -242,6 +242,22 @@ TEST_F(FailedDiskTest, AStopWhoseDiskHangsHandsOverAndFindsItOut) {
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/clean"));
 }
 
+// A small batch that needs no sync is mostly written by gRPC's thread, of which there may be one.
+TEST_F(FailedDiskTest, AWriteThatHangsKeepsNobodyElse) {
+  StartOne();
+  CreateTopic("t", 1, /*fsync=*/false);
+  ASSERT_FALSE(Append(0, Batch(3)).has_error());
+  disk_->Set(Fault::kHangingWrite);
+  Producer waits(stub_.get());
+  ASSERT_TRUE(waits.Send(Request(0, Batch(1))));
+  ASSERT_TRUE(Eventually([&] { return disk_->hanging() > 0; }));
+  EXPECT_FALSE(ReadOne(0, 0).batches().empty());
+  EXPECT_TRUE(Serves("liveness"));
+  disk_->Set(Fault::kNone);
+  EXPECT_FALSE(waits.Receive().has_error());
+  EXPECT_FALSE(Append(0, Batch(1)).has_error());
+}
+
 TEST_F(FailedDiskTest, AScrapeDoesNotWaitForTheDisk) {
   const auto listing = std::make_shared<HangingListing>();
   const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(listing);

@@ -7,8 +7,6 @@
 namespace falaj::storage {
 namespace {
 
-constexpr size_t kGoOnHereMax = 4;  // What others wait for is not to wait for many.
-
 absl::Status NotLeader(const PartitionState& state, LeaderEpoch epoch) {
   return MakeError(Reason::kNotLeader,
                    absl::StrCat("this node does not lead the partition at epoch ", epoch),
@@ -93,8 +91,8 @@ absl::Status Partition::CheckHolds(LeaderEpoch epoch, LeaderEpoch last_epoch, Of
                     {"high_watermark", absl::StrCat(state_.high_watermark.value())}});
 }
 
-void Partition::Publish(const PartitionState& state, const replica::EpochCache& epochs,
-                        GoOn where) {
+std::vector<std::shared_ptr<Partition::Waiter>> Partition::Publish(
+    const PartitionState& state, const replica::EpochCache& epochs) {
   std::vector<std::shared_ptr<Waiter>> woken;
   std::vector<std::shared_ptr<Listener>> listeners;
   {
@@ -110,8 +108,7 @@ void Partition::Publish(const PartitionState& state, const replica::EpochCache& 
     listeners = listeners_;
   }
   for (const std::shared_ptr<Listener>& listener : listeners) listener->OnPublished();
-  if (woken.size() > kGoOnHereMax) where = GoOn::kElsewhere;
-  for (const std::shared_ptr<Waiter>& waiter : woken) waiter->Wake(where);
+  return woken;
 }
 
 }  // namespace falaj::storage

@@ -11,7 +11,7 @@
 // Waiters are ordered by the offset they wait for, so that an advance of the high watermark finds
 // those it concerns without looking at the others, and a partition nobody waits for costs nothing.
 //
-// Threads: any. One mutex, held for copies only; waiters are woken outside it.
+// Threads: any. One mutex, held for copies only.
 #ifndef SERVICES_STORAGE_PARTITION_H_
 #define SERVICES_STORAGE_PARTITION_H_
 
@@ -39,8 +39,8 @@ namespace falaj::storage {
 
 struct TopicCounters;
 
-// Where somebody who is woken goes on with what it waited for: on the thread that wakes it, which
-// has the time as soon as its turn (libs/base/turn.h) ends, or on another one.
+// Where somebody who is woken goes on with what it waited for: at once on the thread that wakes it,
+// or on another one.
 enum class GoOn { kHere, kElsewhere };
 
 // One moment of a replica.
@@ -115,8 +115,9 @@ class Partition {
   void Listen(std::shared_ptr<Listener> listener);
   void StopListening(const Listener* listener);
 
-  // By the shard: replaces the state and wakes whom it concerns; of `here` few may make use.
-  void Publish(const PartitionState& state, const replica::EpochCache& epochs, GoOn where);
+  // By the shard: replaces the state, and returns whom to wake.
+  std::vector<std::shared_ptr<Waiter>> Publish(const PartitionState& state,
+                                               const replica::EpochCache& epochs);
 
  private:
   using WaiterKey = std::pair<Offset, const Waiter*>;

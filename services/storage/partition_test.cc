@@ -19,7 +19,7 @@ TEST(Partition, APositionIsCheckedAgainstTheLogOfTheEpochThatIsRead) {
   state.readable = state.serving = true;
   state.epoch = LeaderEpoch(3);
   state.high_watermark = state.written_end = state.log_end = Offset(20);
-  partition.Publish(state, epochs, GoOn::kElsewhere);
+  partition.Publish(state, epochs);
   const auto check = [&partition](int epoch, int last_epoch, int64_t offset) {
     return partition.CheckHolds(LeaderEpoch(epoch), LeaderEpoch(last_epoch), Offset(offset));
   };
@@ -32,45 +32,34 @@ TEST(Partition, APositionIsCheckedAgainstTheLogOfTheEpochThatIsRead) {
   epochs.Assign({LeaderEpoch(5), Offset(12)});
   state.epoch = LeaderEpoch(6);
   state.readable = state.serving = false;
-  partition.Publish(state, epochs, GoOn::kElsewhere);
+  partition.Publish(state, epochs);
   const absl::Status moved = check(3, 3, 15);
   EXPECT_EQ(ReasonOf(moved), Reason::kNotLeader) << moved;
   EXPECT_EQ(MetadataOf(moved)["leader_epoch"], "6");
 }
 
-class CountingWaits final : public Partition::Waiter {
+class Waits final : public Partition::Waiter {
  public:
-  void Wake(GoOn where) override { ++(where == GoOn::kHere ? here : elsewhere); }
-  int here = 0;
-  int elsewhere = 0;
+  void Wake(GoOn /*where*/) override {}
 };
 
-// Whoever has moved the high watermark has others waiting, too.
-TEST(Partition, FewGoOnWhereTheyAreWoken) {
+TEST(Partition, WhoeverPublishesHearsWhomToWake) {
   Partition partition({TopicId(), PartitionIndex(0)}, "t", {}, nullptr);
   const replica::EpochCache epochs;
   PartitionState state;
   state.readable = true;
   state.epoch = LeaderEpoch(3);
-  partition.Publish(state, epochs, GoOn::kElsewhere);
-  const auto wake = [&](int waiting, GoOn where) {
-    std::vector<std::shared_ptr<CountingWaits>> waits;
-    for (int i = 0; i < waiting; ++i) {
-      waits.push_back(std::make_shared<CountingWaits>());
-      EXPECT_TRUE(partition.Await(LeaderEpoch(3), state.high_watermark, waits.back()));
-    }
-    state.high_watermark = state.high_watermark + 1;
-    partition.Publish(state, epochs, where);
-    int here = 0;
-    for (const auto& one : waits) {
-      EXPECT_EQ(one->here + one->elsewhere, 1);
-      here += one->here;
-    }
-    return here;
-  };
-  EXPECT_EQ(wake(4, GoOn::kHere), 4);
-  EXPECT_EQ(wake(5, GoOn::kHere), 0);
-  EXPECT_EQ(wake(1, GoOn::kElsewhere), 0);
+  partition.Publish(state, epochs);
+  const auto soon = std::make_shared<Waits>();
+  const auto later = std::make_shared<Waits>();
+  ASSERT_TRUE(partition.Await(LeaderEpoch(3), Offset(0), soon));
+  ASSERT_TRUE(partition.Await(LeaderEpoch(3), Offset(5), later));
+  using Woken = std::vector<std::shared_ptr<Partition::Waiter>>;
+  EXPECT_EQ(partition.Publish(state, epochs), Woken()) << "nothing has changed";
+  state.high_watermark = Offset(5);
+  EXPECT_EQ(partition.Publish(state, epochs), Woken({soon}));
+  state.epoch = LeaderEpoch(4);
+  EXPECT_EQ(partition.Publish(state, epochs), Woken({later})) << "another reign";
 }
 
 }  // namespace

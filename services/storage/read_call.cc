@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "libs/base/status.h"
-#include "libs/base/turn.h"
 #include "libs/record/batch_header.h"
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
@@ -222,9 +221,7 @@ void ReadCall::Wake(GoOn where) {
     self->Unpark();
     self->Go(false);
   };
-  if (where == GoOn::kHere && request_.size() <= kPartitionsHereMax) {
-    return Turn::AtEnd(this, resume);
-  }
+  if (where == GoOn::kHere && request_.size() <= kPartitionsHereMax) return resume();
   if (!parts_->tail_readers->Run(resume)) resume();
 }
 

@@ -25,8 +25,8 @@
 // should nobody else lead soon.
 //
 // Ownership: shared by gRPC (until OnDone), the partitions it listens to, and the reads it has
-// queued. Threads: gRPC's, the shard's and the disk readers'; mu_ is held for bookkeeping, lookups
-// in the tail cache, and starting an operation.
+// queued. Threads: gRPC's, who works the shard off, disk readers; mu_ is held for bookkeeping,
+// lookups in the tail cache, and starting an operation.
 #ifndef SERVICES_STORAGE_REPLICA_STREAM_H_
 #define SERVICES_STORAGE_REPLICA_STREAM_H_
 

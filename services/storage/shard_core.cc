@@ -18,6 +18,7 @@ namespace {
 // What is quick: a producer or two, a record at a time. More of it is better gathered.
 constexpr size_t kQuickItemsMax = 32;
 constexpr int64_t kQuickBytesMax = int64_t{8} << 10;
+constexpr size_t kWokenHereMax = 4;  // The thread has others waiting for it.
 constexpr absl::Duration kDiskFullRetry = absl::Seconds(1);
 // Who does not follow for so long is out of sync by then, unless the metadata service is away.
 constexpr absl::Duration kTruncationMax = absl::Seconds(30);
@@ -90,8 +91,13 @@ void ShardCore::Checkpoint(bool sync) {
   Commit();
 }
 
-void ShardCore::WorkOff(std::vector<ShardItem>* items, GoOn go_on) {
-  go_on_ = go_on;
+void ShardCore::WorkOffHere(std::vector<ShardItem>* items, Woken* woken) {
+  woken_here_ = woken;
+  WorkOff(items);
+  woken_here_ = nullptr;
+}
+
+void ShardCore::WorkOff(std::vector<ShardItem>* items) {
   for (ShardItem& item : *items) {
     std::visit([this](auto& one) { Take(std::move(one)); }, item);
     if (round_bytes_ >= options_.round_bytes_max) Commit();
@@ -103,7 +109,7 @@ void ShardCore::WorkOff(std::vector<ShardItem>* items, GoOn go_on) {
 }
 
 bool ShardCore::IsQuick(const std::vector<ShardItem>& items) const {
-  if (failed() || items.size() > kQuickItemsMax) return false;
+  if (failed() || items.size() > kQuickItemsMax || !awaited_.empty()) return false;
   int64_t bytes = 0;
   for (const ShardItem& item : items) {
     if (!IsQuick(item, &bytes) || bytes > kQuickBytesMax) return false;
@@ -112,18 +118,19 @@ bool ShardCore::IsQuick(const std::vector<ShardItem>& items) const {
 }
 
 bool ShardCore::IsQuick(const ShardItem& item, int64_t* bytes) const {
-  const log::PartitionKey* writes = nullptr;
   if (const auto* append = std::get_if<AppendTask>(&item)) {
     *bytes += static_cast<int64_t>(append->batch.size());
-    writes = &append->partition->key();
-  } else if (const auto* replicate = std::get_if<ReplicateTask>(&item)) {
-    *bytes += replicate->bytes;
-    writes = &replicate->key;
-  } else {
-    return std::holds_alternative<ProgressTask>(item);  // An acknowledgement: nothing is written.
+    const Hosted* const hosted = FindHosted(append->partition->key());
+    return hosted == nullptr || !hosted->core.settings().fsync;
   }
-  const Hosted* const hosted = FindHosted(*writes);
-  return hosted == nullptr || !hosted->core.settings().fsync;
+  if (const auto* replicate = std::get_if<ReplicateTask>(&item)) {
+    *bytes += replicate->bytes;
+    const Hosted* const hosted = FindHosted(replicate->key);
+    // A log that begins anew is synced whatever the topic asks for.
+    return hosted == nullptr || (!hosted->core.settings().fsync &&
+                                 replicate->marks.log_start <= hosted->core.written_end());
+  }
+  return std::holds_alternative<ProgressTask>(item);  // An acknowledgement: nothing is written.
 }
 
 void ShardCore::End() {
@@ -368,24 +375,34 @@ void ShardCore::Publish(Hosted* hosted) {
   if (log_start > hosted->shared->state().log_start) {
     tail_cache_->TruncatePrefix(hosted->shared->tail_key(), log_start);
   }
-  hosted->shared->Publish({.gone = false,
-                           .readable = core.readable(),
-                           .serving = core.serving(),
-                           .leads = core.role() == replica::Role::kLeader,
-                           .leader = core.leader(),
-                           .epoch = core.epoch(),
-                           .log_start = log_start,
-                           .high_watermark = core.high_watermark(),
-                           .written_end = core.written_end(),
-                           .log_end = core.log_end(),
-                           .isr = {core.isr().begin(), core.isr().end()},
-                           .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
-                           .required_in_sync = core.required_in_sync(),
-                           .replicas = core.replication_factor(),
-                           .waiting = core.waiting(),
-                           .replica_lags = core.follower_lags(),
-                           .settings = core.settings()},
-                          core.epochs(), go_on_);
+  Publish(hosted, {.gone = false,
+                   .readable = core.readable(),
+                   .serving = core.serving(),
+                   .leads = core.role() == replica::Role::kLeader,
+                   .leader = core.leader(),
+                   .epoch = core.epoch(),
+                   .log_start = log_start,
+                   .high_watermark = core.high_watermark(),
+                   .written_end = core.written_end(),
+                   .log_end = core.log_end(),
+                   .isr = {core.isr().begin(), core.isr().end()},
+                   .in_sync_replicas = static_cast<int32_t>(core.isr().size()),
+                   .required_in_sync = core.required_in_sync(),
+                   .replicas = core.replication_factor(),
+                   .waiting = core.waiting(),
+                   .replica_lags = core.follower_lags(),
+                   .settings = core.settings()});
+}
+
+void ShardCore::Publish(Hosted* hosted, const PartitionState& state) {
+  for (std::shared_ptr<Partition::Waiter>& waiter :
+       hosted->shared->Publish(state, hosted->core.epochs())) {
+    if (woken_here_ != nullptr && woken_here_->size() < kWokenHereMax) {
+      woken_here_->push_back(std::move(waiter));
+    } else {
+      waiter->Wake(GoOn::kElsewhere);
+    }
+  }
 }
 
 }  // namespace falaj::storage

@@ -84,15 +84,18 @@ class ShardCore {
   using TruncateDone = std::function<void(absl::StatusOr<Offset> log_start)>;
   using AttachDone = std::function<void(absl::StatusOr<replica::AttachAnswer>)>;
   using Condition = bool (ShardCore::*)() const;
+  using Woken = std::vector<std::shared_ptr<Partition::Waiter>>;
 
   ShardCore(const Options& options, const Parts& parts, ShardFront* front);
   ~ShardCore();
   ShardCore(const ShardCore&) = delete;
   ShardCore& operator=(const ShardCore&) = delete;
 
-  // One turn: takes the items in, in order, and commits. Leaves none. Long polls that wait for what
-  // it brings go on where `go_on` says.
-  void WorkOff(std::vector<ShardItem>* items, GoOn go_on);
+  // One turn: takes the items in, in order, and commits. Leaves none.
+  void WorkOff(std::vector<ShardItem>* items);
+  // The same for who has little time: a few long polls that wait for what it brings are put into
+  // `woken` instead of being woken.
+  void WorkOffHere(std::vector<ShardItem>* items, Woken* woken);
   // Whether they are few and small, none waits for a sync, and none does anything but move records:
   // with a disk that works it takes less time than to wake a thread.
   bool IsQuick(const std::vector<ShardItem>& items) const;
@@ -202,6 +205,7 @@ class ShardCore {
   void Finish(Hosted* hosted, const absl::Status& committed, bool synced);
   absl::Status NameFailure(const absl::Status& status) const;
   void Publish(Hosted* hosted);
+  void Publish(Hosted* hosted, const PartitionState& state);
 
   const Options options_;
   log::LogStore* const store_;
@@ -219,8 +223,8 @@ class ShardCore {
   std::vector<Awaited> awaited_;
   std::vector<Truncation> truncations_;
   uint64_t next_token_ = 1;
-  uint64_t attach_id_ = 0;  // No replica that was here before has asked under a larger number.
-  GoOn go_on_ = GoOn::kElsewhere;  // In this turn.
+  uint64_t attach_id_ = 0;       // No replica that was here before has asked under a larger number.
+  Woken* woken_here_ = nullptr;  // In this turn; null: all are woken.
   log::Round round_;
   int64_t round_bytes_ = 0;
   bool round_sync_ = false;

@@ -103,7 +103,7 @@ void ShardCore::LetGo(Hosted* hosted, const PartitionState& last) {
   tail_cache_->Drop(hosted->shared->tail_key());
   PartitionState state = last;
   state.readable = state.serving = state.leads = false;
-  hosted->shared->Publish(state, hosted->core.epochs(), GoOn::kElsewhere);
+  Publish(hosted, state);
 }
 
 void ShardCore::DropHosted(const log::PartitionKey& key) {

@@ -60,7 +60,11 @@ bool ShardMailbox::TakeAll(std::vector<ShardItem>* items) {
 
 bool ShardMailbox::TryTakeAll(std::vector<ShardItem>* items) {
   MutexLock lock(&mu_);
-  if (baton_taken_ || items_.empty() || abandoned_) return false;
+  if (baton_taken_ || IsEmpty() || abandoned_) return false;
+  if (!lagging_.empty()) {
+    wake_.NotifyOne();
+    return false;
+  }
   baton_taken_ = true;
   items->swap(items_);
   return true;
@@ -68,6 +72,7 @@ bool ShardMailbox::TryTakeAll(std::vector<ShardItem>* items) {
 
 void ShardMailbox::PutBack(std::vector<ShardItem>* items) {
   MutexLock lock(&mu_);
+  if (items_.empty()) return items_.swap(*items);
   items_.insert(items_.begin(), std::make_move_iterator(items->begin()),
                 std::make_move_iterator(items->end()));
   items->clear();

@@ -54,9 +54,10 @@ class ABSL_LOCKABLE ShardMailbox {
   void Wake();
 
   // Waits for something to do and for the baton, and takes both. False: there is nothing more to
-  // do, and never will be.
+  // do, and never will be; the caller has the baton all the same.
   bool TakeAll(std::vector<ShardItem>* items) ABSL_EXCLUSIVE_LOCK_FUNCTION();
-  // False if there is nothing to do, or somebody is at it.
+  // False if there is nothing to do, somebody is at it, or there is something of the catch-up lane,
+  // which the shard's thread must come to: it is woken then.
   bool TryTakeAll(std::vector<ShardItem>* items) ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
   // For who has taken what it must leave to the shard's thread.
   void PutBack(std::vector<ShardItem>* items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(this);

@@ -56,6 +56,7 @@ constexpr int32_t kLeadsAtATime = 32;
 constexpr int32_t kPortionsMax = 16;
 constexpr int32_t kAllLeads = 0;
 constexpr std::chrono::milliseconds kTellStoredPoll{100};
+constexpr absl::Duration kHeldUpMax = absl::Milliseconds(200);
 constexpr absl::Duration kStopPulse = absl::Milliseconds(250);
 
 absl::Status BadOption(absl::string_view name, absl::string_view why) {
@@ -384,8 +385,10 @@ class Node final : public StorageServer {
   // What who works the shard off does not notice: it stands in an operation that does not return,
   // or has nothing to write, and a flush has failed.
   void WatchDisk() {
-    // Whoever worked the shard off must not keep all of gRPC's callbacks waiting.
-    if (rpc::ReplaceHeldUp() > 0) log::Warning("the disk keeps a thread of gRPC waiting", {});
+    // Who works the shard off must not keep all of gRPC's callbacks waiting.
+    if (rpc::ReplaceHeldUp(kHeldUpMax) > 0) {
+      log::Warning("the disk keeps a thread of gRPC waiting", {{"node", identity_.node()}});
+    }
     MutexLock lock(&watch_mu_);
     const auto oldest = pulse_.Oldest();
     if (stall_.Poll(clock_->MonotonicNow(), oldest)) {

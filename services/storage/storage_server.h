@@ -11,8 +11,8 @@
 // not the one on record, is refused with kFailedPrecondition (CLUSTER_MISMATCH).
 //
 // Threads: Start and Stop from any one thread. Inside: one appender per store shard, a pool of
-// disk readers, one thread each for the session, the metadata watch, housekeeping and the scrubber.
-// gRPC's threads only move bytes.
+// disk readers, one thread each for the session, the metadata watch, reads whose time is over,
+// housekeeping and the scrubber. gRPC's threads move bytes, and append where that is little.
 //
 // Failures: the metadata service may go away at any time; what the node leads it goes on serving.
 // A full disk refuses produce with DISK_FULL until space returns. A failed disk refuses produce

@@ -7,6 +7,7 @@
 // and whoever sends one record at a time waits for it: so a thread that has put something, and is
 // at the end of its turn (libs/base/turn.h), works it off itself, if nobody is at work, and all
 // there is is quick (ShardCore::IsQuick): few small batches that need no sync, acknowledgements.
+// If that turns out to take long, the shard's thread does it for the next while.
 //
 // Invariants: see ShardCore; one thread at a time has the mailbox's baton and touches the core. A
 // disk that does not answer holds up one thread per shard at most: others find the baton taken and
@@ -30,6 +31,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/gate.h"
 #include "libs/base/ids.h"
 #include "libs/base/mutex.h"
@@ -49,7 +51,7 @@ class StoreShard {
   using Parts = ShardCore::Parts;
 
   StoreShard(const Options& options, const Parts& parts);
-  // Stops as Stop() does, without a checkpoint.
+  // Stops as Stop() does, without a checkpoint. Nobody may call anything any more.
   ~StoreShard();
   StoreShard(const StoreShard&) = delete;
   StoreShard& operator=(const StoreShard&) = delete;
@@ -149,6 +151,7 @@ class StoreShard {
   ShardFront front_;
   ShardMailbox mailbox_;
   ShardCore core_ ABSL_GUARDED_BY(mailbox_);
+  MonotonicTime not_here_before_ ABSL_GUARDED_BY(mailbox_);  // By the real clock.
 
   Gate turns_;  // Around every end of a turn that is still to come.
   Mutex mu_;

@@ -22,7 +22,7 @@ class Followed final : public Partition::Listener {
     const PartitionState state = partition_->state();
     seen.emplace_back(state.written_end.value(), state.high_watermark.value());
   }
-  std::vector<std::pair<int64_t, int64_t>> seen;  // By the shard's thread.
+  std::vector<std::pair<int64_t, int64_t>> seen;  // By who works the shard off.
 
  private:
   Partition* const partition_;

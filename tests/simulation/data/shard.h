@@ -111,7 +111,7 @@ class Shard {
   void CheckIsrs();
   void IsrAnswered(PartitionNumber partition, replica::IsrAnswered answer);
 
-  // A batch of the partition is damaged: see services/storage/store_shard_damage.cc.
+  // A batch of the partition is damaged: see services/storage/shard_core_damage.cc.
   void Damaged(PartitionNumber partition);
 
   // Null if it is not hosted.

@@ -1,4 +1,4 @@
-// What a simulated shard does for replication: see services/storage/store_shard_replication.cc.
+// What a simulated shard does for replication: see services/storage/shard_core_replication.cc.
 #include <algorithm>
 #include <memory>
 #include <utility>
