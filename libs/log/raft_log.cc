@@ -102,7 +102,7 @@ absl::StatusOr<std::unique_ptr<RaftLog>> RaftLog::Open(const Options& options) {
   if (options.node_id < NodeId(1)) {
     return MakeError(Reason::kInvalidConfig, "a metadata node id must be at least 1");
   }
-  auto database = std::make_unique<Database>(options.directory);
+  auto database = std::make_unique<Database>(options.directory, options.env);
   FALAJ_RETURN_IF_ERROR(database->Open(/*may_create=*/true));
   FALAJ_RETURN_IF_ERROR(database->CheckIdentity(options));
   FALAJ_RETURN_IF_ERROR(database->Restore());
@@ -111,7 +111,7 @@ absl::StatusOr<std::unique_ptr<RaftLog>> RaftLog::Open(const Options& options) {
 
 absl::StatusOr<RaftLog::Recovery> RaftLog::RecoverQuorum(const Options& options,
                                                          const std::string& address) {
-  Database database(options.directory);
+  Database database(options.directory, options.env);
   FALAJ_RETURN_IF_ERROR(database.Open(/*may_create=*/false));
   FALAJ_RETURN_IF_ERROR(database.CheckIdentity(options));
   FALAJ_RETURN_IF_ERROR(database.Restore());

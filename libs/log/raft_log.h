@@ -16,6 +16,10 @@
 #include "libs/raft/membership.h"
 #include "libs/raft/ready.h"
 
+namespace rocksdb {
+class Env;
+}  // namespace rocksdb
+
 namespace falaj::log {
 
 // RaftLog keeps the Raft state of one metadata node on disk: term and vote, the log, the newest
@@ -64,6 +68,7 @@ class RaftLog {
     bool join = false;
     // The incarnation of the quorum that a new directory is of.
     uint64_t incarnation_if_new = 0;
+    rocksdb::Env* env = nullptr;  // Not owned. nullptr: the operating system's.
     // Called if the directory is new, before anything is written to it, to fill in the fields
     // above that only matter then; an error ends Open(). May be null.
     std::function<absl::Status(Options* options)> complete_if_new;

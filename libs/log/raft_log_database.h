@@ -32,7 +32,9 @@ namespace falaj::log {
 // raft_log_snapshot.cc generations and snapshots, raft_log_recover.cc the lost majority.
 class RaftLog::Database {
  public:
-  explicit Database(std::string directory) : directory_(std::move(directory)) {}
+  // `env` is not owned; nullptr: the operating system's.
+  Database(std::string directory, rocksdb::Env* env)
+      : directory_(std::move(directory)), env_(env) {}
   ~Database();
 
   // In this order. A database is only made if `may_create`; else CORRUPT_RECORD.
@@ -110,6 +112,7 @@ class RaftLog::Database {
   void FindObsolete(uint64_t snapshot_number, uint64_t oldest);
 
   const std::string directory_;
+  rocksdb::Env* const env_;
   std::unique_ptr<rocksdb::DB> db_;
   std::atomic<bool> failed_ = false;
 

@@ -144,7 +144,8 @@ void RaftLog::Database::RemoveIncoming() const {
 absl::Status RaftLog::Database::Open(bool may_create) {
   FALAJ_ASSIGN_OR_RETURN(const bool exists, FindExisting());
   if (!exists && !may_create) return Corrupt("there is no database");
-  const rocksdb::DBOptions options = DatabaseOptions(directory_, !exists);
+  rocksdb::DBOptions options = DatabaseOptions(directory_, !exists);
+  if (env_ != nullptr) options.env = env_;
   std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName};
   rocksdb::Status status;
   if (exists) {

@@ -1,5 +1,7 @@
 #include "libs/raft/ready.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,6 +33,29 @@ std::optional<AnswerTo> WhatItAnswers(const pb::RaftMessage& message) {
   if (message.type() == pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY) return AnswerTo::kHeartbeat;
   if (message.type() != pb::RAFT_MESSAGE_TYPE_APPEND_REPLY || message.reject()) return std::nullopt;
   return AnswerTo::kAppend;
+}
+
+void Join(Ready* ready, Ready next) {
+  std::vector<pb::RaftEntry> entries = std::move(ready->entries);
+  if (next.snapshot.has_value()) {
+    entries.clear();  // It replaces the whole log.
+    next.initial_membership.reset();
+  } else if (!next.entries.empty()) {
+    const uint64_t first = next.entries.front().index();
+    while (!entries.empty() && entries.back().index() >= first) entries.pop_back();
+  }
+  std::move(next.entries.begin(), next.entries.end(), std::back_inserter(entries));
+  next.entries = std::move(entries);
+  if (!next.hard_state.has_value()) next.hard_state = std::move(ready->hard_state);
+  if (!next.initial_membership.has_value() && !next.snapshot.has_value()) {
+    next.initial_membership = std::move(ready->initial_membership);
+  }
+  next.must_sync = next.must_sync || ready->must_sync;
+  std::vector<pb::RaftMessage> after = std::move(ready->messages_after_persist);
+  std::move(next.messages_after_persist.begin(), next.messages_after_persist.end(),
+            std::back_inserter(after));
+  next.messages_after_persist = std::move(after);
+  *ready = std::move(next);
 }
 
 Snapshot FinishSnapshot(pb::RaftSnapshot meta, Bytes data) {

@@ -154,6 +154,7 @@ struct SoftState {
 // If step 2 or 3 fails, call RaftCore::StorageFailed() and send nothing of step 5: what is on disk
 // is unknown. Several Readies may be under way if their steps 3 to 5 happen in order. Step 6 need
 // not wait for 2 to 5 unless `snapshot` is set: what is committed was stored by earlier Readies.
+// Those that wait to be stored may be stored as one: Join().
 struct Ready {
   uint64_t number = 0;
   std::vector<pb::RaftMessage> messages;
@@ -168,6 +169,12 @@ struct Ready {
   std::vector<uint64_t> dropped_reads;  // The leader was lost or did not answer: ask again.
   std::optional<SoftState> soft_state;  // Set if it changed.
 };
+
+// Makes one of `ready` and `next`, which was taken behind it, while neither is stored: one write
+// does for both, Persisted() of the later number tells of both, and what was to be sent after
+// either is sent after both. Requires: of `ready` all else is done, and it has no snapshot; of
+// `next` step 1, and step 6 unless it has one.
+void Join(Ready* ready, Ready next);
 
 // What an operator may want to know about one follower; kept by the leader.
 struct FollowerStatus {

@@ -410,8 +410,9 @@ bool MetadataNode::IsReady() const {
   if (storage_failed_ || core_->leader() == NodeId()) return false;
   if (state_.cluster().cluster_id().is_nil() || catch_up_ != CatchUp::kDone) return false;
   if (!KnowsHistory()) return false;
-  if (now_ - confirmed_ > options_.unconfirmed_max) return false;
-  return core_->applied() == core_->committed();
+  // That something is committed and not applied yet says nothing: it is so in every round that
+  // commits, until its end, and while the disk is behind.
+  return now_ - confirmed_ <= options_.unconfirmed_max;
 }
 
 void MetadataNode::AnswerTransfers() {

@@ -61,7 +61,7 @@ struct SnapshotJob {
 //     Send(ready.messages);
 //     if (!ready.snapshot) node->Apply(ready);              // It was stored by earlier ones.
 //     absl::Status stored = node->Prepare(ready);
-//     if (stored.ok()) stored = log->Persist(ready);
+//     if (stored.ok()) stored = log->Persist(ready);      // Meanwhile more rounds: raft::Join().
 //     if (!stored.ok()) { node->StorageFailed(stored); break; }
 //     node->Tick(now, wall_ms, 0);                          // If that took time.
 //     node->Persisted(ready);

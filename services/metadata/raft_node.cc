@@ -17,7 +17,7 @@ namespace {
 namespace pb = ::falaj::internal::v1;
 
 constexpr absl::Duration kTasksTimeMax = absl::Milliseconds(8);  // Nobody waits for long.
-constexpr absl::Duration kLongestWindow = absl::Seconds(10);
+constexpr absl::Duration kRestMax = absl::Milliseconds(5);       // The node's thread may be back.
 constexpr absl::Duration kHandOverMax = absl::Seconds(1);
 
 const telemetry::Labels kGroup = {{"raft_group", "metadata"}};
@@ -33,18 +33,11 @@ bool OnlyTellCommits(const std::vector<pb::RaftMessage>& messages) {
 RaftNode::Metrics::Metrics(telemetry::Registry* registry)
     : sync_seconds(registry->AddHistogram("falaj_raft_sync_seconds",
                                           "Time to write what a round must have on disk.", kGroup)),
-      round_seconds(registry->AddHistogram("falaj_raft_round_seconds",
-                                           "Time of one round of the node: what others wait for.",
-                                           kGroup)),
-      round_longest_seconds(registry->AddGauge("falaj_raft_round_longest_seconds",
-                                               "Longest round of the last 10 to 20 seconds.",
-                                               kGroup)),
-      round_longest_off_disk_seconds(
-          registry->AddGauge("falaj_raft_round_longest_off_disk_seconds",
-                             "The same without the time it waited for its disk.", kGroup)),
-      snapshot_seconds(registry->AddHistogram(
-          "falaj_raft_snapshot_seconds", "Time to make and store a snapshot, in the background.",
-          kGroup)) {}
+      snapshot_seconds(
+          registry->AddHistogram("falaj_raft_snapshot_seconds",
+                                 "Time to make and store a snapshot, in the background.", kGroup)),
+      relief_rounds(registry->AddCounter("falaj_raft_relief_rounds_total",
+                                         "Rounds that went on while the disk was slow.", kGroup)) {}
 
 absl::StatusOr<std::unique_ptr<RaftNode>> RaftNode::Create(const Options& options,
                                                            std::unique_ptr<log::RaftLog> log,
@@ -62,21 +55,26 @@ RaftNode::RaftNode(const Options& options, std::unique_ptr<log::RaftLog> log,
       registry_(registry),
       log_(std::move(log)),
       metrics_(registry),
-      timer_(options.tick, options.clock->MonotonicNow()) {}
+      baton_(options.clock, options.tick * options.node.raft.election_ticks_min),
+      timer_(options.tick, options.clock->MonotonicNow()),
+      meter_(registry) {}
 
 RaftNode::~RaftNode() { Stop(); }
 
 void RaftNode::Start() {
   thread_ = std::thread([this] { Run(); });
+  relief_thread_ = std::thread([this] { RunRelief(); });
 }
 
 void RaftNode::Stop() {
+  baton_.Close();
   {
     MutexLock lock(&mu_);
     stopping_ = needed_ = true;
     wake_.NotifyAll();
   }
   if (thread_.joinable()) thread_.join();
+  if (relief_thread_.joinable()) relief_thread_.join();
   // Of a node that was never started.
   std::deque<Task> left;
   {
@@ -110,8 +108,14 @@ bool RaftNode::Enqueue(Task* task, std::optional<raft::AnswerTo> answer, bool al
     queued_.Add(*answer);
     if (!awaited_.Has(*answer)) return true;
   }
-  if (!std::exchange(needed_, true)) wake_.NotifyOne();
+  if (!std::exchange(needed_, true)) Wake();
   return true;
+}
+
+// The relief may not have noticed yet that the node's thread is back.
+void RaftNode::Wake() {
+  wake_.NotifyOne();
+  if (relief_rests_) wake_relief_.NotifyOne();
 }
 
 void RaftNode::Post(Task task) {
@@ -124,8 +128,8 @@ void RaftNode::Step(pb::RaftMessage message) {
   const std::optional<raft::AnswerTo> answer = raft::WhatItAnswers(message);
   std::optional<MonotonicTime> beat_answered;
   if (answer == raft::AnswerTo::kHeartbeat) beat_answered = options_.clock->MonotonicNow();
-  Task task = [this, beat_answered, message = std::move(message)](MetadataNode* node,
-                                                                  const absl::Status&) {
+  Task task = [this, beat_answered, message = std::move(message)](
+                  MetadataNode* node, const absl::Status&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(baton_) {
     if (node == nullptr) return;
     if (beat_answered.has_value()) MeasureRoundTrip(message.from(), *beat_answered);
     const absl::Status taken = node->Step(message);
@@ -148,21 +152,89 @@ void RaftNode::PeerBroke(NodeId peer) {
 }
 
 void RaftNode::Run() {
+  baton_.Take();
   timer_ = RoundTimer(options_.tick, options_.clock->MonotonicNow());
   while (true) {
-    BeginRound();
-    const bool go_on = RunTasks();
-    node_->EndRound();
-    DrainReady();
-    FinishSnapshot();
-    BeginSnapshot();
-    PublishStatus();
-    MeasureRound();
+    const bool go_on = Round();
     if (!go_on && HandedOver()) break;
     SleepUnlessNeeded(/*stopping=*/!go_on);
   }
   if (snapshot_thread_.joinable()) snapshot_thread_.join();
   node_->Stop();
+  baton_.Give();
+}
+
+// False: stopping, and this was the last of what was posted.
+bool RaftNode::Round() {
+  BeginRound();
+  const bool go_on = RunTasks();
+  node_->EndRound();
+  DrainReady();
+  FinishSnapshot();
+  if (gathered_.has_value()) DrainReady();
+  BeginSnapshot();
+  PublishStatus();
+  meter_.End(options_.clock->MonotonicNow());
+  return go_on;
+}
+
+// Rounds go on while the node's thread waits for its disk, until it is back.
+void RaftNode::RunRelief() {
+  while (baton_.AwaitAbsence()) {
+    bool needed = false;
+    while (baton_.TryRelieve()) {
+      if (needed) ReliefRound();
+      if (AwaitsInstall()) {
+        meter_.DiskBegins(options_.clock->MonotonicNow());
+        baton_.GiveUp();
+        break;
+      }
+      const Rest rest = BeginRest();
+      baton_.Give();
+      needed = RestUnlessNeeded(rest);
+    }
+  }
+}
+
+void RaftNode::ReliefRound() {
+  metrics_.relief_rounds->Add();
+  BeginRound();
+  const bool go_on = RunTasks();
+  node_->EndRound();
+  while (!AwaitsInstall() && node_->HasReady()) TakeReady();
+  if (!AwaitsInstall()) PublishStatus();
+  if (go_on) return;
+  MutexLock lock(&mu_);
+  needed_ = true;  // The node's thread has to find out that it is stopping.
+}
+
+// What comes in from now on is looked at, until the relief ends; only then does the node stand
+// still.
+RaftNode::Rest RaftNode::BeginRest() {
+  Rest rest;
+  rest.now = options_.clock->MonotonicNow();
+  meter_.End(rest.now);
+  rest.awaited = node_->core().awaited_answers();
+  rest.until =
+      timer_.EndRound(rest.now, {.ticks = node_->TicksUntilDue(),
+                                 .wake_by = node_->WakeBy(),
+                                 .hurry_by = std::min(node_->HurryBy(), baton_.relief_until())});
+  return rest;
+}
+
+// True: another round is due.
+bool RaftNode::RestUnlessNeeded(const Rest& rest) {
+  if (rest.until <= rest.now) return true;
+  MutexLock lock(&mu_);
+  awaited_ = rest.awaited;
+  const auto is_needed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return needed_ || rest.awaited.Intersects(queued_);
+  };
+  if (is_needed()) return true;
+  relief_rests_ = true;
+  wake_relief_.WaitFor(&mu_, std::min(rest.until - rest.now, kRestMax));
+  relief_rests_ = false;
+  return is_needed() || options_.clock->MonotonicNow() >= rest.until;
 }
 
 // Runs what was posted so far, as far as time allows: heartbeats must go out between them. False:
@@ -194,6 +266,7 @@ bool RaftNode::RunTasks() {
 void RaftNode::BeginRound() {
   const RoundTimer::Passed passed = timer_.BeginRound(options_.clock->MonotonicNow());
   if (passed.stood_still > absl::ZeroDuration()) node_->StoodStill(passed.stood_still);
+  meter_.Begin(timer_.round());
   node_->Tick(timer_.round(), options_.clock->NowMs(), passed.ticks);
 }
 
@@ -212,39 +285,62 @@ void RaftNode::SleepUnlessNeeded(bool stopping) {
 }
 
 void RaftNode::DrainReady() {
-  while (node_->HasReady()) {
-    raft::Ready ready = node_->TakeReady();
-    // Who waits for an answer is answered before followers are told what they need not hurry for.
-    const bool answers_first = !ready.committed_entries.empty() && OnlyTellCommits(ready.messages);
-    if (!answers_first) Send(std::move(ready.messages));
-    // What is committed is on disk already: nobody shall wait for the next write to be answered.
-    const bool installs = ready.snapshot.has_value();
-    if (!installs) node_->Apply(ready);
-    if (answers_first) Send(std::move(ready.messages));
-    if (const absl::Status stored = Store(ready); !stored.ok()) {
-      return node_->StorageFailed(stored);
-    }
+  while (true) {
+    // Before what has gathered is written: nobody shall wait for that to be answered.
+    if (!AwaitsInstall() && node_->HasReady()) TakeReady();
+    if (!gathered_.has_value()) return;
+    raft::Ready ready = *std::exchange(gathered_, std::nullopt);
+    if (const absl::Status stored = Store(ready); !stored.ok()) return StorageFailed(stored);
     // The disk took its time: what gets a timeout now gets it from now on.
     if (ready.must_sync) node_->Tick(options_.clock->MonotonicNow(), options_.clock->NowMs(), 0);
     node_->Persisted(ready);
     Send(std::move(ready.messages_after_persist));
-    if (installs) node_->Apply(ready);
+    if (ready.snapshot.has_value()) node_->Apply(ready);
+  }
+}
+
+// Does what need not wait for the disk. The rest gathers.
+void RaftNode::TakeReady() {
+  raft::Ready ready = node_->TakeReady();
+  // Who waits for an answer is answered before followers are told what they need not hurry for.
+  const bool answers_first = !ready.committed_entries.empty() && OnlyTellCommits(ready.messages);
+  if (!answers_first) Send(std::exchange(ready.messages, {}));
+  // What is committed is on disk already: nobody shall wait for the next write to be answered.
+  if (!ready.snapshot.has_value()) node_->Apply(ready);
+  if (answers_first) Send(std::exchange(ready.messages, {}));
+  if (gathered_.has_value()) {
+    raft::Join(&*gathered_, std::move(ready));
+  } else {
+    gathered_ = std::move(ready);
   }
 }
 
 absl::Status RaftNode::Store(const raft::Ready& ready) {
   FALAJ_RETURN_IF_ERROR(node_->Prepare(ready));
-  const MonotonicTime begin = options_.clock->MonotonicNow();
-  FALAJ_RETURN_IF_ERROR(log_->Persist(ready));
-  const absl::Duration took = TimeOnDisk(begin);
-  if (ready.must_sync) metrics_.sync_seconds->Observe(took);
-  return absl::OkStatus();
+  const auto persist = [&] { return log_->Persist(ready); };
+  if (!ready.must_sync && !ready.hard_state.has_value()) return persist();  // Nothing to write.
+  // Nothing may be applied before a snapshot is stored.
+  const auto relief = ready.snapshot.has_value() ? Baton::Relief::kNone : Baton::Relief::kWhenLong;
+  return OnDisk(relief, ready.must_sync ? metrics_.sync_seconds : nullptr, persist);
 }
 
-absl::Duration RaftNode::TimeOnDisk(MonotonicTime begin) {
-  const absl::Duration took = options_.clock->MonotonicNow() - begin;
-  on_disk_ += took;
-  return took;
+absl::Status RaftNode::OnDisk(Baton::Relief relief, telemetry::Histogram* seconds,
+                              absl::FunctionRef<absl::Status()> write) {
+  const MonotonicTime begin = options_.clock->MonotonicNow();
+  meter_.DiskBegins(begin);
+  baton_.Leave(begin, relief);
+  absl::Status written = write();
+  const MonotonicTime end = options_.clock->MonotonicNow();
+  const MonotonicTime relief_until = baton_.relief_until();
+  baton_.Take();
+  meter_.DiskEnds(options_.clock->MonotonicNow(), relief_until);
+  if (written.ok() && seconds != nullptr) seconds->Observe(end - begin);
+  return written;
+}
+
+void RaftNode::StorageFailed(const absl::Status& status) {
+  gathered_.reset();  // What is on disk is unknown: it must not be promised.
+  node_->StorageFailed(status);
 }
 
 void RaftNode::Send(std::vector<pb::RaftMessage> messages) {
@@ -257,22 +353,6 @@ void RaftNode::Send(std::vector<pb::RaftMessage> messages) {
     }
     options_.send(std::move(message));
   }
-}
-
-void RaftNode::MeasureRound() {
-  const MonotonicTime now = options_.clock->MonotonicNow();
-  const absl::Duration round = now - timer_.round();
-  metrics_.round_seconds->Observe(round);
-  const bool next_window = now >= longest_until_;
-  if (next_window) longest_until_ = now + kLongestWindow;
-  const auto keep = [next_window](absl::Duration took, Longest* longest, telemetry::Gauge* gauge) {
-    if (next_window) longest->before = std::exchange(longest->present, absl::ZeroDuration());
-    longest->present = std::max(longest->present, took);
-    gauge->Set(absl::ToDoubleSeconds(std::max(longest->present, longest->before)));
-  };
-  keep(round, &longest_round_, metrics_.round_longest_seconds);
-  keep(round - std::exchange(on_disk_, absl::ZeroDuration()), &longest_off_disk_,
-       metrics_.round_longest_off_disk_seconds);
 }
 
 void RaftNode::MeasureRoundTrip(int32_t peer, MonotonicTime answered) {
@@ -303,7 +383,7 @@ void RaftNode::BeginSnapshot() {
     MutexLock lock(&mu_);
     written_ = std::move(written);
     needed_ = true;
-    wake_.NotifyOne();
+    Wake();
   });
 }
 
@@ -315,12 +395,13 @@ void RaftNode::FinishSnapshot() {
   }
   if (!written.has_value()) return;
   absl::Status stored = written->status;
-  const MonotonicTime begin = options_.clock->MonotonicNow();
-  if (stored.ok()) stored = log_->CommitSnapshot(written->snapshot, written->first_kept);
-  TimeOnDisk(begin);
+  if (stored.ok()) {
+    stored = OnDisk(Baton::Relief::kWhenLong, nullptr,
+                    [&] { return log_->CommitSnapshot(written->snapshot, written->first_kept); });
+  }
   if (!stored.ok()) {
     node_->SnapshotStored(std::nullopt);
-    return node_->StorageFailed(stored);
+    return StorageFailed(stored);
   }
   node_->SnapshotStored(std::move(written->snapshot));
 }

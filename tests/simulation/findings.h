@@ -30,6 +30,9 @@ namespace falaj::simulation {
   FALAJ_SIM_MARK(kTornWrite, "torn-write", "a crash tore a write, and the node came back")         \
   FALAJ_SIM_MARK(kDiskFailed, "disk-failed", "a disk refused a sync")                              \
   FALAJ_SIM_MARK(kDiskFull, "disk-full", "a disk had no room")                                     \
+  FALAJ_SIM_MARK(kRelieved, "relieved", "a round went on while a disk wrote")                      \
+  FALAJ_SIM_MARK(kReliefOver, "relief-over", "a disk wrote for so long that the node stood still") \
+  FALAJ_SIM_MARK(kJoinedWrites, "joined-writes", "what several rounds asked for was one write")    \
   FALAJ_SIM_MARK(kPausedLeaderReplaced, "paused-leader-replaced", "a paused leader woke up late")  \
   FALAJ_SIM_MARK(kFollowerRead, "follower-read", "a follower served a linearizable read")          \
   FALAJ_SIM_MARK(kReadsDropped, "reads-dropped", "reads under way were refused")                   \

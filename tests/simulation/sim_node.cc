@@ -19,6 +19,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(30);
 constexpr size_t kInboxMax = 10'000;
 
 constexpr int64_t kDriftPpmMax = 5'000;
+constexpr SimTime kReliefLateMin = 50 * kMicrosecond;  // More than clocks drift until then.
 constexpr int64_t kWallStartMs = 1'700'000'000'000;
 
 }  // namespace
@@ -91,6 +92,9 @@ void SimNode::Kill() {
   inbox_.clear();
   queued_ = {};
   after_sync_ = nullptr;
+  relief_.reset();
+  gathered_.reset();
+  written_.reset();
   blocked_ = paused_ = needed_ = false;
   next_wake_ = 0;
   if (disk_.Crash(&random_)) world_.findings->Reach(Mark::kTornWrite);
@@ -141,12 +145,17 @@ void SimNode::BreakPeer(NodeId peer) {
 }
 
 bool SimNode::NeedsRound() const {
-  if (!running() || blocked_ || paused_) return false;
+  if (!running() || paused_ || (blocked_ && !IsRelieved())) return false;
   return needed_ || Now() >= sleep_until_ || node_->core().awaited_answers().Intersects(queued_);
+}
+
+bool SimNode::IsRelieved() const {
+  return relief_.has_value() && relief_->Contains(Now()) && !AwaitsInstall() && !storage_failed_;
 }
 
 void SimNode::Round() {
   while (NeedsRound()) {
+    if (blocked_) world_.findings->Reach(Mark::kRelieved);
     needed_ = false;
     BeginRound();
     std::deque<Input> inputs;
@@ -166,10 +175,12 @@ void SimNode::BeginRound() {
 }
 
 void SimNode::Sleep() {
-  if (!running() || blocked_ || paused_) return;
-  sleep_until_ = timer_.EndRound(
-      Now(),
-      {.ticks = node_->TicksUntilDue(), .wake_by = node_->WakeBy(), .hurry_by = node_->HurryBy()});
+  if (!running() || paused_ || (blocked_ && !IsRelieved())) return;
+  // When the relief is over the node stands still: it does not sleep on purpose any longer.
+  const MonotonicTime latest = blocked_ ? relief_->until : metadata::kForever;
+  sleep_until_ = timer_.EndRound(Now(), {.ticks = node_->TicksUntilDue(),
+                                         .wake_by = node_->WakeBy(),
+                                         .hurry_by = std::min(node_->HurryBy(), latest)});
   ScheduleWake();
 }
 
@@ -185,25 +196,42 @@ void SimNode::ScheduleWake() {
     if (life != life_ || next_wake_ != at) return;
     next_wake_ = 0;
     if (NeedsRound()) return Round();
-    if (!blocked_ && !paused_) ScheduleWake();
+    if (!paused_ && (!blocked_ || IsRelieved())) ScheduleWake();
   });
 }
 
 void SimNode::Drain() {
-  while (node_->HasReady()) {
-    if (!CarryOut(node_->TakeReady())) break;
+  if (blocked_) {  // What is written now does not wait for more.
+    while (!AwaitsInstall() && node_->HasReady()) TakeReady();
+    return Observe();
   }
+  while (true) {
+    if (!AwaitsInstall() && node_->HasReady()) TakeReady();
+    if (!gathered_.has_value() || !StoreGathered()) break;
+  }
+  if (!blocked_) FinishSnapshot();
   if (!blocked_ && !storage_failed_) BeginSnapshot();
   Observe();
 }
 
-bool SimNode::CarryOut(raft::Ready ready) {
+void SimNode::TakeReady() {
+  raft::Ready ready = node_->TakeReady();
   for (pb::RaftMessage& message : ready.messages) {
     world_.invariants->OnSend(message);
     world_.network->Send(std::move(message));
   }
   ready.messages.clear();
   if (!ready.snapshot) Apply(ready);
+  if (!gathered_.has_value()) {
+    gathered_ = std::move(ready);
+    return;
+  }
+  world_.findings->Reach(Mark::kJoinedWrites);
+  raft::Join(&*gathered_, std::move(ready));
+}
+
+bool SimNode::StoreGathered() {
+  raft::Ready ready = *std::exchange(gathered_, std::nullopt);
   if (const absl::Status prepared = node_->Prepare(ready); !prepared.ok()) {
     world_.findings->Report("nodes understand each other",
                             absl::StrCat("node ", options_.id, ": ", prepared.message()));
@@ -225,12 +253,15 @@ bool SimNode::CarryOut(raft::Ready ready) {
     SyncLater();
     return true;
   }
-  Sync([this, ready = std::move(ready)] {
-    Complete(ready);
-    Drain();
-    Sleep();
-    Round();
-  });
+  const bool may_be_relieved = !ready.snapshot.has_value();
+  Sync(
+      [this, ready = std::move(ready)] {
+        Complete(ready);
+        Drain();
+        Sleep();
+        Round();
+      },
+      may_be_relieved);
   return false;
 }
 
@@ -257,12 +288,18 @@ SimTime SimNode::SyncLatency() {
   return random_.Between(disk_weather_.sync_min, disk_weather_.sync_max);
 }
 
-void SimNode::Sync(absl::AnyInvocable<void()> done) {
+void SimNode::Sync(absl::AnyInvocable<void()> done, bool may_be_relieved) {
   blocked_ = true;
-  world_.queue->After(SyncLatency(), EventKind::kDisk,
+  const SimTime latency = SyncLatency();
+  if (may_be_relieved) BeginRelief(latency);
+  world_.queue->After(latency, EventKind::kDisk,
                       [this, life = life_, done = std::move(done)]() mutable {
                         if (life != life_) return;
                         blocked_ = false;
+                        if (relief_.has_value() && Now() >= relief_->until) {
+                          world_.findings->Reach(Mark::kReliefOver);
+                        }
+                        relief_.reset();
                         if (std::exchange(disk_weather_.fails_next_sync, false)) {
                           world_.findings->Reach(Mark::kDiskFailed);
                           Fail("the disk refuses a sync");
@@ -282,6 +319,19 @@ void SimNode::Sync(absl::AnyInvocable<void()> done) {
                       });
 }
 
+// Another thread looks, a little late, whether the disk still writes.
+void SimNode::BeginRelief(SimTime writing) {
+  relief_ = metadata::ReliefFrom(Now(), kTick * options_.raft.election_ticks_min);
+  const SimTime late = kReliefLateMin + static_cast<SimTime>(random_.Below(kMillisecond));
+  const SimTime look = absl::ToInt64Nanoseconds(metadata::kReliefAfter) + late;
+  if (look >= writing) return;
+  world_.queue->After(look, EventKind::kTick, [this, life = life_] {
+    if (life != life_ || !blocked_ || !IsRelieved()) return;
+    Sleep();  // Until something is due, or has come.
+    Round();
+  });
+}
+
 void SimNode::SyncLater() {
   world_.queue->After(SyncLatency(), EventKind::kDisk, [this, life = life_] {
     if (life == life_) disk_.Sync();
@@ -291,6 +341,7 @@ void SimNode::SyncLater() {
 void SimNode::Fail(const char* why) {
   (*world_.trace)("node ", options_.id, ": ", why);
   storage_failed_ = true;
+  gathered_.reset();
   node_->StorageFailed(MakeError(Reason::kStorageFailed, why));
 }
 
@@ -300,14 +351,15 @@ void SimNode::BeginSnapshot() {
   const SimTime writing = SyncLatency() * 10 + static_cast<SimTime>(random_.Below(kSecond / 10));
   world_.queue->After(writing, EventKind::kDisk, [this, life = life_, job = *std::move(job)] {
     if (life != life_) return;
-    raft::Snapshot snapshot = job.Build();
-    Give([this, snapshot = std::move(snapshot), first_kept = job.first_kept](auto*) mutable {
-      StoreSnapshot(std::move(snapshot), first_kept);
-    });
+    written_ = {job.Build(), job.first_kept};
+    needed_ = true;
+    Round();
   });
 }
 
-void SimNode::StoreSnapshot(raft::Snapshot snapshot, LogIndex first_kept) {
+void SimNode::FinishSnapshot() {
+  if (!written_.has_value()) return;
+  auto [snapshot, first_kept] = *std::exchange(written_, std::nullopt);
   if (storage_failed_) return node_->SnapshotStored(std::nullopt);
   // A small write, which the real shell waits for in its round: so short that nothing comes
   // between.

@@ -17,6 +17,7 @@
 #include "libs/raft/planted_bug.h"
 #include "libs/telemetry/registry.h"
 #include "services/metadata/metadata_node.h"
+#include "services/metadata/relief_window.h"
 #include "services/metadata/round_timer.h"
 #include "tests/simulation/disk.h"
 #include "tests/simulation/event_queue.h"
@@ -53,7 +54,8 @@ struct DiskWeather {
 // SimNode is one machine of the quorum: the shipped MetadataNode on a simulated disk, clock and
 // network. It is to the simulation what RaftNode is to a real process, and runs the same rounds:
 // take in what has come, tick, store, send, apply. While the disk works the node is blocked, and
-// what comes meanwhile waits.
+// what comes meanwhile waits; but if that takes long, rounds go on for a while (ReliefWindow), and
+// what they ask to store gathers.
 //
 // The disk outlives the process: Kill() loses its memory and what the disk had not synced, Start()
 // begins a new life. A paused node keeps its memory and misses time.
@@ -103,22 +105,28 @@ class SimNode {
   int64_t WallMs() const;
   bool Give(Input input, bool urgent);
   bool NeedsRound() const;
+  // Rounds go on although the node is blocked.
+  bool IsRelieved() const;
+  bool AwaitsInstall() const { return gathered_.has_value() && gathered_->snapshot.has_value(); }
   void Round();
   void BeginRound();
   void Sleep();
   void ScheduleWake();
   void Drain();
-  // False: the node is blocked, or has failed.
-  bool CarryOut(raft::Ready ready);
+  // Does what need not wait for the disk; the rest gathers.
+  void TakeReady();
+  // Stores what has gathered. False: the node is blocked, or has failed.
+  bool StoreGathered();
   void Complete(const raft::Ready& ready);
   void Apply(const raft::Ready& ready);
   // Blocks for as long as a sync takes, then goes on with `done` if the sync went well.
-  void Sync(absl::AnyInvocable<void()> done);
+  void Sync(absl::AnyInvocable<void()> done, bool may_be_relieved);
+  void BeginRelief(SimTime writing);
   void SyncLater();
   SimTime SyncLatency();
   void Fail(const char* why);
   void BeginSnapshot();
-  void StoreSnapshot(raft::Snapshot snapshot, LogIndex first_kept);
+  void FinishSnapshot();
   void Observe();
   NodeProbe probe() const { return {options_.id, life_, &node_->core(), &disk_}; }
   bool HasBug(raft::PlantedBug bug) const { return options_.raft.planted_bug == bug; }
@@ -139,6 +147,9 @@ class SimNode {
   std::deque<Input> inbox_;
   raft::Answers queued_;  // In inbox_.
   bool blocked_ = false;
+  std::optional<metadata::ReliefWindow> relief_;  // While it is blocked; unless nobody may help.
+  std::optional<raft::Ready> gathered_;           // To be stored next.
+  std::optional<std::pair<raft::Snapshot, LogIndex>> written_;  // To be made the current one.
   bool paused_ = false;
   bool storage_failed_ = false;
   bool needed_ = false;        // Something wants a round now.
