@@ -20,6 +20,7 @@
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "libs/log/faulty_file_system.h"
+#include "services/metadata/agreeing_voter.h"
 #include "services/metadata/raft_node.h"
 
 namespace falaj::metadata {
@@ -108,32 +109,9 @@ class RaftNodeReliefTest : public testing::Test {
 
   // Node 2 or 3 agrees with everything, unless they are to be silent about entries.
   void Sent(RaftMessage message) {
-    RaftMessage answer;
-    answer.set_from(message.to());
-    answer.set_to(1);
-    answer.set_term(message.term());
-    switch (message.type()) {
-      case raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
-        break;
-      case raft::pb::RAFT_MESSAGE_TYPE_VOTE:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY);
-        break;
-      case raft::pb::RAFT_MESSAGE_TYPE_APPEND:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
-        answer.set_log_index(message.log_index() + static_cast<uint64_t>(message.entries_size()));
-        break;
-      case raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
-        answer.set_read_round(message.read_round());
-        break;
-      default:
-        break;
-    }
     const bool append = message.type() == raft::pb::RAFT_MESSAGE_TYPE_APPEND;
-    const bool answers =
-        answer.type() != raft::pb::RAFT_MESSAGE_TYPE_UNSPECIFIED && !(append && silent_);
-    if (answers) node_->Step(std::move(answer));
+    auto answer = AgreeingAnswer(message);
+    if (answer.has_value() && !(append && silent_)) node_->Step(*std::move(answer));
     MutexLock lock(&mu_);
     sent_.push_back(std::move(message));
     was_sent_.NotifyAll();

@@ -13,6 +13,7 @@
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "services/metadata/agreeing_voter.h"
 
 namespace falaj::metadata {
 namespace {
@@ -48,31 +49,8 @@ class RaftNodeTest : public testing::Test {
         ->count();
   }
 
-  // Node 2 agrees with everything.
   void AnswerAsNodeTwo(const raft::pb::RaftMessage& message) {
-    raft::pb::RaftMessage answer;
-    answer.set_from(2);
-    answer.set_to(1);
-    answer.set_term(message.term());
-    switch (message.type()) {
-      case raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_PRE_VOTE_REPLY);
-        break;
-      case raft::pb::RAFT_MESSAGE_TYPE_VOTE:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_VOTE_REPLY);
-        break;
-      case raft::pb::RAFT_MESSAGE_TYPE_APPEND:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_APPEND_REPLY);
-        answer.set_log_index(message.log_index() + static_cast<uint64_t>(message.entries_size()));
-        break;
-      case raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT:
-        answer.set_type(raft::pb::RAFT_MESSAGE_TYPE_HEARTBEAT_REPLY);
-        answer.set_read_round(message.read_round());
-        break;
-      default:
-        return;
-    }
-    node_->Step(std::move(answer));
+    if (auto answer = AgreeingAnswer(message)) node_->Step(*std::move(answer));
   }
   // Executes a command and waits for what becomes of it.
   absl::Status ExecuteOne() {
