@@ -70,7 +70,10 @@ class RaftLogTest : public testing::Test {
     options_.cluster_id_if_new = Uuid::FromRandomBits(1, 2);
     options_.initial_membership.voters = {NodeId(1)};
   }
-  ~RaftLogTest() override { fs::remove_all(directory_); }
+  ~RaftLogTest() override {
+    log_.reset();  // Its threads still write files, and delete them.
+    fs::remove_all(directory_);
+  }
 
   // Closes what is open and opens again.
   absl::Status Reopen() {
