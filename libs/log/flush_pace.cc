@@ -18,14 +18,24 @@ constexpr absl::Duration kBehindMax = absl::Milliseconds(100);
 }  // namespace
 
 void FlushRate::Begin(MonotonicTime now, int64_t written, int64_t memtables, bool hurry) {
-  const bool first = begun_ == MonotonicTime();
-  const double seconds = absl::FDivDuration(now - begun_, absl::Seconds(1));
-  const double incoming =
-      first || seconds <= 0 ? 0 : static_cast<double>(written - written_) / seconds;
+  step_ = StepSinceBegun(now, written);
   begun_ = next_ = now;
   written_ = written;
-  step_ = std::max(min_, static_cast<int64_t>(2 * incoming));
-  rate_ = hurry ? kUnlimited : step_ * std::max<int64_t>(memtables, 1);
+  memtables_ = std::max<int64_t>(memtables, 1);
+  rate_ = hurry ? kUnlimited : step_ * memtables_;
+}
+
+void FlushRate::Sealed(MonotonicTime now, int64_t written) {
+  if (rate_ == 0) return;  // There was no flush yet.
+  step_ = std::max(step_, StepSinceBegun(now, written));
+  rate_ = std::max(rate_, step_ * ++memtables_);
+}
+
+int64_t FlushRate::StepSinceBegun(MonotonicTime now, int64_t written) const {
+  const double seconds = absl::FDivDuration(now - begun_, absl::Seconds(1));
+  if (begun_ == MonotonicTime() || seconds <= 0) return min_;
+  const double incoming = static_cast<double>(written - written_) / seconds;
+  return std::max(min_, static_cast<int64_t>(2 * incoming));
 }
 
 void FlushRate::SetMin(int64_t rate) {
@@ -51,16 +61,19 @@ FlushPace::FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> st
 void FlushPace::OnFlushBegin(rocksdb::DB* db, const rocksdb::FlushJobInfo& /*info*/) {
   uint64_t memtables = 0;
   db->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &memtables);
-  const auto written = static_cast<int64_t>(statistics_->getTickerCount(rocksdb::WAL_FILE_BYTES));
   const absl::StatusOr<DiskSpace> space = probe_(db->GetName());
   const bool little_room = !space.ok() || space->free_bytes < kLittleRoomBytes;
   MutexLock lock(&mu_);
-  rate_.Begin(clock_->MonotonicNow(), written, static_cast<int64_t>(memtables), little_room);
+  rate_.Begin(clock_->MonotonicNow(), Written(), static_cast<int64_t>(memtables), little_room);
 }
 
 void FlushPace::OnMemTableSealed(const rocksdb::MemTableInfo& /*info*/) {
   MutexLock lock(&mu_);
-  rate_.Sealed();
+  rate_.Sealed(clock_->MonotonicNow(), Written());
+}
+
+int64_t FlushPace::Written() const {
+  return static_cast<int64_t>(statistics_->getTickerCount(rocksdb::WAL_FILE_BYTES));
 }
 
 void FlushPace::SetBytesPerSecond(int64_t least) {

@@ -35,8 +35,10 @@ class FlushRate {
   // A flush begins at `now` with `memtables` to write (at least 1), after `written` bytes in all
   // came in. `hurry`: as fast as it can.
   void Begin(MonotonicTime now, int64_t written, int64_t memtables, bool hurry = false);
-  // One more waits: the flush under way must not take its time.
-  void Sealed() { rate_ += step_; }
+  // One more waits at `now`, after `written` bytes in all: the flush under way must not take its
+  // time. What has come in since it began counts if it is more than what came before: the first
+  // flush after a pause would else take its time while the memtables run out.
+  void Sealed(MonotonicTime now, int64_t written);
   // The next `bytes` are to be written; returns how long to wait with them. Zero before the first
   // Begin(): what is written while a store is opened, everybody waits for.
   absl::Duration Take(MonotonicTime now, int64_t bytes);
@@ -46,9 +48,13 @@ class FlushRate {
   int64_t rate() const { return rate_; }
 
  private:
+  // Twice what has come in since the last Begin().
+  int64_t StepSinceBegun(MonotonicTime now, int64_t written) const;
+
   int64_t min_ = kMin;
   int64_t rate_ = 0;  // 0: none yet.
   int64_t step_ = 0;  // What each memtable that waits adds.
+  int64_t memtables_ = 0;
   MonotonicTime begun_;
   MonotonicTime next_;  // When what was taken so far is through.
   int64_t written_ = 0;
@@ -87,6 +93,8 @@ class FlushPace final : public rocksdb::EventListener, public rocksdb::RateLimit
 
  private:
   static constexpr int64_t kPieceBytes = 1 << 20;  // More is asked for in pieces.
+
+  int64_t Written() const;  // To the write-ahead log, in all.
 
   const Clock* const clock_;
   const std::shared_ptr<rocksdb::Statistics> statistics_;

@@ -27,6 +27,7 @@ class FlushRateTest : public testing::Test {
     rate_.Begin(clock_.MonotonicNow(), written, memtables);
     return rate_.rate();
   }
+  void Seal(int64_t written) { rate_.Sealed(clock_.MonotonicNow(), written); }
 
   ManualClock clock_;
   FlushRate rate_;
@@ -44,10 +45,28 @@ TEST_F(FlushRateTest, EachThatWaitsMakesItFaster) {
   Begin(0, 1);
   clock_.Advance(absl::Seconds(1));
   EXPECT_EQ(Begin(100 * kMiB, 3), 600 * kMiB);
-  rate_.Sealed();
+  Seal(100 * kMiB);
   EXPECT_EQ(rate_.rate(), 800 * kMiB);
   clock_.Advance(absl::Seconds(1));
   EXPECT_EQ(Begin(200 * kMiB, 1), 200 * kMiB) << "none waits any more";
+}
+
+TEST_F(FlushRateTest, WhatComesInMeanwhileCountsIfItIsMore) {
+  Begin(0, 1);
+  clock_.Advance(absl::Milliseconds(250));
+  Seal(64 * kMiB);
+  EXPECT_EQ(rate_.rate(), 2 * 512 * kMiB) << "256 MiB/s, twice that, for each that waits";
+  clock_.Advance(absl::Seconds(8));
+  Seal(128 * kMiB);
+  EXPECT_EQ(rate_.rate(), 3 * 512 * kMiB) << "no less while this flush lasts";
+  EXPECT_EQ(Begin(128 * kMiB, 1), FlushRate::kMin) << "little, over all of it";
+}
+
+TEST_F(FlushRateTest, NothingSlowsAFlushThatHurries) {
+  rate_.Begin(clock_.MonotonicNow(), 0, 1, true);
+  clock_.Advance(absl::Seconds(1));
+  Seal(64 * kMiB);
+  EXPECT_EQ(rate_.rate(), FlushRate::kUnlimited);
 }
 
 TEST_F(FlushRateTest, BytesWaitForThoseBeforeThem) {

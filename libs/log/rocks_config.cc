@@ -25,6 +25,10 @@ namespace {
 constexpr size_t kBlockBytes = 64 << 10;
 constexpr size_t kBlockBytesMin = 8 << 10;
 constexpr size_t kArenaBlockMax = 512 << 10;
+// Slabs go in one piece after the other, so that the journal and the disk have time for others. But
+// a log goes as fast as others are written: until it has, its pages wait to be written back. What
+// is deleted piece by piece is synced after each; a log or a memtable's table is deleted at once.
+constexpr int64_t kDeletedBytesPerSecond = 512 << 20;
 
 // Ends a block where another partition begins (once the block is worth it) or where it is full: a
 // reader of one partition reads hardly a byte of the others.
@@ -85,11 +89,10 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.max_bgerror_resume_count = 0;  // A failed sync is not retryable: dirty pages may be gone.
   db.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(
       static_cast<size_t>(options.memtables_total_bytes));
-  db.sst_file_manager.reset(
-      rocksdb::NewSstFileManager(db.env, /*info_log=*/nullptr, /*trash_dir=*/"",
-                                 /*rate_bytes_per_sec=*/200 << 20,
-                                 /*delete_existing_trash=*/true, /*status=*/nullptr,
-                                 /*max_trash_db_ratio=*/1.1, /*bytes_max_delete_chunk=*/64 << 20));
+  db.sst_file_manager.reset(rocksdb::NewSstFileManager(
+      db.env, /*info_log=*/nullptr, /*trash_dir=*/"", kDeletedBytesPerSecond,
+      /*delete_existing_trash=*/true, /*status=*/nullptr, /*max_trash_db_ratio=*/1.1,
+      /*bytes_max_delete_chunk=*/static_cast<uint64_t>(2 * options.memtable_bytes)));
   db.statistics = rocksdb::CreateDBStatistics();
   db.statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
   db.info_log = std::make_shared<RocksInfoLog>(options.directory);
@@ -99,7 +102,9 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.listeners.push_back(std::make_shared<BackgroundPriority>());
   auto pace = std::make_shared<FlushPace>(options.clock, db.statistics);
   db.rate_limiter = pace;
-  db.delayed_write_rate = 16 << 20;  // RocksDB's own; it would be the limiter's rate.
+  // When all but one memtable wait to be flushed. RocksDB's own 16 MiB/s would bring writes nearly
+  // to a halt until the flush under way is done; 0 would be the limiter's rate.
+  db.delayed_write_rate = FlushRate::kMin;
   db.listeners.push_back(std::move(pace));
   return db;
 }

@@ -289,11 +289,7 @@ class Cluster:
         return self._topic_stubs[gateway].GetTopic(request, timeout=10).topic.partitions
 
     def create_topic(self, name, partitions, replicas=1, **config):
-        """Creates a topic that every gateway knows when this returns.
-
-        A gateway answers once it sees the topic itself; the others see it when their watch tells them. So each is
-        asked: the same call once more is success.
-        """
+        """Every gateway knows the topic when this returns: each was asked, as others follow on their own."""
         request = topic_service_pb2.CreateTopicRequest(
             name=name, partition_count=partitions, replication_factor=replicas,
             config=topic_service_pb2.TopicConfig(**config))
