@@ -57,6 +57,10 @@ absl::StatusOr<DiskSpace> ReadDiskSpace(const std::string& directory) {
                    .free_bytes = static_cast<int64_t>(result.f_bavail) * unit};
 }
 
+bool HasLittleRoom(const absl::StatusOr<DiskSpace>& space) {
+  return !space.ok() || space->free_bytes < kLittleRoomBytes;
+}
+
 DiskWatch::DiskWatch(std::string directory, const Options& options, Probe probe)
     : directory_(std::move(directory)), options_(options), probe_(std::move(probe)) {}
 

@@ -43,6 +43,12 @@ struct DiskWatermark {
 // Asks the operating system. INVALID_REQUEST if there is no such directory.
 absl::StatusOr<DiskSpace> ReadDiskSpace(const std::string& directory);
 
+// Below it what gives space back must not take its time: flushes, after which their log can go, and
+// what has been deleted.
+constexpr int64_t kLittleRoomBytes = int64_t{2} << 30;
+// True also if it is not known.
+bool HasLittleRoom(const absl::StatusOr<DiskSpace>& space);
+
 class DiskWatch {
  public:
   struct Options {

@@ -67,5 +67,11 @@ TEST(ReadDiskSpaceTest, AnswersForARealDirectoryOnly) {
   EXPECT_EQ(ReasonOf(ReadDiskSpace("/no/such/directory").status()), Reason::kInvalidRequest);
 }
 
+TEST(HasLittleRoomTest, AlsoIfNobodyKnows) {
+  EXPECT_FALSE(HasLittleRoom(DiskSpace{.free_bytes = kLittleRoomBytes}));
+  EXPECT_TRUE(HasLittleRoom(DiskSpace{.free_bytes = kLittleRoomBytes - 1}));
+  EXPECT_TRUE(HasLittleRoom(ReadDiskSpace("/no/such/directory")));
+}
+
 }  // namespace
 }  // namespace falaj::log

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "rocksdb/db.h"
 
 namespace falaj::log {
@@ -61,8 +60,7 @@ FlushPace::FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> st
 void FlushPace::OnFlushBegin(rocksdb::DB* db, const rocksdb::FlushJobInfo& /*info*/) {
   uint64_t memtables = 0;
   db->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &memtables);
-  const absl::StatusOr<DiskSpace> space = probe_(db->GetName());
-  const bool little_room = !space.ok() || space->free_bytes < kLittleRoomBytes;
+  const bool little_room = HasLittleRoom(probe_(db->GetName()));
   MutexLock lock(&mu_);
   rate_.Begin(clock_->MonotonicNow(), Written(), static_cast<int64_t>(memtables), little_room);
 }

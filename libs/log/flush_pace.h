@@ -73,8 +73,6 @@ class FlushPace final : public rocksdb::EventListener, public rocksdb::RateLimit
  public:
   using Sleep = std::function<void(absl::Duration)>;
 
-  static constexpr int64_t kLittleRoomBytes = int64_t{2} << 30;
-
   // `clock` outlives it.
   FlushPace(const Clock* clock, std::shared_ptr<rocksdb::Statistics> statistics,
             Sleep sleep = absl::SleepFor, DiskWatch::Probe probe = ReadDiskSpace);

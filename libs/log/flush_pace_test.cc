@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
+#include "rocksdb/sst_file_manager.h"
 
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
@@ -147,7 +148,7 @@ TEST(FlushPaceTest, FlushesAreHeldUpAndNothingElse) {
 }
 
 TEST(FlushPaceTest, OnADiskWithLittleRoomAFlushHurries) {
-  for (const int64_t room : {FlushPace::kLittleRoomBytes, FlushPace::kLittleRoomBytes - 1}) {
+  for (const int64_t room : {kLittleRoomBytes, kLittleRoomBytes - 1}) {
     TempDirectory directory;
     rocksdb::Options options;
     options.create_if_missing = true;
@@ -162,8 +163,7 @@ TEST(FlushPaceTest, OnADiskWithLittleRoomAFlushHurries) {
     const std::unique_ptr<rocksdb::DB> db(opened);
     ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "key", "value").ok());
     ASSERT_TRUE(db->Flush(rocksdb::FlushOptions()).ok());
-    EXPECT_EQ(pace->GetBytesPerSecond() > 100 * FlushRate::kMin,
-              room < FlushPace::kLittleRoomBytes);
+    EXPECT_EQ(pace->GetBytesPerSecond() > 100 * FlushRate::kMin, room < kLittleRoomBytes);
   }
 }
 
@@ -178,6 +178,20 @@ TEST(FlushPaceTest, AStoreHasIt) {
   }
   EXPECT_TRUE(listens);
   EXPECT_NE(db.delayed_write_rate, 0u) << "RocksDB would take it from the limiter";
+}
+
+TEST(PaceDeletionsTest, WhatIsDeletedGoesAtOnceWhereThereMayBeNoRoom) {
+  TempDirectory directory;
+  RocksLogStore::Options store;
+  store.directory = directory.path();
+  const rocksdb::DBOptions options = MakeDbOptions(store, rocksdb::Env::Default(), nullptr);
+  const auto rate = [&options] { return options.sst_file_manager->GetDeleteRateBytesPerSecond(); };
+  const int64_t usual = rate();
+  EXPECT_GT(usual, 0);
+  PaceDeletions(options, directory.path() + "/none");
+  EXPECT_EQ(rate(), 0) << "at once";
+  PaceDeletions(options, directory.path());
+  EXPECT_EQ(rate(), HasLittleRoom(ReadDiskSpace(directory.path())) ? 0 : usual);
 }
 
 }  // namespace

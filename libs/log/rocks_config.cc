@@ -15,6 +15,7 @@
 #include "rocksdb/write_buffer_manager.h"
 
 #include "libs/log/background_priority.h"
+#include "libs/log/disk_watch.h"
 #include "libs/log/flush_pace.h"
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_info_log.h"
@@ -156,6 +157,12 @@ rocksdb::ColumnFamilyOptions MakeMetaOptions(std::shared_ptr<rocksdb::Cache> cac
   table.block_cache = std::move(cache);
   meta.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return meta;
+}
+
+void PaceDeletions(const rocksdb::DBOptions& options, const std::string& directory) {
+  const int64_t rate = HasLittleRoom(ReadDiskSpace(directory)) ? 0 : kDeletedBytesPerSecond;
+  if (options.sst_file_manager->GetDeleteRateBytesPerSecond() == rate) return;
+  options.sst_file_manager->SetDeleteRateBytesPerSecond(rate);
 }
 
 }  // namespace falaj::log

@@ -4,6 +4,7 @@
 #define LIBS_LOG_ROCKS_CONFIG_H_
 
 #include <memory>
+#include <string>
 
 #include "rocksdb/cache.h"
 #include "rocksdb/options.h"
@@ -17,6 +18,11 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
 rocksdb::ColumnFamilyOptions MakeSlabOptions(const RocksLogStore::Options& options,
                                              std::shared_ptr<rocksdb::Cache> cache);
 rocksdb::ColumnFamilyOptions MakeMetaOptions(std::shared_ptr<rocksdb::Cache> cache);
+
+// Deleted files give their space back at a rate that leaves the disk to others; at once, also those
+// that wait, while the directory has little room (disk_watch.h): what takes long to go would be
+// missing for the flush that is to make a full store write again.
+void PaceDeletions(const rocksdb::DBOptions& options, const std::string& directory);
 
 }  // namespace falaj::log
 

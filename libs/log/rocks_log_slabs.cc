@@ -364,6 +364,7 @@ absl::Status RocksLogStore::Impl::TryRecover() {
 
 absl::Status RocksLogStore::Impl::Maintain(absl::Time now) {
   if (health_->failed()) return health_->Get();
+  PaceDeletions(db_options_, options_.directory);
   if (health_->full()) {
     FALAJ_RETURN_IF_ERROR(DropDeadSlabsOfFullDisk());
     FALAJ_RETURN_IF_ERROR(PurgeTables());

@@ -250,8 +250,11 @@ void ShardCore::Commit() {
     metrics_->write_seconds()->Observe(took);
     if (synced) metrics_->sync_seconds()->Observe(took);
     if (!committed.ok()) {
-      log::Error("a write has failed", {{"error", committed}});
-      if (ReasonOf(committed) != Reason::kDiskFull) front_->failed.store(true);
+      // That the disk is full the store has said, once; here it would be once for each batch.
+      if (ReasonOf(committed) != Reason::kDiskFull) {
+        log::Error("a write has failed", {{"error", committed}});
+        front_->failed.store(true);
+      }
       committed = NameFailure(committed);
     }
   }
