@@ -46,6 +46,7 @@ void Join(Ready* ready, Ready next) {
   }
   std::move(next.entries.begin(), next.entries.end(), std::back_inserter(entries));
   next.entries = std::move(entries);
+  if (!next.snapshot.has_value()) next.snapshot = std::move(ready->snapshot);
   if (!next.hard_state.has_value()) next.hard_state = std::move(ready->hard_state);
   if (!next.initial_membership.has_value() && !next.snapshot.has_value()) {
     next.initial_membership = std::move(ready->initial_membership);

@@ -99,6 +99,15 @@ TEST(ReadyTest, ASnapshotReplacesTheLogButNoPromise) {
       << "applied once it is stored";
 }
 
+TEST(ReadyTest, ASnapshotThatWaitsIsNotForgotten) {
+  Ready ready = Writing(7, {});
+  ready.snapshot.emplace().meta.set_index(20);
+  Join(&ready, Writing(8, {Entry(21, 3)}));
+  ASSERT_TRUE(ready.snapshot.has_value());
+  EXPECT_EQ(20u, ready.snapshot->meta.index());
+  EXPECT_THAT(IdsOf(ready.entries), ElementsAre(std::pair(21, 3)));
+}
+
 TEST(ReadyTest, TheFirstMembersAreNotForgotten) {
   Ready ready = Writing(1, {});
   ready.initial_membership.emplace().voters = {NodeId(1), NodeId(2)};

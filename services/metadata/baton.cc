@@ -51,6 +51,11 @@ bool Baton::TryRelieve() {
   return true;
 }
 
+bool Baton::is_wanted() const {
+  MutexLock lock(&mu_);
+  return !window_.has_value();
+}
+
 MonotonicTime Baton::relief_until() const {
   MutexLock lock(&mu_);
   return window_.has_value() ? window_->until : MonotonicTime{};

@@ -28,11 +28,11 @@ namespace falaj::metadata {
 //
 // The node's thread goes first: from its Take() on the relief gets nothing more.
 //
-// What it costs a node whose disk is quick: a mutex taken twice for each write, by nobody else as a
-// rule. The relief sleeps until the first write after a pause wakes it. From then on it looks by
-// itself, when the write under way will have taken too long, or after 5 ms, until an interval
-// passes without a write. So writes that follow each other wake nobody, and an idle node has no
-// timer.
+// What it costs a node whose disk is quick: a mutex taken three times for each write, by nobody
+// else as a rule. The relief sleeps until the first write after a pause wakes it. From then on it
+// looks by itself, when the write under way will have taken too long, or after 5 ms, until an
+// interval passes without a write. So writes that follow each other wake nobody, and an idle node
+// has no timer.
 //
 // Threads: as above, one of each; Close() from any.
 class ABSL_LOCKABLE Baton {
@@ -57,6 +57,8 @@ class ABSL_LOCKABLE Baton {
   bool AwaitAbsence();
   // False: they should not, any more.
   bool TryRelieve() ABSL_EXCLUSIVE_TRYLOCK_FUNCTION(true);
+  // In a round: the node's thread is back and waits for its end.
+  bool is_wanted() const;
   // And no more rounds before the node's thread has been back.
   void GiveUp() ABSL_UNLOCK_FUNCTION();
 

@@ -26,7 +26,7 @@ namespace falaj::metadata {
 // the queue overflows, what waits is dropped and the stream ends with QUOTA_EXCEEDED and the
 // metadata key "resume_after_index": nothing is left out silently.
 //
-// Threads: Enqueue, EnqueueIfIdle and Close from the node's thread, the reactions from gRPC's.
+// Threads: Enqueue, EnqueueIfIdle and Close from the node's rounds, the reactions from gRPC's.
 template <typename Message>
 class EventStream : public grpc::ServerWriteReactor<Message> {
  public:

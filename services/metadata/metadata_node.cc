@@ -399,10 +399,10 @@ void MetadataNode::CheckCaughtUp() {
   catch_up_ = CatchUp::kAsked;
   PendingReads::Options options;
   options.deadline = now_ + absl::Seconds(1);
-  AskQuorum(options, [this, asked = ++catch_up_asked_](const absl::Status& status) {
-    if (asked != catch_up_asked_) return;  // What an earlier leader said.
+  AskQuorum(options, [this, number = ++catch_up_asked_, asked = now_](const absl::Status& status) {
+    if (number != catch_up_asked_) return;  // What an earlier leader said.
     catch_up_ = status.ok() ? CatchUp::kDone : CatchUp::kUnknown;
-    if (status.ok()) confirmed_ = now_;
+    if (status.ok()) confirmed_ = std::max(confirmed_, asked);
   });
 }
 

@@ -5,8 +5,9 @@
 // own data directory. <data_dir>/raft holds the Raft log and its snapshots; the first start draws
 // the cluster id.
 //
-// Threads: Start and Stop from any one thread. Inside, one thread owns the Raft core, the state
-// machine and the disk; gRPC's threads only pass messages to and from it.
+// Threads: Start and Stop from any one thread. Inside, the Raft core and the state machine belong
+// to whoever runs a round (raft_node.h), the disk to the node's thread; gRPC's threads only pass
+// messages to and from them.
 //
 // Failures: a disk that refuses a write ends this node's part for good: readiness and liveness go
 // down and every call is refused, so that whoever supervises the process restarts it. kill -9 loses

@@ -26,7 +26,7 @@ namespace falaj::metadata {
 // queue bounded in messages and bytes. What gathers while a write is under way travels with the
 // next.
 //
-// MetadataServer owns it; RaftNode's thread calls Send(). Raft bears the loss of any message, so a
+// MetadataServer owns it; RaftNode's rounds call Send(). Raft bears the loss of any message, so a
 // peer that is away or slow costs a bounded queue and nothing else: what does not fit is dropped,
 // and while the queue is not empty a newer heartbeat replaces the one that waits.
 //

@@ -167,7 +167,7 @@ void RaftNode::Run() {
 // False: stopping, and this was the last of what was posted.
 bool RaftNode::Round() {
   BeginRound();
-  const bool go_on = RunTasks();
+  const bool go_on = RunTasks([] { return false; });
   node_->EndRound();
   DrainReady();
   FinishSnapshot();
@@ -181,6 +181,7 @@ bool RaftNode::Round() {
 // Rounds go on while the node's thread waits for its disk, until it is back.
 void RaftNode::RunRelief() {
   while (baton_.AwaitAbsence()) {
+    std::optional<Rest> rest;
     bool needed = false;
     while (baton_.TryRelieve()) {
       if (needed) ReliefRound();
@@ -189,9 +190,13 @@ void RaftNode::RunRelief() {
         baton_.GiveUp();
         break;
       }
-      const Rest rest = BeginRest();
+      // It lasts until the next round, however often it is looked whether there should be one.
+      if (!rest.has_value() || rest->after != timer_.round() ||
+          rest->relief_until != baton_.relief_until()) {
+        rest = BeginRest();
+      }
       baton_.Give();
-      needed = RestUnlessNeeded(rest);
+      needed = RestUnlessNeeded(*rest);
     }
   }
 }
@@ -199,7 +204,8 @@ void RaftNode::RunRelief() {
 void RaftNode::ReliefRound() {
   metrics_.relief_rounds->Add();
   BeginRound();
-  const bool go_on = RunTasks();
+  // The node's thread does not wait for all that has gathered once it is back.
+  const bool go_on = RunTasks([this] { return baton_.is_wanted(); });
   node_->EndRound();
   while (!AwaitsInstall() && node_->HasReady()) TakeReady();
   if (!AwaitsInstall()) PublishStatus();
@@ -211,35 +217,39 @@ void RaftNode::ReliefRound() {
 // What comes in from now on is looked at, until the relief ends; only then does the node stand
 // still.
 RaftNode::Rest RaftNode::BeginRest() {
+  const MonotonicTime now = options_.clock->MonotonicNow();
+  meter_.End(now);
   Rest rest;
-  rest.now = options_.clock->MonotonicNow();
-  meter_.End(rest.now);
+  rest.after = timer_.round();
+  rest.relief_until = baton_.relief_until();
   rest.awaited = node_->core().awaited_answers();
-  rest.until =
-      timer_.EndRound(rest.now, {.ticks = node_->TicksUntilDue(),
-                                 .wake_by = node_->WakeBy(),
-                                 .hurry_by = std::min(node_->HurryBy(), baton_.relief_until())});
+  rest.until = timer_.EndRound(now, {.ticks = node_->TicksUntilDue(),
+                                     .wake_by = node_->WakeBy(),
+                                     .hurry_by = std::min(node_->HurryBy(), rest.relief_until)});
+  // Before the baton is given away: what the node's thread awaits may not be overwritten.
+  MutexLock lock(&mu_);
+  awaited_ = rest.awaited;
   return rest;
 }
 
 // True: another round is due.
 bool RaftNode::RestUnlessNeeded(const Rest& rest) {
-  if (rest.until <= rest.now) return true;
+  const MonotonicTime now = options_.clock->MonotonicNow();
+  if (rest.until <= now) return true;
   MutexLock lock(&mu_);
-  awaited_ = rest.awaited;
   const auto is_needed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return needed_ || rest.awaited.Intersects(queued_);
   };
   if (is_needed()) return true;
   relief_rests_ = true;
-  wake_relief_.WaitFor(&mu_, std::min(rest.until - rest.now, kRestMax));
+  wake_relief_.WaitFor(&mu_, std::min(rest.until - now, kRestMax));
   relief_rests_ = false;
   return is_needed() || options_.clock->MonotonicNow() >= rest.until;
 }
 
-// Runs what was posted so far, as far as time allows: heartbeats must go out between them. False:
-// stopping, and this was the last of it.
-bool RaftNode::RunTasks() {
+// Runs what was posted so far, as far as time allows: heartbeats must go out between them; and at
+// most until it is `enough`. False: stopping, and this was the last of it.
+bool RaftNode::RunTasks(absl::FunctionRef<bool()> enough) {
   std::deque<Task> tasks;
   bool stopping = false;
   {
@@ -253,7 +263,7 @@ bool RaftNode::RunTasks() {
   while (!tasks.empty()) {
     tasks.front()(node_.get(), absl::OkStatus());
     tasks.pop_front();
-    if (options_.clock->MonotonicNow() >= end) break;
+    if (options_.clock->MonotonicNow() >= end || enough()) break;
   }
   if (tasks.empty()) return !stopping;
   MutexLock lock(&mu_);

@@ -88,6 +88,8 @@ class RaftNode {
   NodeStatus status() const;
   NodeId id() const { return options_.node.raft.self; }
   const Clock& clock() const { return *options_.clock; }
+  // For tests: nobody runs rounds while the disk works.
+  bool relief_sleeps() const { return baton_.relief_sleeps(); }
 
  private:
   // What is measured here and not by the MetadataNode.
@@ -127,7 +129,8 @@ class RaftNode {
 
   // Of the relief.
   struct Rest {
-    MonotonicTime now;
+    MonotonicTime after;         // This round,
+    MonotonicTime relief_until;  // and in this absence of the node's thread.
     MonotonicTime until;
     raft::Answers awaited;
   };
@@ -137,7 +140,7 @@ class RaftNode {
 
   // Of every round.
   void BeginRound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(baton_);
-  bool RunTasks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(baton_);
+  bool RunTasks(absl::FunctionRef<bool()> enough) ABSL_EXCLUSIVE_LOCKS_REQUIRED(baton_);
   bool AwaitsInstall() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(baton_) {
     return gathered_.has_value() && gathered_->snapshot.has_value();
   }
@@ -178,9 +181,10 @@ class RaftNode {
   CondVar wake_relief_;
   bool relief_rests_ ABSL_GUARDED_BY(mu_) = false;  // Between two of its rounds.
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
-  bool needed_ ABSL_GUARDED_BY(mu_) = false;    // Something wants a round now.
-  raft::Answers queued_ ABSL_GUARDED_BY(mu_);   // In tasks_.
-  raft::Answers awaited_ ABSL_GUARDED_BY(mu_);  // As of the last round.
+  bool needed_ ABSL_GUARDED_BY(mu_) = false;   // Something wants a round now.
+  raft::Answers queued_ ABSL_GUARDED_BY(mu_);  // In tasks_.
+  // As of the last round. Written by who has the baton, too: it is judged from what the core says.
+  raft::Answers awaited_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   NodeStatus status_ ABSL_GUARDED_BY(mu_);
   // A snapshot that was written, waiting for the node's thread to make it the current one.

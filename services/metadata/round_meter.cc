@@ -33,6 +33,7 @@ void RoundMeter::Begin(MonotonicTime now) {
 void RoundMeter::End(MonotonicTime now) {
   if (!stopped_since_.has_value()) return;
   const absl::Duration stop = now - *std::exchange(stopped_since_, std::nullopt);
+  ended_ = now;
   if (on_disk_since_.has_value()) on_disk_ += now - *std::exchange(on_disk_since_, std::nullopt);
   seconds_->Observe(stop);
   const bool next_window = now >= longest_until_;
@@ -48,7 +49,7 @@ void RoundMeter::End(MonotonicTime now) {
 
 void RoundMeter::DiskEnds(MonotonicTime now, MonotonicTime relief_until) {
   if (!stopped_since_.has_value()) {
-    Begin(std::min(now, relief_until));
+    Begin(std::min(now, std::max(relief_until, ended_)));  // Its last round may end after that.
     on_disk_ = now - *stopped_since_;
   } else if (on_disk_since_.has_value()) {
     on_disk_ += now - *on_disk_since_;

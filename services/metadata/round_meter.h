@@ -43,6 +43,7 @@ class RoundMeter {
   std::optional<MonotonicTime> stopped_since_;
   absl::Duration on_disk_;                      // Of the present stop.
   std::optional<MonotonicTime> on_disk_since_;  // Of the present stop, too.
+  MonotonicTime ended_;                         // The last stop.
   Longest longest_;
   Longest longest_off_disk_;     // Without the time on disk.
   MonotonicTime longest_until_;  // The present window's end.

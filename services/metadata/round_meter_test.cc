@@ -53,6 +53,18 @@ TEST_F(RoundMeterTest, ADiskThatHangsStopsTheNodeOnceTheReliefIsOver) {
   EXPECT_DOUBLE_EQ(0.001, LongestOffDisk());
 }
 
+TEST_F(RoundMeterTest, ARoundThatOutlastsTheReliefIsCountedOnce) {
+  meter_.Begin(At(0));
+  meter_.DiskBegins(At(1));
+  meter_.End(At(6));
+  meter_.Begin(At(100));
+  meter_.End(At(108));
+  meter_.DiskEnds(At(110), At(101));
+  meter_.End(At(111));
+  EXPECT_DOUBLE_EQ(0.008, Longest()) << "not from 101 on once more, which were 10";
+  EXPECT_DOUBLE_EQ(0.008, LongestOffDisk());
+}
+
 TEST_F(RoundMeterTest, AnInstallThatTheReliefFindsStopsTheNode) {
   meter_.Begin(At(0));
   meter_.DiskBegins(At(1));

@@ -36,7 +36,7 @@ class Watcher {
 // WatchHub hands the changes of the cluster state to everybody who watches: a snapshot first, or
 // the changes since an index the watcher names, then every change in order.
 //
-// RaftNode owns it and calls it from its one thread. It keeps the newest changes, bounded by number
+// MetadataNode owns it and calls it in its rounds. It keeps the newest changes, bounded by number
 // and bytes, to resume from; a watcher that is further back gets WATCH_COMPACTED. It also keeps the
 // last snapshot it built, since many watchers come at once after a restart.
 //

@@ -23,7 +23,7 @@
 
 namespace falaj::metadata {
 
-// WriteStream is one StreamWrites call. A frame is executed by one task of the node's thread: its
+// WriteStream is one StreamWrites call. A frame is executed by one task of the node: its
 // writes, and those of the next frames, follow each other into the log without waiting for answers.
 // A frame is answered when the last of its writes and all frames before it are.
 //
@@ -65,7 +65,7 @@ class CoordinationServiceImpl::WriteStream final
 
   WriteStream(RaftNode* node, OpenStreams<WriteStream>* streams) : node_(node), streams_(streams) {}
 
-  // On the node's thread.
+  // In a round of the node.
   void Execute(MetadataNode* node, v1::StreamWritesRequest request, uint64_t number);
   bool BeginWrite();
   void SetResult(uint64_t number, int write, absl::StatusOr<internal::v1::ExecuteResponse> result);
