@@ -17,7 +17,6 @@ namespace {
 
 // What is quick: a producer or two, a record at a time. More of it is better gathered.
 constexpr size_t kQuickItemsMax = 32;
-constexpr int64_t kQuickBytesMax = int64_t{8} << 10;
 constexpr size_t kWokenHereMax = 4;  // The thread has others waiting for it.
 constexpr absl::Duration kDiskFullRetry = absl::Seconds(1);
 // Who does not follow for so long is out of sync by then, unless the metadata service is away.

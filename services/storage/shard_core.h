@@ -86,6 +86,9 @@ class ShardCore {
   using Condition = bool (ShardCore::*)() const;
   using Woken = std::vector<std::shared_ptr<Partition::Waiter>>;
 
+  // More than this is not quick, whatever it is.
+  static constexpr int64_t kQuickBytesMax = int64_t{8} << 10;
+
   ShardCore(const Options& options, const Parts& parts, ShardFront* front);
   ~ShardCore();
   ShardCore(const ShardCore&) = delete;

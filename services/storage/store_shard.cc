@@ -42,7 +42,9 @@ void StoreShard::Run() {
   }
 }
 
-void StoreShard::WorkSoon() {
+void StoreShard::WorkSoon(int64_t bytes) {
+  // What a large turn brings is written while it still brings more.
+  if (bytes > ShardCore::kQuickBytesMax) return mailbox_.Wake();
   // Outside of a turn the caller may hold what the work needs, and may not have the time.
   if (!Turn::IsOpen()) return mailbox_.Wake();
   if (Turn::IsDue(this)) return;
@@ -97,7 +99,7 @@ absl::Status StoreShard::Append(AppendTask task) {
     front_.queued_bytes.fetch_sub(bytes);
     return MakeError(Reason::kShuttingDown, "the storage node is stopping");
   }
-  WorkSoon();
+  WorkSoon(bytes);
   return absl::OkStatus();
 }
 
@@ -174,7 +176,8 @@ void StoreShard::AttachAnswered(const log::PartitionKey& key,
 
 void StoreShard::Replicate(ReplicateTask task) {
   const bool live = task.source.lane == Lane::kLive;
-  if (live ? mailbox_.Put(std::move(task)) : mailbox_.PutLagging(std::move(task))) WorkSoon();
+  const int64_t bytes = task.bytes;
+  if (live ? mailbox_.Put(std::move(task)) : mailbox_.PutLagging(std::move(task))) WorkSoon(bytes);
 }
 
 void StoreShard::MoveTo(const log::PartitionKey& key, const Source& source) {

@@ -139,8 +139,9 @@ class StoreShard {
 
  private:
   void Run();
-  // Has what was put worked off: at the end of this thread's turn, or by the shard's own.
-  void WorkSoon();
+  // Has what was put worked off: by the shard's own thread at once, if it is that one's anyway, or
+  // at the end of this thread's turn.
+  void WorkSoon(int64_t bytes = 0);
   void WorkHere();
   bool Ask(ShardCommand command);
   bool AskFor(const log::PartitionKey& key, ShardCommand command);

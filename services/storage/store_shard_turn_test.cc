@@ -95,6 +95,16 @@ TEST_F(StoreShardTurnTest, WhatIsLargeWaitsForTheShardsThread) {
   EXPECT_FALSE(IsAnsweredInTurn(Task(partition, 2, /*records=*/2000)));
 }
 
+TEST_F(StoreShardTurnTest, WhatIsLargeIsWrittenWhileTheTurnGoesOn) {
+  auto partition = LeadAtRest(0);
+  const size_t before = sink_->answers();
+  const Turn turn;
+  AppendTask task = Task(partition, 1, /*records=*/2000);
+  task.sink = sink_;
+  ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+  EXPECT_NE(sink_->WaitFor(before + 1), std::this_thread::get_id());
+}
+
 TEST_F(StoreShardTurnTest, WhatIsMuchWaitsForTheShardsThread) {
   auto partition = LeadAtRest(0);
   const size_t before = sink_->answers();
