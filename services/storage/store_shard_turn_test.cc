@@ -105,6 +105,24 @@ TEST_F(StoreShardTurnTest, WhatIsLargeIsWrittenWhileTheTurnGoesOn) {
   EXPECT_NE(sink_->WaitFor(before + 1), std::this_thread::get_id());
 }
 
+TEST_F(StoreShardTurnTest, SmallBatchesThatAreMuchTogetherWaitForTheShardsThread) {
+  auto partition = LeadAtRest(0);
+  const size_t before = sink_->answers();
+  int64_t bytes = 0;
+  {
+    const Turn turn;
+    for (uint64_t id = 1; id <= 20; ++id) {
+      AppendTask task = Task(partition, id, /*records=*/100);
+      task.sink = sink_;
+      ASSERT_LE(static_cast<int64_t>(task.batch.size()), ShardCore::kQuickBytesMax) << "each is";
+      bytes += static_cast<int64_t>(task.batch.size());
+      ASSERT_TRUE(shard_->Append(std::move(task)).ok());
+    }
+  }
+  ASSERT_GT(bytes, ShardCore::kQuickBytesMax);
+  EXPECT_NE(sink_->WaitFor(before + 20), std::this_thread::get_id());
+}
+
 TEST_F(StoreShardTurnTest, WhatIsMuchWaitsForTheShardsThread) {
   auto partition = LeadAtRest(0);
   const size_t before = sink_->answers();
