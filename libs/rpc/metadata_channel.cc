@@ -349,6 +349,15 @@ absl::Status MetadataChannel::Heartbeat(SessionId session, absl::Duration deadli
   });
 }
 
+absl::StatusOr<LogIndex> MetadataChannel::GetNewestChange(absl::Duration deadline) {
+  pb::GetNewestChangeResponse response;
+  FALAJ_RETURN_IF_ERROR(
+      nodes_->CallLeader(deadline, true, [&](Stub* stub, grpc::ClientContext* context) {
+        return stub->GetNewestChange(context, pb::GetNewestChangeRequest(), &response);
+      }));
+  return LogIndex(response.index());
+}
+
 absl::StatusOr<pb::GetStatusResponse> MetadataChannel::GetStatus(absl::Duration deadline) {
   pb::GetStatusResponse response;
   FALAJ_RETURN_IF_ERROR(

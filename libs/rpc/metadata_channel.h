@@ -74,6 +74,9 @@ class MetadataChannel {
                                                         absl::Duration deadline);
   // Keeps a session alive. Returns SESSION_EXPIRED if it has ended.
   absl::Status Heartbeat(SessionId session, absl::Duration deadline = absl::Seconds(2));
+  // A watch that has come to this index shows every change that was answered before this call.
+  // METADATA_UNAVAILABLE, TIMED_OUT.
+  absl::StatusOr<LogIndex> GetNewestChange(absl::Duration deadline);
   // Asks one metadata node, the leader if it is known.
   absl::StatusOr<internal::v1::GetStatusResponse> GetStatus(
       absl::Duration deadline = absl::Seconds(2));

@@ -18,6 +18,7 @@
 #include "libs/rpc/status_grpc.h"
 #include "services/gateway/batch_frames.h"
 #include "services/gateway/offset_lookup.h"
+#include "services/gateway/route_confirmer.h"
 #include "services/gateway/storage_link.h"
 #include "services/gateway/unreached_epoch.h"
 
@@ -187,7 +188,23 @@ class FetchCall : public grpc::ServerUnaryReactor,
                   });
   }
 
+  // Whoever is not in the table is looked for once more, before anything is read.
   void Glance() {
+    bool missing = false;
+    for (size_t i = 0; i < states_.size() && !missing; ++i) {
+      const v1::FetchPartition& partition = request_.partitions(static_cast<int>(i));
+      missing =
+          states_[i].error.ok() && IsMissing(parts_->routes->Exists(
+                                       partition.topic(), PartitionIndex(partition.partition())));
+    }
+    if (!missing) return BeginReading();
+    parts_->confirmer->Confirm([self = shared_from_this()](const absl::Status& confirmed) {
+      self->confirmed_ = confirmed;
+      self->BeginReading();
+    });
+  }
+
+  void BeginReading() {
     const MonotonicTime now = parts_->clock->MonotonicNow();
     first_doubts_end_ = now + kUnreachedWait;
     leaders_deadline_ = now + kLeadersWait;
@@ -205,7 +222,7 @@ class FetchCall : public grpc::ServerUnaryReactor,
       absl::StatusOr<Route> route =
           parts_->routes->Find(partition.topic(), PartitionIndex(partition.partition()));
       if (!route.ok()) {
-        state.error = route.status();
+        state.error = AsConfirmed(route.status(), confirmed_);
         continue;
       }
       NodeRead& node = by_node[route->address];
@@ -457,6 +474,7 @@ class FetchCall : public grpc::ServerUnaryReactor,
   absl::Duration max_wait_;
   MonotonicTime deadline_;          // Of the wait for records.
   MonotonicTime leaders_deadline_;  // Until then missing leaders are looked for again.
+  absl::Status confirmed_;          // OK: partitions that are not in the table do not exist.
   MonotonicTime first_doubts_end_;  // A doubt from before may outlast the wait.
   std::vector<State>
       states_;  // One a partition; each touched by one node's answer at a time, under mu_.

@@ -17,6 +17,7 @@ namespace falaj::gateway {
 
 class ProducerIds;
 class ProducerLanes;
+class RouteConfirmer;
 class StorageLinks;
 
 // Limits that clients feel. The defaults are what the public protos promise.
@@ -28,6 +29,7 @@ struct GatewayLimits {
 
 struct GatewayParts {
   RouteTable* routes = nullptr;
+  RouteConfirmer* confirmer = nullptr;
   StorageLinks* links = nullptr;
   ConnectionBudgets* budgets = nullptr;
   GatewayMetrics* metrics = nullptr;

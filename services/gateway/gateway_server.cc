@@ -23,6 +23,7 @@
 #include "services/gateway/producer_ids.h"
 #include "services/gateway/producer_lane.h"
 #include "services/gateway/producer_service_impl.h"
+#include "services/gateway/route_confirmer.h"
 #include "services/gateway/storage_link.h"
 #include "services/gateway/topic_service_impl.h"
 
@@ -42,14 +43,16 @@ class GatewayServerImpl final : public GatewayServer {
         clock_(options.clock == nullptr ? Clock::Real() : options.clock),
         metadata_({.addresses = options.metadata_addresses, .metrics = client_metrics_}),
         routes_(&metadata_, clock_),
+        confirmer_(&routes_,
+                   [this](absl::Duration wait) { return metadata_.GetNewestChange(wait); }),
         history_(&routes_),
         links_(client_metrics_),
         budgets_(options.connection_bytes_max, options.total_bytes_max),
         metrics_(&registry_),
         producer_ids_([this](int32_t count) { return Allocate(count); }, clock_),
         lanes_(&producer_ids_),
-        parts_{&routes_,       &links_, &budgets_, &metrics_, &timers_,         &calls_,
-               &producer_ids_, &lanes_, clock_,    &turns_,   LimitsOf(options)},
+        parts_{&routes_, &confirmer_,    &links_, &budgets_, &metrics_, &timers_,
+               &calls_,  &producer_ids_, &lanes_, clock_,    &turns_,   LimitsOf(options)},
         topics_(&parts_, &metadata_),
         producers_(&parts_),
         consumers_(&parts_),
@@ -82,6 +85,7 @@ class GatewayServerImpl final : public GatewayServer {
                                   http::StandardHandlers(&registry_, [this] { return Ready(); })));
     }
     routes_.Start();
+    confirmer_.Start();
     producer_ids_.Start();
     CheckReadiness();
     log::Info("gateway listens", {{"grpc", grpc_address()}, {"http", http_address()}});
@@ -103,7 +107,8 @@ class GatewayServerImpl final : public GatewayServer {
     // What waits for a second attempt is answered now; what is under way has until the grace ends,
     // then the calls to the storage nodes are broken so that no client's call waits for them.
     timers_.Close();
-    producer_ids_.Stop();  // Ends calls that wait for an id.
+    producer_ids_.Stop();  // Ends calls that wait for an id,
+    confirmer_.Stop();     // or to hear whether their topic exists.
     RetryTimers grace;
     grace.RunAfter(options_.stop_grace, [this] { links_.Break(); });
     if (host_ != nullptr) host_->Stop(options_.stop_grace);
@@ -189,6 +194,7 @@ class GatewayServerImpl final : public GatewayServer {
       std::make_shared<rpc::ClientMetrics>(&registry_);
   rpc::MetadataChannel metadata_;
   RouteTable routes_;
+  RouteConfirmer confirmer_;
   ClusterHistory history_;
   StorageLinks links_;
   ConnectionBudgets budgets_;

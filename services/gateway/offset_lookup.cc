@@ -9,6 +9,7 @@
 #include "libs/base/mutex.h"
 #include "libs/base/status.h"
 #include "libs/rpc/byte_buffer.h"
+#include "services/gateway/route_confirmer.h"
 #include "services/gateway/route_table.h"
 #include "services/gateway/storage_link.h"
 
@@ -31,12 +32,29 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
         answered_(questions_.size(), false) {}
 
   void Round() {
+    bool missing = false;
+    {
+      MutexLock lock(&mu_);
+      for (size_t i = 0; i < questions_.size() && !missing; ++i) {
+        missing = !answered_[i] &&
+                  IsMissing(parts_->routes->Exists(questions_[i].topic, questions_[i].partition));
+      }
+    }
+    if (!missing) return AskLeaders(absl::OkStatus());
+    parts_->confirmer->Confirm([self = shared_from_this()](const absl::Status& confirmed) {
+      self->AskLeaders(confirmed);
+    });
+  }
+
+ private:
+  // `confirmed`: whether what is missing in the table does not exist.
+  void AskLeaders(const absl::Status& confirmed) {
     std::map<std::string, std::vector<size_t>> by_node;
     std::map<std::string, internal::v1::FindOffsetsRequest> requests;
     {
       MutexLock lock(&mu_);
       for (size_t i = 0; i < questions_.size(); ++i) {
-        if (!answered_[i]) Prepare(i, &by_node, &requests);
+        if (!answered_[i]) Prepare(i, confirmed, &by_node, &requests);
       }
       calls_left_ = by_node.size();
     }
@@ -55,14 +73,14 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
     }
   }
 
- private:
-  void Prepare(size_t i, std::map<std::string, std::vector<size_t>>* by_node,
+  void Prepare(size_t i, const absl::Status& confirmed,
+               std::map<std::string, std::vector<size_t>>* by_node,
                std::map<std::string, internal::v1::FindOffsetsRequest>* requests)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const OffsetQuestion& question = questions_[i];
     absl::StatusOr<Route> route = parts_->routes->Find(question.topic, question.partition);
     if (!route.ok()) {
-      SetAnswer(i, route.status());
+      SetAnswer(i, AsConfirmed(route.status(), confirmed));
       return;
     }
     internal::v1::FindOffset* query = (*requests)[route->address].add_queries();

@@ -1,5 +1,6 @@
 #include "services/gateway/produce_stream.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "libs/rpc/byte_buffer.h"
 #include "libs/rpc/status_grpc.h"
 #include "libs/rpc/wire.h"
+#include "services/gateway/route_confirmer.h"
 
 namespace falaj::gateway {
 namespace {
@@ -30,38 +32,9 @@ constexpr int kBatchesPerFrameMax = 256;
 // them carry errors.
 constexpr int kAcksPerFrameMax = 256;
 
-// A ProduceBatch taken apart without touching its payload.
-struct BatchFrame {
-  uint64_t batch_id = 0;
-  int32_t partition = 0;
-  Bytes batch;
-};
-
 absl::Status Malformed() {
   return MakeError(Reason::kInvalidRequest, "a frame is not a well-formed StreamProduceRequest",
                    {{"field", "frame"}});
-}
-
-absl::StatusOr<BatchFrame> ParseBatchFrame(const Bytes& message) {
-  BatchFrame frame;
-  rpc::WireReader reader(message);
-  while (reader.Next()) {
-    switch (reader.field()) {
-      case kBatchId:
-        frame.batch_id = reader.varint();
-        break;
-      case kPartition:
-        frame.partition = static_cast<int32_t>(reader.varint());
-        break;
-      case kBatch:
-        frame.batch = reader.bytes();
-        break;
-      default:
-        break;  // A field of a newer client.
-    }
-  }
-  if (!reader.ok()) return Malformed();
-  return frame;
 }
 
 // The ack of records nobody waits for.
@@ -153,32 +126,68 @@ void ProduceStream::OnReadDone(bool ok) {
     if (stopping_) return;  // The end, without an ack before it, says that it was not taken.
     taking_ = true;
   }
-  const Bytes frame = rpc::ToBytes(incoming_);
+  absl::StatusOr<Frame> frame = ParseFrame(rpc::ToBytes(incoming_));
   incoming_.Clear();
-  if (absl::Status status = TakeFrame(frame); !status.ok()) {
-    MutexLock lock(&mu_);
-    WriteNext();  // What has been acknowledged the client is told.
-    End(status);
-    return;
-  }
+  if (!frame.ok() || !NamesMissing(*frame)) return TakeAndReadOn(frame, absl::OkStatus());
+  parts_->confirmer->Confirm(
+      [self = shared_from_this(), frame = std::move(frame)](const absl::Status& confirmed) {
+        self->TakeAndReadOn(frame, confirmed);
+      });
+}
+
+void ProduceStream::TakeAndReadOn(const absl::StatusOr<Frame>& frame,
+                                  const absl::Status& confirmed) {
+  const absl::Status taken = frame.ok() ? TakeFrame(*frame, confirmed) : frame.status();
   {
     MutexLock lock(&mu_);
     taking_ = false;
+    if (!taken.ok()) {
+      WriteNext();  // What has been acknowledged the client is told.
+      return End(taken);
+    }
     FinishWhenDrained();
   }
   ReadNext();
 }
 
-absl::Status ProduceStream::TakeFrame(const Bytes& frame) {
-  if (topic_ != nullptr) {
-    if (const std::optional<BatchBodies> batches = FindBatches(frame); batches.has_value()) {
-      if (batches->listed) FALAJ_RETURN_IF_ERROR(CheckCount(batches->bodies.size()));
-      for (const Bytes& body : batches->bodies) FALAJ_RETURN_IF_ERROR(TakeBatch(body));
-      return absl::OkStatus();
+absl::StatusOr<ProduceStream::BatchFrame> ProduceStream::ParseBatch(const Bytes& message) {
+  BatchFrame frame;
+  frame.size_bytes = static_cast<int64_t>(message.size());
+  rpc::WireReader reader(message);
+  while (reader.Next()) {
+    switch (reader.field()) {
+      case kBatchId:
+        frame.batch_id = reader.varint();
+        break;
+      case kPartition:
+        frame.partition = PartitionIndex(static_cast<int32_t>(reader.varint()));
+        break;
+      case kBatch:
+        frame.batch = reader.bytes();
+        break;
+      default:
+        break;  // A field of a newer client.
     }
   }
-  v1::StreamProduceRequest request;
-  if (!rpc::ParseProto(frame, &request)) return Malformed();
+  if (!reader.ok()) return Malformed();
+  return frame;
+}
+
+absl::StatusOr<ProduceStream::Frame> ProduceStream::ParseFrame(const Bytes& message) const {
+  Frame frame;
+  frame.size_bytes = static_cast<int64_t>(message.size());
+  if (topic_ != nullptr) {
+    if (const std::optional<BatchBodies> batches = FindBatches(message); batches.has_value()) {
+      if (batches->listed) FALAJ_RETURN_IF_ERROR(CheckCount(batches->bodies.size()));
+      for (const Bytes& body : batches->bodies) {
+        FALAJ_ASSIGN_OR_RETURN(BatchFrame batch, ParseBatch(body));
+        frame.batches.push_back(std::move(batch));
+      }
+      return frame;
+    }
+  }
+  v1::StreamProduceRequest& request = frame.other;
+  if (!rpc::ParseProto(message, &request)) return Malformed();
   const bool is_open = request.frame_case() == v1::StreamProduceRequest::kOpen;
   if (is_open == (topic_ != nullptr) ||
       request.frame_case() == v1::StreamProduceRequest::FRAME_NOT_SET) {
@@ -187,15 +196,47 @@ absl::Status ProduceStream::TakeFrame(const Bytes& frame) {
                                          : "the first frame must be open",
                      {{"field", "frame"}});
   }
-  if (is_open) return TakeOpen(request.open());
-  if (!request.has_records()) return Malformed();  // Batches, and something else beside them.
-  return TakeRecords(request.records(), static_cast<int64_t>(frame.size()));
+  // Batches, and something else beside them.
+  if (!is_open && !request.has_records()) return Malformed();
+  return frame;
 }
 
-absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open) {
+absl::Status ProduceStream::FindPartition(PartitionIndex partition) {
+  if (CheckPartition(*topic_, partition).ok()) return absl::OkStatus();
+  // It may have grown since the stream was opened. Another one of that name is not meant.
+  const absl::StatusOr<TopicPtr> now = parts_->routes->FindTopic(topic_->name);
+  if (now.ok() && (*now)->id == topic_->id) topic_ = *now;
+  return CheckPartition(*topic_, partition);
+}
+
+bool ProduceStream::NamesMissing(const Frame& frame) {
+  if (frame.other.has_open()) {
+    return IsMissing(parts_->routes->FindTopic(frame.other.open().topic()).status());
+  }
+  if (frame.other.has_records() && frame.other.records().has_partition()) {
+    return !FindPartition(PartitionIndex(frame.other.records().partition())).ok();
+  }
+  return std::any_of(frame.batches.begin(), frame.batches.end(), [this](const BatchFrame& batch) {
+    return !FindPartition(batch.partition).ok();
+  });
+}
+
+absl::Status ProduceStream::TakeFrame(const Frame& frame, const absl::Status& confirmed) {
+  if (frame.other.has_open()) return TakeOpen(frame.other.open(), confirmed);
+  if (frame.other.has_records()) {
+    TakeRecords(frame.other.records(), frame.size_bytes, confirmed);
+  }
+  for (const BatchFrame& batch : frame.batches) TakeBatch(batch, confirmed);
+  return absl::OkStatus();
+}
+
+absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open,
+                                     const absl::Status& confirmed) {
   FALAJ_RETURN_IF_ERROR(CheckAcks(open.acks()));
   FALAJ_RETURN_IF_ERROR(CheckClientId(open.client_id(), "open.client_id"));
-  FALAJ_ASSIGN_OR_RETURN(topic_, parts_->routes->FindTopic(open.topic()));
+  absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(open.topic());
+  if (!topic.ok()) return AsConfirmed(topic.status(), confirmed);
+  topic_ = *std::move(topic);
   acks_ = open.acks();
   v1::StreamProduceResponse response;
   v1::ProduceStreamOpened* opened = response.mutable_opened();
@@ -212,17 +253,18 @@ absl::Status ProduceStream::TakeOpen(const v1::OpenProduceStream& open) {
   return absl::OkStatus();
 }
 
-absl::Status ProduceStream::TakeBatch(const Bytes& frame) {
-  FALAJ_ASSIGN_OR_RETURN(BatchFrame batch, ParseBatchFrame(frame));
-  const auto size_bytes = static_cast<int64_t>(frame.size());
+void ProduceStream::TakeBatch(const BatchFrame& batch, const absl::Status& confirmed) {
+  const int64_t size_bytes = batch.size_bytes;
+  const PartitionIndex partition = batch.partition;
   Enter(size_bytes);
-  const PartitionIndex partition(batch.partition);
   v1::BatchAck ack;
   ack.set_batch_id(batch.batch_id);
-  if (absl::Status status = CheckBatch(*topic_, partition, batch.batch.size()); !status.ok()) {
+  absl::Status status = AsConfirmed(FindPartition(partition), confirmed);
+  if (status.ok()) status = CheckBatch(*topic_, partition, batch.batch.size());
+  if (!status.ok()) {
     rpc::ToProto(status, ack.mutable_error());
     Leave(size_bytes, ack);
-    return absl::OkStatus();
+    return;
   }
   const MonotonicTime start = parts_->clock->MonotonicNow();
   const bool blind = acks_ == v1::ACKS_NONE;
@@ -243,10 +285,10 @@ absl::Status ProduceStream::TakeBatch(const Bytes& frame) {
                                               self->parts_->clock->MonotonicNow() - start);
         self->Leave(size_bytes, ack);
       });
-  return absl::OkStatus();
 }
 
-absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes) {
+void ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes,
+                                const absl::Status& confirmed) {
   Enter(size_bytes);
   v1::BatchAck ack;
   ack.set_batch_id(frame.batch_id());
@@ -260,9 +302,9 @@ absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t
           ? EncodeRecords(frame.records(), partition, **topic, &sticky_, parts_->clock->NowMs())
           : topic.status();
   if (!batches.ok()) {
-    rpc::ToProto(batches.status(), ack.mutable_error());
+    rpc::ToProto(AsConfirmed(batches.status(), confirmed), ack.mutable_error());
     Leave(size_bytes, ack);
-    return absl::OkStatus();
+    return;
   }
   const MonotonicTime start = parts_->clock->MonotonicNow();
   const bool blind = acks_ == v1::ACKS_NONE;
@@ -289,7 +331,6 @@ absl::Status ProduceStream::TakeRecords(const v1::ProduceRecords& frame, int64_t
         ->Append((*batches)[i].batch, start + parts_->limits.append_timeout,
                  [gather, i](const auto& outcome) { gather->Complete(i, outcome); }, Lane());
   }
-  return absl::OkStatus();
 }
 
 std::shared_ptr<PartitionAppender> ProduceStream::AppenderOf(PartitionIndex partition) {

@@ -26,6 +26,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -58,11 +59,36 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   // Takes no more frames; ends when those it has taken are acked.
   void Stop() override;
 
+  // A ProduceBatch taken apart without touching its payload.
+  struct BatchFrame {
+    uint64_t batch_id = 0;
+    PartitionIndex partition;
+    Bytes batch;
+    int64_t size_bytes = 0;  // Of the whole.
+  };
+  // What a frame carries: encoded batches, or something else.
+  struct Frame {
+    std::vector<BatchFrame> batches;
+    v1::StreamProduceRequest other;
+    int64_t size_bytes = 0;
+  };
+
+  static absl::StatusOr<BatchFrame> ParseBatch(const Bytes& message);
+  // INVALID_REQUEST if the frame is malformed, or none that may come now.
+  absl::StatusOr<Frame> ParseFrame(const Bytes& message) const;
+  // True if the topic or a partition it names is not in the route table.
+  bool NamesMissing(const Frame& frame);
+  // OK, or PARTITION_NOT_FOUND, by the newest that the route table has.
+  absl::Status FindPartition(PartitionIndex partition);
+  // Takes the frame and reads on, or ends the stream. `confirmed`: whether what is missing in the
+  // route table does not exist.
+  void TakeAndReadOn(const absl::StatusOr<Frame>& frame, const absl::Status& confirmed);
   // Each takes one frame; an error ends the stream.
-  absl::Status TakeFrame(const Bytes& frame);
-  absl::Status TakeOpen(const v1::OpenProduceStream& open);
-  absl::Status TakeBatch(const Bytes& frame);
-  absl::Status TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes);
+  absl::Status TakeFrame(const Frame& frame, const absl::Status& confirmed);
+  absl::Status TakeOpen(const v1::OpenProduceStream& open, const absl::Status& confirmed);
+  void TakeBatch(const BatchFrame& frame, const absl::Status& confirmed);
+  void TakeRecords(const v1::ProduceRecords& frame, int64_t size_bytes,
+                   const absl::Status& confirmed);
 
   std::shared_ptr<PartitionAppender> AppenderOf(PartitionIndex partition);
   // What numbers plain records; null if nothing does.
@@ -90,7 +116,7 @@ class ProduceStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   grpc::ByteBuffer outgoing_;            // Belongs to the write under way.
 
   // Touched by reads only, one at a time.
-  TopicPtr topic_;  // Set by the open frame.
+  TopicPtr topic_;  // Set by the open frame, renewed when a frame names a partition beyond it.
   v1::Acks acks_ = v1::ACKS_UNSPECIFIED;
   record::StickyPartitioner sticky_;
   absl::flat_hash_map<PartitionIndex, std::shared_ptr<PartitionAppender>> appenders_;

@@ -14,6 +14,7 @@
 #include "services/gateway/producer_ids.h"
 #include "services/gateway/producer_lane.h"
 #include "services/gateway/record_append.h"
+#include "services/gateway/route_confirmer.h"
 
 namespace falaj::gateway {
 namespace {
@@ -119,50 +120,62 @@ grpc::Status ProducerServiceImpl::InitProducer(grpc::ServerContext* context,
 grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerContext* context,
                                                        const v1::ProduceRequest* request,
                                                        v1::ProduceResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Status status = CheckAcks(request->acks());
-  absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request->topic());
-  if (status.ok()) status = topic.status();
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request->topic());
+  const absl::Status found = topic.ok() && request->has_partition()
+                                 ? CheckPartition(**topic, PartitionIndex(request->partition()))
+                                 : topic.status();
+  if (IsMissing(found)) {
+    parts_->confirmer->Confirm(
+        [this, context, request, response, reactor](const absl::Status& confirmed) {
+          Append(context, *request, confirmed, response, reactor);
+        });
+  } else {
+    Append(context, *request, absl::OkStatus(), response, reactor);
+  }
+  return reactor;
+}
+
+void ProducerServiceImpl::Append(grpc::CallbackServerContext* context,
+                                 const v1::ProduceRequest& request, const absl::Status& confirmed,
+                                 v1::ProduceResponse* response, grpc::ServerUnaryReactor* reactor) {
+  absl::Status status = CheckAcks(request.acks());
+  const absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request.topic());
+  if (status.ok()) status = AsConfirmed(topic.status(), confirmed);
   const CallBudget budget = parts_->budgets->Open(context->peer());
   if (const std::optional<BudgetScope> full = budget.Full(); status.ok() && full.has_value()) {
     parts_->metrics->CountThrottled(*full);
     status = BudgetExceeded(*full);
   }
-  if (!status.ok()) {
-    reactor->Finish(rpc::ToGrpc(status));
-    return reactor;
-  }
+  if (!status.ok()) return reactor->Finish(rpc::ToGrpc(status));
   absl::StatusOr<std::vector<EncodedBatch>> batches;
-  if (!request->batch().empty()) {
-    batches = TakeEncoded(*request, **topic);
+  if (!request.batch().empty()) {
+    batches = TakeEncoded(request, **topic);
   } else {
     const auto partition =
-        request->has_partition() ? std::optional<int32_t>(request->partition()) : std::nullopt;
+        request.has_partition() ? std::optional<int32_t>(request.partition()) : std::nullopt;
     record::StickyPartitioner sticky(NewRandom(), {});
     sticky.SetPartitions(LedPartitions(**topic));
-    batches =
-        EncodeRecords(request->records(), partition, **topic, &sticky, parts_->clock->NowMs());
+    batches = EncodeRecords(request.records(), partition, **topic, &sticky, parts_->clock->NowMs());
   }
   if (!batches.ok()) {
-    reactor->Finish(rpc::ToGrpc(batches.status()));
-    return reactor;
+    return reactor->Finish(rpc::ToGrpc(AsConfirmed(batches.status(), confirmed)));
   }
   const MonotonicTime start = parts_->clock->MonotonicNow();
   // Until shortly before the caller's deadline, so that the caller still hears what went wrong.
   absl::Duration left = absl::FromChrono(context->deadline()) - parts_->clock->Now();
   left -= std::min(left / 10, absl::Milliseconds(200));
-  const bool number = request->batch().empty() && request->acks() == v1::ACKS_ALL;
+  const bool number = request.batch().empty() && request.acks() == v1::ACKS_ALL;
   const ProduceCall call{.parts = parts_,
                          .budget = budget,
                          .reactor = reactor,
                          .response = response,
                          .topic = *topic,
-                         .acks = request->acks(),
+                         .acks = request.acks(),
                          .start = start,
                          .deadline = start + std::min(left, parts_->limits.append_timeout),
                          .lane = number ? parts_->lanes->Take() : nullptr};
-  call.Append(*batches, request->records_size(), static_cast<int64_t>(request->ByteSizeLong()));
-  return reactor;
+  call.Append(*batches, request.records_size(), static_cast<int64_t>(request.ByteSizeLong()));
 }
 
 Random ProducerServiceImpl::NewRandom() {

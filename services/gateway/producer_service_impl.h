@@ -29,6 +29,10 @@ class ProducerServiceImpl final
       grpc::CallbackServerContext* context) override;
 
  private:
+  // Appends what is asked and answers. `confirmed`: whether what the table lacks does not exist.
+  void Append(grpc::CallbackServerContext* context, const v1::ProduceRequest& request,
+              const absl::Status& confirmed, v1::ProduceResponse* response,
+              grpc::ServerUnaryReactor* reactor);
   Random NewRandom();
 
   const GatewayParts* const parts_;

@@ -98,6 +98,11 @@ absl::StatusOr<TopicPtr> RouteTable::FindTopic(absl::string_view name) const {
   return it->second;
 }
 
+absl::Status RouteTable::Exists(absl::string_view topic, PartitionIndex partition) const {
+  FALAJ_ASSIGN_OR_RETURN(const TopicPtr info, FindTopic(topic));
+  return CheckPartition(*info, partition);
+}
+
 absl::StatusOr<Route> RouteTable::Find(absl::string_view topic, PartitionIndex partition) const {
   FALAJ_ASSIGN_OR_RETURN(const TopicPtr info, FindTopic(topic));
   return FindIn(*View(), *info, partition);

@@ -49,7 +49,9 @@ class RouteTable {
 
   // TOPIC_NOT_FOUND; METADATA_UNAVAILABLE before the first snapshot.
   absl::StatusOr<TopicPtr> FindTopic(absl::string_view name) const;
-  // The same, or PARTITION_NOT_FOUND; LEADER_UNAVAILABLE with a retry hint if nobody serves it now.
+  // OK, or why not: TOPIC_NOT_FOUND, PARTITION_NOT_FOUND, METADATA_UNAVAILABLE.
+  absl::Status Exists(absl::string_view topic, PartitionIndex partition) const;
+  // The same, or LEADER_UNAVAILABLE with a retry hint if nobody serves it now.
   absl::StatusOr<Route> Find(absl::string_view topic, PartitionIndex partition) const;
   absl::StatusOr<Route> Find(const TopicId& topic, PartitionIndex partition) const;
 

@@ -13,6 +13,7 @@
 #include "services/gateway/metadata_command.h"
 #include "services/gateway/offset_lookup.h"
 #include "services/gateway/paging.h"
+#include "services/gateway/route_confirmer.h"
 #include "services/gateway/storage_link.h"
 #include "services/gateway/topic_messages.h"
 
@@ -61,6 +62,12 @@ absl::Status TopicServiceImpl::Execute(grpc::ServerContext* context,
   return ExecuteCommand(parts_, metadata_, context, command).status();
 }
 
+absl::Status TopicServiceImpl::MakeSureOf(const std::string& name) const {
+  if (!IsMissing(parts_->routes->FindTopic(name).status())) return absl::OkStatus();
+  const absl::Status confirmed = parts_->confirmer->ConfirmNow();
+  return AsConfirmed(parts_->routes->FindTopic(name).status(), confirmed);
+}
+
 absl::StatusOr<v1::Topic> TopicServiceImpl::Describe(const std::string& name) const {
   FALAJ_ASSIGN_OR_RETURN(const TopicPtr topic, parts_->routes->FindTopic(name));
   return ToTopic(*topic, true);
@@ -103,6 +110,7 @@ grpc::Status TopicServiceImpl::GetTopic(grpc::ServerContext* /*context*/,
                                         v1::GetTopicResponse* response) {
   if (absl::Status status = CheckNameGiven(request->name()); !status.ok())
     return rpc::ToGrpc(status);
+  if (absl::Status status = MakeSureOf(request->name()); !status.ok()) return rpc::ToGrpc(status);
   return Answer(Describe(request->name()), response);
 }
 
@@ -184,7 +192,7 @@ absl::Status TopicServiceImpl::Truncate(grpc::ServerContext* context,
                                         const v1::TruncateTopicRequest& request,
                                         v1::TruncateTopicResponse* response) {
   FALAJ_RETURN_IF_ERROR(CheckNameGiven(request.name()));
-  FALAJ_RETURN_IF_ERROR(parts_->routes->FindTopic(request.name()).status());
+  FALAJ_RETURN_IF_ERROR(MakeSureOf(request.name()));
   const int count = request.truncations_size();
   if (count == 0) {
     return MakeError(Reason::kInvalidRequest, "there are no partitions to truncate",

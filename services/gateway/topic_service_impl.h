@@ -42,6 +42,8 @@ class TopicServiceImpl final : public v1::TopicService::Service {
  private:
   // Executes a command and waits until the route table includes it.
   absl::Status Execute(grpc::ServerContext* context, const internal::v1::ClusterCommand& command);
+  // TOPIC_NOT_FOUND once the metadata service has confirmed it; may block for a moment before.
+  absl::Status MakeSureOf(const std::string& name) const;
   absl::StatusOr<v1::Topic> Describe(const std::string& name) const;
 
   absl::StatusOr<v1::Topic> Create(grpc::ServerContext* context,

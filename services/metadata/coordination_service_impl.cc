@@ -11,6 +11,7 @@
 #include "libs/coordination/command_rules.h"
 #include "libs/coordination/limits.h"
 #include "libs/rpc/status_grpc.h"
+#include "services/metadata/call_deadline.h"
 #include "services/metadata/keep_stream.h"
 #include "services/metadata/write_stream.h"
 #include "services/metadata/znode_watch_stream.h"
@@ -20,8 +21,6 @@ namespace {
 
 namespace pb = ::falaj::internal::v1;
 
-// How long a read waits for an index or a majority if the caller names no deadline.
-constexpr absl::Duration kPatienceMax = absl::Seconds(30);
 constexpr absl::Duration kForEver = absl::Hours(24 * 365);
 
 // Sessions are milliseconds in the log. Out of range stays out of range.
@@ -58,14 +57,6 @@ grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context, const abs
 
 }  // namespace
 
-MonotonicTime CoordinationServiceImpl::DeadlineOf(const grpc::CallbackServerContext* context,
-                                                  bool bounded) const {
-  const absl::Duration left = absl::FromChrono(context->deadline()) - node_->clock().Now();
-  // A little earlier than the caller's, so that it still hears the reason.
-  const absl::Duration wait = left - std::min(left / 10, absl::Milliseconds(100));
-  return node_->clock().MonotonicNow() + std::min(wait, bounded ? kPatienceMax : kForEver);
-}
-
 template <typename Response>
 grpc::ServerUnaryReactor* CoordinationServiceImpl::Execute(
     grpc::CallbackServerContext* context, pb::CoordinationCommand command, Response* response,
@@ -98,7 +89,7 @@ grpc::ServerUnaryReactor* CoordinationServiceImpl::Read(
   PendingReads::Options when;
   when.linearizable = *linearizable;
   when.min_index = LogIndex(options.min_index());
-  when.deadline = DeadlineOf(context, /*bounded=*/true);
+  when.deadline = CallDeadline(*context, node_->clock(), kReadPatienceMax);
   node_->Post([reactor, response, when, read = std::move(read)](MetadataNode* node,
                                                                 const absl::Status& refused) {
     if (node == nullptr) return reactor->Finish(rpc::ToGrpc(refused));
@@ -236,7 +227,7 @@ grpc::ServerUnaryReactor* CoordinationServiceImpl::Campaign(grpc::CallbackServer
                                                             const v1::CampaignRequest* request,
                                                             v1::CampaignResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const MonotonicTime deadline = DeadlineOf(context, /*bounded=*/false);
+  const MonotonicTime deadline = CallDeadline(*context, node_->clock(), kForEver);
   const auto answer = [reactor, response](absl::StatusOr<v1::CampaignResponse> won) {
     if (won.ok()) response->Swap(&*won);
     reactor->Finish(rpc::ToGrpc(won.status()));
@@ -254,7 +245,7 @@ grpc::ServerWriteReactor<v1::WatchZnodesResponse>* CoordinationServiceImpl::Watc
     grpc::CallbackServerContext* context, const v1::WatchZnodesRequest* request) {
   const std::shared_ptr<ZnodeWatchStream> stream = ZnodeWatchStream::Create(watcher_queue_bytes_);
   // How long it may take to begin; the watch itself has no end.
-  const MonotonicTime deadline = DeadlineOf(context, /*bounded=*/true);
+  const MonotonicTime deadline = CallDeadline(*context, node_->clock(), kReadPatienceMax);
   node_->Post(
       [stream, request = *request, deadline](MetadataNode* node, const absl::Status& refused) {
         if (node == nullptr) return stream->Close(refused);

@@ -88,8 +88,6 @@ class CoordinationServiceImpl final : public v1::CoordinationService::CallbackSe
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context, const std::string& path,
                                  const v1::ReadOptions& options, Response* response,
                                  std::function<absl::StatusOr<Response>(const State&)> read);
-  // The caller's deadline, by this node's clock; at most kPatienceMax away if `bounded`.
-  MonotonicTime DeadlineOf(const grpc::CallbackServerContext* context, bool bounded) const;
 
   RaftNode* const node_;
   const size_t watcher_queue_bytes_;

@@ -41,7 +41,6 @@ struct SnapshotJob {
   raft::pb::RaftSnapshot meta;
   MetadataState state;  // As of meta.index().
   LogIndex first_kept;  // The oldest entry the log keeps behind it.
-
   // Serialises the state. Takes its time: from any thread.
   raft::Snapshot Build() const;
 };
@@ -190,6 +189,7 @@ class MetadataNode {
   NodeStatus Status() const;
   const raft::RaftCore& core() const { return *core_; }
   const MetadataState& state() const { return state_; }
+  LogIndex newest_change() const { return hub_.newest(); }  // See WatchHub.
   bool IsReady() const;
 
  private:

@@ -105,6 +105,17 @@ class MetadataQuorumTest : public ::testing::Test {
     if (!status.ok()) return rpc::FromGrpc(status);
     return response;
   }
+  // As node i says.
+  absl::StatusOr<LogIndex> NewestChangeAt(int i, absl::Duration timeout = kPatience) {
+    const auto stub = internal::v1::MetadataService::NewStub(rpc::MakeChannel(peers_[i].address));
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(Clock::Real()->Now() + timeout));
+    internal::v1::GetNewestChangeResponse response;
+    const grpc::Status status =
+        stub->GetNewestChange(&context, internal::v1::GetNewestChangeRequest(), &response);
+    if (!status.ok()) return rpc::FromGrpc(status);
+    return LogIndex(response.index());
+  }
   // Asks node i to hand the lead over to the node of that id.
   absl::Status Transfer(int i, int32_t to) {
     const auto stub = internal::v1::MetadataService::NewStub(rpc::MakeChannel(peers_[i].address));

@@ -21,6 +21,34 @@ TEST_F(MetadataQuorumTest, EveryNodeHasWhatWasAnswered) {
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(WaitForTopic(i, "flights")) << i;
 }
 
+// Asked at any node, whatever that one has heard so far.
+TEST_F(MetadataQuorumTest, TheNewestChangeIsTheLastThatWasAnswered) {
+  StartAll();
+  RegisterStorageNode();
+  LogIndex before;
+  for (int round = 0; round < 20; ++round) {
+    const absl::StatusOr<pb::ExecuteResponse> created = Create(absl::StrCat("t", round));
+    ASSERT_TRUE(created.ok()) << created.status();
+    for (int i = 0; i < 3; ++i) {
+      const absl::StatusOr<LogIndex> newest = NewestChangeAt(i);
+      ASSERT_TRUE(newest.ok()) << newest.status();
+      EXPECT_EQ(*newest, LogIndex(created->index())) << "node " << i + 1;
+    }
+    EXPECT_GT(LogIndex(created->index()), before);
+    before = LogIndex(created->index());
+  }
+}
+
+TEST_F(MetadataQuorumTest, ANodeWithoutAMajorityDoesNotSayWhichChangeIsTheNewest) {
+  StartAll();
+  RegisterStorageNode();
+  ASSERT_TRUE(Create("t").ok());
+  servers_[0].reset();
+  servers_[1].reset();
+  const Reason reason = ReasonOf(NewestChangeAt(2, absl::Seconds(2)).status());
+  EXPECT_TRUE(reason == Reason::kMetadataUnavailable || reason == Reason::kTimedOut);
+}
+
 TEST_F(MetadataQuorumTest, GoesOnWithoutItsLeader) {
   StartAll();
   RegisterStorageNode();

@@ -7,6 +7,7 @@
 
 #include "libs/base/status.h"
 #include "libs/rpc/status_grpc.h"
+#include "services/metadata/call_deadline.h"
 #include "services/metadata/hold_stream.h"
 #include "services/metadata/watch_stream.h"
 
@@ -129,6 +130,22 @@ grpc::ServerWriteReactor<pb::WatchClusterResponse>* MetadataServiceImpl::WatchCl
     });
   });
   return stream.get();
+}
+
+grpc::ServerUnaryReactor* MetadataServiceImpl::GetNewestChange(
+    grpc::CallbackServerContext* context, const pb::GetNewestChangeRequest* /*request*/,
+    pb::GetNewestChangeResponse* response) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  PendingReads::Options when;
+  when.deadline = CallDeadline(*context, node_->clock(), kReadPatienceMax);
+  node_->Post([reactor, response, when](MetadataNode* node, const absl::Status& refused) {
+    if (node == nullptr) return reactor->Finish(rpc::ToGrpc(refused));
+    node->Read(when, [reactor, response, node](const absl::Status& readable) {
+      if (readable.ok()) response->set_index(node->newest_change().value());
+      reactor->Finish(rpc::ToGrpc(readable));
+    });
+  });
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* MetadataServiceImpl::GetStatus(grpc::CallbackServerContext* context,

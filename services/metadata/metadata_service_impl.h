@@ -36,6 +36,9 @@ class MetadataServiceImpl final : public internal::v1::MetadataService::Callback
   grpc::ServerWriteReactor<internal::v1::WatchClusterResponse>* WatchCluster(
       grpc::CallbackServerContext* context,
       const internal::v1::WatchClusterRequest* request) override;
+  grpc::ServerUnaryReactor* GetNewestChange(
+      grpc::CallbackServerContext* context, const internal::v1::GetNewestChangeRequest* request,
+      internal::v1::GetNewestChangeResponse* response) override;
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const internal::v1::GetStatusRequest* request,
                                       internal::v1::GetStatusResponse* response) override;

@@ -65,6 +65,11 @@ class WatchHub {
   // Ends all watches.
   void CloseAll(const absl::Status& status);
 
+  // Of the newest change; a watcher that has come so far has seen all. May be later than that
+  // change if the state was replaced since.
+  LogIndex newest() const {
+    return LogIndex(history_.empty() ? floor_ : history_.back().message->index());
+  }
   size_t watcher_count() const { return watchers_.size(); }
 
  private:

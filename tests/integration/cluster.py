@@ -289,10 +289,8 @@ class Cluster:
         return self._topic_stubs[gateway].GetTopic(request, timeout=10).topic.partitions
 
     def create_topic(self, name, partitions, replicas=1, **config):
-        """Every gateway knows the topic when this returns: each was asked, as others follow on their own."""
-        request = topic_service_pb2.CreateTopicRequest(
-            name=name, partition_count=partitions, replication_factor=replicas,
-            config=topic_service_pb2.TopicConfig(**config))
-        for gateway, process in self.processes.items():
-            if gateway.startswith("gateway-") and process.child is not None:
-                self.topics(gateway).CreateTopic(request, timeout=20, wait_for_ready=True)
+        self.topics().CreateTopic(
+            topic_service_pb2.CreateTopicRequest(
+                name=name, partition_count=partitions, replication_factor=replicas,
+                config=topic_service_pb2.TopicConfig(**config)),
+            timeout=20, wait_for_ready=True)

@@ -82,7 +82,11 @@ absl::StatusOr<ExecuteResponse> FakeMetadata::Apply(const ClusterCommand& comman
   WatchClusterResponse event;
   event.set_index(index.value());
   *event.mutable_delta() = applied.delta;
-  for (Watcher* watcher : watchers_) watcher->Push(event);
+  if (held_) {
+    kept_.push_back(std::move(event));
+  } else {
+    for (Watcher* watcher : watchers_) watcher->Push(event);
+  }
   if (applied.response.ok()) applied.response->set_index(index.value());
   return std::move(applied.response);
 }
@@ -107,6 +111,15 @@ void FakeMetadata::EndSession(int64_t session_id) {
   IgnoreError(Apply(command).status(), "ending a session that has ended does nothing");
 }
 
+void FakeMetadata::HoldWatches(bool held) {
+  MutexLock lock(&mu_);
+  held_ = held;
+  if (held) return;
+  for (const WatchClusterResponse& event : std::exchange(kept_, {})) {
+    for (Watcher* watcher : watchers_) watcher->Push(event);
+  }
+}
+
 void FakeMetadata::Keepalive() {
   MutexLock lock(&mu_);
   WatchClusterResponse event;
@@ -121,6 +134,19 @@ grpc::ServerUnaryReactor* FakeMetadata::Execute(grpc::CallbackServerContext* con
   absl::StatusOr<ExecuteResponse> result = Apply(request->command());
   if (result.ok()) *response = *std::move(result);
   reactor->Finish(rpc::ToGrpc(result.status()));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* FakeMetadata::GetNewestChange(
+    grpc::CallbackServerContext* context, const internal::v1::GetNewestChangeRequest* /*request*/,
+    internal::v1::GetNewestChangeResponse* response) {
+  ++questions_;
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  {
+    MutexLock lock(&mu_);
+    response->set_index(state_.index().value());
+  }
+  reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 

@@ -7,9 +7,11 @@
 #ifndef SERVICES_GATEWAY_TESTING_FAKE_METADATA_H_
 #define SERVICES_GATEWAY_TESTING_FAKE_METADATA_H_
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "falaj/internal/v1/metadata_service.grpc.pb.h"
 
@@ -33,12 +35,19 @@ class FakeMetadata final : public internal::v1::MetadataService::CallbackService
   // A storage node appears, or comes back. Returns its session.
   int64_t AddNode(int32_t node_id, const std::string& address, const std::string& zone = "");
   void EndSession(int64_t session_id);
+  // While held, changes are made and those who watch are told when it is over.
+  void HoldWatches(bool held);
+  // How often it was asked for its newest change.
+  int questions() const { return questions_; }
   // Tells those who watch that it is there, as a metadata node does every second.
   void Keepalive();
 
   grpc::ServerUnaryReactor* Execute(grpc::CallbackServerContext* context,
                                     const internal::v1::ExecuteRequest* request,
                                     internal::v1::ExecuteResponse* response) override;
+  grpc::ServerUnaryReactor* GetNewestChange(
+      grpc::CallbackServerContext* context, const internal::v1::GetNewestChangeRequest* request,
+      internal::v1::GetNewestChangeResponse* response) override;
   grpc::ServerWriteReactor<internal::v1::WatchClusterResponse>* WatchCluster(
       grpc::CallbackServerContext* context,
       const internal::v1::WatchClusterRequest* request) override;
@@ -52,6 +61,9 @@ class FakeMetadata final : public internal::v1::MetadataService::CallbackService
   Mutex mu_;
   cluster::ClusterState state_ ABSL_GUARDED_BY(mu_);
   std::set<Watcher*> watchers_ ABSL_GUARDED_BY(mu_);
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<internal::v1::WatchClusterResponse> kept_ ABSL_GUARDED_BY(mu_);  // Meanwhile.
+  std::atomic<int> questions_{0};
 };
 
 }  // namespace falaj::gateway
