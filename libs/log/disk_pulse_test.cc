@@ -233,12 +233,13 @@ TEST_F(HangingDiskTest, NobodyWaitsForWhatADroppedSlabNeedsOnDisk) {
   const int64_t slabs = store_->Stats().slabs;
   std::future<absl::Status> append;
   OldestDuring(
-      FaultyFileSystem::Fault::kHangingSync, "open",
+      FaultyFileSystem::Fault::kHangingSync, "sync",
       [this] { EXPECT_TRUE(store_->Maintain(clock_.Now()).ok()); },
       [this, &append] {
         append = std::async(std::launch::async, [this] { return Append(id_, {1}); });
         EXPECT_EQ(append.wait_for(std::chrono::seconds(20)), std::future_status::ready);
-      });
+      },
+      ".sst");
   EXPECT_TRUE(append.get().ok());
   EXPECT_EQ(store_->Stats().slabs, slabs - 1);
 }

@@ -22,6 +22,7 @@ class FaultyFileSystem final : public rocksdb::FileSystemWrapper {
     kIoError,
     kSyncNoSpace,
     kSyncIoError,
+    kLogSyncIoError,  // Of write-ahead logs alone.
     // These return, as if nothing had been, once the fault is another one.
     kHangingTableWrite,
     kHangingWrite,
@@ -81,6 +82,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
              FaultyFileSystem* system)
       : FSWritableFileOwnerWrapper(std::move(file)),
         table_(path.ends_with(".sst")),
+        log_(path.ends_with(".log")),
         system_(system) {}
 
   rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
@@ -150,6 +152,7 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
       case Fault::kReadIoError:
       case Fault::kSyncNoSpace:
       case Fault::kSyncIoError:
+      case Fault::kLogSyncIoError:
         return rocksdb::IOStatus::OK();
       case Fault::kTableNoSpace:
         return table_ ? rocksdb::IOStatus::NoSpace("injected") : rocksdb::IOStatus::OK();
@@ -165,11 +168,15 @@ class FaultyFile final : public rocksdb::FSWritableFileOwnerWrapper {
     using Fault = FaultyFileSystem::Fault;
     system_->WaitWhile(Fault::kHangingSync);
     if (system_->fault() == Fault::kSyncNoSpace) return rocksdb::IOStatus::NoSpace("injected");
-    if (system_->fault() == Fault::kSyncIoError) return rocksdb::IOStatus::IOError("injected");
+    if (system_->fault() == Fault::kSyncIoError ||
+        (log_ && system_->fault() == Fault::kLogSyncIoError)) {
+      return rocksdb::IOStatus::IOError("injected");
+    }
     return rocksdb::IOStatus::OK();
   }
 
   const bool table_;
+  const bool log_;
   FaultyFileSystem* const system_;
 };
 

@@ -9,7 +9,6 @@
 #include "gtest/gtest.h"
 #include "rocksdb/db.h"
 #include "rocksdb/options.h"
-#include "rocksdb/sst_file_manager.h"
 
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
@@ -178,20 +177,6 @@ TEST(FlushPaceTest, AStoreHasIt) {
   }
   EXPECT_TRUE(listens);
   EXPECT_NE(db.delayed_write_rate, 0u) << "RocksDB would take it from the limiter";
-}
-
-TEST(PaceDeletionsTest, WhatIsDeletedGoesAtOnceWhereThereMayBeNoRoom) {
-  TempDirectory directory;
-  RocksLogStore::Options store;
-  store.directory = directory.path();
-  const rocksdb::DBOptions options = MakeDbOptions(store, rocksdb::Env::Default(), nullptr);
-  const auto rate = [&options] { return options.sst_file_manager->GetDeleteRateBytesPerSecond(); };
-  const int64_t usual = rate();
-  EXPECT_GT(usual, 0);
-  PaceDeletions(options, directory.path() + "/none");
-  EXPECT_EQ(rate(), 0) << "at once";
-  PaceDeletions(options, directory.path());
-  EXPECT_EQ(rate(), HasLittleRoom(ReadDiskSpace(directory.path())) ? 0 : usual);
 }
 
 }  // namespace

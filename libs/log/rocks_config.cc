@@ -9,13 +9,11 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/flush_block_policy.h"
 #include "rocksdb/slice_transform.h"
-#include "rocksdb/sst_file_manager.h"
 #include "rocksdb/statistics.h"
 #include "rocksdb/table.h"
 #include "rocksdb/write_buffer_manager.h"
 
 #include "libs/log/background_priority.h"
-#include "libs/log/disk_watch.h"
 #include "libs/log/flush_pace.h"
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_info_log.h"
@@ -26,11 +24,6 @@ namespace {
 constexpr size_t kBlockBytes = 64 << 10;
 constexpr size_t kBlockBytesMin = 8 << 10;
 constexpr size_t kArenaBlockMax = 512 << 10;
-// Slabs go in one piece after the other, so that the journal and the disk have time for others. But
-// a log goes as fast as others are written: until it has, its pages wait to be written back. What
-// is deleted piece by piece is synced after each; a log or a memtable's table is deleted at once.
-constexpr int64_t kDeletedBytesPerSecond = 512 << 20;
-
 // Ends a block where another partition begins (once the block is worth it) or where it is full: a
 // reader of one partition reads hardly a byte of the others.
 class CutAtPartition final : public rocksdb::FlushBlockPolicy {
@@ -90,10 +83,6 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.max_bgerror_resume_count = 0;  // A failed sync is not retryable: dirty pages may be gone.
   db.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(
       static_cast<size_t>(options.memtables_total_bytes));
-  db.sst_file_manager.reset(rocksdb::NewSstFileManager(
-      db.env, /*info_log=*/nullptr, /*trash_dir=*/"", kDeletedBytesPerSecond,
-      /*delete_existing_trash=*/true, /*status=*/nullptr, /*max_trash_db_ratio=*/1.1,
-      /*bytes_max_delete_chunk=*/static_cast<uint64_t>(2 * options.memtable_bytes)));
   db.statistics = rocksdb::CreateDBStatistics();
   db.statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);
   db.info_log = std::make_shared<RocksInfoLog>(options.directory);
@@ -157,12 +146,6 @@ rocksdb::ColumnFamilyOptions MakeMetaOptions(std::shared_ptr<rocksdb::Cache> cac
   table.block_cache = std::move(cache);
   meta.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return meta;
-}
-
-void PaceDeletions(const rocksdb::DBOptions& options, const std::string& directory) {
-  const int64_t rate = HasLittleRoom(ReadDiskSpace(directory)) ? 0 : kDeletedBytesPerSecond;
-  if (options.sst_file_manager->GetDeleteRateBytesPerSecond() == rate) return;
-  options.sst_file_manager->SetDeleteRateBytesPerSecond(rate);
 }
 
 }  // namespace falaj::log

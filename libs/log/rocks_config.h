@@ -19,11 +19,6 @@ rocksdb::ColumnFamilyOptions MakeSlabOptions(const RocksLogStore::Options& optio
                                              std::shared_ptr<rocksdb::Cache> cache);
 rocksdb::ColumnFamilyOptions MakeMetaOptions(std::shared_ptr<rocksdb::Cache> cache);
 
-// Deleted files give their space back at a rate that leaves the disk to others; at once, also those
-// that wait, while the directory has little room (disk_watch.h): what takes long to go would be
-// missing for the flush that is to make a full store write again.
-void PaceDeletions(const rocksdb::DBOptions& options, const std::string& directory);
-
 }  // namespace falaj::log
 
 #endif  // LIBS_LOG_ROCKS_CONFIG_H_

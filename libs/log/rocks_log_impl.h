@@ -1,6 +1,5 @@
-// The inside of RocksLogStore; see rocks_log_store.h for what it does.
-//
-// Locks, in the order they are taken:
+// The inside of RocksLogStore; see rocks_log_store.h for what it does. Locks, in the order they are
+// taken:
 //   write_mu_  one writer at a time, held across its write to RocksDB: the appender's methods, and
 //              Maintain when it switches a slab. Readers never take it.
 //   cf_mu_     creating and dropping column families, one at a time.
@@ -25,6 +24,7 @@
 #include "rocksdb/write_batch.h"
 
 #include "libs/base/mutex.h"
+#include "libs/log/gradual_deletion.h"
 #include "libs/log/key_format.h"
 #include "libs/log/rocks_log_store.h"
 #include "libs/log/slab_directory.h"
@@ -192,6 +192,7 @@ class RocksLogStore::Impl {
 
   // rocks_log_producers.cc
   using Rebuilds = std::map<ProducerId, record::HistoryRebuild>;
+  using Histories = std::map<ProducerId, record::ProducerHistory>;
   absl::StatusOr<std::vector<record::ProducerRow>> ReadProducers(LocalPartitionId id) const;
   int64_t AppendTimeOf(const record::BatchHeader& header) const;
   absl::Status CutProducers(LocalPartitionId id, Offset end, Offset log_start,
@@ -218,8 +219,8 @@ class RocksLogStore::Impl {
   absl::Status RotateSlabs(absl::Time now);
   absl::Status RotateSlab(const SlabInfo& old, absl::Time now);
   std::vector<SlabInfo> DeadSlabs() const;
-  absl::Status SyncAhead(absl::string_view what) ABSL_LOCKS_EXCLUDED(write_mu_);
-  absl::Status WriteBarrier(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status DeleteRowsLeft(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status FlushMeta(absl::string_view what) ABSL_LOCKS_EXCLUDED(write_mu_);
   absl::Status DropDeadSlabs();
   absl::Status DropDeadSlabsOfFullDisk();
   absl::Status DropFamily(const SlabInfo& slab);
@@ -259,6 +260,7 @@ class RocksLogStore::Impl {
   const std::shared_ptr<StoreHealth> health_;
   const std::shared_ptr<SlabFilterFactory> filters_ = std::make_shared<SlabFilterFactory>();
   std::shared_ptr<rocksdb::Cache> cache_;
+  std::shared_ptr<GradualDeletion> deletion_;  // Below file_system_.
   std::shared_ptr<WalSyncFileSystem> file_system_;
   std::unique_ptr<rocksdb::Env> env_;  // Uses file_system_; outlives db_.
   rocksdb::DBOptions db_options_;
@@ -268,8 +270,7 @@ class RocksLogStore::Impl {
   mutable Mutex write_mu_;
   rocksdb::WriteBatch batch_ ABSL_GUARDED_BY(write_mu_);  // Keeps its memory between rounds.
   CountersRow counters_ ABSL_GUARDED_BY(write_mu_);
-  // Rows of dropped partitions that a failed write has left on disk; they go with the next one.
-  std::vector<std::string> rows_left_ ABSL_GUARDED_BY(write_mu_);
+  std::vector<std::string> rows_left_ ABSL_GUARDED_BY(write_mu_);  // By failed drops, on disk.
   Mutex cf_mu_;
   mutable Mutex mu_ ABSL_ACQUIRED_AFTER(write_mu_);
   absl::flat_hash_map<LocalPartitionId, std::unique_ptr<Partition>> partitions_
@@ -279,8 +280,7 @@ class RocksLogStore::Impl {
   std::map<SlabId, std::shared_ptr<SlabFamily>> families_ ABSL_GUARDED_BY(mu_);
   mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);  // Open, and retention waits for them.
   // While opening: what was appended after the rows of the partitions were last written.
-  std::map<LocalPartitionId, std::map<ProducerId, record::ProducerHistory>> late_
-      ABSL_GUARDED_BY(mu_);
+  std::map<LocalPartitionId, Histories> late_ ABSL_GUARDED_BY(mu_);
   // Maintain's own.
   std::map<std::string, MemtableAge> memtable_ages_;
   std::optional<MonotonicTime> sealed_early_;

@@ -154,8 +154,9 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   std::shared_ptr<rocksdb::FileSystem> disk = base->GetFileSystem();
   // Below the one that puts syncs off: those do not wait for anything.
   if (options_.pulse != nullptr) disk = std::make_shared<TimedFileSystem>(disk, options_.pulse);
-  disk = std::make_shared<ReadAheadFileSystem>(disk);
-  file_system_ = std::make_shared<WalSyncFileSystem>(disk);
+  deletion_ = std::make_shared<GradualDeletion>(disk);
+  file_system_ =
+      std::make_shared<WalSyncFileSystem>(std::make_shared<ReadAheadFileSystem>(deletion_));
   env_ = rocksdb::NewCompositeEnv(file_system_);
   // For all stores of the process: one whose flush takes its time holds up no other.
   env_->IncBackgroundThreadsIfNeeded(4, rocksdb::Env::HIGH);
@@ -165,6 +166,7 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   };
   FALAJ_RETURN_IF_ERROR(
       rocks(db_options_.env->CreateDirIfMissing(options_.directory), "make the directory"));
+  deletion_->Adopt(options_.directory);
   db_options_.use_direct_io_for_flush_and_compaction =
       options_.direct_writes && TakesDirectWrites(options_.directory);
   std::vector<std::string> names = {rocksdb::kDefaultColumnFamilyName, kMetaName};

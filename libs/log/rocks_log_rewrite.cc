@@ -77,19 +77,21 @@ std::optional<SlabInfo> RocksLogStore::Impl::PickStraggler() const {
 
 // Settles what a slab has to keep.
 absl::Status RocksLogStore::Impl::BeginRewrite(const SlabInfo& slab) {
-  FALAJ_RETURN_IF_ERROR(SyncAhead("rewrite a slab"));
   auto keep = std::make_shared<Survivors>();
-  // No log start moves meanwhile.
-  MutexLock write_lock(&write_mu_);
-  FALAJ_RETURN_IF_ERROR(WriteBarrier("rewrite a slab"));
-  MutexLock lock(&mu_);
-  for (const auto& [id, entry] : directory_.EntriesOf(slab.id)) {
-    // A batch that holds the log start begins at most so much before it; see SeekTo().
-    const Offset start = partitions_.at(id)->state.log_start;
-    const Offset from = std::max(entry.first, start - (std::max<int64_t>(entry.span_max, 1) - 1));
-    const auto [known, added] = keep->emplace(id, from);
-    if (!added) known->second = std::min(known->second, from);
+  {
+    MutexLock write_lock(&write_mu_);  // No log start moves meanwhile.
+    FALAJ_RETURN_IF_ERROR(DeleteRowsLeft("rewrite a slab"));
+    MutexLock lock(&mu_);
+    for (const auto& [id, entry] : directory_.EntriesOf(slab.id)) {
+      // A batch that holds the log start begins at most so much before it; see SeekTo().
+      const Offset start = partitions_.at(id)->state.log_start;
+      const Offset from = std::max(entry.first, start - (std::max<int64_t>(entry.span_max, 1) - 1));
+      const auto [known, added] = keep->emplace(id, from);
+      if (!added) known->second = std::min(known->second, from);
+    }
   }
+  FALAJ_RETURN_IF_ERROR(FlushMeta("rewrite a slab"));
+  MutexLock lock(&mu_);
   std::shared_ptr<SlabFamily>& family = families_.at(slab.id);
   rewrite_ = SlabRewrite{.slab = slab.id, .before = family, .keep = std::move(keep)};
   family = std::shared_ptr<SlabFamily>(family.get(), [old = family](SlabFamily*) {});

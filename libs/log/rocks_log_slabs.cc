@@ -7,6 +7,7 @@
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
+#include "libs/log/disk_watch.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
 
@@ -159,37 +160,36 @@ std::vector<SlabInfo> RocksLogStore::Impl::DeadSlabs() const {
   return dead;
 }
 
-// A sync of the log takes along all that topics with durability=os have written since the last one,
-// hundreds of megabytes perhaps, and every append waits for it. So most of it is synced before,
-// while nobody waits: twice, as appends go on meanwhile.
-absl::Status RocksLogStore::Impl::SyncAhead(absl::string_view what) {
-  for (int pass = 0; pass < 2; ++pass) {
-    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(file_system_->SyncWritten(), what));
-  }
-  return absl::OkStatus();
-}
-
-// All that was written before is on disk when this returns, and the rows that were left are gone.
-absl::Status RocksLogStore::Impl::WriteBarrier(absl::string_view what) {
-  rocksdb::WriteBatch barrier;
-  for (const std::string& row : rows_left_) barrier.Delete(meta_, row);
-  barrier.Put(meta_, CountersRowKey(), EncodeCountersRow(counters_));
-  FALAJ_RETURN_IF_ERROR(Write(&barrier, /*sync=*/true, what));
+absl::Status RocksLogStore::Impl::DeleteRowsLeft(absl::string_view what) {
+  if (rows_left_.empty()) return absl::OkStatus();
+  rocksdb::WriteBatch deletions;
+  for (const std::string& row : rows_left_) deletions.Delete(meta_, row);
+  FALAJ_RETURN_IF_ERROR(Write(&deletions, /*sync=*/false, what));
   rows_left_.clear();
   return absl::OkStatus();
 }
 
+// All rows of `meta` that were written before are on disk when this returns. In a table: a sync of
+// the log would take along all that topics with durability=os have written since the last one,
+// hundreds of megabytes perhaps. So a power failure may leave rows without their batches, as after
+// every flush of `meta`.
+absl::Status RocksLogStore::Impl::FlushMeta(absl::string_view what) {
+  rocksdb::FlushOptions flush;
+  flush.allow_write_stall = true;  // It is small.
+  return health_->NoteWrite(db_->Flush(flush, meta_), what);
+}
+
 absl::Status RocksLogStore::Impl::DropDeadSlabs() {
-  std::vector<SlabInfo> dead = DeadSlabs();
-  if (dead.empty()) return absl::OkStatus();
-  FALAJ_RETURN_IF_ERROR(SyncAhead("drop a slab"));
+  std::vector<SlabInfo> dead;
   {
     MutexLock write_lock(&write_mu_);
     dead = DeadSlabs();
-    // What made the slabs dead must be on disk before they go, else a power failure would leave
-    // rows that point at nothing.
-    FALAJ_RETURN_IF_ERROR(WriteBarrier("drop a slab"));
+    if (dead.empty()) return absl::OkStatus();
+    FALAJ_RETURN_IF_ERROR(DeleteRowsLeft("drop a slab"));
   }
+  // What made the slabs dead must be on disk before they go, else a power failure would leave rows
+  // that point at nothing.
+  FALAJ_RETURN_IF_ERROR(FlushMeta("drop a slab"));
   for (const SlabInfo& slab : dead) {
     FALAJ_RETURN_IF_ERROR(DropFamily(slab));
     rocksdb::WriteBatch batch;
@@ -364,7 +364,7 @@ absl::Status RocksLogStore::Impl::TryRecover() {
 
 absl::Status RocksLogStore::Impl::Maintain(absl::Time now) {
   if (health_->failed()) return health_->Get();
-  PaceDeletions(db_options_, options_.directory);
+  deletion_->SetHurry(HasLittleRoom(ReadDiskSpace(options_.directory)));
   if (health_->full()) {
     FALAJ_RETURN_IF_ERROR(DropDeadSlabsOfFullDisk());
     FALAJ_RETURN_IF_ERROR(PurgeTables());

@@ -10,8 +10,6 @@ namespace {
 // RocksDB syncs on the thread that called it, without passing anything of ours through.
 thread_local bool sync_wanted = false;
 
-constexpr uint64_t kPieceBytes = 1 << 20;
-
 }  // namespace
 
 class WalFile final : public rocksdb::FSWritableFileOwnerWrapper {
@@ -63,10 +61,7 @@ rocksdb::IOStatus WalSyncFileSystem::NewWritableFile(
   }
   std::unique_ptr<rocksdb::FSWritableFile> file;
   rocksdb::IOStatus status = target()->NewWritableFile(path, options, &file, debug);
-  if (!status.ok()) return status;
-  *result = std::make_unique<WalFile>(std::move(file), path, this);
-  MutexLock lock(&mu_);
-  newest_ = path;
+  if (status.ok()) *result = std::make_unique<WalFile>(std::move(file), path, this);
   return status;
 }
 
@@ -77,7 +72,6 @@ rocksdb::IOStatus WalSyncFileSystem::DeleteFile(const std::string& path,
     MutexLock lock(&mu_);
     put_off_.erase(path);
     failed_.erase(path);
-    if (newest_ == path) newest_.clear();
   }
   return target()->DeleteFile(path, options, debug);
 }
@@ -103,44 +97,16 @@ rocksdb::IOStatus WalSyncFileSystem::SyncPutOff() {
     MutexLock lock(&mu_);
     paths = put_off_;
   }
-  return SyncFiles(paths, /*in_pieces=*/false);
-}
-
-rocksdb::IOStatus WalSyncFileSystem::SyncWritten() {
-  std::set<std::string> paths;
-  {
-    MutexLock lock(&mu_);
-    paths = put_off_;
-    if (!newest_.empty()) paths.insert(newest_);
-  }
-  return SyncFiles(paths, /*in_pieces=*/true);
-}
-
-// One piece is on its way to the device at a time: others that sync little wait for no more.
-rocksdb::IOStatus WalSyncFileSystem::WriteBack(const std::string& path,
-                                               rocksdb::FSWritableFile* file) const {
-  const rocksdb::IOOptions options;
-  uint64_t size = 0;
-  rocksdb::IOStatus status = target()->GetFileSize(path, options, &size, nullptr);
-  for (uint64_t offset = 0; status.ok() && offset < size; offset += kPieceBytes) {
-    status = file->RangeSync(offset, kPieceBytes, options, nullptr);
-  }
-  return status;
-}
-
-rocksdb::IOStatus WalSyncFileSystem::SyncFiles(const std::set<std::string>& paths, bool in_pieces) {
   for (const std::string& path : paths) {
     const rocksdb::IOOptions options;
     std::unique_ptr<rocksdb::FSWritableFile> file;
-    rocksdb::FileOptions how;
-    how.strict_bytes_per_sync = true;  // A piece waits for the one before.
-    rocksdb::IOStatus status = target()->ReopenWritableFile(path, how, &file, nullptr);
-    if (status.ok() && in_pieces) status = WriteBack(path, file.get());
+    rocksdb::IOStatus status =
+        target()->ReopenWritableFile(path, rocksdb::FileOptions(), &file, nullptr);
     if (status.ok()) status = file->Fsync(options, nullptr);
     if (status.ok()) status = file->Close(options, nullptr);
     MutexLock lock(&mu_);
     // If it is not there, it was deleted meanwhile: all of it has reached tables.
-    if (!status.ok() && (put_off_.contains(path) || newest_ == path)) {
+    if (!status.ok() && put_off_.contains(path)) {
       // Not worth repeating, for want of room neither: the kernel may have dropped what it could
       // not write, and would call the next sync a success. RocksDB, which writes tables from its
       // memory after a failure of its own, does not hear of this one.

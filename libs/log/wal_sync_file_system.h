@@ -42,9 +42,6 @@ class WalSyncFileSystem final : public rocksdb::FileSystemWrapper {
   // Syncs the finished log files whose sync was put off. Blocks on disk. A failure is final: it is
   // never NoSpace, after which others would try again.
   rocksdb::IOStatus SyncPutOff();
-  // The same, and what the log that is being written holds by now, bit by bit: neither who writes
-  // to it waits, nor for long who syncs something else.
-  rocksdb::IOStatus SyncWritten();
 
   // False while there is a log that could not be written or synced.
   bool LogsAreWhole() const;
@@ -57,14 +54,11 @@ class WalSyncFileSystem final : public rocksdb::FileSystemWrapper {
 
  private:
   friend class WalFile;
-  rocksdb::IOStatus SyncFiles(const std::set<std::string>& paths, bool in_pieces);
-  rocksdb::IOStatus WriteBack(const std::string& path, rocksdb::FSWritableFile* file) const;
   void PutOff(const std::string& path);
   void NoteFailed(const std::string& path);
 
   mutable Mutex mu_;
   std::set<std::string> put_off_ ABSL_GUARDED_BY(mu_);
-  std::string newest_ ABSL_GUARDED_BY(mu_);  // Empty: none was made yet, or it was deleted.
   std::set<std::string> failed_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -84,21 +84,6 @@ TEST_F(WalSyncFileSystemTest, PutsOffASyncNobodyAskedForUntilOneIs) {
   EXPECT_EQ(counting_->syncs, 1) << "once is enough";
 }
 
-TEST_F(WalSyncFileSystemTest, WhatIsBeingWrittenCanBeSyncedWithoutItsWriter) {
-  EXPECT_TRUE(system_.SyncWritten().ok()) << "no log yet";
-  const auto finished = Make("000001.log");
-  EXPECT_TRUE(finished->Sync({}, nullptr).ok());
-  const auto present = Make("000002.log");
-  EXPECT_TRUE(system_.SyncWritten().ok());
-  EXPECT_EQ(counting_->syncs, 2);
-  EXPECT_TRUE(present->Append("more", {}, nullptr).ok());
-  EXPECT_TRUE(system_.SyncWritten().ok());
-  EXPECT_EQ(counting_->syncs, 3) << "the finished one only once";
-  EXPECT_TRUE(system_.DeleteFile(directory_.path() + "/000002.log", {}, nullptr).ok());
-  EXPECT_TRUE(system_.SyncWritten().ok());
-  EXPECT_EQ(counting_->syncs, 3);
-}
-
 TEST_F(WalSyncFileSystemTest, ASyncThatFindsNoRoomIsNotTriedAgain) {
   const auto log = Make("000001.log");
   EXPECT_TRUE(log->Sync({}, nullptr).ok());
