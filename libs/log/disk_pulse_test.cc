@@ -138,7 +138,10 @@ class HangingDiskTest : public StoreTest {
   }
   // Whether `condition` holds within 20 seconds.
   static bool Soon(const std::function<bool()>& condition) {
-    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    return SoonWithin(absl::Seconds(20), condition);
+  }
+  static bool SoonWithin(absl::Duration patience, const std::function<bool()>& condition) {
+    const absl::Time deadline = absl::Now() + patience;
     while (!condition()) {
       if (absl::Now() > deadline) return false;
       std::this_thread::yield();
@@ -242,6 +245,33 @@ TEST_F(HangingDiskTest, NobodyWaitsForWhatADroppedSlabNeedsOnDisk) {
       ".sst");
   EXPECT_TRUE(append.get().ok());
   EXPECT_EQ(store_->Stats().slabs, slabs - 1);
+}
+
+TEST_F(HangingDiskTest, AStoreWhoseWritesWaitForAFlushIsNotTakenForBroken) {
+  ASSERT_TRUE(Append(id_, {1}).ok());
+  ASSERT_TRUE(store_->Maintain(clock_.Now()).ok());
+  disk_->Set(FaultyFileSystem::Fault::kHangingTableWrite);
+  std::atomic<int> appended = 0;
+  std::thread writer([this, &appended] {
+    for (; appended < 200; ++appended) {
+      EXPECT_TRUE(Append(id_, {1}, 60'000, /*sync=*/false).ok());
+    }
+  });
+  // Memtables are full, and none is written any more.
+  EXPECT_TRUE(Soon([&appended] {
+    const int before = appended;
+    return before > 60 && !SoonWithin(absl::Milliseconds(300), [&] { return appended > before; });
+  }));
+  clock_.Advance(absl::Hours(1));  // What is in them is old.
+  auto maintained =
+      std::async(std::launch::async, [this] { return store_->Maintain(clock_.Now()); });
+  // It may wait for the writer, but fails nothing.
+  EXPECT_FALSE(SoonWithin(absl::Milliseconds(500), [this] { return !store_->Health().ok(); }));
+  disk_->Set(FaultyFileSystem::Fault::kNone);
+  EXPECT_TRUE(maintained.get().ok()) << store_->Health();
+  writer.join();
+  EXPECT_TRUE(store_->Health().ok()) << store_->Health();
+  EXPECT_EQ(Get(id_).log_end, Offset(201));
 }
 
 TEST_F(HangingDiskTest, AStoreThatWasGivenUpTakesNoWritesAndIsRead) {

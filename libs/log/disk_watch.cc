@@ -57,6 +57,11 @@ absl::StatusOr<DiskSpace> ReadDiskSpace(const std::string& directory) {
                    .free_bytes = static_cast<int64_t>(result.f_bavail) * unit};
 }
 
+bool WantsRoom(const absl::StatusOr<DiskSpace>& space) {
+  const DiskWatermark wanted = {.free_percent = 10, .free_bytes = int64_t{10} << 30};
+  return HasLittleRoom(space) || Below(wanted, *space, /*held=*/false);
+}
+
 bool HasLittleRoom(const absl::StatusOr<DiskSpace>& space) {
   return !space.ok() || space->free_bytes < kLittleRoomBytes;
 }

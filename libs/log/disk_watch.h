@@ -48,6 +48,8 @@ absl::StatusOr<DiskSpace> ReadDiskSpace(const std::string& directory);
 constexpr int64_t kLittleRoomBytes = int64_t{2} << 30;
 // True also if it is not known.
 bool HasLittleRoom(const absl::StatusOr<DiskSpace>& space);
+// Earlier: well before the watermarks, what has been deleted must not take room any more.
+bool WantsRoom(const absl::StatusOr<DiskSpace>& space);
 
 class DiskWatch {
  public:

@@ -73,5 +73,12 @@ TEST(HasLittleRoomTest, AlsoIfNobodyKnows) {
   EXPECT_TRUE(HasLittleRoom(ReadDiskSpace("/no/such/directory")));
 }
 
+TEST(WantsRoomTest, BelowATenthOfTheDisk) {
+  constexpr int64_t kTotal = 100 * kLittleRoomBytes;
+  EXPECT_FALSE(WantsRoom(DiskSpace{.total_bytes = kTotal, .free_bytes = kTotal / 10}));
+  EXPECT_TRUE(WantsRoom(DiskSpace{.total_bytes = kTotal, .free_bytes = kTotal / 10 - 1}));
+  EXPECT_TRUE(WantsRoom(ReadDiskSpace("/no/such/directory")));
+}
+
 }  // namespace
 }  // namespace falaj::log

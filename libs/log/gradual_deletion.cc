@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 #include "libs/base/clock.h"
 #include "libs/base/log.h"
@@ -14,11 +15,12 @@ namespace falaj::log {
 namespace {
 
 constexpr absl::string_view kSuffix = ".deleted";  // RocksDB has a ".trash" of its own.
-// In which what waits is gone.
+// In which what waits would be gone at the rate it goes at now.
 constexpr int64_t kLogSeconds = 1;
 constexpr int64_t kTableSeconds = 10;
 
 bool IsLog(absl::string_view path) { return absl::EndsWith(path, ".log"); }
+bool IsOurs(absl::string_view path) { return IsLog(path) || absl::EndsWith(path, ".sst"); }
 
 }  // namespace
 
@@ -64,13 +66,18 @@ void GradualDeletion::Adopt(const std::string& directory) {
   std::vector<std::string> names;
   if (!target()->GetChildren(directory, {}, &names, nullptr).ok()) return;
   for (const std::string& name : names) {
-    if (!absl::EndsWith(name, kSuffix)) continue;
+    absl::string_view original = name;
+    if (!absl::ConsumeSuffix(&original, kSuffix) || !IsOurs(original)) continue;
     const std::string path = absl::StrCat(directory, "/", name);
     uint64_t size = 0;
     if (!target()->GetFileSize(path, {}, &size, nullptr).ok()) size = 0;  // Deleted in one piece.
     MutexLock lock(&mu_);
-    queue_.Add(path, static_cast<int64_t>(size), /*is_log=*/false);
-    changed_.NotifyAll();
+    if (hurry_) {  // Whoever opens a store on a full disk cannot wait for the thread.
+      Take({.path = path, .keep_bytes = 0, .pause = {}, .of_log = false});
+    } else {
+      queue_.Add(path, static_cast<int64_t>(size), IsLog(original));
+      changed_.NotifyAll();
+    }
   }
 }
 
@@ -88,7 +95,7 @@ int64_t GradualDeletion::waiting_bytes() const {
 rocksdb::IOStatus GradualDeletion::DeleteFile(const std::string& path,
                                               const rocksdb::IOOptions& options,
                                               rocksdb::IODebugContext* debug) {
-  bool at_once = !IsLog(path) && !absl::EndsWith(path, ".sst");
+  bool at_once = !IsOurs(path);
   {
     MutexLock lock(&mu_);
     at_once = at_once || hurry_ || stopping_;

@@ -8,9 +8,12 @@
 //   DeleteFile(x) ──▶ renamed to x.deleted, nothing to RocksDB any more ──▶ cut shorter piece by
 //   piece ──▶ gone
 //
-// Logs go first, and what waits of them is gone within a second: until then their pages may be
-// written back for nothing. Tables go so fast that what waits is gone within ten seconds, but no
-// slower than 64 MiB/s. Where there is little room all goes at once (SetHurry).
+// Logs go first, at a rate at which all that wait would be gone in a second, and at 512 MiB/s at
+// least: until then their pages may be written back for nothing. Tables go at a tenth of what waits
+// each second, and at 64 MiB/s at least. Where room is wanted all goes at once (SetHurry).
+//
+// On XFS cutting a log that was never synced would write it to the device first; on ext4 it does
+// not.
 //
 // It wraps the file system RocksDB uses, below WalSyncFileSystem; other files pass through. It
 // never syncs: whether a deleted file comes back with a power failure, shorter perhaps, is nothing
@@ -85,7 +88,7 @@ class GradualDeletion final : public rocksdb::FileSystemWrapper {
 
   // Takes over what an earlier life left of deleted files in `directory`.
   void Adopt(const std::string& directory);
-  // While there is little room, what waits and what comes goes at once.
+  // While room is wanted, what waits and what comes goes at once; Adopt() then deletes by itself.
   void SetHurry(bool hurry);
   // What has been deleted and still takes room.
   int64_t waiting_bytes() const;

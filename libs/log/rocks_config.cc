@@ -137,6 +137,7 @@ rocksdb::ColumnFamilyOptions MakeSlabOptions(const RocksLogStore::Options& optio
 rocksdb::ColumnFamilyOptions MakeMetaOptions(std::shared_ptr<rocksdb::Cache> cache) {
   rocksdb::ColumnFamilyOptions meta;
   meta.write_buffer_size = 16 << 20;
+  meta.max_write_buffer_number = 4;  // As above: its flush may wait for that of a slab.
   meta.arena_block_size = 256 << 10;
   meta.compression = rocksdb::kNoCompression;
   rocksdb::BlockBasedTableOptions table;

@@ -220,11 +220,12 @@ class RocksLogStore::Impl {
   absl::Status RotateSlab(const SlabInfo& old, absl::Time now);
   std::vector<SlabInfo> DeadSlabs() const;
   absl::Status DeleteRowsLeft(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
-  absl::Status FlushMeta(absl::string_view what) ABSL_LOCKS_EXCLUDED(write_mu_);
+  absl::Status FlushRows(absl::string_view what, const std::vector<SlabInfo>& dead);
   absl::Status DropDeadSlabs();
   absl::Status DropDeadSlabsOfFullDisk();
   absl::Status DropFamily(const SlabInfo& slab);
   absl::Status PurgeTables();
+  absl::StatusOr<bool> BeginFlush(rocksdb::ColumnFamilyHandle* family, bool sealed);
   absl::Status FlushOldMemtables();
   absl::Status MergeSmallFiles();
   absl::Status TryRecover();
@@ -281,8 +282,7 @@ class RocksLogStore::Impl {
   mutable std::set<SlabId> awaited_ ABSL_GUARDED_BY(mu_);  // Open, and retention waits for them.
   // While opening: what was appended after the rows of the partitions were last written.
   std::map<LocalPartitionId, Histories> late_ ABSL_GUARDED_BY(mu_);
-  // Maintain's own.
-  std::map<std::string, MemtableAge> memtable_ages_;
+  std::map<std::string, MemtableAge> memtable_ages_;  // Of Maintain, as what follows.
   std::optional<MonotonicTime> sealed_early_;
   std::optional<SlabRewrite> rewrite_;
   std::set<SlabId> damaged_slabs_;  // Not to be rewritten, nor merged.

@@ -166,6 +166,7 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   };
   FALAJ_RETURN_IF_ERROR(
       rocks(db_options_.env->CreateDirIfMissing(options_.directory), "make the directory"));
+  deletion_->SetHurry(WantsRoom(ReadDiskSpace(options_.directory)));
   deletion_->Adopt(options_.directory);
   db_options_.use_direct_io_for_flush_and_compaction =
       options_.direct_writes && TakesDirectWrites(options_.directory);

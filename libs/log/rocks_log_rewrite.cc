@@ -90,7 +90,7 @@ absl::Status RocksLogStore::Impl::BeginRewrite(const SlabInfo& slab) {
       if (!added) known->second = std::min(known->second, from);
     }
   }
-  FALAJ_RETURN_IF_ERROR(FlushMeta("rewrite a slab"));
+  FALAJ_RETURN_IF_ERROR(FlushRows("rewrite a slab", {}));
   MutexLock lock(&mu_);
   std::shared_ptr<SlabFamily>& family = families_.at(slab.id);
   rewrite_ = SlabRewrite{.slab = slab.id, .before = family, .keep = std::move(keep)};

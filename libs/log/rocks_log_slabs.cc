@@ -147,10 +147,7 @@ absl::Status RocksLogStore::Impl::RotateSlab(const SlabInfo& old, absl::Time now
     if (directory_.FindSlab(old.id)->entries == 0) return absl::OkStatus();  // To be dropped.
     sealed = families_.at(old.id);
   }
-  rocksdb::FlushOptions flush;
-  flush.wait = false;
-  flush.allow_write_stall = true;  // Nothing is written to it any more.
-  return health_->NoteWrite(db_->Flush(flush, sealed->handle), "flush a sealed slab");
+  return BeginFlush(sealed->handle, /*sealed=*/true).status();
 }
 
 std::vector<SlabInfo> RocksLogStore::Impl::DeadSlabs() const {
@@ -171,25 +168,38 @@ absl::Status RocksLogStore::Impl::DeleteRowsLeft(absl::string_view what) {
 
 // All rows of `meta` that were written before are on disk when this returns. In a table: a sync of
 // the log would take along all that topics with durability=os have written since the last one,
-// hundreds of megabytes perhaps. So a power failure may leave rows without their batches, as after
-// every flush of `meta`.
-absl::Status RocksLogStore::Impl::FlushMeta(absl::string_view what) {
-  rocksdb::FlushOptions flush;
-  flush.allow_write_stall = true;  // It is small.
-  return health_->NoteWrite(db_->Flush(flush, meta_), what);
+// hundreds of megabytes perhaps. What slabs hold goes first, except those in `dead`: after a power
+// failure rows without batches are cut from the end of a log, but a sealed entry is taken at its
+// word. Only Maintain seals slabs, so none is sealed meanwhile.
+absl::Status RocksLogStore::Impl::FlushRows(absl::string_view what,
+                                            const std::vector<SlabInfo>& dead) {
+  std::vector<std::shared_ptr<SlabFamily>> families;
+  {
+    MutexLock lock(&mu_);
+    for (const auto& [id, family] : families_) {
+      if (std::ranges::none_of(dead, [&](const SlabInfo& slab) { return slab.id == id; })) {
+        families.push_back(family);
+      }
+    }
+  }
+  for (const auto& family : families) {
+    FALAJ_RETURN_IF_ERROR(
+        health_->NoteWrite(db_->Flush(rocksdb::FlushOptions(), family->handle), what));
+  }
+  return health_->NoteWrite(db_->Flush(rocksdb::FlushOptions(), meta_), what);
 }
 
 absl::Status RocksLogStore::Impl::DropDeadSlabs() {
-  std::vector<SlabInfo> dead;
+  std::vector<SlabInfo> dead = DeadSlabs();
+  if (dead.empty()) return absl::OkStatus();  // Without waiting for the appender.
   {
     MutexLock write_lock(&write_mu_);
     dead = DeadSlabs();
-    if (dead.empty()) return absl::OkStatus();
     FALAJ_RETURN_IF_ERROR(DeleteRowsLeft("drop a slab"));
   }
   // What made the slabs dead must be on disk before they go, else a power failure would leave rows
   // that point at nothing.
-  FALAJ_RETURN_IF_ERROR(FlushMeta("drop a slab"));
+  FALAJ_RETURN_IF_ERROR(FlushRows("drop a slab", dead));
   for (const SlabInfo& slab : dead) {
     FALAJ_RETURN_IF_ERROR(DropFamily(slab));
     rocksdb::WriteBatch batch;
@@ -269,6 +279,19 @@ int64_t RocksLogStore::Impl::WalWrittenBytes() const {
   return static_cast<int64_t>(db_options_.statistics->getTickerCount(rocksdb::WAL_FILE_BYTES));
 }
 
+// Has a memtable flushed in the background. False: RocksDB takes no such order while writes wait
+// for the flushes that are under way, which is no failure; whoever asks again later is in time.
+absl::StatusOr<bool> RocksLogStore::Impl::BeginFlush(rocksdb::ColumnFamilyHandle* family,
+                                                     bool sealed) {
+  rocksdb::FlushOptions flush;
+  flush.wait = false;
+  flush.allow_write_stall = sealed;  // Nothing is written to it any more.
+  const rocksdb::Status begun = db_->Flush(flush, family);
+  if (begun.IsTryAgain()) return false;
+  FALAJ_RETURN_IF_ERROR(health_->NoteWrite(begun, "flush"));
+  return true;
+}
+
 bool RocksLogStore::Impl::ShouldFlush(const std::string& name,
                                       rocksdb::ColumnFamilyHandle* family) {
   uint64_t entries = 0;
@@ -311,20 +334,18 @@ absl::Status RocksLogStore::Impl::FlushOldMemtables() {
   for (const auto& [name, family] : families) {
     if (ShouldFlush(name, family->handle)) old.emplace_back(name, family->handle);
   }
-  rocksdb::FlushOptions flush;
-  flush.wait = false;
   for (const auto& [name, handle] : old) {
-    FALAJ_RETURN_IF_ERROR(health_->NoteWrite(db_->Flush(flush, handle), "flush"));
+    FALAJ_ASSIGN_OR_RETURN(const bool begun, BeginFlush(handle, /*sealed=*/false));
     // What is written from now on is in another one, which need not be smaller when it is next
     // looked at.
-    memtable_ages_.erase(name);
+    if (begun) memtable_ages_.erase(name);
   }
   if (!ShouldFlush("default", default_)) return absl::OkStatus();
   MutexLock write_lock(&write_mu_);
-  const rocksdb::Status flushed = db_->Flush(flush, default_);
-  memtable_ages_.erase("default");
+  FALAJ_ASSIGN_OR_RETURN(const bool begun, BeginFlush(default_, /*sealed=*/false));
+  if (begun) memtable_ages_.erase("default");
   KeepMemtableOccupied();
-  return health_->NoteWrite(flushed, "flush");
+  return absl::OkStatus();
 }
 
 absl::Status RocksLogStore::Impl::MergeSmallFiles() {
@@ -364,7 +385,7 @@ absl::Status RocksLogStore::Impl::TryRecover() {
 
 absl::Status RocksLogStore::Impl::Maintain(absl::Time now) {
   if (health_->failed()) return health_->Get();
-  deletion_->SetHurry(HasLittleRoom(ReadDiskSpace(options_.directory)));
+  deletion_->SetHurry(WantsRoom(ReadDiskSpace(options_.directory)));
   if (health_->full()) {
     FALAJ_RETURN_IF_ERROR(DropDeadSlabsOfFullDisk());
     FALAJ_RETURN_IF_ERROR(PurgeTables());

@@ -81,6 +81,7 @@ class Lookup : public std::enable_shared_from_this<Lookup> {
     absl::StatusOr<Route> route = parts_->routes->Find(question.topic, question.partition);
     if (!route.ok()) {
       SetAnswer(i, AsConfirmed(route.status(), confirmed));
+      if (IsMissing(route.status())) answered_[i] = true;  // Asked once: whoever wants asks again.
       return;
     }
     internal::v1::FindOffset* query = (*requests)[route->address].add_queries();

@@ -129,8 +129,10 @@ void ProduceStream::OnReadDone(bool ok) {
   absl::StatusOr<Frame> frame = ParseFrame(rpc::ToBytes(incoming_));
   incoming_.Clear();
   if (!frame.ok() || !NamesMissing(*frame)) return TakeAndReadOn(frame, absl::OkStatus());
+  budget_.Add(frame->size_bytes);
   parts_->confirmer->Confirm(
       [self = shared_from_this(), frame = std::move(frame)](const absl::Status& confirmed) {
+        self->budget_.Remove(frame->size_bytes);
         self->TakeAndReadOn(frame, confirmed);
       });
 }

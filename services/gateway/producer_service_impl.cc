@@ -125,14 +125,20 @@ grpc::ServerUnaryReactor* ProducerServiceImpl::Produce(grpc::CallbackServerConte
   const absl::Status found = topic.ok() && request->has_partition()
                                  ? CheckPartition(**topic, PartitionIndex(request->partition()))
                                  : topic.status();
-  if (IsMissing(found)) {
-    parts_->confirmer->Confirm(
-        [this, context, request, response, reactor](const absl::Status& confirmed) {
-          Append(context, *request, confirmed, response, reactor);
-        });
-  } else {
-    Append(context, *request, absl::OkStatus(), response, reactor);
+  const CallBudget budget = parts_->budgets->Open(context->peer());
+  const std::optional<BudgetScope> full = budget.Full();
+  if (!IsMissing(found) || full.has_value()) {
+    const absl::Status confirmed = full.has_value() ? BudgetExceeded(*full) : absl::OkStatus();
+    Append(context, *request, confirmed, response, reactor);
+    return reactor;
   }
+  const auto size_bytes = static_cast<int64_t>(request->ByteSizeLong());
+  budget.Add(size_bytes);
+  parts_->confirmer->Confirm([this, context, request, response, reactor, budget,
+                              size_bytes](const absl::Status& confirmed) {
+    budget.Remove(size_bytes);
+    Append(context, *request, confirmed, response, reactor);
+  });
   return reactor;
 }
 
@@ -140,12 +146,16 @@ void ProducerServiceImpl::Append(grpc::CallbackServerContext* context,
                                  const v1::ProduceRequest& request, const absl::Status& confirmed,
                                  v1::ProduceResponse* response, grpc::ServerUnaryReactor* reactor) {
   absl::Status status = CheckAcks(request.acks());
-  const absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request.topic());
-  if (status.ok()) status = AsConfirmed(topic.status(), confirmed);
   const CallBudget budget = parts_->budgets->Open(context->peer());
   if (const std::optional<BudgetScope> full = budget.Full(); status.ok() && full.has_value()) {
     parts_->metrics->CountThrottled(*full);
     status = BudgetExceeded(*full);
+  }
+  const absl::StatusOr<TopicPtr> topic = parts_->routes->FindTopic(request.topic());
+  if (status.ok()) status = AsConfirmed(topic.status(), confirmed);
+  // Nothing is appended for a caller who has given up while he waited.
+  if (status.ok() && absl::FromChrono(context->deadline()) <= parts_->clock->Now()) {
+    status = MakeError(Reason::kTimedOut, "the deadline passed before the topic was found");
   }
   if (!status.ok()) return reactor->Finish(rpc::ToGrpc(status));
   absl::StatusOr<std::vector<EncodedBatch>> batches;

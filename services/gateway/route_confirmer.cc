@@ -5,17 +5,19 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/status.h"
+#include "libs/base/turn.h"
 
 namespace falaj::gateway {
 namespace {
 
-constexpr absl::Duration kAskTimeout = absl::Seconds(1);
+constexpr absl::Duration kAskTimeout = absl::Milliseconds(500);
 // Longer than the second after which a watch hears that nothing has changed: the index may be later
 // than the newest change.
-constexpr absl::Duration kTableTimeout = absl::Seconds(2);
-// The metadata service says every second that it is there.
-constexpr absl::Duration kSilenceMax = absl::Seconds(3);
+constexpr absl::Duration kTableTimeout = absl::Milliseconds(1500);
+// Between questions, so that a client that asks in a loop does not keep the quorum busy.
+constexpr absl::Duration kQuestionPause = absl::Milliseconds(2);
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(100);
 
 absl::Status Stopping() { return MakeError(Reason::kShuttingDown, "this gateway is stopping"); }
@@ -49,10 +51,7 @@ void RouteConfirmer::Stop() {
 
 void RouteConfirmer::Confirm(Done done) {
   absl::Status refused;
-  if (const absl::Duration silence = routes_->age(); silence > kSilenceMax) {
-    refused =
-        Unconfirmed(absl::StrCat("nothing was heard of it for ", absl::FormatDuration(silence)));
-  } else {
+  {
     MutexLock lock(&mu_);
     if (stopping_) {
       refused = Stopping();
@@ -95,8 +94,16 @@ void RouteConfirmer::Run() {
       stopping = stopping_;
     }
     const absl::Status confirmed = stopping ? Stopping() : CatchUp();
-    for (const Done& done : asking) done(confirmed);
+    {
+      const Turn turn;  // What they send to one node leaves in one message.
+      for (Done& done : asking) std::exchange(done, nullptr)(confirmed);
+    }
     if (stopping) return;
+    const MonotonicTime next = Clock::Real()->MonotonicNow() + kQuestionPause;
+    MutexLock lock(&mu_);
+    while (!stopping_ && Clock::Real()->MonotonicNow() < next) {
+      changed_.WaitFor(&mu_, next - Clock::Real()->MonotonicNow());
+    }
   }
 }
 

@@ -11,8 +11,8 @@
 // not exist, the metadata service is asked once per round trip.
 //
 // Failures: callers get LEADER_UNAVAILABLE, which promises that nothing was appended and that
-// another attempt helps, if the metadata service does not answer within a second; at once if it has
-// been silent before.
+// another attempt helps, if the metadata service does not answer: a question takes 2.5 s at most,
+// so they hear after 5 s at most. Who has less time looks at his clock again then.
 //
 // The server owns it. Threads: any; functions run on a thread of its own, or within Confirm() if it
 // does not ask. At most kWaitingMax of them wait; others hear QUOTA_EXCEEDED.
@@ -37,7 +37,7 @@ namespace falaj::gateway {
 class RouteConfirmer {
  public:
   // Asks the metadata service for the index of the newest change. Called on the thread of the
-  // RouteConfirmer; may block for `timeout`, which a Stop() waits for.
+  // RouteConfirmer; may block for twice `timeout` (to connect, and to hear).
   using Ask = std::function<absl::StatusOr<LogIndex>(absl::Duration timeout)>;
   using Done = std::function<void(const absl::Status& confirmed)>;
 
@@ -49,7 +49,7 @@ class RouteConfirmer {
   RouteConfirmer& operator=(const RouteConfirmer&) = delete;
 
   void Start();
-  // Who waits hears SHUTTING_DOWN.
+  // Who waits hears SHUTTING_DOWN, after the question under way.
   void Stop();
 
   // Calls `done` once the table has every change that was answered before this call: what it lacks

@@ -191,8 +191,9 @@ absl::Status CheckBatch(const cluster::TopicInfo& topic, PartitionIndex partitio
        {"limit_bytes", absl::StrCat(limit)}});
 }
 
-absl::Status ErrorOfNode(const v1::Error& error) {
-  absl::Status status = rpc::FromProto(error);
+absl::Status ErrorOfNode(const v1::Error& error) { return OfNode(rpc::FromProto(error)); }
+
+absl::Status OfNode(const absl::Status& status) {
   if (ReasonOf(status) != Reason::kPartitionNotFound) return status;
   return WithRetryAfter(MakeError(Reason::kLeaderUnavailable, status.message(), MetadataOf(status)),
                         kLeaderRetryDelay);

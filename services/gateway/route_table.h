@@ -109,6 +109,7 @@ bool IsLeaderMissing(const absl::Status& status);
 // not know it, it has not heard of it yet, or has just dropped it: LEADER_UNAVAILABLE, as whether
 // it exists is told by the table.
 absl::Status ErrorOfNode(const v1::Error& error);
+absl::Status OfNode(const absl::Status& status);  // The same.
 
 }  // namespace falaj::gateway
 

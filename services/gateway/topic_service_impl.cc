@@ -62,10 +62,11 @@ absl::Status TopicServiceImpl::Execute(grpc::ServerContext* context,
   return ExecuteCommand(parts_, metadata_, context, command).status();
 }
 
-absl::Status TopicServiceImpl::MakeSureOf(const std::string& name) const {
-  if (!IsMissing(parts_->routes->FindTopic(name).status())) return absl::OkStatus();
+absl::Status TopicServiceImpl::MakeSureOf(const std::string& name, int32_t partition) const {
+  const PartitionIndex index(partition);
+  if (!IsMissing(parts_->routes->Exists(name, index))) return absl::OkStatus();
   const absl::Status confirmed = parts_->confirmer->ConfirmNow();
-  return AsConfirmed(parts_->routes->FindTopic(name).status(), confirmed);
+  return AsConfirmed(parts_->routes->Exists(name, index), confirmed);
 }
 
 absl::StatusOr<v1::Topic> TopicServiceImpl::Describe(const std::string& name) const {
@@ -192,7 +193,15 @@ absl::Status TopicServiceImpl::Truncate(grpc::ServerContext* context,
                                         const v1::TruncateTopicRequest& request,
                                         v1::TruncateTopicResponse* response) {
   FALAJ_RETURN_IF_ERROR(CheckNameGiven(request.name()));
-  FALAJ_RETURN_IF_ERROR(MakeSureOf(request.name()));
+  int32_t last = 0;
+  for (const v1::PartitionTruncation& truncation : request.truncations()) {
+    last = std::max(last, truncation.partition());
+  }
+  // One that does not exist is told of by itself, below.
+  if (absl::Status status = MakeSureOf(request.name(), last);
+      !status.ok() && ReasonOf(status) != Reason::kPartitionNotFound) {
+    return status;
+  }
   const int count = request.truncations_size();
   if (count == 0) {
     return MakeError(Reason::kInvalidRequest, "there are no partitions to truncate",
@@ -226,9 +235,9 @@ absl::Status TopicServiceImpl::Truncate(grpc::ServerContext* context,
           if (answer.ok() && rpc::ParseProto(*answer, &parsed)) {
             start->set_log_start_offset(parsed.log_start_offset());
           } else {
-            rpc::ToProto(
-                answer.ok() ? MakeError(Reason::kInternal, "malformed answer") : answer.status(),
-                start->mutable_error());
+            rpc::ToProto(answer.ok() ? MakeError(Reason::kInternal, "malformed answer")
+                                     : OfNode(answer.status()),
+                         start->mutable_error());
           }
           gather->Complete();
         });

@@ -42,8 +42,9 @@ class TopicServiceImpl final : public v1::TopicService::Service {
  private:
   // Executes a command and waits until the route table includes it.
   absl::Status Execute(grpc::ServerContext* context, const internal::v1::ClusterCommand& command);
-  // TOPIC_NOT_FOUND once the metadata service has confirmed it; may block for a moment before.
-  absl::Status MakeSureOf(const std::string& name) const;
+  // Whether the topic has this partition. TOPIC_NOT_FOUND or PARTITION_NOT_FOUND once the metadata
+  // service has confirmed it: may block for a moment.
+  absl::Status MakeSureOf(const std::string& name, int32_t partition = 0) const;
   absl::StatusOr<v1::Topic> Describe(const std::string& name) const;
 
   absl::StatusOr<v1::Topic> Create(grpc::ServerContext* context,
