@@ -168,19 +168,17 @@ absl::Status RocksLogStore::Impl::DeleteRowsLeft(absl::string_view what) {
 
 // All rows of `meta` that were written before are on disk when this returns. In a table: a sync of
 // the log would take along all that topics with durability=os have written since the last one,
-// hundreds of megabytes perhaps. What slabs hold goes first, except those in `dead`: after a power
-// failure rows without batches are cut from the end of a log, but a sealed entry is taken at its
-// word. Only Maintain seals slabs, so none is sealed meanwhile.
+// hundreds of megabytes perhaps. What slabs hold that are not in `dead` goes first, unless it is
+// the ends of logs: from there a power failure may take batches and leave their rows, but nowhere
+// else. Only Maintain seals slabs, so none is sealed meanwhile.
 absl::Status RocksLogStore::Impl::FlushRows(absl::string_view what,
                                             const std::vector<SlabInfo>& dead) {
   std::vector<std::shared_ptr<SlabFamily>> families;
   {
     MutexLock lock(&mu_);
-    for (const auto& [id, family] : families_) {
-      if (std::ranges::none_of(dead, [&](const SlabInfo& slab) { return slab.id == id; })) {
-        families.push_back(family);
-      }
-    }
+    std::set<SlabId> needed = directory_.SlabsBehindEnds();
+    for (const SlabInfo& slab : dead) needed.erase(slab.id);
+    for (const SlabId id : needed) families.push_back(families_.at(id));
   }
   for (const auto& family : families) {
     FALAJ_RETURN_IF_ERROR(

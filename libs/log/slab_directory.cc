@@ -118,6 +118,17 @@ std::vector<SlabId> SlabDirectory::DeadSlabs() const {
   return dead;
 }
 
+std::set<SlabId> SlabDirectory::SlabsBehindEnds() const {
+  std::set<SlabId> slabs;
+  for (const auto& [id, slab] : slabs_) {
+    if (slab.sealed_ms != 0) slabs.insert(id);
+  }
+  for (const auto& [id, entries] : entries_) {
+    for (size_t i = 0; i + 1 < entries.size(); ++i) slabs.insert(entries[i].slab);
+  }
+  return slabs;
+}
+
 const std::vector<DirectoryEntry>& SlabDirectory::Entries(LocalPartitionId id) const {
   static const std::vector<DirectoryEntry> none;
   const auto found = entries_.find(id);

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -102,6 +103,9 @@ class SlabDirectory {
   std::optional<SlabId> OpenSlab(RetentionClass cls) const;
   // Sealed slabs that no partition needs.
   std::vector<SlabId> DeadSlabs() const;
+
+  // Slabs that hold more than ends of logs: sealed ones, and those behind which a log goes on.
+  std::set<SlabId> SlabsBehindEnds() const;
 
   // In offset order; empty if the partition has no batches.
   const std::vector<DirectoryEntry>& Entries(LocalPartitionId id) const;

@@ -86,6 +86,18 @@ TEST(SlabDirectoryTest, ASlabDiesWhenSealedAndUnused) {
   EXPECT_THAT(directory.DeadSlabs(), ElementsAre(SlabId(1)));
 }
 
+TEST(SlabDirectoryTest, ASlabIsBehindEndsWhenSealedOrWhenALogGoesOnElsewhere) {
+  SlabDirectory directory;
+  for (const uint64_t id : {1, 2, 3}) directory.AddSlab({.id = SlabId(id), .cls = 0});
+  directory.Append(kA, Entry(0, 10, 1));
+  directory.Append(kB, Entry(0, 5, 2));
+  EXPECT_THAT(directory.SlabsBehindEnds(), IsEmpty());
+  directory.Append(kB, Entry(5, 9, 3));  // Its retention has changed.
+  EXPECT_THAT(directory.SlabsBehindEnds(), ElementsAre(SlabId(2)));
+  directory.SealSlab(SlabId(1), 5);
+  EXPECT_THAT(directory.SlabsBehindEnds(), ElementsAre(SlabId(1), SlabId(2)));
+}
+
 TEST(SlabDirectoryTest, AnOpenSlabNeverDies) {
   SlabDirectory directory;
   directory.AddSlab({.id = SlabId(1), .cls = 0});
