@@ -22,6 +22,7 @@
 #include "libs/log/rocks_slice.h"
 #include "libs/log/timed_file_system.h"
 #include "libs/log/wal_check.h"
+#include "libs/log/write_behind_file_system.h"
 
 namespace falaj::log {
 namespace {
@@ -155,8 +156,8 @@ absl::Status RocksLogStore::Impl::OpenDb() {
   // Below the one that puts syncs off: those do not wait for anything.
   if (options_.pulse != nullptr) disk = std::make_shared<TimedFileSystem>(disk, options_.pulse);
   deletion_ = std::make_shared<GradualDeletion>(disk);
-  file_system_ =
-      std::make_shared<WalSyncFileSystem>(std::make_shared<ReadAheadFileSystem>(deletion_));
+  file_system_ = std::make_shared<WalSyncFileSystem>(
+      std::make_shared<ReadAheadFileSystem>(std::make_shared<WriteBehindFileSystem>(deletion_)));
   env_ = rocksdb::NewCompositeEnv(file_system_);
   // For all stores of the process: one whose flush takes its time holds up no other.
   env_->IncBackgroundThreadsIfNeeded(4, rocksdb::Env::HIGH);
