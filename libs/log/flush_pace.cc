@@ -33,8 +33,9 @@ void FlushRate::Sealed(MonotonicTime now, int64_t written) {
 int64_t FlushRate::StepSinceBegun(MonotonicTime now, int64_t written) const {
   const double seconds = absl::FDivDuration(now - begun_, absl::Seconds(1));
   if (begun_ == MonotonicTime() || seconds <= 0) return min_;
+  constexpr double kFaster = 1.25;
   const double incoming = static_cast<double>(written - written_) / seconds;
-  return std::max(min_, static_cast<int64_t>(2 * incoming));
+  return std::max(min_, static_cast<int64_t>(kFaster * incoming));
 }
 
 void FlushRate::SetMin(int64_t rate) {

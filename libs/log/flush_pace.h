@@ -18,19 +18,20 @@
 
 namespace falaj::log {
 
-// FlushRate decides how fast a memtable is written to its table: fast enough to be done in half the
-// time in which the next one fills, and no faster than it need be.
+// FlushRate decides how fast a memtable is written to its table: fast enough to be done in four
+// fifths of the time in which the next one fills, and no faster than it need be.
 //
 // Left alone RocksDB writes it as fast as it can: a quarter of a second in which a core and the
 // disk do little else, and at the same moment on every replica, as all take the same batches. At 90
-// % of what the cores can do that costs every append a tenth of a second, once for each memtable.
+// % of what the cores can do that costs every append a tenth of a second, once for each memtable;
+// and where replicas share a disk, each append's sync waits for all their tables.
 //
 // Pure. Rates are bytes a second.
 class FlushRate {
  public:
   static constexpr int64_t kUnlimited = int64_t{64} << 30;
 
-  static constexpr int64_t kMin = 64 << 20;  // A memtable of the usual size in a second.
+  static constexpr int64_t kMin = 16 << 20;  // A memtable of the usual size in four seconds.
 
   // A flush begins at `now` with `memtables` to write (at least 1), after `written` bytes in all
   // came in. `hurry`: as fast as it can.
@@ -48,7 +49,7 @@ class FlushRate {
   int64_t rate() const { return rate_; }
 
  private:
-  // Twice what has come in since the last Begin().
+  // Five quarters of what has come in since the last Begin().
   int64_t StepSinceBegun(MonotonicTime now, int64_t written) const;
 
   int64_t min_ = kMin;

@@ -24,6 +24,8 @@ namespace {
 constexpr size_t kBlockBytes = 64 << 10;
 constexpr size_t kBlockBytesMin = 8 << 10;
 constexpr size_t kArenaBlockMax = 512 << 10;
+constexpr uint64_t kDelayedBytesPerSecond = 64 << 20;  // A memtable of the usual size.
+
 // Ends a block where another partition begins (once the block is worth it) or where it is full: a
 // reader of one partition reads hardly a byte of the others.
 class CutAtPartition final : public rocksdb::FlushBlockPolicy {
@@ -94,7 +96,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksLogStore::Options& options, rocksdb:
   db.rate_limiter = pace;
   // When all but one memtable wait to be flushed. RocksDB's own 16 MiB/s would bring writes nearly
   // to a halt until the flush under way is done; 0 would be the limiter's rate.
-  db.delayed_write_rate = FlushRate::kMin;
+  db.delayed_write_rate = kDelayedBytesPerSecond;
   db.listeners.push_back(std::move(pace));
   return db;
 }

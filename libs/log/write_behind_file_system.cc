@@ -148,8 +148,14 @@ IOStatus WriteBehindFile::PositionedAppend(const Slice& data, uint64_t offset,
     }
     rest.remove_prefix(filling_->Take(rest));
   }
-  MutexLock lock(&mu_);
-  return failure_;
+  bool idle = false;
+  {
+    MutexLock lock(&mu_);
+    if (!failure_.ok()) return failure_;
+    idle = thread_.joinable() && !writing_ && waiting_.empty();
+  }
+  if (idle) HandOver();
+  return IOStatus::OK();
 }
 
 void WriteBehindFile::HandOver() {

@@ -7,11 +7,13 @@
 // that left the device without work for half of a flush. So a table's file has a thread here that
 // writes what RocksDB hands over, and syncs it bit by bit:
 //
-//   RocksDB ──copy──▶ pieces of 4 MiB, three for each file ──▶ written, synced each 16 MiB ──▶ disk
+//   RocksDB ──copy──▶ up to three pieces of 4 MiB at most ──▶ written, and synced each 4 MiB ──▶
+//   disk
 //
 // A sync waits for everything that was handed over, so what RocksDB holds for durable is. It is a
-// short one, and so are those of the log that wait behind it in the device. A table that fits into
-// one piece is written by whoever syncs it, and has no thread.
+// short one, and so are those of the log that wait behind it in the device. A piece goes when the
+// thread has nothing else to do, or when it is full. A table that fits into one piece is written by
+// whoever syncs it, and has no thread.
 //
 // It wraps the file system RocksDB uses. Files that are no tables, and tables that go through the
 // page cache, pass through.
@@ -35,7 +37,7 @@ class WriteBehindFileSystem final : public rocksdb::FileSystemWrapper {
  public:
   static constexpr size_t kPieceBytes = 4 << 20;
   static constexpr int kPieces = 3;
-  static constexpr size_t kSyncBytes = 16 << 20;
+  static constexpr size_t kSyncBytes = 8 << 20;
 
   explicit WriteBehindFileSystem(const std::shared_ptr<rocksdb::FileSystem>& target)
       : FileSystemWrapper(target) {}
