@@ -197,6 +197,18 @@ TEST_F(HangingDiskTest, ATableThatIsNotWrittenIsTold) {
   }
 }
 
+TEST_F(HangingDiskTest, ATableThatAThreadOfItsOwnDoesNotWriteIsToldToo) {
+  options_.memtable_bytes = 16 << 20;
+  Open();
+  const DiskPulse::Operation write = OldestDuring(
+      FaultyFileSystem::Fault::kHangingTableWrite, "write",
+      [this] {
+        for (int i = 0; i < 90; ++i) EXPECT_TRUE(Append(id_, {1}, 200'000, /*sync=*/false).ok());
+      },
+      [] {}, ".sst");
+  EXPECT_THAT(write.path, testing::EndsWith(".sst"));
+}
+
 TEST_F(HangingDiskTest, WhatReturnsAfterTheStoreWasGivenUpIsNotAcknowledged) {
   using Fault = FaultyFileSystem::Fault;
   for (const bool in_steps : {false, true}) {

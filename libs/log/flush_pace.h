@@ -31,7 +31,8 @@ class FlushRate {
  public:
   static constexpr int64_t kUnlimited = int64_t{64} << 30;
 
-  static constexpr int64_t kMin = 16 << 20;  // A memtable of the usual size in four seconds.
+  static constexpr int64_t kMin = 16 << 20;         // A memtable of the usual size in four seconds.
+  static constexpr int64_t kMinAwaited = 64 << 20;  // While somebody waits for it: in one.
 
   // A flush begins at `now` with `memtables` to write (at least 1), after `written` bytes in all
   // came in. `hurry`: as fast as it can.

@@ -75,6 +75,24 @@ TEST_F(StoreFaultTest, ADiskThatFillsRightAfterEverythingWasFlushedRecoversToo) 
   EXPECT_EQ(ReadOffsets(**again, id, Offset(0), kNoLimit), Range(0, 3));
 }
 
+// So large that a thread of its own writes it, while the rest is built.
+TEST_F(StoreFaultTest, ATableThatFindsNoRoomHalfWayIsMadeAgain) {
+  options_.memtable_bytes = 16 << 20;
+  Open();
+  const LocalPartitionId id = Partition(0);
+  system_->Set(Fault::kTableNoSpace);
+  absl::Status refused;
+  const absl::Time deadline = absl::Now() + absl::Seconds(60);
+  while (refused.ok() && absl::Now() < deadline) refused = Append(id, {1}, 200'000);
+  ASSERT_EQ(ReasonOf(refused), Reason::kDiskFull) << refused;
+  const int64_t end = Get(id).log_end.value();
+  system_->Set(Fault::kNone);
+  ASSERT_TRUE(AppendOnceRecovered(id).ok());
+  Open();
+  EXPECT_EQ(ReadOffsets(*store_, id, Offset(0), kNoLimit, int64_t{1} << 30), Range(0, end + 1));
+  EXPECT_GT(store_->Stats().table_bytes, int64_t{16} << 20);
+}
+
 TEST_F(StoreFaultTest, DeadSlabsAreDroppedWhileTheDiskIsFull) {
   // The fault that fills the store, and the one Maintain meets then.
   const std::pair<Fault, Fault> cases[] = {{Fault::kTableNoSpace, Fault::kTableNoSpace},

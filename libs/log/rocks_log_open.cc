@@ -71,9 +71,10 @@ RocksLogStore::Impl::Impl(const Options& options)
 
 RocksLogStore::Impl::~Impl() {
   if (db_ == nullptr) return;
+  // Nobody is disturbed any more.
+  db_options_.rate_limiter->SetBytesPerSecond(FlushRate::kUnlimited);
   if (health_->Get().ok()) {
-    // So that the next start has nothing to replay. Nobody is disturbed any more.
-    db_options_.rate_limiter->SetBytesPerSecond(FlushRate::kUnlimited);
+    // So that the next start has nothing to replay.
     std::vector<rocksdb::ColumnFamilyHandle*> all = {default_, meta_};
     {
       MutexLock lock(&mu_);

@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rocksdb/rate_limiter.h"
 #include "rocksdb/statistics.h"
 
 #include "libs/base/log.h"
 #include "libs/base/status.h"
 #include "libs/log/disk_watch.h"
+#include "libs/log/flush_pace.h"
 #include "libs/log/rocks_config.h"
 #include "libs/log/rocks_log_impl.h"
 
@@ -180,11 +182,16 @@ absl::Status RocksLogStore::Impl::FlushRows(absl::string_view what,
     for (const SlabInfo& slab : dead) needed.erase(slab.id);
     for (const SlabId id : needed) families.push_back(families_.at(id));
   }
+  // Maintain waits, and with it other memtables that should be flushed in time.
+  rocksdb::RateLimiter& pace = *db_options_.rate_limiter;
+  pace.SetBytesPerSecond(FlushRate::kMinAwaited);
+  rocksdb::Status flushed;
   for (const auto& family : families) {
-    FALAJ_RETURN_IF_ERROR(
-        health_->NoteWrite(db_->Flush(rocksdb::FlushOptions(), family->handle), what));
+    if (flushed.ok()) flushed = db_->Flush(rocksdb::FlushOptions(), family->handle);
   }
-  return health_->NoteWrite(db_->Flush(rocksdb::FlushOptions(), meta_), what);
+  if (flushed.ok()) flushed = db_->Flush(rocksdb::FlushOptions(), meta_);
+  pace.SetBytesPerSecond(FlushRate::kMin);
+  return health_->NoteWrite(flushed, what);
 }
 
 absl::Status RocksLogStore::Impl::DropDeadSlabs() {

@@ -8,6 +8,7 @@
 #include <deque>
 #include <new>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -73,6 +74,16 @@ class WriteBehindFile final : public rocksdb::FSWritableFileOwnerWrapper {
   WriteBehindFile(const WriteBehindFile&) = delete;
   WriteBehindFile& operator=(const WriteBehindFile&) = delete;
 
+  bool IsSyncThreadSafe() const override { return false; }
+  IOStatus Append(const Slice& data, const IOOptions& options,
+                  const rocksdb::DataVerificationInfo& /*verification*/,
+                  IODebugContext* debug) override {
+    return Append(data, options, debug);
+  }
+  IOStatus Append(const Slice& /*data*/, const IOOptions& /*options*/,
+                  IODebugContext* /*debug*/) override {
+    return IOStatus::NotSupported("a file that is written past the page cache");
+  }
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& /*options*/,
                             IODebugContext* /*debug*/) override;
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
@@ -101,12 +112,18 @@ class WriteBehindFile final : public rocksdb::FSWritableFileOwnerWrapper {
     IOStatus drained = Drain();
     Stop();
     IOStatus closed = target()->Close(options, debug);
+    {
+      MutexLock lock(&mu_);
+      if (failure_.ok()) failure_ = IOStatus::IOError("the file is closed");
+    }
     return drained.ok() ? closed : drained;
   }
 
  private:
-  // Gives what was taken so far to the thread.
+  // Gives what was taken so far to the thread; without one, writes it.
   void HandOver();
+  // False: the system has no thread to give.
+  bool StartThread();
   // An empty piece. Waits for the thread where all are on their way.
   Piece TakePiece();
   // Waits until everything is written, or failed.
@@ -154,21 +171,33 @@ IOStatus WriteBehindFile::PositionedAppend(const Slice& data, uint64_t offset,
     if (!failure_.ok()) return failure_;
     idle = thread_.joinable() && !writing_ && waiting_.empty();
   }
-  if (idle) HandOver();
+  if (idle && filling_.has_value()) HandOver();
   return IOStatus::OK();
 }
 
 void WriteBehindFile::HandOver() {
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  if (!thread_.joinable() && !StartThread()) {
+    WriteHere().PermitUncheckedError();  // Whoever asks next is told.
+    return;
+  }
   MutexLock lock(&mu_);
   waiting_.push_back(*std::move(filling_));
   filling_.reset();
   changed_.NotifyAll();
 }
 
+bool WriteBehindFile::StartThread() {
+  try {
+    thread_ = std::thread([this] { Run(); });
+  } catch (const std::system_error&) {  // Where a process may have no more. RocksDB throws nothing.
+    return false;
+  }
+  return true;
+}
+
 Piece WriteBehindFile::TakePiece() {
   MutexLock lock(&mu_);
-  if (pieces_ < WriteBehindFileSystem::kPieces) {
+  if (empty_.empty() && pieces_ < WriteBehindFileSystem::kPieces) {
     ++pieces_;
     return Piece();
   }
@@ -219,7 +248,7 @@ void WriteBehindFile::Run() {
     {
       MutexLock lock(&mu_);
       if (piece.has_value()) {
-        if (!done.ok()) failure_ = done;
+        failure_ = done;
         writing_ = false;
         empty_.push_back(*std::move(piece));
         piece.reset();
@@ -230,6 +259,7 @@ void WriteBehindFile::Run() {
       piece = std::move(waiting_.front());
       waiting_.pop_front();
       writing_ = true;
+      done = failure_;
     }
     if (!done.ok()) continue;  // After a failure nothing is written: what waits is given back.
     done = Write(*piece);

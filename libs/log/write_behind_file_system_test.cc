@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "rocksdb/env.h"
 
 #include "libs/base/mutex.h"
@@ -50,9 +52,14 @@ class Disk {
     MutexLock lock(&mu_);
     while (inside_ == 0) changed_.Wait(&mu_);
   }
-  void WaitForWrites(size_t writes) {
+  // False: not within 20 s.
+  bool WaitForWrites(size_t writes) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
     MutexLock lock(&mu_);
-    while (writes_.size() < writes) changed_.Wait(&mu_);
+    while (writes_.size() < writes) {
+      if (!changed_.WaitFor(&mu_, deadline - absl::Now())) return false;
+    }
+    return true;
   }
   IOStatus Enter(size_t write_bytes) {
     MutexLock lock(&mu_);
@@ -67,6 +74,7 @@ class Disk {
     } else {
       ++syncs_;
     }
+    synced_ = write_bytes == 0;
     return failure_;
   }
   std::vector<size_t> writes() const {
@@ -76,6 +84,11 @@ class Disk {
   std::vector<std::thread::id> writers() const {
     MutexLock lock(&mu_);
     return writers_;
+  }
+  // Whether a sync came after the last write.
+  bool synced() const {
+    MutexLock lock(&mu_);
+    return synced_;
   }
   int syncs() const {
     MutexLock lock(&mu_);
@@ -91,6 +104,7 @@ class Disk {
   std::vector<size_t> writes_ ABSL_GUARDED_BY(mu_);
   std::vector<std::thread::id> writers_ ABSL_GUARDED_BY(mu_);
   int syncs_ ABSL_GUARDED_BY(mu_) = 0;
+  bool synced_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 class DiskFile final : public rocksdb::FSWritableFileOwnerWrapper {
@@ -106,6 +120,10 @@ class DiskFile final : public rocksdb::FSWritableFileOwnerWrapper {
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
     IOStatus status = disk_->Enter(0);
     return status.ok() ? target()->Sync(options, debug) : status;
+  }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
+    IOStatus status = disk_->Enter(0);
+    return status.ok() ? target()->Fsync(options, debug) : status;
   }
 
  private:
@@ -209,18 +227,27 @@ TEST_F(WriteBehindTest, TheNextPartsAreTakenWhileTheDiskWorks) {
   ExpectOnDisk(Buffers(kTaken) + std::string(kBuffer, 'z'));
 }
 
-TEST_F(WriteBehindTest, ASyncWaitsForEverything) {
-  disk_.Stop(true);
-  ASSERT_TRUE(AppendBuffers(9).ok());
-  disk_.WaitForSomebody();
-  std::string synced;
-  std::thread sync([this, &synced] {
-    EXPECT_TRUE(file_->Sync({}, nullptr).ok());
-    synced = OnDisk();
-  });
-  disk_.Stop(false);
-  sync.join();
-  EXPECT_TRUE(synced == Buffers(9)) << synced.size() << " bytes";
+TEST_F(WriteBehindTest, ASyncWaitsForEverythingAndReachesTheDisk) {
+  for (const int buffers : {2, 9, 13}) {  // In less than a piece; in several.
+    for (const bool fsync : {false, true}) {
+      SCOPED_TRACE(testing::Message() << buffers << " " << fsync);
+      file_ = Open(path_, /*direct=*/true);
+      const size_t writes = disk_.writes().size();
+      disk_.Stop(buffers == 9);
+      ASSERT_TRUE(AppendBuffers(buffers).ok());
+      if (buffers == 9) disk_.WaitForSomebody();
+      std::string synced;
+      std::thread sync([this, fsync, &synced] {
+        EXPECT_TRUE((fsync ? file_->Fsync({}, nullptr) : file_->Sync({}, nullptr)).ok());
+        synced = OnDisk();
+      });
+      disk_.Stop(false);
+      sync.join();
+      EXPECT_TRUE(synced == Buffers(buffers)) << synced.size() << " bytes";
+      EXPECT_GT(disk_.writes().size(), writes);
+      EXPECT_TRUE(disk_.synced());
+    }
+  }
 }
 
 TEST_F(WriteBehindTest, WhatIsWrittenIsSyncedBitByBit) {
@@ -238,7 +265,7 @@ TEST_F(WriteBehindTest, ADiskWithoutWorkGetsWhatThereIs) {
   ASSERT_TRUE(file_->Sync({}, nullptr).ok());
   const size_t writes = disk_.writes().size();
   ASSERT_TRUE(Append('z', 9 * kBuffer).ok());
-  disk_.WaitForWrites(writes + 1);  // Nobody calls for it.
+  ASSERT_TRUE(disk_.WaitForWrites(writes + 1)) << "nobody calls for it";
   EXPECT_EQ(disk_.writes().back(), kBuffer);
 }
 
@@ -260,6 +287,7 @@ TEST_F(WriteBehindTest, AFailureIsThatOfEveryLaterCall) {
     EXPECT_TRUE(file_->Sync({}, nullptr).IsNoSpace());
     const size_t writes = disk_.writes().size();
     disk_.Fail(IOStatus::OK());
+    EXPECT_TRUE(AppendBuffers(9).IsNoSpace());
     EXPECT_TRUE(Append('z', 0).IsNoSpace());
     EXPECT_TRUE(file_->Flush({}, nullptr).IsNoSpace());
     EXPECT_TRUE(file_->Truncate(1, {}, nullptr).IsNoSpace());
