@@ -17,7 +17,9 @@ namespace {
 constexpr int kRecordsFrame = 3;  // Of ConsumeResponse.
 constexpr int kPositionsMax = 10'000;
 constexpr size_t kClientIdBytesMax = 255;
-constexpr int32_t kReadBytes = 1 << 20;       // Asked of a node at a time.
+// Asked of a node at a time. Frames of batches are as long, and clients take 4 MiB unless told
+// otherwise.
+constexpr int32_t kReadBytes = 2 << 20;
 constexpr int64_t kQueueBytesMax = 4 << 20;   // Read ahead of the client so much and no more.
 constexpr size_t kDecodedBytesMax = 1 << 20;  // Of a frame of plain records.
 // Answers that have come are decoded as long as less than this is queued. What is left of them is
