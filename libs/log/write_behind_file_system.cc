@@ -95,7 +95,7 @@ class WriteBehindFile final : public rocksdb::FSWritableFileOwnerWrapper {
     IOStatus status = Drain();
     return status.ok() ? target()->Truncate(size, options, debug) : status;
   }
-  // Comes after every buffer, and promises nothing that the destructor of a file would not.
+  // RocksDB calls it after every buffer; it asks for nothing to be on disk.
   IOStatus Flush(const IOOptions& /*options*/, IODebugContext* /*debug*/) override {
     MutexLock lock(&mu_);
     return failure_;
@@ -238,6 +238,8 @@ void WriteBehindFile::Stop() {
     changed_.NotifyAll();
   }
   thread_.join();
+  MutexLock lock(&mu_);
+  stopping_ = false;  // Who uses a closed file is told so by a new thread, and not left waiting.
 }
 
 void WriteBehindFile::Run() {

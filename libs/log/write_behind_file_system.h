@@ -7,8 +7,7 @@
 // that left the device without work for half of a flush. So a table's file has a thread here that
 // writes what RocksDB hands over, and syncs it bit by bit:
 //
-//   RocksDB ──copy──▶ up to three pieces of 4 MiB at most ──▶ written, and synced each 4 MiB ──▶
-//   disk
+//   RocksDB ──copy──▶ up to three pieces of 4 MiB ──▶ written, synced each 8 MiB ──▶ disk
 //
 // A sync waits for everything that was handed over, so what RocksDB holds for durable is. It is a
 // short one, and so are those of the log that wait behind it in the device. A piece goes when the

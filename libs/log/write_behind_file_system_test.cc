@@ -211,6 +211,9 @@ TEST_F(WriteBehindTest, WhatWasHandedOverIsInTheFileInItsOrder) {
   ASSERT_TRUE(file_->Fsync({}, nullptr).ok());
   ASSERT_TRUE(file_->Close({}, nullptr).ok());
   ExpectOnDisk(Buffers(13) + std::string(5000, 'z'));
+  EXPECT_FALSE(AppendBuffers(20).ok()) << "it is closed";
+  EXPECT_FALSE(Append('z', 0).ok());
+  EXPECT_FALSE(file_->Sync({}, nullptr).ok());
   EXPECT_THAT(disk_.writes(), Each(AllOf(Ge(4096), Le(kPiece))));
 }
 
