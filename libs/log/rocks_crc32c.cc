@@ -21,9 +21,10 @@ uint32_t Extend(uint32_t init_crc, const char* data, size_t n) {
 namespace falaj::log {
 
 bool RocksUsesOurCrc32c() {
-  // What the linker finds for RocksDB: the first definition of all that are loaded.
+  // What the linker finds for a shared RocksDB: the first definition of all that are loaded. Of one
+  // that is linked in there is none to find: this strong definition has replaced the archive's.
   const void* const found = dlsym(RTLD_DEFAULT, "_ZN7rocksdb6crc32c6ExtendEjPKcm");
-  return found == reinterpret_cast<const void*>(&rocksdb::crc32c::Extend);
+  return found == nullptr || found == reinterpret_cast<const void*>(&rocksdb::crc32c::Extend);
 }
 
 }  // namespace falaj::log

@@ -3,8 +3,9 @@
 // an eighth of a storage node's processor time.
 //
 // So rocks_crc32c.cc defines rocksdb::crc32c::Extend anew, with ours. The dynamic linker takes a
-// program's definition before that of a library, as libs/rpc/callback_threads.h has it do for gRPC.
-// What is computed is the same, to the bit.
+// program's definition before that of a library, as libs/rpc/callback_threads.h has it do for gRPC;
+// where RocksDB is linked in, scripts/cmake/Archives.cmake has made its own one weak. What is
+// computed is the same, to the bit.
 #ifndef LIBS_LOG_ROCKS_CRC32C_H_
 #define LIBS_LOG_ROCKS_CRC32C_H_
 

@@ -14,7 +14,8 @@ namespace falaj::rpc {
 // channel that a callback releases makes its thread join itself, which aborts the process.
 //
 // So this file defines the two functions of gRPC that start and end these threads. The dynamic
-// linker takes a program's definition before that of a library; nothing else of gRPC is touched.
+// linker takes a program's definition before that of a library, and scripts/cmake/Archives.cmake
+// makes those of the archive weak; nothing else of gRPC is touched.
 // Half as many threads as cores, at least one, named falaj-rpc, as long as the process lives.
 // A callback must not block: it may be the only thread that moves bytes. One that writes a little
 // to a disk, because that takes less time than to wake another thread, says so (MayBlock), and
