@@ -1,5 +1,6 @@
 #include "services/gateway/consume_positions.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -78,6 +79,8 @@ std::vector<PartitionName> ConsumePositions::Readable() const {
   for (const auto& [name, position] : positions_) {
     if (!position.paused && !position.asked) names.push_back(name);
   }
+  std::ranges::stable_sort(names, {},
+                           [this](const PartitionName& name) { return positions_.at(name).taken; });
   return names;
 }
 
@@ -116,6 +119,7 @@ bool ConsumePositions::Take(const PartitionName& name, Offset asked, Offset next
   position.last_epoch = last_epoch;
   position.last_topic = position.asked_topic;
   position.doubted.reset();
+  position.taken = ++turn_;
   credit_ -= bytes;
   return true;
 }

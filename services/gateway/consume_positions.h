@@ -3,10 +3,13 @@
 // it knows no gRPC and no clock.
 //
 // Invariants:
-//   credit never goes up but by Grant(); Spend() may take it below zero once, for the frame that
-//   overshoots a position moves forward by what was sent, or anywhere by Seek() an answer to a
-//   question asked before a Seek() is recognised by its offset and dropped; the epoch goes with the
-//   position, and with the topic it was read in: another one of the same name counts anew
+//   credit never goes up but by Grant(); Take() may bring it below zero once, for the frame that
+//     overshoots
+//   a position moves forward by what was sent, or anywhere by Seek()
+//   an answer to a question asked before a Seek() is recognised by its offset and dropped
+//   the epoch goes with the position, and with the topic it was read in: another one of the same
+//     name counts anew
+//   whoever has had nothing for longest is read first: no partition starves behind a long one
 //
 // Not thread-safe: the stream's lock guards it.
 #ifndef SERVICES_GATEWAY_CONSUME_POSITIONS_H_
@@ -50,6 +53,7 @@ class ConsumePositions {
     bool paused = false;
     bool asked = false;     // A read is under way.
     TopicId asked_topic{};  // Of what.
+    uint64_t taken = 0;     // When records of it were last taken, in turns of Take().
   };
 
   // INVALID_REQUEST if the partition is there already.
@@ -65,7 +69,8 @@ class ConsumePositions {
   absl::Status SetPaused(const PartitionName& name, bool paused);
   absl::Status CheckSubscribed(const PartitionName& name) const;
 
-  // Partitions to read now: not paused, not asked; none without credit. Ascending.
+  // Partitions to read now: not paused, not asked; none without credit. Those that have had no
+  // records for longest come first, equal ones ascending.
   std::vector<PartitionName> Readable() const;
   const Position& At(const PartitionName& name) const { return positions_.at(name); }
   // A read of the partition begins, of the topic that has its name now; it has ended.
@@ -90,6 +95,7 @@ class ConsumePositions {
  private:
   std::map<PartitionName, Position> positions_;
   int64_t credit_ = 0;
+  uint64_t turn_ = 0;
 };
 
 }  // namespace falaj::gateway

@@ -86,6 +86,18 @@ TEST(ConsumePositions, PartitionsBeingAskedAreNotAskedAgain) {
   EXPECT_EQ(positions.Readable().size(), 1u);
 }
 
+TEST(ConsumePositions, WhoeverHasHadNothingForLongestIsReadFirst) {
+  const PartitionName c{"t", PartitionIndex(2)};
+  ConsumePositions positions;
+  for (const PartitionName& name : {kA, kB, c}) ASSERT_TRUE(positions.Add(name, Offset(0)).ok());
+  ASSERT_TRUE(positions.Grant(100).ok());
+  ASSERT_TRUE(positions.Take(kA, Offset(0), Offset(10), kUnknown, 1));
+  EXPECT_EQ(positions.Readable(), (std::vector<PartitionName>{kB, c, kA}));
+  ASSERT_TRUE(positions.Take(kB, Offset(0), Offset(10), kUnknown, 1));
+  ASSERT_TRUE(positions.Take(kA, Offset(10), Offset(20), kUnknown, 1));
+  EXPECT_EQ(positions.Readable(), (std::vector<PartitionName>{c, kB, kA}));
+}
+
 TEST(ConsumePositions, WhatWasReadOfATopicDoesNotGoOnInAnotherOne) {
   const TopicId old = TopicId::FromRandomBits(1, 1);
   const TopicId made_again = TopicId::FromRandomBits(1, 2);

@@ -1,7 +1,6 @@
 #include "services/gateway/consume_stream.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +19,7 @@ constexpr size_t kClientIdBytesMax = 255;
 // Asked of a node at a time. Frames of batches are as long, and clients take 4 MiB unless told
 // otherwise.
 constexpr int32_t kReadBytes = 2 << 20;
+constexpr int kReadsPerNode = 2;
 constexpr int64_t kQueueBytesMax = 4 << 20;   // Read ahead of the client so much and no more.
 constexpr size_t kDecodedBytesMax = 1 << 20;  // Of a frame of plain records.
 // Answers that have come are decoded as long as less than this is queued. What is left of them is
@@ -241,85 +241,103 @@ void ConsumeStream::OnResolved(const std::vector<Sought>& sought, OffsetAnswers 
   Pump();
 }
 
-std::map<std::string, std::pair<ConsumeStream::NodeRead, internal::v1::ReadRequest>>
-ConsumeStream::PlanReads() {
-  std::map<std::string, std::pair<NodeRead, internal::v1::ReadRequest>> plans;
-  if (finished_ || !streaming_ || queue_bytes_ >= kQueueBytesMax) return plans;
-  std::vector<PartitionName> names = positions_.Readable();
-  if (names.empty() || !HasBudget()) return plans;
-  // A node fills its answer in the order asked: take turns at being first.
-  std::rotate(names.begin(), names.begin() + static_cast<ptrdiff_t>(next_read_id_ % names.size()),
-              names.end());
+std::optional<Route> ConsumeStream::FindRoute(const PartitionName& name) {
+  absl::StatusOr<Route> route = parts_->routes->Find(name.topic, name.partition);
+  if (!route.ok()) {
+    if (!IsLeaderMissing(route.status())) {
+      End(Located(route.status(), name));
+    } else if (!pump_due_) {
+      pump_due_ = parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] {
+        {
+          MutexLock lock(&self->mu_);
+          self->pump_due_ = false;
+        }
+        self->Pump();
+      });
+    }
+    return std::nullopt;
+  }
+  if (!positions_.MayGoOnIn(name, route->topic)) {
+    End(Located(OfAnotherTopic(positions_.At(name).next), name));
+    return std::nullopt;
+  }
+  return *std::move(route);
+}
+
+void ConsumeStream::AddToPlan(const PartitionName& name, const Route& route, PlannedRead* plan) {
+  const ConsumePositions::Position& at = positions_.At(name);
+  plan->read.address = route.address;
+  plan->read.names.push_back(name);
+  plan->read.asked.push_back(at.next);
+  plan->read.topics.push_back(route.topic);
+  internal::v1::ReadPartition* partition = plan->request.add_partitions();
+  partition->set_topic_id(std::string(route.topic.bytes()));
+  partition->set_partition(name.partition.value());
+  partition->set_leader_epoch(route.epoch.value());
+  partition->set_offset(at.next.value());
+  if (at.last_epoch >= LeaderEpoch(0)) partition->set_last_epoch(at.last_epoch.value());
+}
+
+size_t ConsumeStream::FreeReads(const std::string& address) const {
+  const auto under_way = std::ranges::count_if(
+      reads_, [&address](const auto& read) { return read.second.address == address; });
+  // Each is asked for all the credit there is: with less, much of the second answer would be
+  // dropped and read again. What no Read asks for yet must be asked for with any credit: those that
+  // are under way may wait for new records.
+  if (under_way == 0 && positions_.credit() < int64_t{kReadsPerNode} * kReadBytes) return 1;
+  return static_cast<size_t>(kReadsPerNode - under_way);
+}
+
+std::vector<ConsumeStream::PlannedRead> ConsumeStream::PlanReads() {
+  if (finished_ || !streaming_ || queue_bytes_ >= kQueueBytesMax) return {};
+  const std::vector<PartitionName> names = positions_.Readable();
+  if (names.empty() || !HasBudget()) return {};
+  std::map<std::string, std::vector<std::pair<PartitionName, Route>>> by_node;
   for (const PartitionName& name : names) {
-    absl::StatusOr<Route> route = parts_->routes->Find(name.topic, name.partition);
-    if (!route.ok()) {
-      if (!IsLeaderMissing(route.status())) {
-        End(Located(route.status(), name));
-        return {};
-      }
-      if (!pump_due_) {
-        pump_due_ = parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] {
-          {
-            MutexLock lock(&self->mu_);
-            self->pump_due_ = false;
-          }
-          self->Pump();
-        });
-      }
-      continue;
+    std::optional<Route> route = FindRoute(name);
+    if (finished_) return {};
+    if (route.has_value()) by_node[route->address].emplace_back(name, *std::move(route));
+  }
+  std::vector<PlannedRead> plans;
+  for (const auto& [address, partitions] : by_node) {
+    const size_t reads = std::min(FreeReads(address), partitions.size());
+    if (reads == 0) continue;
+    // A node fills its answer in the order asked: both begin with those that wait for longest.
+    const size_t first = plans.size();
+    plans.resize(first + reads);
+    for (size_t i = 0; i < partitions.size(); ++i) {
+      AddToPlan(partitions[i].first, partitions[i].second, &plans[first + i % reads]);
     }
-    const ConsumePositions::Position& at = positions_.At(name);
-    if (!positions_.MayGoOnIn(name, route->topic)) {
-      End(Located(OfAnotherTopic(at.next), name));
-      return {};
-    }
-    if (reads_.contains(route->address)) continue;
-    auto& [read, request] = plans[route->address];
-    read.names.push_back(name);
-    read.asked.push_back(at.next);
-    read.topics.push_back(route->topic);
-    internal::v1::ReadPartition* partition = request.add_partitions();
-    partition->set_topic_id(std::string(route->topic.bytes()));
-    partition->set_partition(name.partition.value());
-    partition->set_leader_epoch(route->epoch.value());
-    partition->set_offset(at.next.value());
-    if (at.last_epoch >= LeaderEpoch(0)) partition->set_last_epoch(at.last_epoch.value());
   }
   return plans;
 }
 
 void ConsumeStream::Pump() {
   MutexLock lock(&mu_);
-  auto plans = PlanReads();
-  for (auto& [address, plan] : plans) {
-    auto& [read, request] = plan;
+  for (auto& [read, request] : PlanReads()) {
     const int64_t bytes = std::clamp<int64_t>(positions_.credit(), 1, kReadBytes);
     request.set_max_bytes(static_cast<int32_t>(bytes));
     request.set_min_bytes(1);
     request.set_max_wait_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(kReadWait)));
     for (size_t i = 0; i < read.names.size(); ++i) positions_.Ask(read.names[i], read.topics[i]);
     const uint64_t read_id = next_read_id_++;
-    const std::shared_ptr<StorageLink> link = parts_->links->Get(address);
-    auto [place, added] = reads_.emplace(address, std::make_pair(read_id, std::move(read)));
+    const std::shared_ptr<StorageLink> link = parts_->links->Get(read.address);
+    NodeRead& under_way = reads_[read_id] = std::move(read);
     // Answers come on gRPC's threads and wait for mu_.
-    place->second.second.call = link->Call(
-        "Read", request, kReadWait + kReadGrace,
-        [self = shared_from_this(), address = address, read_id](absl::StatusOr<Bytes> response) {
-          self->OnRead(address, read_id, std::move(response));
-        });
+    under_way.call =
+        link->Call("Read", request, kReadWait + kReadGrace,
+                   [self = shared_from_this(), read_id](absl::StatusOr<Bytes> response) {
+                     self->OnRead(read_id, std::move(response));
+                   });
   }
 }
 
-void ConsumeStream::OnRead(const std::string& address, uint64_t read_id,
-                           absl::StatusOr<Bytes> response) {
+void ConsumeStream::OnRead(uint64_t read_id, absl::StatusOr<Bytes> response) {
   absl::StatusOr<std::vector<PartitionRead>> parts = ParseReadAnswer(response);
   bool retry = false;
   {
     MutexLock lock(&mu_);
-    const auto it = reads_.find(address);
-    if (it == reads_.end() || it->second.first != read_id) return;
-    const NodeRead read = std::move(it->second.second);
-    reads_.erase(it);
+    const NodeRead read = std::move(reads_.extract(read_id).mapped());
     for (const PartitionName& name : read.names) positions_.EndAsk(name);
     if (finished_) return;
     if (parts.ok() && parts->size() == read.names.size()) {
@@ -439,8 +457,8 @@ void ConsumeStream::MaybeSendProgress(const PartitionName& name, const Partition
 }
 
 void ConsumeStream::CancelReads() {
-  for (const auto& [address, read] : reads_) {
-    if (read.second.call != nullptr) read.second.call->Cancel();
+  for (const auto& [id, read] : reads_) {
+    if (read.call != nullptr) read.call->Cancel();
   }
 }
 

@@ -5,10 +5,10 @@
 //   ──▶ finished
 //
 // What to read next, and whether an answer still counts, is decided by ConsumePositions. For each
-// storage node at most one Read is under way; it is asked again as soon as it has answered, while
-// the last frames are still being written, so that the network and the disks work at the same time.
-// A read that waits for new records is cancelled when the client seeks, pauses or resumes, because
-// its question is then out of date.
+// storage node at most two Reads are under way, of different partitions, so that its disk works on
+// one while the other one's answer is on its way; it is asked again as soon as it has answered,
+// while the last frames are still being written. A read that waits for new records is cancelled
+// when the client seeks, pauses or resumes, because its question is then out of date.
 //
 // Memory: frames in the queue are paid for with credit, so they never exceed what the client was
 // ready to take; nothing is read while 4 MiB of them wait, and answers that come then are decoded
@@ -21,9 +21,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <cstddef>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,12 +49,17 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   static ConsumeStream* Start(const GatewayParts* parts, const std::string& peer);
 
  private:
-  // One Read under way at one node.
+  // One Read at one node.
   struct NodeRead {
+    std::string address;
     std::vector<PartitionName> names;
     std::vector<Offset> asked;
     std::vector<TopicId> topics;
     std::shared_ptr<UnaryCall> call;
+  };
+  struct PlannedRead {
+    NodeRead read;
+    internal::v1::ReadRequest request;
   };
   // A place the client has named.
   struct Sought {
@@ -87,11 +94,17 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   void Resolve(std::vector<Sought> sought, bool first);
   void OnResolved(const std::vector<Sought>& sought, OffsetAnswers answers, bool first);
 
-  // Asks every node that has something to read and is not being asked.
+  // Asks every node that has something to read and may be asked.
   void Pump();
-  std::map<std::string, std::pair<NodeRead, internal::v1::ReadRequest>> PlanReads()
+  std::vector<PlannedRead> PlanReads() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Where the partition is read now. Nullopt if it cannot be: of a leader that is missing, and of
+  // an error, which ends the stream.
+  std::optional<Route> FindRoute(const PartitionName& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // How many more Reads the node may have.
+  size_t FreeReads(const std::string& address) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AddToPlan(const PartitionName& name, const Route& route, PlannedRead* plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void OnRead(const std::string& address, uint64_t read_id, absl::StatusOr<Bytes> response);
+  void OnRead(uint64_t read_id, absl::StatusOr<Bytes> response);
   // Turns one partition's answer into a frame. An error ends the stream.
   absl::Status TakePartition(const PartitionName& name, Offset asked, PartitionRead read,
                              bool* retry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -128,7 +141,7 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   ConsumePositions positions_ ABSL_GUARDED_BY(mu_);
   std::map<PartitionName, MonotonicTime> last_progress_ ABSL_GUARDED_BY(mu_);
   uint64_t next_read_id_ ABSL_GUARDED_BY(mu_) = 0;
-  std::map<std::string, std::pair<uint64_t, NodeRead>> reads_ ABSL_GUARDED_BY(mu_);  // By address.
+  std::map<uint64_t, NodeRead> reads_ ABSL_GUARDED_BY(mu_);  // Under way, by their ids.
   std::deque<Frame> queue_ ABSL_GUARDED_BY(mu_);
   int64_t queue_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };

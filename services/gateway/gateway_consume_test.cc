@@ -283,6 +283,37 @@ TEST_F(ConsumeTest, ARecordThatComesLaterIsSent) {
   EXPECT_FALSE(stream->Finish().ok());
 }
 
+TEST_F(ConsumeTest, WithCreditForThemANodeHasTwoReadsOfDifferentPartitions) {
+  CreateTopic("t", 4);  // On two nodes.
+  FakeStorage* const leader = LeaderOf("t", 0);
+  std::vector<int32_t> led;
+  for (int32_t p = 0; p < 4; ++p) {
+    if (LeaderOf("t", p) == leader) led.push_back(p);
+  }
+  ASSERT_EQ(led.size(), 2U);
+  const auto calls_are = [leader](size_t count) {
+    return Eventually([&] { return leader->read_calls().size() >= count; });
+  };
+  grpc::ClientContext context;
+  auto stream = Start(&context, OpenFrame("t", led, 16 << 20));
+  ASSERT_TRUE(calls_are(2));
+  MustProduce("t", led[0], MakeBatch(1));
+  EXPECT_EQ(ReadRecords(stream.get()).partition(), led[0]);
+  ASSERT_TRUE(calls_are(3));
+  EXPECT_THAT(leader->read_calls(),
+              ElementsAre(ElementsAre(led[0]), ElementsAre(led[1]), ElementsAre(led[0])));
+  context.TryCancel();
+
+  grpc::ClientContext with_little;
+  stream = Start(&with_little, OpenFrame("t", led, 1 << 20));
+  EXPECT_EQ(ReadRecords(stream.get()).partition(), led[0]);
+  ASSERT_TRUE(calls_are(5));
+  EXPECT_THAT(leader->read_calls()[3], ElementsAre(led[0], led[1]));
+  // Whoever has had nothing is read first.
+  EXPECT_THAT(leader->read_calls()[4], ElementsAre(led[1], led[0]));
+  with_little.TryCancel();
+}
+
 TEST_F(ConsumeTest, SeeksTakeEffectInTheirOrder) {
   CreateTopic("t", 1);
   for (int i = 0; i < 5; ++i) MustProduce("t", 0, MakeBatch(1, absl::StrCat("b", i, "-")));

@@ -110,6 +110,8 @@ class FakeStorage::ReadCall final : public grpc::ServerUnaryReactor,
   void Begin() {
     self_ = shared_from_this();
     MutexLock lock(&storage_->mu_);
+    std::vector<int32_t>& asked = storage_->read_calls_.emplace_back();
+    for (const auto& partition : request_.partitions()) asked.push_back(partition.partition());
     if (TryAnswer(request_.max_wait_ms() <= 0)) return;
     storage_->waiting_reads_.insert(shared_from_this());
     storage_->timers_.RunAfter(absl::Milliseconds(request_.max_wait_ms()),
@@ -347,6 +349,11 @@ std::vector<absl::Duration> FakeStorage::time_left() const {
 std::vector<internal::v1::ReadPartition> FakeStorage::reads() const {
   MutexLock lock(&mu_);
   return reads_;
+}
+
+std::vector<std::vector<int32_t>> FakeStorage::read_calls() const {
+  MutexLock lock(&mu_);
+  return read_calls_;
 }
 
 void FakeStorage::Append(AppendStream* stream, const Bytes& entry) {

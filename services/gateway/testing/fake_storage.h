@@ -72,6 +72,8 @@ class FakeStorage {
   std::vector<absl::Duration> time_left() const;
   // What was asked about partitions, newest last.
   std::vector<internal::v1::ReadPartition> reads() const;
+  // Which partitions each Read asked for, in its order.
+  std::vector<std::vector<int32_t>> read_calls() const;
 
  private:
   class Service;
@@ -113,6 +115,7 @@ class FakeStorage {
   std::vector<internal::v1::AppendHeader> headers_;
   std::vector<absl::Duration> time_left_;
   std::vector<internal::v1::ReadPartition> reads_;
+  std::vector<std::vector<int32_t>> read_calls_;
   absl::Status refusal_;
   int refusals_left_ = 0;
   absl::Status forgotten_;
