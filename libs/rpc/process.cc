@@ -35,6 +35,7 @@ void OnTermination(int signal) {
 }  // namespace
 
 void TuneProcess() {
+  // Of the C library's allocator. Where tcmalloc is linked in its place, mallopt does nothing.
   constexpr int kKeptBytesMax = 64 << 20;    // Free memory at the end of a heap.
   constexpr int kMappedBytesMin = 16 << 20;  // Larger blocks are mapped and unmapped one by one.
   mallopt(M_TRIM_THRESHOLD, kKeptBytesMax);

@@ -1,7 +1,10 @@
 # With FALAJ_LINK_ARCHIVES the packages that do the work of a request (gRPC, Protocol Buffers, Abseil, RocksDB) are linked
 # into the executables from their archives. As shared libraries they reach their own functions through a table and their
 # thread-local variables through a call, thousands of times for a request: a sixth of the processor time of a small write.
-option(FALAJ_LINK_ARCHIVES "Link gRPC, Protocol Buffers, Abseil and RocksDB into the executables" OFF)
+#
+# So is tcmalloc in the place of the C library's allocator: requests are made of many small blocks, which one thread takes
+# and another gives back. It saves a tenth of a small write, for 4 MiB more of each idle process.
+option(FALAJ_LINK_ARCHIVES "Link gRPC, Protocol Buffers, Abseil, RocksDB and tcmalloc into the executables" OFF)
 
 # falaj_locations(VARIABLE TARGET): the properties in which an imported target says where its file is.
 function(falaj_locations variable target)
@@ -45,6 +48,7 @@ function(falaj_weaken target)
   endforeach()
 endfunction()
 
+add_library(falaj_allocator INTERFACE)
 set(FALAJ_ROCKSDB RocksDB::rocksdb-shared)
 if(FALAJ_LINK_ARCHIVES)
   set(FALAJ_ROCKSDB RocksDB::rocksdb)
@@ -59,4 +63,6 @@ if(FALAJ_LINK_ARCHIVES)
   falaj_weaken(gRPC::grpc++ _ZN4grpc15CompletionQueue21CallbackAlternativeCQEv
                _ZN4grpc15CompletionQueue28ReleaseCallbackAlternativeCQEPS0_)
   falaj_weaken(RocksDB::rocksdb _ZN7rocksdb6crc32c6ExtendEjPKcm)
+  find_library(FALAJ_TCMALLOC libtcmalloc_minimal.a REQUIRED)
+  target_link_libraries(falaj_allocator INTERFACE ${FALAJ_TCMALLOC})
 endif()

@@ -19,6 +19,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(falaj_flags INTERFACE -Wthread-safety)
 endif()
 target_include_directories(falaj_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_link_libraries(falaj_flags INTERFACE falaj_allocator)
 
 add_library(falaj_sanitize INTERFACE)
 if(FALAJ_SANITIZE)
