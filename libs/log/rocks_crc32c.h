@@ -12,8 +12,9 @@
 namespace falaj::log {
 
 // Whether the linker finds our definition for RocksDB: else it goes on with its own, and all is
-// well but slower. RocksInfoLog asks, which every database of ours has: that also links the
-// definition in.
+// well but slower. Of a RocksDB that is linked in this is always so: a strong definition beside a
+// weak one is taken, and without weakening the link fails. RocksInfoLog asks, which every database
+// of ours has: that also links the definition in.
 bool RocksUsesOurCrc32c();
 
 }  // namespace falaj::log

@@ -9,7 +9,8 @@
 //   an answer to a question asked before a Seek() is recognised by its offset and dropped
 //   the epoch goes with the position, and with the topic it was read in: another one of the same
 //     name counts anew
-//   whoever has had nothing for longest is read first: no partition starves behind a long one
+//   whoever has had nothing for longest is read first: of one node's partitions none starves behind
+//     a long one
 //
 // Not thread-safe: the stream's lock guards it.
 #ifndef SERVICES_GATEWAY_CONSUME_POSITIONS_H_

@@ -28,6 +28,8 @@ constexpr int64_t kDecodedQueueBytesMax = 16 << 20;
 constexpr absl::Duration kReadWait = absl::Seconds(10);
 constexpr absl::Duration kReadGrace = absl::Seconds(5);
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(50);
+// A Read that has records to bring answers long before: this one waits for new ones.
+constexpr absl::Duration kSurelyWaits = absl::Milliseconds(100);
 constexpr absl::Duration kLookupTimeout = absl::Seconds(10);
 constexpr absl::Duration kProgressInterval = absl::Seconds(1);
 
@@ -246,14 +248,8 @@ std::optional<Route> ConsumeStream::FindRoute(const PartitionName& name) {
   if (!route.ok()) {
     if (!IsLeaderMissing(route.status())) {
       End(Located(route.status(), name));
-    } else if (!pump_due_) {
-      pump_due_ = parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] {
-        {
-          MutexLock lock(&self->mu_);
-          self->pump_due_ = false;
-        }
-        self->Pump();
-      });
+    } else {
+      PumpLater();
     }
     return std::nullopt;
   }
@@ -279,13 +275,25 @@ void ConsumeStream::AddToPlan(const PartitionName& name, const Route& route, Pla
 }
 
 size_t ConsumeStream::FreeReads(const std::string& address) const {
+  // Each is asked for all the credit there is: with less, much of the second answer would be
+  // dropped and read again.
+  const int allowed = positions_.credit() < int64_t{kReadsPerNode} * kReadBytes ? 1 : kReadsPerNode;
   const auto under_way = std::ranges::count_if(
       reads_, [&address](const auto& read) { return read.second.address == address; });
-  // Each is asked for all the credit there is: with less, much of the second answer would be
-  // dropped and read again. What no Read asks for yet must be asked for with any credit: those that
-  // are under way may wait for new records.
-  if (under_way == 0 && positions_.credit() < int64_t{kReadsPerNode} * kReadBytes) return 1;
-  return static_cast<size_t>(kReadsPerNode - under_way);
+  return static_cast<size_t>(std::max<int64_t>(0, allowed - under_way));
+}
+
+void ConsumeStream::MakeRoom(const std::string& address) {
+  const MonotonicTime now = parts_->clock->MonotonicNow();
+  for (auto& [id, read] : reads_) {
+    if (read.address != address) continue;
+    if (read.cancelled) return;
+    if (now - read.began < kSurelyWaits) continue;
+    read.cancelled = true;
+    read.call->Cancel();
+    return;
+  }
+  PumpLater();
 }
 
 std::vector<ConsumeStream::PlannedRead> ConsumeStream::PlanReads() {
@@ -301,7 +309,10 @@ std::vector<ConsumeStream::PlannedRead> ConsumeStream::PlanReads() {
   std::vector<PlannedRead> plans;
   for (const auto& [address, partitions] : by_node) {
     const size_t reads = std::min(FreeReads(address), partitions.size());
-    if (reads == 0) continue;
+    if (reads == 0) {
+      MakeRoom(address);
+      continue;
+    }
     // A node fills its answer in the order asked: both begin with those that wait for longest.
     const size_t first = plans.size();
     plans.resize(first + reads);
@@ -310,6 +321,17 @@ std::vector<ConsumeStream::PlannedRead> ConsumeStream::PlanReads() {
     }
   }
   return plans;
+}
+
+void ConsumeStream::PumpLater() {
+  if (pump_due_) return;
+  pump_due_ = parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] {
+    {
+      MutexLock lock(&self->mu_);
+      self->pump_due_ = false;
+    }
+    self->Pump();
+  });
 }
 
 void ConsumeStream::Pump() {
@@ -323,6 +345,7 @@ void ConsumeStream::Pump() {
     const uint64_t read_id = next_read_id_++;
     const std::shared_ptr<StorageLink> link = parts_->links->Get(read.address);
     NodeRead& under_way = reads_[read_id] = std::move(read);
+    under_way.began = parts_->clock->MonotonicNow();
     // Answers come on gRPC's threads and wait for mu_.
     under_way.call =
         link->Call("Read", request, kReadWait + kReadGrace,
@@ -334,34 +357,50 @@ void ConsumeStream::Pump() {
 
 void ConsumeStream::OnRead(uint64_t read_id, absl::StatusOr<Bytes> response) {
   absl::StatusOr<std::vector<PartitionRead>> parts = ParseReadAnswer(response);
-  bool retry = false;
   {
     MutexLock lock(&mu_);
     const NodeRead read = std::move(reads_.extract(read_id).mapped());
-    for (const PartitionName& name : read.names) positions_.EndAsk(name);
+    std::vector<PartitionName> refused;
     if (finished_) return;
     if (parts.ok() && parts->size() == read.names.size()) {
       for (size_t i = 0; i < read.names.size(); ++i) {
+        bool retry = false;
         if (absl::Status status =
                 TakePartition(read.names[i], read.asked[i], std::move((*parts)[i]), &retry);
             !status.ok()) {
           End(Located(status, read.names[i]));
           return;
         }
+        if (retry) {
+          refused.push_back(read.names[i]);
+        } else {
+          positions_.EndAsk(read.names[i]);
+        }
       }
     } else {
+      for (const PartitionName& name : read.names) positions_.EndDoubt(name);
       // Cancelled because the question was out of date: ask again at once. Otherwise the node is in
       // trouble.
-      retry = parts.status().code() != absl::StatusCode::kCancelled &&
-              parts.status().code() != absl::StatusCode::kDeadlineExceeded;
-      for (const PartitionName& name : read.names) positions_.EndDoubt(name);
+      const absl::StatusCode code = parts.status().code();
+      if (code == absl::StatusCode::kCancelled || code == absl::StatusCode::kDeadlineExceeded) {
+        for (const PartitionName& name : read.names) positions_.EndAsk(name);
+      } else {
+        refused = read.names;
+      }
     }
+    if (!refused.empty()) AskAgainLater(std::move(refused));
   }
-  if (retry) {
-    parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this()] { self->Pump(); });
-  } else {
-    Pump();
-  }
+  Pump();
+}
+
+void ConsumeStream::AskAgainLater(std::vector<PartitionName> names) {
+  parts_->timers->RunAfter(kRetryDelay, [self = shared_from_this(), names = std::move(names)] {
+    {
+      MutexLock lock(&self->mu_);
+      for (const PartitionName& name : names) self->positions_.EndAsk(name);
+    }
+    self->Pump();
+  });
 }
 
 absl::Status ConsumeStream::TakePartition(const PartitionName& name, Offset asked,
@@ -457,7 +496,8 @@ void ConsumeStream::MaybeSendProgress(const PartitionName& name, const Partition
 }
 
 void ConsumeStream::CancelReads() {
-  for (const auto& [id, read] : reads_) {
+  for (auto& [id, read] : reads_) {
+    read.cancelled = true;
     if (read.call != nullptr) read.call->Cancel();
   }
 }

@@ -6,14 +6,16 @@
 //
 // What to read next, and whether an answer still counts, is decided by ConsumePositions. For each
 // storage node at most two Reads are under way, of different partitions, so that its disk works on
-// one while the other one's answer is on its way; it is asked again as soon as it has answered,
-// while the last frames are still being written. A read that waits for new records is cancelled
-// when the client seeks, pauses or resumes, because its question is then out of date.
+// one while the other one's answer is on its way; with little credit, one. Each is sent again as
+// soon as it is answered, while the last frames are still being written. A Read that waits for new
+// records is cancelled when the client seeks, pauses or resumes, because its question is then out
+// of date, and when a partition that no Read asks for, such as one whose leader has moved here,
+// finds all of them waiting. What a node refuses is left alone for 50 ms.
 //
 // Memory: frames in the queue are paid for with credit, so they never exceed what the client was
-// ready to take; nothing is read while 4 MiB of them wait, and answers that come then are decoded
-// up to 16 MiB. A batch too large for one frame of plain records is cut between records, in the
-// middle of an answer too. At most one write is outstanding.
+// ready to take. No Read is sent while 4 MiB of them wait; those under way bring 4 MiB for each
+// node at most, which are decoded up to 16 MiB. A batch too large for one frame of plain records is
+// cut between records, in the middle of an answer too. At most one write is outstanding.
 //
 // Threads: gRPC's and the links'; mu_ guards everything.
 #ifndef SERVICES_GATEWAY_CONSUME_STREAM_H_
@@ -56,6 +58,8 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
     std::vector<Offset> asked;
     std::vector<TopicId> topics;
     std::shared_ptr<UnaryCall> call;
+    MonotonicTime began;
+    bool cancelled = false;
   };
   struct PlannedRead {
     NodeRead read;
@@ -100,6 +104,12 @@ class ConsumeStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   // Where the partition is read now. Nullopt if it cannot be: of a leader that is missing, and of
   // an error, which ends the stream.
   std::optional<Route> FindRoute(const PartitionName& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Again in a moment.
+  void PumpLater() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The same of partitions that were refused; until then nobody asks for them.
+  void AskAgainLater(std::vector<PartitionName> names) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Ends a Read of the node that waits for new records, as others have to be asked for, too.
+  void MakeRoom(const std::string& address) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // How many more Reads the node may have.
   size_t FreeReads(const std::string& address) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddToPlan(const PartitionName& name, const Route& route, PlannedRead* plan)

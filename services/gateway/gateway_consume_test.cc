@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -11,6 +12,7 @@ namespace falaj::gateway {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
 
 TEST_F(ConsumeTest, FetchReturnsRecordsAndBatches) {
   CreateTopic("t", 1);
@@ -284,34 +286,71 @@ TEST_F(ConsumeTest, ARecordThatComesLaterIsSent) {
 }
 
 TEST_F(ConsumeTest, WithCreditForThemANodeHasTwoReadsOfDifferentPartitions) {
-  CreateTopic("t", 4);  // On two nodes.
-  FakeStorage* const leader = LeaderOf("t", 0);
-  std::vector<int32_t> led;
-  for (int32_t p = 0; p < 4; ++p) {
-    if (LeaderOf("t", p) == leader) led.push_back(p);
-  }
+  CreateTopic("t", 4);
+  const auto [leader, led] = OneLeader("t", 4);
   ASSERT_EQ(led.size(), 2U);
-  const auto calls_are = [leader](size_t count) {
-    return Eventually([&] { return leader->read_calls().size() >= count; });
-  };
   grpc::ClientContext context;
   auto stream = Start(&context, OpenFrame("t", led, 16 << 20));
-  ASSERT_TRUE(calls_are(2));
+  ASSERT_TRUE(IsReadTimes(leader, 2));
+  EXPECT_THAT(leader->read_calls(), UnorderedElementsAre(ElementsAre(led[0]), ElementsAre(led[1])));
   MustProduce("t", led[0], MakeBatch(1));
   EXPECT_EQ(ReadRecords(stream.get()).partition(), led[0]);
-  ASSERT_TRUE(calls_are(3));
-  EXPECT_THAT(leader->read_calls(),
-              ElementsAre(ElementsAre(led[0]), ElementsAre(led[1]), ElementsAre(led[0])));
+  ASSERT_TRUE(IsReadTimes(leader, 3));
+  EXPECT_THAT(leader->read_calls()[2], ElementsAre(led[0]));
   context.TryCancel();
+}
 
-  grpc::ClientContext with_little;
-  stream = Start(&with_little, OpenFrame("t", led, 1 << 20));
+TEST_F(ConsumeTest, WithLittleCreditANodeHasOneRead) {
+  CreateTopic("t", 4);
+  const auto [leader, led] = OneLeader("t", 4);
+  MustProduce("t", led[0], MakeBatch(1));
+  grpc::ClientContext context;
+  auto stream = Start(&context, OpenFrame("t", led, 1 << 20));
   EXPECT_EQ(ReadRecords(stream.get()).partition(), led[0]);
-  ASSERT_TRUE(calls_are(5));
-  EXPECT_THAT(leader->read_calls()[3], ElementsAre(led[0], led[1]));
+  ASSERT_TRUE(IsReadTimes(leader, 2));
   // Whoever has had nothing is read first.
-  EXPECT_THAT(leader->read_calls()[4], ElementsAre(led[1], led[0]));
-  with_little.TryCancel();
+  EXPECT_THAT(leader->read_calls(),
+              ElementsAre(ElementsAre(led[0], led[1]), ElementsAre(led[1], led[0])));
+  context.TryCancel();
+}
+
+TEST_F(ConsumeTest, OfTwoReadsOneIsLeftWhenThereIsLittleCreditLeft) {
+  CreateTopic("t", 4);
+  const auto [leader, led] = OneLeader("t", 4);
+  grpc::ClientContext context;
+  auto stream = Start(&context, OpenFrame("t", led, 4 << 20));
+  ASSERT_TRUE(IsReadTimes(leader, 2));
+  MustProduce("t", led[0], MakeBatch(1));
+  EXPECT_EQ(ReadRecords(stream.get()).partition(), led[0]);
+  ASSERT_TRUE(IsReadTimes(leader, 3));
+  EXPECT_THAT(leader->read_calls()[2], ElementsAre(led[1], led[0]));
+  context.TryCancel();
+}
+
+// Both Reads wait for new records when another partition is to be read, as after its leader moved.
+TEST_F(ConsumeTest, APartitionThatIsToBeReadDoesNotWaitForReadsThatWait) {
+  CreateTopic("t", 8);
+  const auto [leader, led] = OneLeader("t", 8);
+  ASSERT_EQ(led.size(), 4U);
+  grpc::ClientContext context;
+  auto stream = Start(&context, OpenFrame("t", led, 16 << 20));
+  ASSERT_TRUE(IsReadTimes(leader, 2));
+  leader->RefuseReads(MakeError(Reason::kNotLeader, "not yet"), 1);
+  // The other one of its Read is asked for at once, so that both Reads wait again.
+  ASSERT_TRUE(IsReadTimes(leader, 3));
+  ASSERT_EQ(leader->read_calls()[2].size(), 1U);
+  const int32_t other = leader->read_calls()[2][0];
+  const auto at = std::find(led.begin(), led.end(), other) - led.begin();
+  const int32_t refused = led[static_cast<size_t>((at + 2) % 4)];
+  const MonotonicTime start = Clock::Real()->MonotonicNow();
+  EXPECT_TRUE(Eventually([&leader = leader, refused] {
+    const auto calls = leader->read_calls();
+    return std::ranges::any_of(calls.begin() + 3, calls.end(), [refused](const auto& asked) {
+      return std::ranges::find(asked, refused) != asked.end();
+    });
+  }));
+  EXPECT_LT(Clock::Real()->MonotonicNow() - start, absl::Seconds(5)) << "they wait for 10 s";
+  context.TryCancel();
 }
 
 TEST_F(ConsumeTest, SeeksTakeEffectInTheirOrder) {

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "falaj/v1/consumer_service.pb.h"
@@ -65,6 +66,19 @@ class ConsumeTest : public TestGateway {
     }
     ADD_FAILURE() << "the stream ended: " << stream->Finish().error_message();
     return {};
+  }
+  // The leader of partition 0, and all that it leads.
+  std::pair<FakeStorage*, std::vector<int32_t>> OneLeader(const std::string& topic,
+                                                          int32_t partitions) {
+    FakeStorage* const leader = LeaderOf(topic, 0);
+    std::vector<int32_t> led;
+    for (int32_t p = 0; p < partitions; ++p) {
+      if (LeaderOf(topic, p) == leader) led.push_back(p);
+    }
+    return {leader, led};
+  }
+  static bool IsReadTimes(const FakeStorage* node, size_t times) {
+    return Eventually([&] { return node->read_calls().size() >= times; });
   }
   absl::Status EndOf(const std::vector<v1::ConsumeRequest>& frames) {
     std::vector<std::string> raw;
