@@ -24,6 +24,12 @@ NodeId Caller::Anybody() {
       ->first;
 }
 
+NodeId Caller::AnybodyBut(NodeId node) {
+  auto found = nodes_->find(Anybody());
+  if (found->first == node && ++found == nodes_->end()) found = nodes_->begin();
+  return found->first;
+}
+
 NodeId Caller::Leader() {
   if (leader_ == NodeId()) leader_ = Anybody();
   return leader_;

@@ -70,6 +70,7 @@ class Caller {
   // Whom the client believes to lead; anybody, if it has no idea.
   NodeId Leader();
   NodeId Anybody();
+  NodeId AnybodyBut(NodeId node);  // Unless there is nobody else.
 
   // Lets `serve` happen at the node; then `done`, or after `timeout`, at the client.
   void Call(NodeId node, SimTime timeout, Serve serve, Done done);

@@ -71,7 +71,8 @@ class ClientWatch::Stream final : public coordination::ZnodeWatcher {
 
 void ClientWatch::Connect() {
   const uint64_t stream = ++stream_;
-  const NodeId target = caller_->Anybody();
+  // As the gateway: whoever has failed is not asked again at once.
+  const NodeId target = node_ = caller_->AnybodyBut(node_);
   const SimNode* const at = caller_->Find(target);
   v1::WatchZnodesRequest request = watches_;
   request.set_after_index(began_ ? cursor_.value() : 0);

@@ -47,6 +47,7 @@ class ClientWatch {
   Caller* const caller_;
   v1::WatchZnodesRequest watches_;
   Random random_;
+  NodeId node_;            // Asked last.
   uint64_t stream_ = 0;    // The one in use; messages of earlier ones are ignored.
   bool began_ = false;     // cursor_ is known.
   bool resuming_ = false;  // No message has come since the last Connect().
