@@ -76,11 +76,14 @@ absl::Status ConsumePositions::SetPaused(const PartitionName& name, bool paused)
 std::vector<PartitionName> ConsumePositions::Readable() const {
   std::vector<PartitionName> names;
   if (credit_ <= 0) return names;
+  // A stream may have 10,000 partitions, and asks after every answer: numbers are sorted, no names.
+  std::vector<std::pair<uint64_t, const PartitionName*>> by_turn;
   for (const auto& [name, position] : positions_) {
-    if (!position.paused && !position.asked) names.push_back(name);
+    if (!position.paused && !position.asked) by_turn.emplace_back(position.taken, &name);
   }
-  std::ranges::stable_sort(names, {},
-                           [this](const PartitionName& name) { return positions_.at(name).taken; });
+  std::ranges::stable_sort(by_turn, {}, [](const auto& entry) { return entry.first; });
+  names.reserve(by_turn.size());
+  for (const auto& [turn, name] : by_turn) names.push_back(*name);
   return names;
 }
 

@@ -498,7 +498,7 @@ void ConsumeStream::MaybeSendProgress(const PartitionName& name, const Partition
 void ConsumeStream::CancelReads() {
   for (auto& [id, read] : reads_) {
     read.cancelled = true;
-    if (read.call != nullptr) read.call->Cancel();
+    read.call->Cancel();
   }
 }
 
